@@ -1,1 +1,30 @@
-//! placeholder
+//! What Portcullis says on the wire and writes to the log: requests, decisions, records, reason codes,
+//! identifiers and their canonical bytes.
+//!
+//! This crate has no I/O, no clock and no async. Everything in it is a value or a pure function of bytes, so
+//! that a verifier, an SDK in another language and the daemon cannot disagree about what was decided.
+
+pub mod canonical;
+pub mod digest;
+pub mod ids;
+pub mod json;
+pub mod reason;
+pub mod record;
+pub mod request;
+pub mod surface;
+pub mod verdict;
+pub mod wire;
+
+pub use digest::{Digest, Domain};
+pub use ids::{
+    ActionName, AgentId, AttemptId, BundleDigest, GateId, IdempotencyKey, InvalidId, Millis, Nonce, PolicyId,
+    Salt, SurfaceName,
+};
+pub use json::{JsonError, Limits, Loose, Value};
+pub use reason::{Precondition, ReasonCode};
+pub use record::{
+    AggregateRecord, BundleRef, DecisionRecord, Event, EventRecord, Outcome, OutcomeRecord, Record,
+};
+pub use request::{Request, Resource};
+pub use surface::{ContextKind, ContextRule, Idempotency, OnSilence, SurfaceSpec, SurfaceTable, Tier};
+pub use verdict::{Captured, Decision, Enforcement, Verdict};

@@ -1,0 +1,363 @@
+//! Records: what the log keeps. Canonical JSON, at most 65,535 bytes, integers only.
+//!
+//! In clear a record says who acted (agent and gate), on which surface and resource, what was decided and by
+//! which policies. What exactly was asked is a salted commitment: it cannot be erased from a log, so it is not
+//! put there.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::canonical::{self, NotCanonical};
+use crate::digest::Digest;
+use crate::ids::{ActionName, AgentId, AttemptId, BundleDigest, GateId, Millis, PolicyId, SurfaceName};
+use crate::json::{JsonError, Limits, Value};
+use crate::reason::ReasonCode;
+use crate::request::Resource;
+use crate::surface::Tier;
+use crate::verdict::Decision;
+
+/// Which bundle decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BundleRef {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u64,
+    /// Its digest.
+    pub digest: BundleDigest,
+}
+
+/// A decision, as recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecisionRecord {
+    /// Index in the log, from 0.
+    pub seq: u64,
+    /// When it was settled; assigned once.
+    pub time: Millis,
+    /// What was decided.
+    pub decision: Decision,
+    /// Why not; present unless the decision is PERMIT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<ReasonCode>,
+    /// Who acts.
+    pub agent: AgentId,
+    /// The gate that asked.
+    pub gate: GateId,
+    /// The attempt that this decision is for.
+    pub attempt: AttemptId,
+    /// The surface.
+    pub surface: SurfaceName,
+    /// The action.
+    pub action: ActionName,
+    /// The resource.
+    pub resource: Resource,
+    /// The surface's tier, if the surface is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
+    /// Salted commitment to the request ([`crate::Request::commitment`]).
+    pub request: Digest,
+    /// Commitment to the agent's idempotency key, where the request has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Digest>,
+    /// The bundle, if one was in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<BundleRef>,
+    /// The policies that determined the decision, sorted.
+    pub policies: Vec<PolicyId>,
+    /// How long the permit lives from the question to the start of the action, in milliseconds; only of a PERMIT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permit_ttl_ms: Option<u64>,
+    /// When the outcome counts as missing; only of a PERMIT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome_due: Option<Millis>,
+    /// The policy engine and its version.
+    pub engine: String,
+}
+
+/// What became of a PERMIT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The action ran and succeeded.
+    Ok,
+    /// The action ran and said that it failed.
+    Failed,
+    /// It cannot be told whether the action ran.
+    Unknown,
+    /// The permit was never spent.
+    Expired,
+    /// Recorded, but never released to a gate.
+    Withheld,
+}
+
+impl Outcome {
+    /// The outcome's word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+            Self::Expired => "expired",
+            Self::Withheld => "withheld",
+        }
+    }
+}
+
+/// An outcome, as recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutcomeRecord {
+    /// Index in the log, from 0.
+    pub seq: u64,
+    /// When it was recorded.
+    pub time: Millis,
+    /// Index of the PERMIT.
+    pub permit: u64,
+    /// The PERMIT's attempt.
+    pub attempt: AttemptId,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Digest of the result, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<Digest>,
+    /// Index of the `unknown` that this late outcome supersedes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<u64>,
+}
+
+/// Attempts that have no record of their own, counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AggregateRecord {
+    /// Index in the log, from 0.
+    pub seq: u64,
+    /// When it was recorded.
+    pub time: Millis,
+    /// Under which code they were refused; `None` for callers that were nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<ReasonCode>,
+    /// The agent, if it was known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentId>,
+    /// How many.
+    pub count: u64,
+    /// When the first came.
+    pub first: Millis,
+    /// When the last came.
+    pub last: Millis,
+}
+
+/// What happened to the arbiter itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The log begins.
+    Genesis,
+    /// The ledger was opened, verified, and accepts requests.
+    Opened,
+    /// The ledger was rebuilt after a failed write, and verified.
+    Recovered,
+    /// A bundle came into force.
+    BundleInForce,
+    /// An operator shut the gate.
+    Shut,
+    /// An operator opened the gate.
+    Reopened,
+    /// The ledger was closed in good order.
+    Closed,
+}
+
+/// An event, as recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventRecord {
+    /// Index in the log, from 0.
+    pub seq: u64,
+    /// When it was recorded.
+    pub time: Millis,
+    /// What happened.
+    pub event: Event,
+    /// Particulars.
+    pub detail: BTreeMap<String, String>,
+}
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Record {
+    /// A decision.
+    Decision(Box<DecisionRecord>),
+    /// An outcome.
+    Outcome(OutcomeRecord),
+    /// Counted attempts.
+    Aggregate(AggregateRecord),
+    /// An event.
+    Event(EventRecord),
+}
+
+/// Bytes that are no record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Not strict JSON within the bounds.
+    #[error("not a record: {0}")]
+    Json(JsonError),
+    /// Not of a record's shape.
+    #[error("not a record: {0}")]
+    Shape(String),
+    /// JSON of a record's shape, but not its canonical bytes.
+    #[error("not a record: its bytes are not canonical (RFC 8785)")]
+    NotCanonical,
+    /// A decision whose parts contradict each other, such as a PERMIT with a reason.
+    #[error("not a record: {0}")]
+    Contradiction(&'static str),
+}
+
+impl Record {
+    /// Index in the log.
+    #[must_use]
+    pub const fn seq(&self) -> u64 {
+        match self {
+            Self::Decision(record) => record.seq,
+            Self::Outcome(record) => record.seq,
+            Self::Aggregate(record) => record.seq,
+            Self::Event(record) => record.seq,
+        }
+    }
+
+    /// When it was recorded.
+    #[must_use]
+    pub const fn time(&self) -> Millis {
+        match self {
+            Self::Decision(record) => record.time,
+            Self::Outcome(record) => record.time,
+            Self::Aggregate(record) => record.time,
+            Self::Event(record) => record.time,
+        }
+    }
+
+    /// The record's canonical bytes: the leaf of the log.
+    ///
+    /// # Errors
+    /// If it has no canonical form, or is longer than 65,535 bytes.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, RecordError> {
+        let bytes = canonical::to_bytes(self).map_err(|NotCanonical { .. }| RecordError::NotCanonical)?;
+        if bytes.len() > Limits::RECORD.bytes {
+            return Err(RecordError::Json(JsonError::TooLarge { limit: Limits::RECORD.bytes }));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads a record from untrusted bytes. Only canonical bytes are one.
+    ///
+    /// # Errors
+    /// [`RecordError`], by the first defect.
+    pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
+        Value::parse(bytes, Limits::RECORD).map_err(RecordError::Json)?;
+        let record: Self =
+            serde_json::from_slice(bytes).map_err(|error| RecordError::Shape(error.to_string()))?;
+        if record.to_bytes()? != bytes {
+            return Err(RecordError::NotCanonical);
+        }
+        if let Self::Decision(decision) = &record {
+            decision.check()?;
+        }
+        Ok(record)
+    }
+}
+
+impl DecisionRecord {
+    fn check(&self) -> Result<(), RecordError> {
+        let said = self.reason.map_or(Decision::Permit, ReasonCode::decision);
+        if said != self.decision {
+            return Err(RecordError::Contradiction("decision and reason disagree"));
+        }
+        let terms = self.permit_ttl_ms.is_some() && self.outcome_due.is_some() && self.bundle.is_some();
+        if self.decision == Decision::Permit && !terms {
+            return Err(RecordError::Contradiction("a PERMIT without its terms"));
+        }
+        if self.decision != Decision::Permit && (self.permit_ttl_ms.is_some() || self.outcome_due.is_some()) {
+            return Err(RecordError::Contradiction("the terms of a permit on a refusal"));
+        }
+        if !self.policies.is_sorted() {
+            return Err(RecordError::Contradiction("policies out of order"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permit() -> DecisionRecord {
+        DecisionRecord {
+            seq: 3,
+            time: Millis(1_700_000_000_000),
+            decision: Decision::Permit,
+            reason: None,
+            agent: "bot".parse().unwrap(),
+            gate: "fs".parse().unwrap(),
+            attempt: AttemptId::from_bytes([1; 32]),
+            surface: "fs.read".parse().unwrap(),
+            action: "fs.read".parse().unwrap(),
+            resource: Resource { kind: "Surface".into(), id: "fs.read".into() },
+            tier: Some(Tier::Read),
+            request: Digest::sha256(b"x"),
+            key: None,
+            bundle: Some(BundleRef {
+                name: "starter".into(),
+                version: 1,
+                digest: BundleDigest(Digest::sha256(b"b")),
+            }),
+            policies: vec!["a".parse().unwrap()],
+            permit_ttl_ms: Some(5_000),
+            outcome_due: Some(Millis(1_700_000_060_000)),
+            engine: "cedar-policy 4".into(),
+        }
+    }
+
+    fn text(record: DecisionRecord) -> String {
+        String::from_utf8(Record::Decision(Box::new(record)).to_bytes().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_record_is_read_back_only_from_its_canonical_bytes() {
+        let bytes = text(permit());
+        assert_eq!(Record::parse(bytes.as_bytes()), Ok(Record::Decision(Box::new(permit()))));
+        assert_eq!(Record::parse(format!("{bytes} ").as_bytes()), Err(RecordError::NotCanonical));
+        let unknown = bytes.replacen('{', r#"{"aaa":1,"#, 1);
+        assert!(matches!(Record::parse(unknown.as_bytes()), Err(RecordError::Shape(_))));
+        let kind = bytes.replace(r#""kind":"decision""#, r#""kind":"permission""#);
+        assert!(matches!(Record::parse(kind.as_bytes()), Err(RecordError::Shape(_))));
+    }
+
+    #[test]
+    fn a_decision_that_contradicts_itself_is_no_record() {
+        let deny_without_reason = text(permit()).replace(r#""PERMIT""#, r#""DENY""#);
+        assert!(matches!(Record::parse(deny_without_reason.as_bytes()), Err(RecordError::Contradiction(_))));
+        let mut with_reason = permit();
+        with_reason.reason = Some(ReasonCode::PolicyNoGrant);
+        assert!(matches!(Record::parse(text(with_reason).as_bytes()), Err(RecordError::Contradiction(_))));
+        let mut no_terms = permit();
+        no_terms.permit_ttl_ms = None;
+        assert!(matches!(Record::parse(text(no_terms).as_bytes()), Err(RecordError::Contradiction(_))));
+        let mut refusal = permit();
+        refusal.decision = Decision::Silence;
+        refusal.reason = Some(ReasonCode::PolicyExpired);
+        assert!(matches!(Record::parse(text(refusal).as_bytes()), Err(RecordError::Contradiction(_))));
+    }
+
+    #[test]
+    fn an_overlong_record_is_refused_before_it_is_hashed() {
+        let mut record = permit();
+        record.resource.id = "x".repeat(70_000);
+        assert!(matches!(
+            Record::Decision(Box::new(record)).to_bytes(),
+            Err(RecordError::Json(JsonError::TooLarge { .. }))
+        ));
+    }
+}

@@ -1,0 +1,111 @@
+//! The bodies of the native API, `/v1/…`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AttemptId, GateId, Salt};
+use crate::reason::ReasonCode;
+use crate::record::Outcome;
+use crate::request::Ask;
+use crate::verdict::{Captured, Decision};
+
+/// `POST /v1/decisions`: a request, and the attempt that it is asked for. The bearer key names the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecisionCall {
+    /// What is asked.
+    pub request: Ask,
+    /// The attempt's public name; its nonce stays with the gate.
+    pub attempt: AttemptId,
+    /// Salt of the request's commitment.
+    pub salt: Salt,
+    /// The gate that asks.
+    pub gate: GateId,
+    /// How long the gate waits for an answer, in milliseconds.
+    pub deadline_ms: u64,
+}
+
+/// Why a request was refused, as callers are told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReasonBody {
+    /// The code.
+    pub code: ReasonCode,
+    /// One sentence.
+    pub message: String,
+    /// What can be done.
+    pub remedy: String,
+    /// Particulars of this request, where they can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl From<ReasonCode> for ReasonBody {
+    fn from(code: ReasonCode) -> Self {
+        Self { code, message: code.message().to_owned(), remedy: code.remedy().to_owned(), detail: None }
+    }
+}
+
+/// What was stored of an execution under the same idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredResult {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The result's text, if it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+}
+
+/// The answer to a decision call. Only its receipt is evidence; the other fields are for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecisionReply {
+    /// What was decided.
+    pub decision: Decision,
+    /// Why not; absent for PERMIT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<ReasonBody>,
+    /// How the attempt is kept.
+    pub captured: Captured,
+    /// The receipt, a C2SP tlog-proof, if the attempt is logged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<String>,
+    /// What an earlier execution under the same key left, with `idempotency.completed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<StoredResult>,
+}
+
+impl DecisionReply {
+    /// A refusal that is kept nowhere.
+    #[must_use]
+    pub fn unrecorded(code: ReasonCode, detail: Option<String>) -> Self {
+        Self {
+            decision: code.decision(),
+            reason: Some(ReasonBody { detail, ..code.into() }),
+            captured: Captured::None,
+            receipt: None,
+            stored: None,
+        }
+    }
+}
+
+/// `POST /v1/decisions/{attempt}/outcome`: what became of a PERMIT, by the gate that held the attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutcomeCall {
+    /// The attempt's nonce, in hexadecimal: proof that the reporter is the gate that held it.
+    pub nonce: String,
+    /// `ok`, `failed`, `unknown` or `expired`.
+    pub outcome: Outcome,
+    /// The result's text, to be returned to repeats of the same key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+}
+
+/// The answer to an outcome call: that it is on record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutcomeReply {
+    /// Index of the outcome's record.
+    pub seq: u64,
+}
