@@ -1,0 +1,158 @@
+//! Attempts: one try to run a request, and the only way from a receipt to a permit.
+
+use std::time::Duration;
+
+use portcullis_protocol::wire::DecisionCall;
+use portcullis_protocol::{
+    AttemptId, Decision, DecisionRecord, Digest, GateId, Nonce, ReasonCode, Record, Request, Salt,
+};
+use portcullis_verify::{UnverifiedReceipt, VerifierKey};
+
+use crate::clock::BootInstant;
+use crate::permit::Permit;
+use crate::refusal::{ReceiptRef, Refusal};
+
+/// Longest lifetime that a gate accepts of a permit, whatever the receipt says.
+const LONGEST_TTL: Duration = Duration::from_secs(300);
+
+/// The keys of the log whose receipts a gate believes, pinned by its operator. There is no empty one.
+#[derive(Clone, Debug)]
+pub struct TrustedLog(Vec<VerifierKey>);
+
+/// No key was pinned, so no receipt could ever verify.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no log key is pinned; name the log's verifier key in the gate's configuration")]
+pub struct UntrustedLog;
+
+impl TrustedLog {
+    /// Pins keys.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn new(keys: Vec<VerifierKey>) -> Result<Self, UntrustedLog> {
+        if keys.is_empty() { Err(UntrustedLog) } else { Ok(Self(keys)) }
+    }
+}
+
+/// One try to run a request. Its nonce never leaves the gate, and [`Attempt::redeem`] spends it.
+#[derive(Debug)]
+pub struct Attempt {
+    nonce: Nonce,
+    salt: Salt,
+    gate: GateId,
+    request: Request,
+    commitment: Digest,
+    started: BootInstant,
+}
+
+impl Attempt {
+    /// Begins an attempt. A permit's lifetime counts from here, before the question is even asked.
+    ///
+    /// # Errors
+    /// If the system gives no random bytes or the request has no canonical form.
+    pub fn new(gate: GateId, request: Request) -> Result<Self, Refusal> {
+        let unavailable = |detail: &str| Refusal::own(ReasonCode::RequestMalformed, Some(detail.to_owned()));
+        let mut nonce = [0; 32];
+        let mut salt = [0; 32];
+        getrandom::fill(&mut nonce).map_err(|_| unavailable("the system gives no random bytes"))?;
+        getrandom::fill(&mut salt).map_err(|_| unavailable("the system gives no random bytes"))?;
+        let salt = Salt::from_bytes(salt);
+        let commitment = request.commitment(&salt).map_err(|error| unavailable(&error.to_string()))?;
+        let started = BootInstant::now();
+        Ok(Self { nonce: Nonce::from_bytes(nonce), salt, gate, request, commitment, started })
+    }
+
+    /// The attempt's public name.
+    #[must_use]
+    pub fn id(&self) -> AttemptId {
+        self.nonce.attempt_id()
+    }
+
+    /// The request.
+    #[must_use]
+    pub const fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// The question to the arbiter. Asking twice is harmless: both answers are for this attempt, which is
+    /// spent once.
+    #[must_use]
+    pub fn call(&self, deadline: Duration) -> DecisionCall {
+        DecisionCall {
+            request: self.request.ask.clone(),
+            attempt: self.id(),
+            salt: self.salt,
+            gate: self.gate.clone(),
+            deadline_ms: u64::try_from(deadline.as_millis()).map_or(u64::MAX, |milliseconds| milliseconds),
+        }
+    }
+
+    /// Turns a receipt into the permit for this attempt, and spends the attempt.
+    ///
+    /// # Errors
+    /// [`Refusal::Unverifiable`] unless the receipt verifies with a pinned key and records a PERMIT for this
+    /// request, attempt, agent and gate; `permit.expired` if its lifetime is over.
+    pub fn redeem(self, receipt: &str, log: &TrustedLog) -> Result<Permit, Refusal> {
+        let (record, _) = self.verify(receipt, log)?;
+        if record.decision != Decision::Permit {
+            return Err(Refusal::unverifiable("the receipt does not record a PERMIT"));
+        }
+        let ttl = record.permit_ttl_ms.ok_or_else(|| Refusal::unverifiable("a PERMIT without a lifetime"))?;
+        let expires = self.started.plus(Duration::from_millis(ttl).min(LONGEST_TTL));
+        if BootInstant::now() >= expires {
+            return Err(Refusal::own(ReasonCode::PermitExpired, None));
+        }
+        Ok(Permit::new(self.nonce, self.request, expires, receipt.to_owned()))
+    }
+
+    /// Checks a receipt of a refusal of this attempt.
+    ///
+    /// # Errors
+    /// [`Refusal::Unverifiable`] unless it verifies and records this attempt with `code`.
+    pub(crate) fn refused(
+        &self,
+        receipt: &str,
+        code: ReasonCode,
+        log: &TrustedLog,
+    ) -> Result<ReceiptRef, Refusal> {
+        let (record, index) = self.verify(receipt, log)?;
+        if record.reason != Some(code) {
+            return Err(Refusal::unverifiable("the answer and its receipt disagree"));
+        }
+        Ok(ReceiptRef { attempt: self.id(), index, text: receipt.to_owned() })
+    }
+
+    /// The decision record of a receipt that verifies and is bound to this attempt, with its index.
+    fn verify(&self, receipt: &str, log: &TrustedLog) -> Result<(DecisionRecord, u64), Refusal> {
+        let verified = UnverifiedReceipt::parse(receipt.as_bytes())
+            .and_then(|receipt| receipt.verify(&log.0))
+            .map_err(|error| Refusal::unverifiable(error.to_string()))?;
+        let record = Record::parse(verified.record_bytes())
+            .map_err(|error| Refusal::unverifiable(error.to_string()))?;
+        let Record::Decision(record) = record else {
+            return Err(Refusal::unverifiable("the receipt's record is not a decision"));
+        };
+        if record.seq != verified.index() {
+            return Err(Refusal::unverifiable("the record is of another place in the log"));
+        }
+        self.bound(&record)?;
+        Ok((*record, verified.index()))
+    }
+
+    fn bound(&self, record: &DecisionRecord) -> Result<(), Refusal> {
+        let ask = &self.request.ask;
+        let differs = [
+            (record.attempt != self.id(), "attempt"),
+            (record.request != self.commitment, "request"),
+            (record.agent != self.request.agent, "agent"),
+            (record.gate != self.gate, "gate"),
+            (record.surface != ask.surface, "surface"),
+            (record.action != ask.action, "action"),
+            (record.resource != ask.resource, "resource"),
+        ];
+        match differs.iter().find(|(differs, _)| *differs) {
+            Some((_, what)) => Err(Refusal::unverifiable(format!("the receipt is for another {what}"))),
+            None => Ok(()),
+        }
+    }
+}

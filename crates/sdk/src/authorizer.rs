@@ -1,0 +1,95 @@
+//! Who is asked for permission, and the one road from a question to a permit.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use portcullis_protocol::request::Ask;
+use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeReply};
+use portcullis_protocol::{AgentId, Decision, GateId, Outcome, ReasonCode, SurfaceTable};
+
+use crate::attempt::{Attempt, TrustedLog};
+use crate::permit::{OutcomeReport, Permit, Running};
+use crate::refusal::Refusal;
+
+/// A call under way.
+pub type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send + 'a>>;
+
+/// An arbiter, in process or across the network. Nothing that it answers is believed before
+/// [`Attempt::redeem`] has verified it; an implementation that always says PERMIT permits nothing.
+pub trait Authorizer: Send + Sync {
+    /// Asks for a decision.
+    fn decide(&self, call: DecisionCall) -> Call<'_, DecisionReply>;
+
+    /// Reports what became of a PERMIT.
+    fn report(&self, report: OutcomeReport) -> Call<'_, OutcomeReply>;
+
+    /// The surfaces of the bundle in force.
+    fn surfaces(&self) -> Call<'_, SurfaceTable>;
+}
+
+/// Asks for a permit.
+///
+/// # Errors
+/// [`Refusal`]: in every case but one, a verified PERMIT within the deadline.
+pub async fn authorize(
+    arbiter: &dyn Authorizer,
+    attempt: Attempt,
+    log: &TrustedLog,
+    deadline: Duration,
+) -> Result<Permit, Refusal> {
+    let asked = tokio::time::timeout(deadline, arbiter.decide(attempt.call(deadline))).await;
+    let reply = asked.map_err(|_| Refusal::own(ReasonCode::ArbiterTimeout, None))??;
+    match (reply.decision, reply.reason, reply.receipt) {
+        (Decision::Permit, None, Some(receipt)) => attempt.redeem(&receipt, log),
+        (Decision::Permit, _, _) => {
+            Err(Refusal::unverifiable("a PERMIT without its receipt, or with a reason"))
+        }
+        (Decision::Deny | Decision::Silence, Some(reason), receipt) => {
+            let receipt = match receipt {
+                Some(receipt) => Some(attempt.refused(&receipt, reason.code, log)?),
+                None => None,
+            };
+            if reason.code.decision() != reply.decision {
+                return Err(Refusal::unverifiable("decision and reason disagree"));
+            }
+            Err(Refusal::from_reason(reason, receipt, reply.stored))
+        }
+        (Decision::Deny | Decision::Silence, None, _) => {
+            Err(Refusal::unverifiable("a refusal without a reason"))
+        }
+    }
+}
+
+/// Runs `act` under a permit for `ask`, and reports its outcome: a function, gated in one line.
+///
+/// `act` says what became of the effect and may give a result to be kept for repeats of the same key.
+///
+/// # Errors
+/// [`Refusal`] if it was not permitted. The outcome report's own failure is in the third place of the value: the
+/// effect has happened by then.
+pub async fn run<T, F>(
+    arbiter: &dyn Authorizer,
+    log: &TrustedLog,
+    (agent, gate): (AgentId, GateId),
+    ask: Ask,
+    deadline: Duration,
+    act: F,
+) -> Result<(T, Outcome, Result<OutcomeReply, Refusal>), Refusal>
+where
+    F: AsyncFnOnce(&Running) -> (T, Outcome, Option<String>),
+{
+    let attempt = Attempt::new(gate, ask.by(agent))?;
+    let permit = authorize(arbiter, attempt, log, deadline).await?;
+    let running = match permit.begin() {
+        Ok(running) => running,
+        Err(lapsed) => {
+            // The PERMIT's end is reported as far as possible; the refusal stands either way.
+            drop(arbiter.report(lapsed.report).await);
+            return Err(lapsed.refusal);
+        }
+    };
+    let (value, outcome, result) = act(&running).await;
+    let reported = arbiter.report(running.finish(outcome, result)).await;
+    Ok((value, outcome, reported))
+}
