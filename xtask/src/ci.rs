@@ -1,0 +1,19 @@
+//! `cargo xtask ci`: what .ci/run does, stopping at the first failure.
+
+use crate::workspace::Workspace;
+use crate::{deny, process, suite, tidy};
+
+/// fmt, clippy, tidy, deny, docs, test.
+pub(crate) fn run(workspace: &Workspace) -> Result<(), String> {
+    let cargo = |args: &[&str]| {
+        let mut cargo = process::cargo();
+        cargo.args(args).current_dir(&workspace.root);
+        cargo
+    };
+    process::step("fmt", &mut cargo(&["fmt", "--all", "--check"]))?;
+    process::step("clippy", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    process::timed("tidy", "cargo xtask tidy", || tidy::run(workspace, false))?;
+    deny::run(workspace)?;
+    process::step("docs", cargo(&["doc", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    suite::run(workspace, &suite::Options::default())
+}

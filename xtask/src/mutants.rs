@@ -1,0 +1,215 @@
+//! `cargo xtask mutants`: every guard that xtask/mutants.toml lists is broken on purpose, in a copy of the
+//! tree, and the test that names it must notice.
+
+mod list;
+mod tree;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use self::list::Mutant;
+use self::tree::Copy;
+use crate::process;
+use crate::tidy::Finding;
+use crate::workspace::Workspace;
+
+/// Flags of `cargo xtask mutants`.
+#[derive(Default)]
+pub(crate) struct Options {
+    /// Only see that the list fits the source.
+    pub(crate) check: bool,
+    /// Only the mutants of these names; all when empty.
+    pub(crate) only: Vec<String>,
+}
+
+/// How a run of the selected tests ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Ending {
+    Passed,
+    TestFailed,
+    DoesNotBuild,
+    SelectsNothing,
+    /// Nextest itself failed, with this exit code.
+    Other(Option<i32>),
+}
+
+/// What became of a mutant.
+enum Outcome {
+    Killed,
+    Survived,
+    /// The entry, not the test, is wrong.
+    Error(String),
+}
+
+/// Where the list does not fit the source, for `cargo xtask tidy`.
+pub(crate) fn check_list(root: &Path) -> Vec<Finding> {
+    match list::load(root) {
+        Err(error) => vec![Finding::new(list::FILE, error.line, error.message)],
+        Ok(mutants) => mutants.iter().filter_map(|mutant| mutant.finding(root)).collect(),
+    }
+}
+
+/// Runs the mutants; an error if one survives or an entry is wrong.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), String> {
+    let findings = check_list(&workspace.root);
+    for finding in &findings {
+        println!("{finding}");
+    }
+    if !findings.is_empty() {
+        return Err(format!("mutants: {} entries do not fit the source", findings.len()));
+    }
+    let mutants = selected(list::load(&workspace.root).map_err(|error| error.message)?, &options.only)?;
+    if options.check || mutants.is_empty() {
+        println!("mutants: {} listed in {}", mutants.len(), list::FILE);
+        return Ok(());
+    }
+    let copy = Copy::lay(workspace)?;
+    check_unmutated(&copy, &mutants)?;
+    let mut failed = 0_usize;
+    for mutant in &mutants {
+        let start = Instant::now();
+        let outcome = attempt(&copy, mutant)?;
+        let seconds = start.elapsed().as_secs_f64();
+        let name = &mutant.name;
+        match outcome {
+            Outcome::Killed => println!("killed    {seconds:6.1} s  {name}"),
+            Outcome::Survived => {
+                println!("SURVIVED  {seconds:6.1} s  {name}: no test of `{}` failed", mutant.test);
+                failed = failed.saturating_add(1);
+            }
+            Outcome::Error(error) => {
+                println!("ERROR     {seconds:6.1} s  {name}: {error}");
+                failed = failed.saturating_add(1);
+            }
+        }
+    }
+    println!("mutants: {} passed, {failed} failed", mutants.len().saturating_sub(failed));
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} mutants were not killed by a test")) }
+}
+
+fn selected(mutants: Vec<Mutant>, only: &[String]) -> Result<Vec<Mutant>, String> {
+    let unknown = only.iter().find(|name| !mutants.iter().any(|mutant| mutant.name == **name));
+    if let Some(name) = unknown {
+        return Err(format!("{} has no mutant `{name}`", list::FILE));
+    }
+    Ok(mutants.into_iter().filter(|mutant| only.is_empty() || only.contains(&mutant.name)).collect())
+}
+
+/// Each selection of tests exists and passes on the tree as it is; else a failure would prove nothing.
+fn check_unmutated(copy: &Copy, mutants: &[Mutant]) -> Result<(), String> {
+    let selections: BTreeSet<_> = mutants.iter().map(|mutant| (&mutant.package, &mutant.test)).collect();
+    let mut problems = Vec::new();
+    for (package, test) in selections {
+        let start = Instant::now();
+        let (ending, output) = run_tests(copy, package, test)?;
+        let seconds = start.elapsed().as_secs_f64();
+        let problem = match ending {
+            Ending::Passed => {
+                println!("unmutated {seconds:6.1} s  {package}: {test}");
+                continue;
+            }
+            Ending::TestFailed => "fails on the unmutated tree",
+            Ending::DoesNotBuild => "does not build on the unmutated tree",
+            Ending::SelectsNothing => "selects no test",
+            Ending::Other(_) => "cannot be run",
+        };
+        println!("{}", tail(&output));
+        problems.push(format!("`{test}` in {package} {problem}"));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems.join("\nxtask: ")) }
+}
+
+fn attempt(copy: &Copy, mutant: &Mutant) -> Result<Outcome, String> {
+    let original = copy.read(&mutant.file)?;
+    copy.write(&mutant.file, &original.replacen(&mutant.find, &mutant.replace, 1))?;
+    let result = run_tests(copy, &mutant.package, &mutant.test);
+    copy.write(&mutant.file, &original)?;
+    let (ending, output) = result?;
+    Ok(match ending {
+        Ending::TestFailed => Outcome::Killed,
+        Ending::Passed => Outcome::Survived,
+        Ending::DoesNotBuild => {
+            println!("{}", tail(&output));
+            Outcome::Error("does not build; a compiler's no proves nothing about a test".to_owned())
+        }
+        Ending::SelectsNothing => Outcome::Error("selects no test once mutated".to_owned()),
+        Ending::Other(code) => {
+            println!("{}", tail(&output));
+            Outcome::Error(format!("nextest ended with {code:?}"))
+        }
+    })
+}
+
+fn run_tests(copy: &Copy, package: &str, test: &str) -> Result<(Ending, String), String> {
+    let mut command: Command = process::cargo();
+    command.args(["nextest", "run", "--profile", "mutants", "--package", package, "--filterset", test]);
+    command.args(["--no-tests", "fail"]).current_dir(&copy.tree).env("CARGO_TARGET_DIR", &copy.target);
+    // The release binary has no mutant in it, and a snapshot must not adapt to one.
+    command.env_remove("PORTCULLIS_BIN").env("INSTA_UPDATE", "no");
+    let output = process::quiet(&mut command)?;
+    Ok((ending(output.status.code()), String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
+/// Reads nextest's exit codes, which tell a failed test from a failed build.
+fn ending(code: Option<i32>) -> Ending {
+    match code {
+        Some(0) => Ending::Passed,
+        Some(100) => Ending::TestFailed,
+        Some(101) => Ending::DoesNotBuild,
+        Some(4) => Ending::SelectsNothing,
+        other => Ending::Other(other),
+    }
+}
+
+fn tail(output: &str) -> String {
+    let lines: Vec<&str> = output.lines().collect();
+    lines.get(lines.len().saturating_sub(40)..).unwrap_or_default().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_build_is_no_failed_test() {
+        assert_eq!(ending(Some(100)), Ending::TestFailed);
+        assert_eq!(ending(Some(101)), Ending::DoesNotBuild);
+        assert_eq!(ending(Some(4)), Ending::SelectsNothing);
+        assert_eq!(ending(None), Ending::Other(None));
+    }
+
+    /// A crate without dependencies, whose mutants meet every end.
+    #[test]
+    fn every_outcome_is_told_apart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tree = folder.path().join("tree");
+        let copy = Copy { tree, target: folder.path().join("target") };
+        copy.write("Cargo.toml", "[package]\nname = \"guard\"\nedition = \"2024\"\n[workspace]\n")
+            .expect("written");
+        copy.write(".config/nextest.toml", "[profile.mutants]\nfail-fast = true\n").expect("written");
+        let source = "pub fn may(x: u8) -> bool { x < 3 }\npub fn idle() -> u8 { 1 }\n\
+                      #[cfg(test)] mod tests { #[test] fn three_is_too_many() { assert!(!super::may(3)); } }\n";
+        copy.write("src/lib.rs", source).expect("written");
+        let mutant = |find: &str, replace: &str| Mutant {
+            name: "m".to_owned(),
+            file: "src/lib.rs".to_owned(),
+            find: find.to_owned(),
+            replace: replace.to_owned(),
+            package: "guard".to_owned(),
+            test: "test(three_is_too_many)".to_owned(),
+            line: 1,
+        };
+        let outcome = |find: &str, replace: &str| attempt(&copy, &mutant(find, replace)).expect("runs");
+        assert!(matches!(outcome("x < 3", "x <= 3"), Outcome::Killed));
+        assert!(matches!(outcome("-> u8 { 1 }", "-> u8 { 2 }"), Outcome::Survived));
+        assert!(matches!(outcome("x < 3", "x < y"), Outcome::Error(_)));
+        assert_eq!(copy.read("src/lib.rs").as_deref(), Ok(source), "the copy must be restored");
+
+        assert_eq!(check_unmutated(&copy, &[mutant("x < 3", "x <= 3")]), Ok(()));
+        let nothing = Mutant { test: "test(no_such_test)".to_owned(), ..mutant("x < 3", "x <= 3") };
+        let error = check_unmutated(&copy, &[nothing]).expect_err("selects nothing");
+        assert!(error.contains("selects no test"), "{error}");
+    }
+}

@@ -1,0 +1,156 @@
+//! Programs that the tests use: found, installed where that is possible, or all asked for at once.
+
+use std::process::Command;
+
+use crate::process::{self, answer};
+
+struct Need {
+    name: &'static str,
+    why: &'static str,
+    present: fn() -> bool,
+    /// Debian packages that bring it.
+    apt: &'static [&'static str],
+    /// What to do where those cannot be installed.
+    otherwise: &'static str,
+}
+
+const NEEDS: [Need; 6] = [
+    Need {
+        name: "git",
+        why: "lists the files of the tree",
+        present: || answer("git", &["--version"]).is_some(),
+        apt: &["git"],
+        otherwise: "install git",
+    },
+    Need {
+        name: "strace",
+        why: "injects failing syscalls into real processes",
+        present: || answer("strace", &["--version"]).is_some(),
+        apt: &["strace"],
+        otherwise: "install strace 5.0 or later (Linux)",
+    },
+    Need {
+        name: "prlimit",
+        why: "takes resources away from real processes",
+        present: || answer("prlimit", &["--version"]).is_some(),
+        apt: &["util-linux"],
+        otherwise: "install util-linux",
+    },
+    Need {
+        name: "ps",
+        why: "shows what real processes were started with",
+        present: || answer("ps", &["--version"]).is_some(),
+        apt: &["procps"],
+        otherwise: "install procps",
+    },
+    Need {
+        name: "Node 18 or later, with npm",
+        why: "installs the MCP peers, which bring their own Node 22",
+        present: || {
+            version_of("node").is_some_and(|version| version >= (18, 0))
+                && answer("npm", &["--version"]).is_some()
+        },
+        apt: &["nodejs", "npm"],
+        otherwise: "install Node 18 or later",
+    },
+    Need {
+        name: "Python 3.10 or later, with venv",
+        why: "runs the MCP client in Python",
+        present: || {
+            version_of("python3").is_some_and(|version| version >= (3, 10))
+                && answer("python3", &["-c", "import venv, ensurepip"]).is_some()
+        },
+        apt: &["python3", "python3-venv"],
+        otherwise: "install Python 3.10 or later with its venv module",
+    },
+];
+
+/// Installs what is missing, or returns one error that lists all of it.
+pub(crate) fn provide() -> Result<(), String> {
+    let missing = missing();
+    if !missing.is_empty() && can_apt() {
+        for need in &missing {
+            println!("   {} is missing: {}", need.name, need.why);
+        }
+        let packages: Vec<&str> = missing.iter().flat_map(|need| need.apt).copied().collect();
+        process::step("apt-get update", apt().arg("update"))?;
+        let mut install = apt();
+        install.args(["install", "--yes", "--no-install-recommends"]).args(packages);
+        process::step("apt-get install", &mut install)?;
+    }
+    refuse(&self::missing())?;
+    cargo_tool("nextest", "cargo-nextest")
+}
+
+/// Sees that `cargo <subcommand>` exists, or installs the crate that brings it.
+pub(crate) fn cargo_tool(subcommand: &str, package: &str) -> Result<(), String> {
+    if process::quiet(process::cargo().args([subcommand, "--version"]))
+        .is_ok_and(|output| output.status.success())
+    {
+        return Ok(());
+    }
+    println!("   {package} is missing: building it takes some minutes, once");
+    process::step(package, process::cargo().args(["install", "--locked", package]))
+}
+
+fn missing() -> Vec<&'static Need> {
+    NEEDS.iter().filter(|need| !(need.present)()).collect()
+}
+
+fn refuse(missing: &[&Need]) -> Result<(), String> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let lines = missing.iter().map(|need| format!("\n  {} ({}): {}", need.name, need.why, need.otherwise));
+    let packages = missing.iter().flat_map(|need| need.apt).copied().collect::<Vec<_>>().join(" ");
+    Err(format!(
+        "the tests need what is not here:{}\non Debian, as root: apt-get install {packages}",
+        lines.collect::<String>()
+    ))
+}
+
+fn can_apt() -> bool {
+    answer("id", &["-u"]).is_some_and(|id| id == "0") && answer("apt-get", &["--version"]).is_some()
+}
+
+fn apt() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq");
+    command
+}
+
+/// Major and minor version that `program --version` prints.
+pub(crate) fn version_of(program: &str) -> Option<(u32, u32)> {
+    parse_version(&answer(program, &["--version"])?)
+}
+
+/// Reads `v22.23.3` or `Python 3.11.7`.
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.trim_start_matches(|c: char| !c.is_ascii_digit()).split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read() {
+        assert_eq!(parse_version("v22.23.3"), Some((22, 23)));
+        assert_eq!(parse_version("Python 3.11.7"), Some((3, 11)));
+        assert_eq!(parse_version("none"), None);
+    }
+
+    #[test]
+    fn one_error_lists_everything_that_is_missing() {
+        let error = refuse(&NEEDS.iter().collect::<Vec<_>>()).expect_err("all are missing");
+        for need in &NEEDS {
+            assert!(error.contains(need.name) && error.contains(need.otherwise), "{error}");
+        }
+        assert!(
+            error.contains("apt-get install git strace util-linux procps nodejs npm python3 python3-venv"),
+            "{error}"
+        );
+        assert_eq!(refuse(&[]), Ok(()));
+    }
+}

@@ -1,0 +1,176 @@
+//! The real MCP peers of the tests, pinned in tests/peers and installed under the target directory:
+//!
+//! - `bin/node`: the Node that the peers run on, 22.19 or later;
+//! - `bin/inspector`, `bin/server-filesystem`, `bin/server-everything`: the npm peers, which need no environment;
+//! - `py/bin/python`: a Python that can `import mcp`.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::needs;
+use crate::process::{self, answer};
+use crate::workspace::Workspace;
+
+const MANIFESTS: [&str; 3] = ["package.json", "package-lock.json", "requirements.txt"];
+/// The oldest Node that Inspector 2 starts on.
+const NODE: (u32, u32) = (22, 19);
+const LAUNCHERS: [(&str, &str); 3] = [
+    ("inspector", "inspector/clients/launcher/build/index.js"),
+    ("server-filesystem", "server-filesystem/dist/index.js"),
+    ("server-everything", "server-everything/dist/index.js"),
+];
+
+/// Where the peers are, once they are.
+pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("peers")
+}
+
+/// Installs the peers unless those that are there came from the same manifests, on the same platform.
+pub(crate) fn provide(workspace: &Workspace) -> Result<(), String> {
+    let source = workspace.root.join("tests/peers");
+    let peers = folder(workspace);
+    let wanted = stamp(&source, &peers)?;
+    let stamp = peers.join("stamp");
+    if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        println!("── peers: as pinned, in {}", peers.display());
+        return Ok(());
+    }
+    if stamp.exists() {
+        std::fs::remove_file(&stamp).map_err(failed("remove", &stamp))?;
+    }
+    install_node_peers(&source, &peers)?;
+    install_python_peers(&source, &peers)?;
+    write(&stamp, &wanted)
+}
+
+/// Everything that an installation depends on: manifests, platform, and its own place (a venv cannot move).
+fn stamp(source: &Path, peers: &Path) -> Result<String, String> {
+    let python = answer("python3", &["--version"]).unwrap_or_default();
+    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    let mut stamp = format!("{os} {arch} {python} {} {LAUNCHERS:?}\n", peers.display());
+    for name in MANIFESTS {
+        let path = source.join(name);
+        stamp.push_str(&std::fs::read_to_string(&path).map_err(failed("read", &path))?);
+    }
+    Ok(stamp)
+}
+
+fn install_node_peers(source: &Path, peers: &Path) -> Result<(), String> {
+    let node = peers.join("node");
+    std::fs::create_dir_all(&node).map_err(failed("make", &node))?;
+    for name in ["package.json", "package-lock.json"] {
+        std::fs::copy(source.join(name), node.join(name)).map_err(failed("copy", &source.join(name)))?;
+    }
+    // Scripts of packages do not run: none of the peers needs its own.
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&node);
+    process::step("npm peers", &mut npm)?;
+    let bin = peers.join("bin");
+    if bin.exists() {
+        std::fs::remove_dir_all(&bin).map_err(failed("remove", &bin))?;
+    }
+    std::fs::create_dir_all(&bin).map_err(failed("make", &bin))?;
+    let link = bin.join("node");
+    symlink(node_22(&node)?, &link).map_err(failed("link", &link))?;
+    for (name, script) in LAUNCHERS {
+        launcher(&bin.join(name), script)?;
+    }
+    Ok(())
+}
+
+/// The Node that npm brought, or the machine's own where npm has none for this platform.
+fn node_22(node: &Path) -> Result<PathBuf, String> {
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let brought = node.join(format!("node_modules/node-{}-{arch}/bin/node", std::env::consts::OS));
+    if is_recent(&brought) {
+        return Ok(brought);
+    }
+    let own = answer("sh", &["-c", "command -v node"]).map(PathBuf::from);
+    own.filter(|own| is_recent(own)).ok_or_else(|| {
+        format!(
+            "npm brought no Node for this platform, and `node` is older than {}.{}; install a newer one",
+            NODE.0, NODE.1
+        )
+    })
+}
+
+fn is_recent(node: &Path) -> bool {
+    node.to_str().and_then(needs::version_of).is_some_and(|version| version >= NODE)
+}
+
+/// A script that starts a peer without looking at the environment, which the gate scrubs.
+fn launcher(path: &Path, script: &str) -> Result<(), String> {
+    let modules = "${0%/*}/../node/node_modules/@modelcontextprotocol";
+    write(path, &format!("#!/bin/sh\nexec \"${{0%/*}}/node\" \"{modules}/{script}\" \"$@\"\n"))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+        .map_err(failed("make executable", path))
+}
+
+fn install_python_peers(source: &Path, peers: &Path) -> Result<(), String> {
+    let venv = peers.join("py");
+    process::step("python venv", Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    let python = venv.join("bin/python");
+    let mut pip = Command::new(&python);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--requirement",
+    ]);
+    process::step("python peers", pip.arg(source.join("requirements.txt")))?;
+    process::step("python import", Command::new(&python).args(["-c", "import mcp"]))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(failed("write", path))
+}
+
+fn failed(what: &str, path: &Path) -> impl Fn(std::io::Error) -> String {
+    move |error| format!("cannot {what} `{}`: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_manifest_changes_the_stamp() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in MANIFESTS {
+            std::fs::write(folder.path().join(name), name).expect("written");
+        }
+        let before = stamp(folder.path(), Path::new("/peers")).expect("readable");
+        assert_eq!(stamp(folder.path(), Path::new("/peers")), Ok(before.clone()));
+        assert_ne!(stamp(folder.path(), Path::new("/elsewhere")), Ok(before.clone()));
+        std::fs::write(folder.path().join("requirements.txt"), "mcp==0").expect("written");
+        assert_ne!(stamp(folder.path(), Path::new("/peers")), Ok(before));
+    }
+
+    #[test]
+    fn the_lock_file_names_no_host_and_the_manifests_pin_exactly() {
+        let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/peers");
+        let read = |name: &str| std::fs::read_to_string(peers.join(name)).expect("checked in");
+        assert!(!read("package-lock.json").contains("\"resolved\""));
+        let package: serde_json::Value = serde_json::from_str(&read("package.json")).expect("JSON");
+        for group in ["dependencies", "optionalDependencies"] {
+            let versions = package.get(group).and_then(|group| group.as_object()).expect("a table");
+            for (name, version) in versions {
+                assert!(
+                    version.as_str().expect("a string").starts_with(|c: char| c.is_ascii_digit()),
+                    "{name}"
+                );
+            }
+        }
+        let requirements = read("requirements.txt");
+        let lines = requirements.lines().filter(|line| !line.starts_with('#'));
+        assert!(lines.clone().all(|line| line.contains("==")) && lines.count() > 0, "{requirements}");
+    }
+}
