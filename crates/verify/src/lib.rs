@@ -1,1 +1,36 @@
-//! placeholder
+//! What an auditor runs: checks of Portcullis evidence, over bytes alone.
+//!
+//! The log is a C2SP transparency log, so every format here has a public specification and independent
+//! implementations. This crate holds keys that verify, never keys that sign. It does no I/O, reads no clock, and
+//! answers any input whatsoever with a value or an error.
+//!
+//! | module | what it checks | source |
+//! |---|---|---|
+//! | [`merkle`] | inclusion and consistency of Merkle trees | RFC 6962 §2.1, RFC 9162 §2.1 |
+//! | [`note`], [`key`] | text signed by Ed25519 keys | c2sp.org/signed-note |
+//! | [`checkpoint`] | a log's size and root, signed by that log | c2sp.org/tlog-checkpoint |
+//! | [`proof`] | the file format that joins index, hashes and checkpoint | c2sp.org/tlog-proof |
+//! | [`tree`], [`tiles`] | the other side: building trees and proofs | c2sp.org/tlog-tiles |
+//!
+//! What has not been verified has a type of its own (`Unverified…`) that yields no content. The matching
+//! `Verified…` type has no constructor but `verify`: holding one is the proof that its checks passed.
+
+pub mod checkpoint;
+mod encoding;
+pub mod key;
+pub mod merkle;
+pub mod note;
+pub mod proof;
+pub mod tiles;
+pub mod tree;
+
+#[cfg(test)]
+mod testing;
+
+pub use checkpoint::{Checkpoint, CheckpointError, UnverifiedCheckpoint, VerifiedCheckpoint};
+pub use key::{KeyName, KeyNameError, VerifierKey, VerifierKeyError};
+pub use merkle::{Hash, HashError, MerkleError};
+pub use note::{NoteError, UnverifiedNote, VerifiedNote};
+pub use proof::{ProofError, TlogProof};
+pub use tiles::{EdgeTile, Tile, TileError, TileReader, TileTree, TileTreeError};
+pub use tree::{NodeReader, TreeError};

@@ -1,0 +1,162 @@
+//! What several tests share: a log that signs, and Merkle trees spelled as RFC 6962 spells them.
+
+use std::collections::BTreeMap;
+
+use ed25519_dalek::{Signer, SigningKey};
+
+use crate::checkpoint::{Checkpoint, UnverifiedCheckpoint, VerifiedCheckpoint};
+use crate::key::VerifierKey;
+use crate::merkle::{Hash, empty_root, leaf_hash, node_hash};
+use crate::note::{signature_line, signed_text};
+use crate::proof::TlogProof;
+use crate::tiles::{TileReader, TileTree};
+use crate::tree::{NodeReader, inclusion_proof};
+
+/// A key pair with a name.
+#[derive(Clone)]
+pub(crate) struct TestKey {
+    signing: SigningKey,
+    pub(crate) public: VerifierKey,
+}
+
+impl TestKey {
+    pub(crate) fn new(name: &str, seed: u8) -> Self {
+        let signing = SigningKey::from_bytes(&[seed; 32]);
+        let public = VerifierKey::ed25519(name, signing.verifying_key().to_bytes()).unwrap();
+        Self { signing, public }
+    }
+
+    /// This key as the only known one.
+    pub(crate) fn alone(&self) -> &[VerifierKey] {
+        std::slice::from_ref(&self.public)
+    }
+
+    /// Signature line for a text.
+    pub(crate) fn line(&self, text: &str) -> String {
+        signature_line(&self.public, &self.signing.sign(signed_text(text).unwrap()).to_bytes())
+    }
+
+    /// A note of this text with this key's signature.
+    pub(crate) fn note(&self, text: &str) -> String {
+        format!("{text}\n{}", self.line(text))
+    }
+}
+
+/// A log in memory, stored and signed as the ledger does.
+pub(crate) struct TestLog {
+    pub(crate) key: TestKey,
+    pub(crate) tree: TileTree,
+    pub(crate) records: Vec<Vec<u8>>,
+    full_tiles: BTreeMap<(u8, u64), Vec<Hash>>,
+}
+
+impl TestLog {
+    pub(crate) fn new(records: u64) -> Self {
+        let key = TestKey::new("gate.example/log", 1);
+        let mut log = Self { key, tree: TileTree::new(), records: Vec::new(), full_tiles: BTreeMap::new() };
+        for number in 0..records {
+            log.append(format!("{{\"record\":{number}}}").as_bytes());
+        }
+        log
+    }
+
+    pub(crate) fn append(&mut self, record: &[u8]) {
+        self.records.push(record.to_vec());
+        self.tree.append(leaf_hash(record));
+        for tile in self.tree.take_full_tiles() {
+            assert_eq!(tile.hashes.len(), 256);
+            assert_eq!(self.full_tiles.insert((tile.level, tile.index), tile.hashes), None);
+        }
+    }
+
+    pub(crate) fn reader(&self) -> impl NodeReader<Error: std::fmt::Debug> + '_ {
+        TileReader::new(&self.tree, |level, index| {
+            self.full_tiles.get(&(level, index)).cloned().ok_or("missing")
+        })
+    }
+
+    /// The checkpoint of the first `size` records.
+    pub(crate) fn checkpoint_at(&self, size: u64) -> Checkpoint {
+        let root = crate::tree::root(size, &self.reader()).unwrap();
+        Checkpoint { origin: self.key.public.name().clone(), size, root }
+    }
+
+    pub(crate) fn verified_at(&self, size: u64) -> VerifiedCheckpoint {
+        let note = self.key.note(&self.checkpoint_at(size).to_string());
+        UnverifiedCheckpoint::parse(note.as_bytes()).unwrap().verify(self.key.alone()).unwrap()
+    }
+
+    pub(crate) fn receipt(&self, index: u64) -> TlogProof {
+        let size = self.tree.size();
+        TlogProof {
+            extra: Some(self.records[usize::try_from(index).unwrap()].clone()),
+            index,
+            hashes: inclusion_proof(index, size, &self.reader()).unwrap(),
+            checkpoint: self.key.note(&self.checkpoint_at(size).to_string()).into_bytes(),
+        }
+    }
+}
+
+/// Leaf hashes of distinct leaves.
+pub(crate) fn leaves(count: u64) -> Vec<Hash> {
+    (0..count).map(|number| leaf_hash(&number.to_be_bytes())).collect()
+}
+
+/// MTH of RFC 6962 §2.1, over leaf hashes.
+pub(crate) fn reference_root(leaves: &[Hash]) -> Hash {
+    match leaves {
+        [] => empty_root(),
+        [leaf] => *leaf,
+        _ => {
+            let (left, right) = halves(leaves);
+            node_hash(&reference_root(left), &reference_root(right))
+        }
+    }
+}
+
+/// PATH of RFC 6962 §2.1.1, with for each sibling whether it is on the left.
+pub(crate) fn reference_path(index: usize, leaves: &[Hash]) -> Vec<(bool, Hash)> {
+    if leaves.len() == 1 {
+        return Vec::new();
+    }
+    let (left, right) = halves(leaves);
+    let (mut path, sibling) = if index < left.len() {
+        (reference_path(index, left), (false, reference_root(right)))
+    } else {
+        (reference_path(index - left.len(), right), (true, reference_root(left)))
+    };
+    path.push(sibling);
+    path
+}
+
+/// SUBPROOF of RFC 6962 §2.1.2; PROOF is the one with `whole`.
+pub(crate) fn reference_consistency(old: usize, leaves: &[Hash], whole: bool) -> Vec<Hash> {
+    if old == leaves.len() {
+        return if whole { Vec::new() } else { vec![reference_root(leaves)] };
+    }
+    let (left, right) = halves(leaves);
+    if old <= left.len() {
+        let mut proof = reference_consistency(old, left, whole);
+        proof.push(reference_root(right));
+        proof
+    } else {
+        let mut proof = reference_consistency(old - left.len(), right, false);
+        proof.push(reference_root(left));
+        proof
+    }
+}
+
+fn halves(leaves: &[Hash]) -> (&[Hash], &[Hash]) {
+    leaves.split_at(leaves.len().next_power_of_two() / 2)
+}
+
+/// Bytes from a string of hexadecimal digits.
+pub(crate) fn hex(digits: &str) -> Vec<u8> {
+    let pairs = (0..digits.len()).step_by(2);
+    pairs.map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+}
+
+/// The hash in a string of hexadecimal digits.
+pub(crate) fn hex_hash(digits: &str) -> Hash {
+    Hash(hex(digits).try_into().unwrap())
+}
