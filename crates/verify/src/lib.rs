@@ -10,10 +10,19 @@
 //! | [`note`], [`key`] | text signed by Ed25519 keys | c2sp.org/signed-note |
 //! | [`checkpoint`] | a log's size and root, signed by that log | c2sp.org/tlog-checkpoint |
 //! | [`proof`] | the file format that joins index, hashes and checkpoint | c2sp.org/tlog-proof |
+//! | [`receipt`] | that a record is in a signed log | a tlog-proof carrying its record |
 //! | [`tree`], [`tiles`] | the other side: building trees and proofs | c2sp.org/tlog-tiles |
 //!
 //! What has not been verified has a type of its own (`Unverified…`) that yields no content. The matching
 //! `Verified…` type has no constructor but `verify`: holding one is the proof that its checks passed.
+//!
+//! ```
+//! use portcullis_verify::{ReceiptError, UnverifiedReceipt, VerifiedReceipt, VerifierKey};
+//!
+//! fn check(receipt: &[u8], log_key: VerifierKey) -> Result<VerifiedReceipt, ReceiptError> {
+//!     UnverifiedReceipt::parse(receipt)?.verify(&[log_key])
+//! }
+//! ```
 
 pub mod checkpoint;
 mod encoding;
@@ -21,6 +30,7 @@ pub mod key;
 pub mod merkle;
 pub mod note;
 pub mod proof;
+pub mod receipt;
 pub mod tiles;
 pub mod tree;
 
@@ -32,5 +42,6 @@ pub use key::{KeyName, KeyNameError, VerifierKey, VerifierKeyError};
 pub use merkle::{Hash, HashError, MerkleError};
 pub use note::{NoteError, UnverifiedNote, VerifiedNote};
 pub use proof::{ProofError, TlogProof};
+pub use receipt::{ReceiptError, UnverifiedReceipt, VerifiedReceipt};
 pub use tiles::{EdgeTile, Tile, TileError, TileReader, TileTree, TileTreeError};
 pub use tree::{NodeReader, TreeError};
