@@ -11,6 +11,7 @@
 //! | [`checkpoint`] | a log's size and root, signed by that log | c2sp.org/tlog-checkpoint |
 //! | [`proof`] | the file format that joins index, hashes and checkpoint | c2sp.org/tlog-proof |
 //! | [`receipt`] | that a record is in a signed log | a tlog-proof carrying its record |
+//! | [`log`] | that a whole log is what its checkpoints say | all of the above |
 //! | [`tree`], [`tiles`] | the other side: building trees and proofs | c2sp.org/tlog-tiles |
 //!
 //! What has not been verified has a type of its own (`Unverified…`) that yields no content. The matching
@@ -27,6 +28,7 @@
 pub mod checkpoint;
 mod encoding;
 pub mod key;
+pub mod log;
 pub mod merkle;
 pub mod note;
 pub mod proof;
@@ -39,6 +41,7 @@ mod testing;
 
 pub use checkpoint::{Checkpoint, CheckpointError, UnverifiedCheckpoint, VerifiedCheckpoint};
 pub use key::{KeyName, KeyNameError, VerifierKey, VerifierKeyError};
+pub use log::{LogAudit, LogError, LogSummary};
 pub use merkle::{Hash, HashError, MerkleError};
 pub use note::{NoteError, UnverifiedNote, VerifiedNote};
 pub use proof::{ProofError, TlogProof};
