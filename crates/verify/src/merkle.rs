@@ -142,6 +142,14 @@ pub(crate) fn root_over(hashes: impl IntoIterator<Item = Hash>) -> Option<Hash> 
     row.pop()
 }
 
+/// Root of the tree over these leaf hashes, or of a full tile: MTH of RFC 6962 §2.1.
+pub(crate) fn tree_root(hashes: &[Hash]) -> Hash {
+    match root_over(hashes.iter().copied()) {
+        Some(root) => root,
+        None => empty_root(),
+    }
+}
+
 /// Checks that the leaf with hash `leaf` is the one at `index` (zero-based) of the tree with `size` leaves and
 /// root `root`. `proof` goes from the leaf's sibling up to the root's child (RFC 9162 §2.1.3.2).
 ///

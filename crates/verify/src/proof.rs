@@ -143,10 +143,9 @@ fn split_at_blank_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn parse_extra(lines: &mut Peekable<Split<'_, char>>) -> Result<Option<Vec<u8>>, ProofError> {
-    let Some(line) = lines.next_if(|line| line.starts_with(EXTRA_PREFIX)) else {
+    let Some(text) = lines.next_if_map(|line| line.strip_prefix(EXTRA_PREFIX).ok_or(line)) else {
         return Ok(None);
     };
-    let text = line.strip_prefix(EXTRA_PREFIX).unwrap_or_default();
     let extra = from_base64(text).map_err(|_| ProofError::ExtraEncoding)?;
     if extra.len() > MAX_EXTRA_BYTES {
         return Err(ProofError::ExtraTooLarge { found: extra.len() });

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::merkle::{Hash, empty_root, root_over};
+use crate::merkle::{Hash, empty_root, root_over, tree_root};
 use crate::tree::NodeReader;
 
 #[cfg(test)]
@@ -142,7 +142,7 @@ impl TileTree {
             }
             let hashes = std::mem::take(row);
             hashes_above >>= TILE_HEIGHT;
-            hash = root_over(hashes.iter().copied()).unwrap_or_else(empty_root);
+            hash = tree_root(&hashes);
             self.full.push(Tile { level, index: hashes_above - 1, hashes });
         }
         self.edge.push(vec![hash]);
@@ -158,7 +158,10 @@ impl TileTree {
     #[must_use]
     pub fn root(&self) -> Hash {
         let below = self.edge.iter().fold(None, |below, row| root_over(row.iter().copied().chain(below)));
-        below.unwrap_or_else(empty_root)
+        match below {
+            Some(root) => root,
+            None => empty_root(),
+        }
     }
 
     /// By tile level, the hashes of the growing tile: what [`restore`](Self::restore) takes.
@@ -252,8 +255,8 @@ where
             Some(row) if place.growing => Cow::Borrowed(row.as_slice()),
             _ => self.full_tile(place.level, place.index)?,
         };
-        let hashes = tile.get(place.hashes).unwrap_or_default();
-        root_over(hashes.iter().copied()).ok_or(incomplete)
+        let hashes = tile.get(place.hashes);
+        hashes.and_then(|hashes| root_over(hashes.iter().copied())).ok_or(incomplete)
     }
 }
 
@@ -279,9 +282,12 @@ impl Place {
         if end > hashes_in_level {
             return None;
         }
+        let Ok(tile_level) = u8::try_from(level / TILE_HEIGHT) else {
+            return None;
+        };
         let [start, ..] = first.to_le_bytes();
         Some(Self {
-            level: u8::try_from(level / TILE_HEIGHT).ok()?,
+            level: tile_level,
             index: first >> TILE_HEIGHT,
             growing: first >> TILE_HEIGHT == hashes_in_level >> TILE_HEIGHT,
             hashes: usize::from(start)..usize::from(start) + (1 << height),

@@ -155,5 +155,8 @@ fn range_root<R: NodeReader>(start: u64, end: u64, reader: &R) -> Result<Hash, R
         let node = reader.node(level, (start + rest) >> level)?;
         right = Some(right.map_or(node, |right| node_hash(&node, &right)));
     }
-    Ok(right.unwrap_or_else(empty_root))
+    match right {
+        Some(root) => Ok(root),
+        None => Ok(empty_root()),
+    }
 }
