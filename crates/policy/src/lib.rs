@@ -1,1 +1,63 @@
-//! placeholder
+//! Policy: what a bundle is, when one may be used, and what it says about a request.
+//!
+//! A bundle is a directory of policies, schema, entities and surfaces. It decides only after it was read once
+//! into memory ([`Snapshot`]), its signature was verified, its digest compared with the pin, and everything in
+//! it parsed and validated: [`Snapshot::verify`] is the only way to a [`Bundle`].
+//!
+//! This is the only crate that names Cedar. Cedar's authorizer skips a policy that errors, a `forbid` too, and
+//! answers Allow; here every such doubt is SILENCE (see [`Bundle::evaluate`]).
+//!
+//! Everything is a pure function of bytes but [`Snapshot::read`] and [`BundleSource`], which read a directory.
+//!
+//! There is no other way to a bundle:
+//!
+//! ```compile_fail,E0451
+//! # fn forge(real: portcullis_policy::Bundle, reference: portcullis_protocol::BundleRef) {
+//! let forged = portcullis_policy::Bundle { reference, ..real };
+//! # }
+//! ```
+//!
+//! ```compile_fail,E0277
+//! fn made_of_nothing<T: Default>() -> T { T::default() }
+//! let forged: portcullis_policy::Bundle = made_of_nothing();
+//! ```
+
+mod bundle;
+pub mod bundles;
+mod clock;
+mod compile;
+mod disk;
+mod entities;
+mod error;
+mod evaluate;
+mod files;
+mod manifest;
+mod policies;
+mod schema;
+mod signature;
+mod snapshot;
+mod source;
+mod units;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use bundle::{Bundle, Evaluation, engine};
+pub use compile::CheckReport;
+pub use error::{
+    BundleError, Defect, Fault, Missing, PinMismatch, SignError, SignatureInvalid, Unsigned, UntrustedKey,
+};
+pub use signature::Trust;
+pub use snapshot::Snapshot;
+pub use source::BundleSource;
+
+/// Name of the file that holds a bundle's signature. It is the one file that the digest does not cover.
+pub const SIGNATURE_FILE: &str = "bundle.sig";
+/// Name of the file that declares a bundle's name, version, validity and surfaces.
+pub const MANIFEST_FILE: &str = "bundle.toml";
+/// Name of the file that holds the Cedar schema.
+pub const SCHEMA_FILE: &str = "schema.cedarschema";
+/// Name of the file that holds the entities.
+pub const ENTITIES_FILE: &str = "entities.json";

@@ -1,0 +1,78 @@
+//! A verified bundle.
+
+use portcullis_protocol::{AgentId, BundleRef, Millis, ReasonCode, SurfaceTable, Verdict};
+
+use crate::compile::Compiled;
+
+/// The policy engine and its version, as records name it: another version may judge otherwise.
+#[must_use]
+pub const fn engine() -> &'static str {
+    "cedar-policy 4.14.1"
+}
+
+/// A bundle that was signed by a trusted key, is the pinned one, and makes sense as a whole. Only
+/// [`crate::Snapshot::verify`] makes one.
+#[derive(Debug)]
+pub struct Bundle {
+    pub(crate) reference: BundleRef,
+    pub(crate) table: SurfaceTable,
+    pub(crate) compiled: Compiled,
+}
+
+/// What policy says of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evaluation {
+    /// PERMIT, DENY or SILENCE with its code and determining policies.
+    pub verdict: Verdict,
+    /// What exactly, for the caller and the log. It holds no value out of the request or the entities.
+    pub detail: Option<String>,
+}
+
+impl Bundle {
+    pub(crate) fn new(reference: BundleRef, compiled: Compiled) -> Self {
+        let surfaces = compiled.manifest.surfaces.clone();
+        let table = SurfaceTable { bundle: reference.digest, surfaces };
+        Self { reference, table, compiled }
+    }
+
+    /// Name, version and digest, as records name this bundle.
+    #[must_use]
+    pub const fn reference(&self) -> &BundleRef {
+        &self.reference
+    }
+
+    /// The surfaces, as gates need them.
+    #[must_use]
+    pub const fn surfaces(&self) -> &SurfaceTable {
+        &self.table
+    }
+
+    /// From when on it may decide, and from when on it may not any more.
+    #[must_use]
+    pub const fn validity(&self) -> (Millis, Millis) {
+        (self.compiled.manifest.valid_from, self.compiled.manifest.valid_until)
+    }
+
+    /// Whether this bundle may decide at `now`. To be asked for every decision: time passes while a bundle is
+    /// held.
+    ///
+    /// # Errors
+    /// [`ReasonCode::PolicyNotYetValid`] before `valid_from`, [`ReasonCode::PolicyExpired`] at and after
+    /// `valid_until`.
+    pub fn validity_at(&self, now: Millis) -> Result<(), ReasonCode> {
+        let (from, until) = self.validity();
+        if now < from {
+            Err(ReasonCode::PolicyNotYetValid)
+        } else if now >= until {
+            Err(ReasonCode::PolicyExpired)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether the entities hold this agent, as `Agent::"name"`.
+    #[must_use]
+    pub fn knows_agent(&self, agent: &AgentId) -> bool {
+        self.compiled.entities.get(&self.compiled.types.agent(agent)).is_some()
+    }
+}

@@ -1,0 +1,81 @@
+//! Everything a bundle's files say, parsed, validated and held against one another.
+
+use std::collections::BTreeMap;
+
+use cedar_policy::{Entities, PolicySet, Schema};
+use portcullis_protocol::{BundleDigest, Millis, PolicyId, SurfaceName, Tier};
+
+use crate::entities::{self, Types};
+use crate::error::BundleError;
+use crate::files::Files;
+use crate::manifest::Manifest;
+use crate::{policies, schema};
+
+/// A bundle's content in usable form. It can decide only inside a [`crate::Bundle`].
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) manifest: Manifest,
+    pub(crate) schema: Schema,
+    pub(crate) types: Types,
+    pub(crate) entities: Entities,
+    pub(crate) policies: PolicySet,
+    ids: Vec<PolicyId>,
+    warnings: Vec<String>,
+}
+
+/// What a bundle holds, for `portcullis bundle check`. It says nothing about signature, pin and validity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckReport {
+    /// The bundle's name.
+    pub name: String,
+    /// The bundle's version.
+    pub version: u64,
+    /// The digest to pin.
+    pub digest: BundleDigest,
+    /// From when on it may decide.
+    pub valid_from: Millis,
+    /// From when on it may not decide any more.
+    pub valid_until: Millis,
+    /// The surfaces and their tiers.
+    pub surfaces: BTreeMap<SurfaceName, Tier>,
+    /// The `@id` of every policy, sorted.
+    pub policies: Vec<PolicyId>,
+    /// The agents that the entities hold, sorted.
+    pub agents: Vec<String>,
+    /// What is allowed and probably not meant, such as a policy that can never apply.
+    pub warnings: Vec<String>,
+}
+
+impl Compiled {
+    pub(crate) fn new(files: &Files) -> Result<Self, BundleError> {
+        let manifest = Manifest::parse(files)?;
+        let mut warnings = Vec::new();
+        let schema = schema::load(files, &manifest.surfaces, &mut warnings)?;
+        let types = Types::new(&schema)?;
+        let entities = entities::load(files, &schema, &types, &manifest.surfaces)?;
+        let set = policies::load(files)?;
+        policies::validate(files, &set, &schema, &mut warnings)?;
+        policies::refuse_absent_entities(&set, &entities)?;
+        if set.ids.is_empty() {
+            warnings.push("the bundle has no policy: it grants nothing".to_owned());
+        }
+        let ids = set.ids.into_keys().collect();
+        Ok(Self { manifest, schema, types, entities, policies: set.policies, ids, warnings })
+    }
+
+    pub(crate) fn report(self, digest: BundleDigest) -> CheckReport {
+        let agents = entities::agents(&self.entities, &self.types);
+        let Manifest { name, version, valid_from, valid_until, surfaces } = self.manifest;
+        CheckReport {
+            name,
+            version,
+            digest,
+            valid_from,
+            valid_until,
+            surfaces: surfaces.into_iter().map(|(name, spec)| (name, spec.tier)).collect(),
+            policies: self.ids,
+            agents,
+            warnings: self.warnings,
+        }
+    }
+}

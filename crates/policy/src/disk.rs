@@ -1,0 +1,181 @@
+//! The one module that touches a file system: what a bundle's directory holds, and whether it changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, open, openat, statat};
+use rustix::io::Errno;
+
+use crate::error::{BundleError, Fault, Missing};
+use crate::files::{self, Files, POLICIES};
+use crate::{MANIFEST_FILE, clock};
+
+/// Two changes within this many seconds may leave a file with the same times: two seconds on FAT, a clock tick
+/// on most others.
+const COARSEST_TIMESTAMP: i128 = 2;
+
+/// The identity, size and times of a bundle's directory, of `policies` in it and of every file. It tells whether
+/// anything was replaced, added, removed or written since; equal content elsewhere has another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fingerprint(BTreeMap<String, Mark>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    device: i128,
+    inode: i128,
+    mode: i128,
+    size: i128,
+    modified: (i128, i128),
+    changed: (i128, i128),
+}
+
+impl Mark {
+    fn of(stat: &Stat) -> Self {
+        Self {
+            device: i128::from(stat.st_dev),
+            inode: i128::from(stat.st_ino),
+            mode: i128::from(stat.st_mode),
+            size: i128::from(stat.st_size),
+            modified: (i128::from(stat.st_mtime), i128::from(stat.st_mtime_nsec)),
+            changed: (i128::from(stat.st_ctime), i128::from(stat.st_ctime_nsec)),
+        }
+    }
+}
+
+/// A fingerprint, and whether a later change is sure to show in another one.
+#[derive(Clone, Debug)]
+pub(crate) struct Survey {
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) settled: bool,
+}
+
+/// Looks at a bundle's directory without reading a file.
+pub(crate) fn survey(dir: &Path) -> Result<Survey, BundleError> {
+    let now = clock::now();
+    let root = open_directory(dir)?;
+    let mut marks = BTreeMap::from([(String::new(), Mark::of(&fstat(&root).map_err(|e| missing(dir, e))?))]);
+    for name in list(&root, dir, "")? {
+        let stat = look(&root, dir, &name)?;
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if name == POLICIES && is_directory {
+            survey_policies(&root, dir, &mut marks)?;
+        } else {
+            add(&mut marks, name, &stat)?;
+        }
+    }
+    if !marks.contains_key(MANIFEST_FILE) {
+        return Err(missing(&dir.join(MANIFEST_FILE), Errno::NOENT));
+    }
+    let newest = marks.values().map(|mark| mark.modified.0.max(mark.changed.0)).max();
+    let settled = newest.is_some_and(|newest| newest.saturating_add(COARSEST_TIMESTAMP) < now);
+    Ok(Survey { fingerprint: Fingerprint(marks), settled })
+}
+
+fn survey_policies(
+    root: &OwnedFd,
+    dir: &Path,
+    marks: &mut BTreeMap<String, Mark>,
+) -> Result<(), BundleError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let policies = openat(root, POLICIES, flags, Mode::empty()).map_err(|e| vanished(dir, POLICIES, e))?;
+    let mark = Mark::of(&fstat(&policies).map_err(|e| vanished(dir, POLICIES, e))?);
+    marks.insert(POLICIES.to_owned(), mark);
+    for name in list(&policies, dir, POLICIES)? {
+        let path = format!("{POLICIES}/{name}");
+        let stat = look(root, dir, &path)?;
+        add(marks, path, &stat)?;
+    }
+    Ok(())
+}
+
+fn add(marks: &mut BTreeMap<String, Mark>, path: String, stat: &Stat) -> Result<(), BundleError> {
+    files::admit(&path)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(BundleError::corrupt(&path, Fault::NotRegular));
+    }
+    marks.insert(path, Mark::of(stat));
+    Ok(())
+}
+
+/// The names in a directory, in order, so that the first defect is the same in every run.
+fn list(directory: &OwnedFd, dir: &Path, within: &str) -> Result<BTreeSet<String>, BundleError> {
+    let mut names = BTreeSet::new();
+    for entry in Dir::read_from(directory).map_err(|e| vanished(dir, within, e))? {
+        let entry = entry.map_err(|e| vanished(dir, within, e))?;
+        let name = entry.file_name().to_string_lossy();
+        if name == "." || name == ".." {
+            continue;
+        }
+        if entry.file_name().to_str().is_err() {
+            return Err(BundleError::corrupt(&name, Fault::FileName));
+        }
+        names.insert(name.into_owned());
+        files::admit_count(names.len())?;
+    }
+    Ok(names)
+}
+
+fn look(root: &OwnedFd, dir: &Path, path: &str) -> Result<Stat, BundleError> {
+    statat(root, path, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| vanished(dir, path, e))
+}
+
+fn open_directory(dir: &Path) -> Result<OwnedFd, BundleError> {
+    // The directory itself may be reached over a symlink: what is in it is bound by digest, not by place.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    open(dir, flags, Mode::empty()).map_err(|e| missing(dir, e))
+}
+
+fn missing(path: &Path, errno: Errno) -> BundleError {
+    let cause = std::io::Error::from(errno).to_string();
+    BundleError::Missing(Missing { path: PathBuf::from(path), cause })
+}
+
+/// What was there a moment ago and is not any more has changed; anything else cannot be read.
+fn vanished(dir: &Path, path: &str, errno: Errno) -> BundleError {
+    match errno {
+        Errno::NOENT | Errno::LOOP | Errno::NOTDIR => BundleError::corrupt(path, Fault::Changed),
+        other => missing(&dir.join(path), other),
+    }
+}
+
+/// Reads every file once. The survey before and the survey after must agree, and each file opened must be the
+/// one that was surveyed, so that what was read was there at one moment.
+pub(crate) fn read(dir: &Path) -> Result<(Files, Survey), BundleError> {
+    let before = survey(dir)?;
+    let root = open_directory(dir)?;
+    let mut files = Files::new();
+    let mut total = 0_usize;
+    for (path, mark) in &before.fingerprint.0 {
+        if path.is_empty() || path == POLICIES {
+            continue;
+        }
+        let bytes = read_file(&root, dir, path, mark)?;
+        total = total.saturating_add(bytes.len());
+        files::admit_size(path, bytes.len(), total)?;
+        files.insert(path.clone(), bytes);
+    }
+    if survey(dir)?.fingerprint == before.fingerprint {
+        Ok((files, before))
+    } else {
+        Err(BundleError::corrupt("", Fault::Changed))
+    }
+}
+
+fn read_file(root: &OwnedFd, dir: &Path, path: &str, mark: &Mark) -> Result<Vec<u8>, BundleError> {
+    // Without NONBLOCK, a pipe put in the file's place would hang here.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = openat(root, path, flags, Mode::empty()).map_err(|e| vanished(dir, path, e))?;
+    if Mark::of(&fstat(&file).map_err(|e| vanished(dir, path, e))?) != *mark {
+        return Err(BundleError::corrupt(path, Fault::Changed));
+    }
+    let limit = u64::try_from(files::MAX_FILE_BYTES).map_or(u64::MAX, |limit| limit.saturating_add(1));
+    let mut bytes = Vec::new();
+    File::from(file)
+        .take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(|error| BundleError::Missing(Missing { path: dir.join(path), cause: error.to_string() }))?;
+    Ok(bytes)
+}

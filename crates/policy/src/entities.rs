@@ -1,0 +1,175 @@
+//! `entities.json`: who and what policy knows. Nothing in it, and nothing that policies name, may point at an
+//! entity that is not there: membership in what is absent is false without an error.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, EvalResult, Schema};
+use portcullis_protocol::{AgentId, JsonError, Limits, Resource, SurfaceName, SurfaceSpec, Value};
+
+use crate::ENTITIES_FILE;
+use crate::error::{BundleError, Fault};
+use crate::files::{self, Files, MAX_FILE_BYTES};
+
+/// The entity type of agents.
+pub(crate) const AGENT: &str = "Agent";
+/// The entity type of the resource of calls that name none.
+pub(crate) const SURFACE: &str = "Surface";
+
+/// Bounds on `entities.json`.
+const LIMITS: Limits = Limits { bytes: MAX_FILE_BYTES, depth: 16 };
+
+/// The entity types of a schema by their text, so that no text of a request is ever parsed as one.
+#[derive(Debug)]
+pub(crate) struct Types {
+    agent: EntityTypeName,
+    action: EntityTypeName,
+    others: BTreeMap<String, EntityTypeName>,
+}
+
+fn type_name(text: &str) -> Result<EntityTypeName, BundleError> {
+    text.parse().map_err(|_| corrupt(format!("`{text}` is no entity type")))
+}
+
+/// The entity of an action, which is in no namespace.
+pub(crate) fn action_uid(action: &str) -> Result<EntityUid, BundleError> {
+    Ok(EntityUid::from_type_name_and_id(type_name("Action")?, EntityId::new(action)))
+}
+
+impl Types {
+    pub(crate) fn new(schema: &Schema) -> Result<Self, BundleError> {
+        let others = schema.entity_types().map(|name| (name.to_string(), name.clone())).collect();
+        Ok(Self { agent: type_name(AGENT)?, action: type_name("Action")?, others })
+    }
+
+    pub(crate) fn agent(&self, agent: &AgentId) -> EntityUid {
+        EntityUid::from_type_name_and_id(self.agent.clone(), EntityId::new(agent.as_str()))
+    }
+
+    pub(crate) fn action(&self, action: &str) -> EntityUid {
+        EntityUid::from_type_name_and_id(self.action.clone(), EntityId::new(action))
+    }
+
+    /// `None` if the schema has no such type.
+    pub(crate) fn resource(&self, resource: &Resource) -> Option<EntityUid> {
+        let kind = self.others.get(&resource.kind)?;
+        Some(EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(&resource.id)))
+    }
+}
+
+fn corrupt(message: String) -> BundleError {
+    BundleError::corrupt(ENTITIES_FILE, Fault::Entities { message })
+}
+
+/// Reads the entities, adds the surfaces and looks after every reference.
+pub(crate) fn load(
+    files: &Files,
+    schema: &Schema,
+    types: &Types,
+    surfaces: &BTreeMap<SurfaceName, SurfaceSpec>,
+) -> Result<Entities, BundleError> {
+    let text = files::text(files, ENTITIES_FILE)?;
+    refuse_twins(text)?;
+    let entities = Entities::from_json_str(text, Some(schema)).map_err(|error| corrupt(chain(&error)))?;
+    let entities = add_surfaces(entities, schema, types, surfaces)?;
+    refuse_dangling(&entities)?;
+    for (surface, spec) in surfaces {
+        let Some(resource) = &spec.resource else { continue };
+        let known = types.resource(resource).is_some_and(|uid| entities.get(&uid).is_some());
+        if !known {
+            let entity = format!("{}::\"{}\"", resource.kind, resource.id.escape_debug());
+            let by = format!("surface `{surface}`");
+            return Err(BundleError::corrupt(ENTITIES_FILE, Fault::EntityAbsent { entity, by }));
+        }
+    }
+    Ok(entities)
+}
+
+/// The whole chain of an error, since Cedar keeps the reason in the source.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Cedar takes two equal entities for one, and a JSON parser may take the last of two equal keys.
+fn refuse_twins(text: &str) -> Result<(), BundleError> {
+    let value = Value::parse(text.as_bytes(), LIMITS).map_err(|error| {
+        let line = if let JsonError::Syntax { line, .. } = error { Some(line) } else { None };
+        BundleError::corrupt_at(ENTITIES_FILE, line, Fault::Entities { message: error.to_string() })
+    })?;
+    let Value::Array(items) = value else { return Err(corrupt("not an array of entities".to_owned())) };
+    let mut seen = BTreeSet::new();
+    for item in &items {
+        let uid = uid_text(item).ok_or_else(|| {
+            corrupt("an entity's `uid` is not of the form {\"type\":\"…\",\"id\":\"…\"}".to_owned())
+        })?;
+        if !seen.insert(uid) {
+            let entity = format!("{}::\"{}\"", uid.0, uid.1.escape_debug());
+            return Err(BundleError::corrupt(ENTITIES_FILE, Fault::EntityTwice { entity }));
+        }
+    }
+    Ok(())
+}
+
+fn uid_text(entity: &Value) -> Option<(&str, &str)> {
+    let uid = entity.as_object()?.get("uid")?.as_object()?;
+    Some((uid.get("type")?.as_str()?, uid.get("id")?.as_str()?)).filter(|_| uid.len() == 2)
+}
+
+/// Each surface is the resource of its calls; it need not be written down twice.
+fn add_surfaces(
+    entities: Entities,
+    schema: &Schema,
+    types: &Types,
+    surfaces: &BTreeMap<SurfaceName, SurfaceSpec>,
+) -> Result<Entities, BundleError> {
+    let uids = surfaces.keys().filter_map(|surface| {
+        types.resource(&Resource { kind: SURFACE.to_owned(), id: surface.to_string() })
+    });
+    let absent = uids.filter(|uid| entities.get(uid).is_none());
+    let absent: Vec<_> = absent.map(Entity::with_uid).collect();
+    entities.add_entities(absent, Some(schema)).map_err(|error| corrupt(chain(&error)))
+}
+
+fn refuse_dangling(entities: &Entities) -> Result<(), BundleError> {
+    let mut dangling = BTreeSet::new();
+    for entity in entities.iter() {
+        let by = entity.uid();
+        let ancestors = entities.ancestors(&by).into_iter().flatten().cloned();
+        let mut named: Vec<EntityUid> = ancestors.collect();
+        for (_, value) in entity.attrs().chain(entity.tags()) {
+            // A value that cannot be had is an unknown of partial evaluation, which is not built in.
+            let value = value.map_err(|error| corrupt(format!("{by}: {error}")))?;
+            collect_uids(&value, &mut named);
+        }
+        let absent = named.into_iter().filter(|uid| entities.get(uid).is_none());
+        dangling.extend(absent.map(|uid| (by.clone(), uid)));
+    }
+    match dangling.into_iter().next() {
+        Some((by, entity)) => {
+            let (entity, by) = (entity.to_string(), format!("entity `{by}`"));
+            Err(BundleError::corrupt(ENTITIES_FILE, Fault::EntityAbsent { entity, by }))
+        }
+        None => Ok(()),
+    }
+}
+
+fn collect_uids(value: &EvalResult, found: &mut Vec<EntityUid>) {
+    match value {
+        EvalResult::EntityUid(uid) => found.push(uid.clone()),
+        EvalResult::Set(set) => set.iter().for_each(|item| collect_uids(item, found)),
+        EvalResult::Record(record) => record.iter().for_each(|(_, item)| collect_uids(item, found)),
+        EvalResult::Bool(_) | EvalResult::Long(_) | EvalResult::String(_) | EvalResult::ExtensionValue(_) => {
+        }
+    }
+}
+
+/// The ids of all agents, sorted.
+pub(crate) fn agents(entities: &Entities, types: &Types) -> Vec<String> {
+    let uids = entities.iter().map(Entity::uid).filter(|uid| *uid.type_name() == types.agent);
+    uids.map(|uid| uid.id().unescaped().to_owned()).collect::<BTreeSet<_>>().into_iter().collect()
+}

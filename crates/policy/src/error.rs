@@ -1,0 +1,257 @@
+//! Why a bundle is not used: whose fault, where, and what to do.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use portcullis_protocol::{BundleDigest, ReasonCode};
+use portcullis_verify::{NoteError, VerifierKeyError};
+
+/// Why there is no bundle to decide by. Each variant is one reason code.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BundleError {
+    /// [`ReasonCode::PolicyMissing`]
+    #[error(transparent)]
+    Missing(Missing),
+    /// [`ReasonCode::PolicyUnsigned`]
+    #[error(transparent)]
+    Unsigned(Unsigned),
+    /// [`ReasonCode::PolicyUntrustedKey`]
+    #[error(transparent)]
+    UntrustedKey(UntrustedKey),
+    /// [`ReasonCode::PolicySignatureInvalid`]
+    #[error(transparent)]
+    SignatureInvalid(SignatureInvalid),
+    /// [`ReasonCode::PolicyPinMismatch`]
+    #[error(transparent)]
+    PinMismatch(PinMismatch),
+    /// [`ReasonCode::PolicyCorrupt`]
+    #[error(transparent)]
+    Corrupt(Box<Defect>),
+}
+
+impl BundleError {
+    /// The reason code of every decision while this lasts.
+    #[must_use]
+    pub const fn code(&self) -> ReasonCode {
+        match self {
+            Self::Missing(_) => ReasonCode::PolicyMissing,
+            Self::Unsigned(_) => ReasonCode::PolicyUnsigned,
+            Self::UntrustedKey(_) => ReasonCode::PolicyUntrustedKey,
+            Self::SignatureInvalid(_) => ReasonCode::PolicySignatureInvalid,
+            Self::PinMismatch(_) => ReasonCode::PolicyPinMismatch,
+            Self::Corrupt(_) => ReasonCode::PolicyCorrupt,
+        }
+    }
+
+    /// What to do about it, for the person who keeps the bundle.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Corrupt(defect) => defect.fault.remedy(),
+            Self::Missing(_)
+            | Self::Unsigned(_)
+            | Self::UntrustedKey(_)
+            | Self::SignatureInvalid(_)
+            | Self::PinMismatch(_) => self.code().remedy(),
+        }
+    }
+
+    pub(crate) fn corrupt(file: &str, fault: Fault) -> Self {
+        Self::corrupt_at(file, None, fault)
+    }
+
+    pub(crate) fn corrupt_at(file: &str, line: Option<usize>, fault: Fault) -> Self {
+        Self::Corrupt(Box::new(Defect { file: file.to_owned(), line, fault }))
+    }
+}
+
+/// The bundle cannot be read where it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` cannot be read: {cause}", path.display())]
+pub struct Missing {
+    /// The directory, or a file in it.
+    pub path: PathBuf,
+    /// The operating system's words.
+    pub cause: String,
+}
+
+/// There is no signature.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the bundle is not signed: `bundle.sig` {state}")]
+pub struct Unsigned {
+    /// What `bundle.sig` is like.
+    pub state: &'static str,
+}
+
+/// No signature is by a trusted key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no signature in `bundle.sig` is by a trusted key; trusted: {}", names(trusted))]
+pub struct UntrustedKey {
+    /// The names of the keys that are trusted.
+    pub trusted: Vec<String>,
+}
+
+fn names(trusted: &[String]) -> String {
+    if trusted.is_empty() { "none".to_owned() } else { trusted.join(", ") }
+}
+
+/// A trusted key's signature does not cover this bundle.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureInvalid {
+    /// `bundle.sig` is no signed note, or the signature in it is wrong.
+    #[error("`bundle.sig` does not verify: {0}")]
+    Note(NoteError),
+    /// What is signed is no statement about a bundle.
+    #[error("`bundle.sig` does not sign a bundle: its text is not that of a `portcullis bundle v1`")]
+    NoStatement,
+    /// What is signed is another content.
+    #[error("`bundle.sig` signs digest {signed}, and the files have {found}")]
+    Digest {
+        /// The digest in the statement.
+        signed: BundleDigest,
+        /// The digest of the files.
+        found: BundleDigest,
+    },
+    /// What is signed has another name or version than the files.
+    #[error("`bundle.sig` signs `{signed}`, and `bundle.toml` says `{found}`")]
+    Naming {
+        /// Name and version in the statement.
+        signed: String,
+        /// Name and version in `bundle.toml`.
+        found: String,
+    },
+}
+
+/// A signed bundle, but another than the pinned one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the bundle's digest is {found}, and the pin is {pin}")]
+pub struct PinMismatch {
+    /// The digest that the configuration wants.
+    pub pin: BundleDigest,
+    /// The digest of the files.
+    pub found: BundleDigest,
+}
+
+/// Something in a bundle that this version does not accept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Defect {
+    /// Path within the bundle; empty for the bundle as a whole.
+    pub file: String,
+    /// Line in the file, from 1, where known.
+    pub line: Option<usize>,
+    /// What is wrong there.
+    pub fault: Fault,
+}
+
+impl fmt::Display for Defect {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.file.as_str(), self.line) {
+            ("", _) => write!(formatter, "{}", self.fault),
+            (file, Some(line)) => write!(formatter, "{}:{line}: {}", file.escape_debug(), self.fault),
+            (file, None) => write!(formatter, "{}: {}", file.escape_debug(), self.fault),
+        }
+    }
+}
+
+impl std::error::Error for Defect {}
+
+macro_rules! faults {
+    ($( $(#[doc = $doc:literal])* $name:ident $( { $( $field:ident : $type:ty ),* } )? = $message:literal, $remedy:literal; )*) => {
+        /// What is wrong in a bundle.
+        #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+        #[expect(missing_docs, reason = "a field holds what the variant's message names")]
+        pub enum Fault { $( $(#[doc = $doc])* #[error($message)] $name $( { $( $field: $type ),* } )?, )* }
+
+        impl Fault {
+            /// What to do about it.
+            #[must_use]
+            pub const fn remedy(&self) -> &'static str {
+                match self { $( Self::$name $( { $( $field: _ ),* } )? => $remedy, )* }
+            }
+        }
+    };
+}
+
+faults! {
+    /// A name with control characters, or none that is UTF-8.
+    FileName = "the file's name is not plain text", "Rename or remove the file.";
+    /// A file or directory that a bundle does not have.
+    UnknownFile = "a bundle has no such file",
+        "Keep only bundle.toml, schema.cedarschema, entities.json, policies/*.cedar, bundle.sig and README.md.";
+    /// A symlink, pipe, socket or device, or a directory in a file's place.
+    NotRegular = "not a regular file; symlinks are not followed", "Put a copy of the file in its place.";
+    /// More than 256.
+    TooManyFiles = "the bundle has more than 256 files", "Merge policy files.";
+    /// More than 1 MiB.
+    FileTooLarge = "the file is larger than 1 MiB", "Split the file.";
+    /// More than 8 MiB in all.
+    BundleTooLarge = "the bundle's files are larger than 8 MiB in all", "Split the bundle.";
+    /// Its files changed between the first look and the last.
+    Changed = "the bundle changed while it was read",
+        "Write bundles to a new directory and rename it into place; reading is tried again by itself.";
+    /// A file that every bundle has.
+    FileMissing = "the file is missing", "Add the file.";
+    /// Bytes that are not UTF-8.
+    NotUtf8 = "not UTF-8", "Save the file as UTF-8.";
+    /// The manifest cannot be written as canonical JSON.
+    NoDigest = "the bundle has no digest", "Rename the files.";
+    /// `bundle.toml` does not parse, or has a key or value that is not understood.
+    Manifest { message: String } = "{message}", "Correct bundle.toml; unknown keys are refused, never ignored.";
+    /// `bundle.toml` contradicts itself.
+    Validity = "`valid_until` is not later than `valid_from`", "Correct the two dates.";
+    /// A surface's values contradict each other.
+    Surface { surface: String, message: String } = "surface `{surface}`: {message}", "Correct the surface in bundle.toml.";
+    /// An action that two surfaces claim.
+    SharedAction { action: String, first: String, second: String } =
+        "action `{action}` belongs to both `{first}` and `{second}`", "Give each action to one surface.";
+    /// The schema does not parse or contradicts itself.
+    Schema { message: String } = "{message}", "Correct the schema.";
+    /// A schema that leaves declarations to others.
+    SchemaIncomplete = "the schema has `external` declarations", "Declare every type and action in full.";
+    /// A surface's action that the schema does not have.
+    ActionUndeclared { action: String, surface: String } =
+        "no action `{action}`, which surface `{surface}` names", "Declare the action in schema.cedarschema.";
+    /// A schema's action that no surface has.
+    ActionUnowned { action: String } =
+        "action `{action}` belongs to no surface", "Name it in a surface's `actions`, or remove it.";
+    /// An action to which agents or the surface's resource do not apply.
+    ActionScope { action: String, what: &'static str, kind: String } =
+        "action `{action}` does not apply to {what} `{kind}`", "Add the type to the action's `appliesTo`.";
+    /// The schema's context differs from the surface's.
+    Context { action: String, key: String, schema: String, surface: String } =
+        "action `{action}`, context `{key}`: the schema has {schema}, and its surface has {surface}",
+        "Declare the same keys with the same types in both: a guard on a key that never comes does not guard.";
+    /// The entities do not parse, or do not fit the schema.
+    Entities { message: String } = "{message}", "Correct entities.json.";
+    /// An entity that occurs twice.
+    EntityTwice { entity: String } = "entity `{entity}` occurs twice", "Merge the two.";
+    /// An entity that is named but not there.
+    EntityAbsent { entity: String, by: String } = "{by} names `{entity}`, which the entities do not hold",
+        "Add it to entities.json: membership in what is not there is false without an error.";
+    /// A policy file does not parse.
+    Policy { message: String } = "{message}", "Correct the policy.";
+    /// A policy with slots.
+    Template = "templates are not supported", "Write one policy for each case.";
+    /// A policy without `@id`.
+    PolicyUnnamed = "a policy has no `@id`", "Put `@id(\"a-name\")` in front of it.";
+    /// A policy whose `@id` cannot be one.
+    PolicyName { message: String } = "{message}", "Give the policy another `@id`.";
+    /// An `@id` that occurs twice.
+    PolicyTwice { id: String, first: String } = "policy `{id}` is also in `{first}`", "Give one of them another `@id`.";
+    /// An annotation that means nothing here.
+    Annotation { policy: String, annotation: String } = "policy `{policy}` has an unknown annotation `@{annotation}`",
+        "Remove it; `@id` is the only one that is understood.";
+    /// A policy that Cedar's strict validation refuses.
+    Validation { message: String } = "{message}", "Correct the policy or the schema.";
+}
+
+/// Why a bundle cannot be signed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    /// It has no statement.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The key or its name cannot sign notes.
+    #[error("the key cannot sign: {0}")]
+    Key(#[from] VerifierKeyError),
+}

@@ -1,0 +1,193 @@
+//! The verdict on a request. Cedar is asked only what is complete, and believed only when nothing is in doubt.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cedar_policy::{
+    AuthorizationError, Authorizer, Context, Decision, Request as CedarRequest, Response,
+    RestrictedExpression,
+};
+use portcullis_protocol::{
+    ContextKind, ContextRule, PolicyId, ReasonCode, Request, SurfaceSpec, Value, Verdict,
+};
+
+use crate::{Bundle, Evaluation};
+
+/// Why a request is not permitted, on the way out of a check.
+struct Refusal {
+    code: ReasonCode,
+    policies: Vec<PolicyId>,
+    detail: String,
+}
+
+impl Refusal {
+    fn new(code: ReasonCode, detail: impl Into<String>) -> Self {
+        Self { code, policies: Vec::new(), detail: detail.into() }
+    }
+}
+
+impl Bundle {
+    /// Judges a request by this bundle alone. A pure function: the same request gives the same bytes, in every
+    /// process.
+    ///
+    /// In this order: the surface is declared, has the action, and has exactly this context; principal, action and
+    /// resource are in the entities; the request fits the schema; no policy errs; a policy grants and none
+    /// forbids. The first that fails is the verdict.
+    ///
+    /// Validity is not asked here ([`Self::validity_at`]), nor is anything that depends on state.
+    #[must_use]
+    pub fn evaluate(&self, request: &Request) -> Evaluation {
+        match self.judge(request) {
+            Ok(policies) => Evaluation { verdict: Verdict::Permit(policies), detail: None },
+            Err(Refusal { code, policies, detail }) => {
+                Evaluation { verdict: Verdict::Refuse(code, policies), detail: Some(detail) }
+            }
+        }
+    }
+
+    fn judge(&self, request: &Request) -> Result<Vec<PolicyId>, Refusal> {
+        let ask = &request.ask;
+        let spec = self.table.surfaces.get(&ask.surface).ok_or_else(|| {
+            Refusal::new(ReasonCode::SurfaceUnknown, format!("no surface `{}` is declared", ask.surface))
+        })?;
+        if !spec.actions.contains(&ask.action) {
+            let detail = format!("surface `{}` has no action `{}`", ask.surface, ask.action);
+            return Err(Refusal::new(ReasonCode::SurfaceActionUnknown, detail));
+        }
+        check_context(spec, &ask.context)?;
+        let request = self.cedar_request(request, spec)?;
+        let Self { compiled, .. } = self;
+        let response = Authorizer::new().is_authorized(&request, &compiled.policies, &compiled.entities);
+        settle(&response)
+    }
+
+    /// The request as Cedar takes it: every entity in the store, and built with the schema.
+    fn cedar_request(&self, request: &Request, spec: &SurfaceSpec) -> Result<CedarRequest, Refusal> {
+        let (ask, types) = (&request.ask, &self.compiled.types);
+        let present =
+            |uid, what: &str| self.compiled.entities.get(&uid).map(|_| uid).ok_or_else(|| absent(what));
+        let principal = present(types.agent(&request.agent), "agent")?;
+        let action = present(types.action(ask.action.as_str()), "action")?;
+        let resource = types.resource(&ask.resource).ok_or_else(|| absent("resource"))?;
+        let resource = present(resource, "resource")?;
+        let context = build_context(spec, &ask.context)?;
+        CedarRequest::new(principal, action, resource, context, Some(&self.compiled.schema))
+            .map_err(|_| unfit("agent, action, resource and context do not fit the schema"))
+    }
+}
+
+fn absent(what: &str) -> Refusal {
+    Refusal::new(ReasonCode::PolicyEntityUnknown, format!("the entities do not hold the request's {what}"))
+}
+
+fn unfit(detail: &str) -> Refusal {
+    Refusal::new(ReasonCode::PolicyRequestInvalid, detail)
+}
+
+fn check_context(spec: &SurfaceSpec, context: &BTreeMap<String, Value>) -> Result<(), Refusal> {
+    if context.keys().any(|key| !spec.context.contains_key(key)) {
+        return Err(Refusal::new(ReasonCode::SurfaceContext, "the context has a key that is not declared"));
+    }
+    for (key, rule) in &spec.context {
+        match context.get(key) {
+            Some(value) => check_value(key, rule, value)?,
+            None if rule.optional => {}
+            None => {
+                return Err(Refusal::new(ReasonCode::SurfaceContext, format!("context `{key}` is missing")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_value(key: &str, rule: &ContextRule, value: &Value) -> Result<(), Refusal> {
+    rule.check(value).map_err(|code| {
+        if code == ReasonCode::RequestNotCanonical {
+            Refusal::new(code, format!("context `{key}` is not in canonical form"))
+        } else {
+            Refusal::new(
+                ReasonCode::SurfaceContext,
+                format!("context `{key}` is of another type than declared"),
+            )
+        }
+    })
+}
+
+/// Built value by value, by declared type: JSON would let `{"__entity": …}` in an argument become an entity.
+fn build_context(spec: &SurfaceSpec, context: &BTreeMap<String, Value>) -> Result<Context, Refusal> {
+    let mut pairs = Vec::new();
+    for (key, rule) in &spec.context {
+        let Some(value) = context.get(key) else { continue };
+        let value =
+            expression(rule.kind, value).ok_or_else(|| unfit("a context value has no form in Cedar"))?;
+        pairs.push((key.clone(), value));
+    }
+    Context::from_pairs(pairs).map_err(|_| unfit("a context value has no form in Cedar"))
+}
+
+fn expression(kind: ContextKind, value: &Value) -> Option<RestrictedExpression> {
+    let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
+    match (kind, value) {
+        (ContextKind::String | ContextKind::Path | ContextKind::Url, value) => {
+            text(value).map(RestrictedExpression::new_string)
+        }
+        (ContextKind::Integer, Value::Int(number)) => Some(RestrictedExpression::new_long(*number)),
+        (ContextKind::Boolean, Value::Bool(truth)) => Some(RestrictedExpression::new_bool(*truth)),
+        (ContextKind::Decimal { .. }, value) => text(value).map(RestrictedExpression::new_decimal),
+        (ContextKind::Strings, Value::Array(items)) => {
+            let items = items.iter().map(|item| text(item).map(RestrictedExpression::new_string));
+            Some(RestrictedExpression::new_set(items.collect::<Option<Vec<_>>>()?))
+        }
+        (ContextKind::Integer | ContextKind::Boolean | ContextKind::Strings, _) => None,
+    }
+}
+
+/// What Cedar's answer is worth. An error in any policy outweighs whatever the others say: Cedar skips what it
+/// cannot evaluate, and what was skipped may have been a `forbid`.
+fn settle(response: &Response) -> Result<Vec<PolicyId>, Refusal> {
+    let diagnostics = response.diagnostics();
+    let failed = diagnostics.errors().map(|error| match error {
+        AuthorizationError::PolicyEvaluationError(error) => error.policy_id(),
+    });
+    let failed = sorted_ids(failed)?;
+    if !failed.is_empty() {
+        let detail = format!("these policies raised an error: {}", join(&failed));
+        return Err(Refusal { code: ReasonCode::PolicyEvaluationError, policies: failed, detail });
+    }
+    let determining = sorted_ids(diagnostics.reason())?;
+    match (response.decision(), determining.is_empty()) {
+        (Decision::Allow, false) => Ok(determining),
+        (Decision::Allow, true) => {
+            Err(Refusal::new(ReasonCode::PolicyEngineFailed, "the engine allowed and named no policy for it"))
+        }
+        (Decision::Deny, false) => {
+            let detail = format!("these policies forbid it: {}", join(&determining));
+            Err(Refusal { code: ReasonCode::PolicyForbidden, policies: determining, detail })
+        }
+        (Decision::Deny, true) => {
+            Err(Refusal::new(ReasonCode::PolicyNoGrant, "no policy grants this request"))
+        }
+    }
+}
+
+/// Cedar's order differs from run to run.
+fn sorted_ids<'a>(ids: impl Iterator<Item = &'a cedar_policy::PolicyId>) -> Result<Vec<PolicyId>, Refusal> {
+    let parsed = ids.map(|id| {
+        let id: &str = id.as_ref();
+        id.parse::<PolicyId>()
+    });
+    let sorted = parsed.collect::<Result<BTreeSet<_>, _>>();
+    sorted.map(|ids| ids.into_iter().collect()).map_err(|_| {
+        Refusal::new(
+            ReasonCode::PolicyEngineFailed,
+            "the engine named a policy that the bundle does not have",
+        )
+    })
+}
+
+fn join(ids: &[PolicyId]) -> String {
+    ids.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+#[path = "evaluate_tests.rs"]
+mod tests;

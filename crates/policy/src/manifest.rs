@@ -1,0 +1,216 @@
+//! `bundle.toml`: a bundle's name, version, validity and surfaces. A key that is not understood is refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portcullis_protocol::{
+    ActionName, ContextRule, Idempotency, Millis, OnSilence, Resource, SurfaceName, SurfaceSpec, Tier,
+};
+use serde::{Deserialize, Deserializer};
+
+use crate::MANIFEST_FILE;
+use crate::error::{BundleError, Fault};
+use crate::files::{self, Files};
+use crate::units::{Instant, Span};
+
+/// The largest version: integers in records are exact up to here.
+const MAX_VERSION: u64 = 9_007_199_254_740_991;
+const MINUTE: u64 = 60_000;
+
+/// What `bundle.toml` says.
+#[derive(Clone, Debug)]
+pub(crate) struct Manifest {
+    pub(crate) name: String,
+    pub(crate) version: u64,
+    pub(crate) valid_from: Millis,
+    pub(crate) valid_until: Millis,
+    pub(crate) surfaces: BTreeMap<SurfaceName, SurfaceSpec>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ManifestText {
+    name: BundleName,
+    version: Version,
+    valid_from: Instant,
+    valid_until: Instant,
+    #[serde(default)]
+    surfaces: BTreeMap<SurfaceName, SurfaceText>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SurfaceText {
+    tier: Tier,
+    on_silence: OnSilenceText,
+    idempotency: Option<Idempotency>,
+    permit_ttl: Span,
+    outcome_within: Option<Span>,
+    derived_window: Option<Span>,
+    actions: Option<Vec<ActionName>>,
+    resource: Option<Resource>,
+    #[serde(default)]
+    context: BTreeMap<String, ContextRule>,
+}
+
+struct BundleName(String);
+
+impl<'de> Deserialize<'de> for BundleName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if is_bundle_name(&text) {
+            return Ok(Self(text));
+        }
+        let message =
+            "a bundle's name is 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit";
+        Err(serde::de::Error::custom(message))
+    }
+}
+
+/// Whether this can be a bundle's name: it stands on a line of its own in what is signed.
+pub(crate) fn is_bundle_name(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    let first = text.bytes().next();
+    text.len() <= 64
+        && first.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        && text.bytes().all(inner)
+}
+
+struct Version(u64);
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let version = i64::deserialize(deserializer)?;
+        match u64::try_from(version) {
+            Ok(version @ 1..=MAX_VERSION) => Ok(Self(version)),
+            Ok(_) | Err(_) => Err(serde::de::Error::custom("a version is an integer from 1")),
+        }
+    }
+}
+
+struct OnSilenceText(OnSilence);
+
+impl<'de> Deserialize<'de> for OnSilenceText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.as_str() {
+            "terminate" => Ok(Self(OnSilence::Terminate)),
+            "pause" | "queue" => Err(serde::de::Error::custom(format!(
+                "`on_silence = \"{text}\"` is not built into this version; use \"terminate\""
+            ))),
+            _ => Err(serde::de::Error::custom(format!("`{text}` is no `on_silence`; use \"terminate\""))),
+        }
+    }
+}
+
+impl Manifest {
+    pub(crate) fn parse(files: &Files) -> Result<Self, BundleError> {
+        let text = files::text(files, MANIFEST_FILE)?;
+        let parsed: ManifestText = toml::from_str(text).map_err(|error| {
+            let line = error.span().and_then(|span| files::line_at(text, span.start));
+            let message = error.message().to_owned();
+            BundleError::corrupt_at(MANIFEST_FILE, line, Fault::Manifest { message })
+        })?;
+        let (valid_from, valid_until) = (parsed.valid_from.0, parsed.valid_until.0);
+        if valid_until <= valid_from {
+            return Err(corrupt(Fault::Validity));
+        }
+        let surfaces =
+            parsed.surfaces.into_iter().map(|(name, text)| Ok((name.clone(), text.into_spec(&name)?)));
+        let surfaces = surfaces.collect::<Result<_, _>>()?;
+        refuse_shared_actions(&surfaces)?;
+        Ok(Self { name: parsed.name.0, version: parsed.version.0, valid_from, valid_until, surfaces })
+    }
+}
+
+fn corrupt(fault: Fault) -> BundleError {
+    BundleError::corrupt(MANIFEST_FILE, fault)
+}
+
+impl SurfaceText {
+    fn into_spec(self, name: &SurfaceName) -> Result<SurfaceSpec, BundleError> {
+        let fault = |message: &str| {
+            corrupt(Fault::Surface { surface: name.to_string(), message: message.to_owned() })
+        };
+        let idempotency = self.idempotency().ok_or_else(|| {
+            fault("`idempotency` must be given for every tier but `read`: \"none\", \"key\" or \"derived\"")
+        })?;
+        if self.derived_window.is_some() && idempotency != Idempotency::Derived {
+            return Err(fault("`derived_window` goes with `idempotency = \"derived\"` only"));
+        }
+        let permit_ttl_ms = within(self.permit_ttl, 100, 5 * MINUTE)
+            .ok_or_else(|| fault("`permit_ttl` is not within 100ms and 5m"))?;
+        // An outcome that is due while its permit can still be spent would be missed before it could come.
+        let outcome_within_ms = within(or_minute(self.outcome_within), permit_ttl_ms, 60 * MINUTE)
+            .ok_or_else(|| fault("`outcome_within` is not within `permit_ttl` and 60m"))?;
+        let derived_window_ms = within(or_minute(self.derived_window), 1_000, 60 * MINUTE)
+            .ok_or_else(|| fault("`derived_window` is not within 1s and 60m"))?;
+        check_context(&self.context).map_err(fault)?;
+        Ok(SurfaceSpec {
+            tier: self.tier,
+            on_silence: self.on_silence.0,
+            idempotency,
+            permit_ttl_ms,
+            outcome_within_ms,
+            derived_window_ms,
+            actions: actions(self.actions, name).map_err(fault)?,
+            resource: self.resource.or_else(|| Some(surface_resource(name))),
+            context: self.context,
+        })
+    }
+
+    fn idempotency(&self) -> Option<Idempotency> {
+        self.idempotency.or_else(|| (self.tier == Tier::Read).then_some(Idempotency::None))
+    }
+}
+
+fn or_minute(span: Option<Span>) -> Span {
+    span.map_or(Span(MINUTE), |span| span)
+}
+
+fn within(span: Span, least: u64, most: u64) -> Option<u64> {
+    (least..=most).contains(&span.0).then_some(span.0)
+}
+
+fn actions(given: Option<Vec<ActionName>>, surface: &SurfaceName) -> Result<Vec<ActionName>, &'static str> {
+    let Some(actions) = given else {
+        let own = surface.as_str().parse().map_err(|_| "its name cannot be an action's")?;
+        return Ok(vec![own]);
+    };
+    if actions.is_empty() {
+        return Err("`actions` is empty");
+    }
+    if actions.iter().collect::<BTreeSet<_>>().len() != actions.len() {
+        return Err("`actions` names one twice");
+    }
+    Ok(actions)
+}
+
+fn surface_resource(name: &SurfaceName) -> Resource {
+    Resource { kind: crate::entities::SURFACE.to_owned(), id: name.to_string() }
+}
+
+fn check_context(context: &BTreeMap<String, ContextRule>) -> Result<(), &'static str> {
+    let is_key = |key: &str| !key.is_empty() && key.len() <= 128 && !key.chars().any(char::is_control);
+    if !context.keys().all(|key| is_key(key)) {
+        return Err("a context key is 1 to 128 printable characters");
+    }
+    let pointers = context.values().filter_map(|rule| rule.from.as_deref());
+    let escapes = |pointer: &str| pointer.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+    if pointers.into_iter().all(escapes) { Ok(()) } else { Err("in a JSON Pointer `~` is written `~0`") }
+}
+
+fn refuse_shared_actions(surfaces: &BTreeMap<SurfaceName, SurfaceSpec>) -> Result<(), BundleError> {
+    let mut owners: BTreeMap<&ActionName, &SurfaceName> = BTreeMap::new();
+    for (surface, spec) in surfaces {
+        for action in &spec.actions {
+            if let Some(first) = owners.insert(action, surface) {
+                return Err(corrupt(Fault::SharedAction {
+                    action: action.to_string(),
+                    first: first.to_string(),
+                    second: surface.to_string(),
+                }));
+            }
+        }
+    }
+    Ok(())
+}

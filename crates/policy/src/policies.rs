@@ -1,0 +1,123 @@
+//! `policies/*.cedar`: parsed, named by their `@id`, and strictly validated.
+
+use std::collections::BTreeMap;
+
+use cedar_policy::{Entities, Policy, PolicySet, Schema, ValidationMode, Validator};
+use portcullis_protocol::PolicyId;
+
+use crate::error::{BundleError, Fault};
+use crate::files::{self, Files, POLICIES};
+use crate::schema::describe;
+
+/// The policies of a bundle under their `@id`.
+pub(crate) struct Named {
+    pub(crate) policies: PolicySet,
+    /// In which file each is.
+    pub(crate) ids: BTreeMap<PolicyId, String>,
+}
+
+/// How many of a file's findings one error tells.
+const MAX_FINDINGS: usize = 10;
+
+/// Reads every policy file.
+pub(crate) fn load(files: &Files) -> Result<Named, BundleError> {
+    let mut named = Named { policies: PolicySet::new(), ids: BTreeMap::new() };
+    for path in files.keys().filter(|path| path.starts_with(POLICIES)) {
+        let text = files::text(files, path)?;
+        for (line, policy) in parse(path, text)? {
+            add(&mut named, path, line, policy)?;
+        }
+    }
+    Ok(named)
+}
+
+/// The policies of a file in the order of their lines.
+fn parse(path: &str, text: &str) -> Result<Vec<(Option<usize>, Policy)>, BundleError> {
+    let set: PolicySet = text.parse().map_err(|error: cedar_policy::ParseErrors| {
+        let (line, message) = describe(text, (&error).into());
+        BundleError::corrupt_at(path, line, Fault::Policy { message })
+    })?;
+    if set.num_of_templates() > 0 {
+        let line = set.templates().filter_map(|template| line_of(text, &template.to_string())).min();
+        return Err(BundleError::corrupt_at(path, line, Fault::Template));
+    }
+    let mut policies: Vec<_> =
+        set.policies().map(|policy| (line_of(text, &policy.to_string()), policy.clone())).collect();
+    // Cedar numbers the policies of a text `policy0`, `policy1`…, and iterates in any order.
+    policies.sort_by_cached_key(|(line, policy)| {
+        let id = policy.id().to_string();
+        (*line, id.len(), id)
+    });
+    Ok(policies)
+}
+
+/// A policy prints as the text that it was parsed from.
+fn line_of(text: &str, policy: &str) -> Option<usize> {
+    text.find(policy).and_then(|offset| files::line_at(text, offset))
+}
+
+fn add(named: &mut Named, path: &str, line: Option<usize>, policy: Policy) -> Result<(), BundleError> {
+    let corrupt = |fault| BundleError::corrupt_at(path, line, fault);
+    let text = policy.annotation("id").ok_or_else(|| corrupt(Fault::PolicyUnnamed))?;
+    let id: PolicyId =
+        text.parse().map_err(|error| corrupt(Fault::PolicyName { message: format!("{error}") }))?;
+    let other = policy.annotations().map(|(key, _)| key).filter(|key| *key != "id").min();
+    if let Some(annotation) = other {
+        let (policy, annotation) = (id.to_string(), annotation.to_owned());
+        return Err(corrupt(Fault::Annotation { policy, annotation }));
+    }
+    if let Some(first) = named.ids.get(&id) {
+        return Err(corrupt(Fault::PolicyTwice { id: id.to_string(), first: first.clone() }));
+    }
+    let policy = policy.new_id(cedar_policy::PolicyId::new(id.as_str()));
+    let added = named.policies.add(policy);
+    added.map_err(|error| corrupt(Fault::Policy { message: error.to_string() }))?;
+    named.ids.insert(id, path.to_owned());
+    Ok(())
+}
+
+/// Cedar's strict validation. Warnings do not refuse a bundle; they are for its author.
+pub(crate) fn validate(
+    files: &Files,
+    named: &Named,
+    schema: &Schema,
+    warnings: &mut Vec<String>,
+) -> Result<(), BundleError> {
+    let result = Validator::new(schema.clone()).validate(&named.policies, ValidationMode::Strict);
+    warnings.extend(sorted(result.validation_warnings().map(ToString::to_string)));
+    let mut found = Vec::new();
+    for error in result.validation_errors() {
+        let path = path_of(named, error.policy_id().as_ref());
+        let (line, message) = describe(files::text(files, path)?, error.into());
+        found.push((path, line, message));
+    }
+    found.sort();
+    let Some((path, line, _)) = found.first().cloned() else { return Ok(()) };
+    let messages = found.into_iter().map(|(_, _, message)| message).take(MAX_FINDINGS);
+    let message = messages.collect::<Vec<_>>().join("; ");
+    Err(BundleError::corrupt_at(path, line, Fault::Validation { message }))
+}
+
+fn sorted(texts: impl Iterator<Item = String>) -> Vec<String> {
+    let mut texts: Vec<_> = texts.collect();
+    texts.sort();
+    texts
+}
+
+fn path_of<'a>(named: &'a Named, id: &str) -> &'a str {
+    named.ids.iter().find(|(known, _)| known.as_str() == id).map_or("", |(_, path)| path)
+}
+
+/// A `forbid` on a group that is not there would never apply, and say nothing.
+pub(crate) fn refuse_absent_entities(named: &Named, entities: &Entities) -> Result<(), BundleError> {
+    for (id, path) in &named.ids {
+        let policy = named.policies.policy(&cedar_policy::PolicyId::new(id.as_str()));
+        let literals = policy.map_or_else(Vec::new, Policy::entity_literals);
+        let absent = literals.into_iter().filter(|uid| entities.get(uid).is_none()).min();
+        if let Some(entity) = absent {
+            let by = format!("policy `{id}`");
+            return Err(BundleError::corrupt(path, Fault::EntityAbsent { entity: entity.to_string(), by }));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! `schema.cedarschema`, and its agreement with the surfaces: a guard on a context key that never comes, or
+//! comes in another type, would degrade without a word.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cedar_policy::ffi::DetailedError;
+use cedar_policy::{EntityUid, Schema, schema_str_to_json_with_resolved_types};
+use portcullis_protocol::{ActionName, ContextKind, ContextRule, SurfaceName, SurfaceSpec};
+use serde_json::Value;
+
+use crate::SCHEMA_FILE;
+use crate::entities::{AGENT, action_uid};
+use crate::error::{BundleError, Fault};
+use crate::files::{self, Files};
+
+type Surfaces = BTreeMap<SurfaceName, SurfaceSpec>;
+
+/// How deep the names of common types may lead to one another. Cedar refuses cycles.
+const MAX_ALIASES: usize = 32;
+
+/// Reads the schema and holds it against the surfaces.
+pub(crate) fn load(
+    files: &Files,
+    surfaces: &Surfaces,
+    warnings: &mut Vec<String>,
+) -> Result<Schema, BundleError> {
+    let text = files::text(files, SCHEMA_FILE)?;
+    let (schema, found) =
+        Schema::from_cedarschema_str(text).map_err(|error| unparsed(text, (&error).into()))?;
+    warnings.extend(found.map(|warning| format!("{SCHEMA_FILE}: {warning}")));
+    if !schema.is_complete() {
+        return Err(corrupt(Fault::SchemaIncomplete));
+    }
+    let (json, _) =
+        schema_str_to_json_with_resolved_types(text).map_err(|error| unparsed(text, (&error).into()))?;
+    for (surface, spec) in surfaces {
+        for action in &spec.actions {
+            check_scope(&schema, action, surface, spec)?;
+            check_context(&json, action, spec)?;
+        }
+    }
+    refuse_unowned(&schema, surfaces)?;
+    Ok(schema)
+}
+
+fn corrupt(fault: Fault) -> BundleError {
+    BundleError::corrupt(SCHEMA_FILE, fault)
+}
+
+fn unparsed(text: &str, error: DetailedError) -> BundleError {
+    let (line, message) = describe(text, error);
+    BundleError::corrupt_at(SCHEMA_FILE, line, Fault::Schema { message })
+}
+
+/// Cedar's message with its help, and the line that it points at.
+pub(crate) fn describe(text: &str, error: DetailedError) -> (Option<usize>, String) {
+    let label = error.source_locations.first();
+    let line = label.and_then(|label| files::line_at(text, label.loc.start));
+    let help = error.help.map_or_else(String::new, |help| format!(" ({help})"));
+    (line, format!("{}{help}", error.message))
+}
+
+fn check_scope(
+    schema: &Schema,
+    action: &ActionName,
+    surface: &SurfaceName,
+    spec: &SurfaceSpec,
+) -> Result<(), BundleError> {
+    let uid = action_uid(action.as_str())?;
+    let (Some(mut principals), Some(mut resources)) =
+        (schema.principals_for_action(&uid), schema.resources_for_action(&uid))
+    else {
+        let (action, surface) = (action.to_string(), surface.to_string());
+        return Err(corrupt(Fault::ActionUndeclared { action, surface }));
+    };
+    let outside = |what, kind: &str| {
+        Err(corrupt(Fault::ActionScope { action: action.to_string(), what, kind: kind.to_owned() }))
+    };
+    if !principals.any(|kind| kind.to_string() == AGENT) {
+        return outside("principal", AGENT);
+    }
+    match &spec.resource {
+        Some(resource) if !resources.any(|kind| kind.to_string() == resource.kind) => {
+            outside("resource", &resource.kind)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Every action that can be asked for at all must have a surface; groups of actions cannot be asked for.
+fn refuse_unowned(schema: &Schema, surfaces: &Surfaces) -> Result<(), BundleError> {
+    let owned = surfaces.values().flat_map(|spec| &spec.actions).map(|action| action_uid(action.as_str()));
+    let owned = owned.collect::<Result<BTreeSet<_>, _>>()?;
+    let is_asked =
+        |uid: &&EntityUid| schema.principals_for_action(uid).is_some_and(|mut any| any.next().is_some());
+    let unowned = schema.actions().filter(is_asked).filter(|uid| !owned.contains(*uid)).min();
+    match unowned {
+        Some(uid) => Err(corrupt(Fault::ActionUnowned { action: uid.to_string() })),
+        None => Ok(()),
+    }
+}
+
+fn check_context(json: &Value, action: &ActionName, spec: &SurfaceSpec) -> Result<(), BundleError> {
+    let declared = schema_context(json, action)?;
+    let ruled: BTreeMap<&str, String> =
+        spec.context.iter().map(|(key, rule)| (key.as_str(), rule_type(rule))).collect();
+    let keys: BTreeSet<&str> = declared.keys().chain(ruled.keys()).copied().collect();
+    let text = |side: &BTreeMap<&str, String>, key| {
+        side.get(key).map_or_else(|| "no such key".to_owned(), |kind| format!("`{kind}`"))
+    };
+    match keys.into_iter().find(|key| declared.get(key) != ruled.get(key)) {
+        Some(key) => Err(corrupt(Fault::Context {
+            action: action.to_string(),
+            key: key.to_owned(),
+            schema: text(&declared, key),
+            surface: text(&ruled, key),
+        })),
+        None => Ok(()),
+    }
+}
+
+fn rule_type(rule: &ContextRule) -> String {
+    let kind = match rule.kind {
+        ContextKind::String | ContextKind::Path | ContextKind::Url => "String",
+        ContextKind::Integer => "Long",
+        ContextKind::Boolean => "Bool",
+        ContextKind::Decimal { .. } => "decimal",
+        ContextKind::Strings => "Set<String>",
+    };
+    optionally(rule.optional, kind)
+}
+
+fn optionally(optional: bool, kind: &str) -> String {
+    if optional { format!("optional {kind}") } else { kind.to_owned() }
+}
+
+/// The attributes of an action's context and their types, from the schema in its JSON form.
+fn schema_context<'a>(
+    json: &'a Value,
+    action: &ActionName,
+) -> Result<BTreeMap<&'a str, String>, BundleError> {
+    let unread =
+        || corrupt(Fault::Schema { message: format!("the context of action `{action}` is not a record") });
+    let applies = json.get("").and_then(|space| space.get("actions")?.get(action.as_str())?.get("appliesTo"));
+    let Some(context) = applies.and_then(|applies| applies.get("context")) else {
+        return Ok(BTreeMap::new());
+    };
+    let record = resolve(json, context, MAX_ALIASES).ok_or_else(unread)?;
+    if record.get("type") != Some(&Value::from("Record")) {
+        return Err(unread());
+    }
+    let attributes = record.get("attributes").and_then(Value::as_object).ok_or_else(unread)?;
+    let types = attributes.iter().map(|(key, kind)| {
+        let optional = kind.get("required") == Some(&Value::Bool(false));
+        (key.as_str(), optionally(optional, &type_text(json, kind, MAX_ALIASES)))
+    });
+    Ok(types.collect())
+}
+
+/// Follows a name to the common type that it stands for.
+fn resolve<'a>(json: &'a Value, kind: &'a Value, depth: usize) -> Option<&'a Value> {
+    let name = kind.get("type").and_then(Value::as_str)?;
+    let (space, name) = name.rsplit_once("::").map_or(("", name), |parts| parts);
+    match json.get(space).and_then(|space| space.get("commonTypes")?.get(name)) {
+        Some(common) => resolve(json, common, depth.checked_sub(1)?),
+        None => Some(kind),
+    }
+}
+
+fn type_text(json: &Value, kind: &Value, depth: usize) -> String {
+    let unknown = || "a type that no surface has".to_owned();
+    let Some((kind, depth)) = resolve(json, kind, depth).zip(depth.checked_sub(1)) else { return unknown() };
+    match (kind.get("type").and_then(Value::as_str), kind.get("element")) {
+        (Some("Set"), Some(element)) => format!("Set<{}>", type_text(json, element, depth)),
+        (Some("String" | "__cedar::String"), None) => "String".to_owned(),
+        (Some("Long" | "__cedar::Long"), None) => "Long".to_owned(),
+        (Some("Bool" | "Boolean" | "__cedar::Bool"), None) => "Bool".to_owned(),
+        (Some("decimal" | "__cedar::decimal"), None) => "decimal".to_owned(),
+        (Some(_) | None, _) => unknown(),
+    }
+}

@@ -1,0 +1,7 @@
+//! Tests of whole bundles: how they load, and how they are refused.
+
+mod disk;
+mod load;
+mod shipped;
+mod signature;
+mod source;
