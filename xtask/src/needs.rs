@@ -79,10 +79,11 @@ pub(crate) fn provide() -> Result<(), String> {
         process::step("apt-get install", &mut install)?;
     }
     refuse(&self::missing())?;
-    cargo_tool("nextest", "cargo-nextest")
+    cargo_tool("nextest", "cargo-nextest@0.9.143")
 }
 
-/// Sees that `cargo <subcommand>` exists, or installs the crate that brings it.
+/// Sees that `cargo <subcommand>` exists in whatever version, or installs `package`: the last version known to
+/// build with the toolchain of this workspace.
 pub(crate) fn cargo_tool(subcommand: &str, package: &str) -> Result<(), String> {
     if process::quiet(process::cargo().args([subcommand, "--version"]))
         .is_ok_and(|output| output.status.success())
