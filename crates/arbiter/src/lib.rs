@@ -1,1 +1,23 @@
-//! placeholder
+//! Facts in, one decision out.
+//!
+//! The core of the arbiter is pure and synchronous: [`decide`] maps the facts of a request to a
+//! [`Verdict`](portcullis_protocol::Verdict), examining preconditions in one fixed order and stopping at the
+//! first that fails. A fact is [`Fact::Known`] or [`Fact::Unknown`]; there is no way to turn an Unknown into a
+//! value, and every Unknown is SILENCE.
+//!
+//! What depends on the request and the bundle alone is prepared outside the ledger's writer ([`prepare`]). What
+//! depends on state is settled inside its transaction ([`settle`]), so that log order is decision order.
+
+mod decide;
+mod fact;
+mod idempotency;
+mod ports;
+mod settle;
+
+pub use decide::{Facts, decide};
+pub use fact::{
+    Clock, Deadline, Evidence, Fact, GateState, Identity, KeyState, Policy, State, SurfaceMatch, Validity,
+};
+pub use idempotency::{KeyStatus, StoredKey, key_of, key_state};
+pub use ports::Ports;
+pub use settle::{Credential, Health, Intake, PolicyNow, Settled, prepare, record, settle};

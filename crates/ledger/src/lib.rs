@@ -1,1 +1,37 @@
-//! placeholder
+//! Evidence and state: what was decided, and what became of it.
+//!
+//! One thread writes. It takes whatever waits as one batch: settles each call against the state, writes records,
+//! state and tree in one transaction, commits it durably, signs the new head, verifies its own signature,
+//! anchors the signed head outside the database, and only then releases receipts. Anything that fails poisons
+//! the writer: nothing is retried in place, and nothing is permitted until the ledger was rebuilt into a new file
+//! that agrees with its anchor.
+//!
+//! The head is signed after the commit, not before: a signature made before a commit that then fails is a second
+//! root for one size as soon as another batch takes that size. See `docs/decisions/0001-sign-after-commit.md`.
+
+mod aggregate;
+mod anchor;
+mod batch;
+mod clock;
+mod command;
+mod error;
+mod generation;
+mod health;
+mod ledger;
+mod lock;
+mod opened;
+mod quota;
+mod reader;
+mod signer;
+mod store;
+mod verification;
+mod writer;
+
+pub use anchor::Anchor;
+pub use clock::{Clocks, SystemClocks};
+pub use command::{DecideReply, Decided, Found, OutcomeRefused, ReportedOutcome, Status};
+pub use error::LedgerError;
+pub use ledger::{Ledger, LedgerConfig, Overloaded};
+pub use lock::{DirectoryLock, LockError};
+pub use reader::{LedgerReader, Listed};
+pub use signer::{KeyFile, KeyFileError, SignError, Signer, generate};

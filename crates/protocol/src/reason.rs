@@ -429,11 +429,6 @@ reason_codes! {
         remedy: "Ask again.",
         doc: "The bundle changed between evaluation and settling three times in a row."
     }
-    OverloadQuota = "overload.quota", Silence, Overload, 429 {
-        message: "the agent's evidence quota is used up",
-        remedy: "Ask less often.",
-        doc: "The agent's refusals fill its share of the log; further ones are counted in aggregate records."
-    }
     ArbiterUnreachable = "arbiter.unreachable", Silence, Enforcement, 503 {
         message: "the permission check is unavailable",
         remedy: "Wait, or ask an operator to start the arbiter.",

@@ -1,0 +1,258 @@
+//! From a call to a record: what is prepared outside the ledger's writer, and what is settled inside it.
+
+use portcullis_policy::Bundle;
+use portcullis_protocol::wire::DecisionCall;
+use portcullis_protocol::{
+    AgentId, AttemptId, BundleDigest, BundleRef, Decision, DecisionRecord, Digest, Domain, GateId,
+    IdempotencyKey, Millis, Precondition, ReasonCode, Request, SurfaceSpec, Verdict,
+};
+
+use crate::decide::{Facts, decide};
+use crate::fact::{
+    Clock, Deadline, Evidence, Fact, GateState, Identity, KeyState, Policy, State, SurfaceMatch,
+};
+use crate::idempotency::{StoredKey, key_of, key_state};
+
+/// The credential that a caller presented, as the transport verified it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// The agent that it names.
+    pub agent: AgentId,
+    /// When it expires, if ever.
+    pub expires: Option<Millis>,
+}
+
+/// A call, with everything that depends on the request and the bundle alone.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    /// The request.
+    pub request: Request,
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// The gate that asked.
+    pub gate: GateId,
+    /// The request's salted commitment.
+    pub commitment: Digest,
+    /// What idempotency compares.
+    pub operation: Digest,
+    /// The key under which it runs at most once, if its surface keeps keys.
+    pub key: Option<IdempotencyKey>,
+    /// The bundle that was read, if one was in force.
+    pub bundle: Option<BundleRef>,
+    /// The surface's declaration, if there is one.
+    pub spec: Option<SurfaceSpec>,
+    /// Boot-clock milliseconds at which the caller stops waiting.
+    pub deadline: u64,
+    /// Whether this is the last time that the verdict may be computed anew.
+    pub last_try: bool,
+    /// Particulars for the caller.
+    pub detail: Option<String>,
+    expires: Option<Millis>,
+    known_agent: Fact<bool>,
+    surface: Fact<SurfaceMatch>,
+    evaluation: Fact<Verdict>,
+}
+
+/// The bundle in force, as the writer sees it when it settles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyNow {
+    /// Its digest, if one is in force.
+    pub digest: Option<BundleDigest>,
+    /// Whether and why not.
+    pub policy: Policy,
+}
+
+/// What the writer knows of itself and its surroundings when it settles a batch.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// Shut by an operator?
+    pub gate: Fact<GateState>,
+    /// Can time be trusted?
+    pub clock: Fact<Clock>,
+    /// Can evidence be written?
+    pub evidence: Fact<Evidence>,
+    /// Is the state ours?
+    pub state: Fact<State>,
+    /// Which bundle is in force?
+    pub policy: Fact<PolicyNow>,
+    /// The wall clock, assigned once for the batch.
+    pub now: Millis,
+    /// The boot clock, in milliseconds.
+    pub boot: u64,
+}
+
+/// What settling came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// A decision.
+    Decided(Verdict),
+    /// The bundle changed since the verdict was computed: compute it again.
+    EvaluateAgain,
+}
+
+/// Evaluates a call under a bundle.
+///
+/// # Errors
+/// `request.malformed` if the request has no canonical form.
+pub fn prepare(
+    call: DecisionCall,
+    credential: Credential,
+    bundle: Result<&Bundle, ReasonCode>,
+    received: u64,
+) -> Result<Intake, ReasonCode> {
+    let request = call.request.by(credential.agent);
+    let commitment = request.commitment(&call.salt).map_err(|_| ReasonCode::RequestMalformed)?;
+    let operation = request.operation().map_err(|_| ReasonCode::RequestMalformed)?;
+    let mut intake = Intake {
+        attempt: call.attempt,
+        gate: call.gate,
+        commitment,
+        operation,
+        key: None,
+        bundle: None,
+        spec: None,
+        deadline: received.saturating_add(call.deadline_ms),
+        last_try: false,
+        detail: None,
+        expires: credential.expires,
+        known_agent: Fact::Unknown,
+        surface: Fact::Unknown,
+        evaluation: Fact::Unknown,
+        request,
+    };
+    if let Ok(bundle) = bundle {
+        intake.read(bundle);
+    }
+    Ok(intake)
+}
+
+impl Intake {
+    fn read(&mut self, bundle: &Bundle) {
+        let evaluation = bundle.evaluate(&self.request);
+        self.bundle = Some(bundle.reference().clone());
+        self.known_agent = Fact::Known(bundle.knows_agent(&self.request.agent));
+        self.spec = bundle.surfaces().surfaces.get(&self.request.ask.surface).cloned();
+        self.key = self.spec.as_ref().and_then(|spec| key_of(spec, &self.request, &self.operation));
+        self.surface = Fact::Known(self.surface_match(bundle, &evaluation.verdict));
+        self.evaluation = Fact::Known(evaluation.verdict);
+        self.detail = evaluation.detail;
+    }
+
+    fn surface_match(&self, bundle: &Bundle, verdict: &Verdict) -> SurfaceMatch {
+        let mapped = self.request.ask.mapped_with;
+        if mapped.is_some_and(|mapped| mapped != bundle.reference().digest) {
+            return SurfaceMatch::MappedOtherwise;
+        }
+        match (&self.spec, verdict.reason()) {
+            (None, _) => SurfaceMatch::Undeclared,
+            (Some(_), Some(ReasonCode::SurfaceActionUnknown)) => SurfaceMatch::ActionUndeclared,
+            (Some(_), Some(code))
+                if matches!(code.precondition(), Precondition::Request | Precondition::Surface) =>
+            {
+                SurfaceMatch::Misfit(code)
+            }
+            (Some(_), Some(_) | None) => SurfaceMatch::Fits,
+        }
+    }
+
+    fn identity(&self, now: Millis) -> Fact<Identity> {
+        match self.known_agent {
+            Fact::Unknown => Fact::Unknown,
+            Fact::Known(_) if self.expires.is_some_and(|expires| now >= expires) => {
+                Fact::Known(Identity::Expired)
+            }
+            Fact::Known(false) => Fact::Known(Identity::Stranger),
+            Fact::Known(true) => Fact::Known(Identity::Active),
+        }
+    }
+
+    fn key_state(&self, stored: Fact<Option<StoredKey>>, now: Millis) -> Fact<KeyState> {
+        match &self.spec {
+            None => Fact::Unknown,
+            Some(spec) => {
+                let given = self.request.ask.idempotency_key.as_ref();
+                key_state(spec, given, self.key.as_ref(), stored, &self.operation, now)
+            }
+        }
+    }
+
+    /// Whether the verdict was computed under what is in force now.
+    fn is_current(&self, health: &Health) -> bool {
+        match &health.policy {
+            Fact::Known(PolicyNow { digest: Some(digest), .. }) => {
+                self.bundle.as_ref().is_some_and(|bundle| bundle.digest == *digest)
+            }
+            // Nothing is in force: the policy precondition refuses, whatever was computed.
+            Fact::Known(PolicyNow { digest: None, .. }) | Fact::Unknown => true,
+        }
+    }
+}
+
+/// Settles a call: a pure function of what was prepared and of the state's view.
+#[must_use]
+pub fn settle(intake: &Intake, health: &Health, stored: Fact<Option<StoredKey>>) -> Settled {
+    let current = intake.is_current(health);
+    if !current && !intake.last_try {
+        return Settled::EvaluateAgain;
+    }
+    let policy = match &health.policy {
+        Fact::Known(now) => Fact::Known(now.policy),
+        Fact::Unknown => Fact::Unknown,
+    };
+    let deadline = if health.boot < intake.deadline { Deadline::Ahead } else { Deadline::Passed };
+    let verdict = decide(&Facts {
+        gate: health.gate.clone(),
+        clock: health.clock.clone(),
+        evidence: health.evidence.clone(),
+        state: health.state.clone(),
+        policy,
+        identity: intake.identity(health.now),
+        surface: intake.surface.clone(),
+        idempotency: intake.key_state(stored, health.now),
+        evaluation: intake.evaluation.clone(),
+        deadline: Fact::Known(deadline),
+    });
+    // What was computed under another bundle counts only as far as it refuses before policy is asked.
+    let stale = |code: ReasonCode| code.precondition() >= Precondition::Identity;
+    match verdict.reason() {
+        Some(code) if current || !stale(code) => Settled::Decided(verdict),
+        None if current => Settled::Decided(verdict),
+        Some(_) | None => Settled::Decided(Verdict::refuse(ReasonCode::OverloadContended)),
+    }
+}
+
+/// The record of a settled call, at index `seq`.
+#[must_use]
+pub fn record(intake: &Intake, verdict: &Verdict, seq: u64, now: Millis) -> DecisionRecord {
+    let ask = &intake.request.ask;
+    let decision = verdict.decision();
+    let terms = intake.spec.as_ref().filter(|_| decision == Decision::Permit);
+    DecisionRecord {
+        seq,
+        time: now,
+        decision,
+        reason: verdict.reason(),
+        agent: intake.request.agent.clone(),
+        gate: intake.gate.clone(),
+        attempt: intake.attempt,
+        surface: ask.surface.clone(),
+        action: ask.action.clone(),
+        resource: ask.resource.clone(),
+        tier: intake.spec.as_ref().map(|spec| spec.tier),
+        request: intake.commitment,
+        key: intake.key.as_ref().map(|key| commit_key(&intake.request.agent, key)),
+        bundle: intake.bundle.clone(),
+        policies: verdict.policies().to_vec(),
+        permit_ttl_ms: terms.map(|spec| spec.permit_ttl_ms),
+        outcome_due: terms.map(|spec| now.plus(spec.permit_ttl_ms).plus(spec.outcome_within_ms)),
+        engine: portcullis_policy::engine().to_owned(),
+    }
+}
+
+fn commit_key(agent: &AgentId, key: &IdempotencyKey) -> Digest {
+    Digest::of(Domain::Key, &[agent.as_str().as_bytes(), key.as_str().as_bytes()])
+}
+
+#[cfg(test)]
+#[path = "settle_tests.rs"]
+mod tests;

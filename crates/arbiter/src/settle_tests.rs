@@ -1,0 +1,191 @@
+use super::*;
+use crate::fact::Validity;
+use crate::idempotency::KeyStatus;
+use ed25519_dalek::SigningKey;
+use portcullis_policy::{Snapshot, Trust, bundles};
+use portcullis_protocol::{Decision, Salt, request::Ask};
+use portcullis_verify::VerifierKey;
+
+fn demo() -> Bundle {
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let verifier = VerifierKey::ed25519("bundle.test", key.verifying_key().to_bytes()).unwrap();
+    let mut files = bundles::demo();
+    let unsigned = Snapshot::from_files(files.clone()).unwrap();
+    let pin = unsigned.digest();
+    files.insert("bundle.sig".into(), unsigned.sign(&key, "bundle.test").unwrap());
+    Snapshot::from_files(files).unwrap().verify(&Trust { keys: vec![verifier], pin }).unwrap()
+}
+
+fn call(text: &str) -> DecisionCall {
+    DecisionCall {
+        request: Ask::parse(text.as_bytes()).unwrap(),
+        attempt: AttemptId::from_bytes([1; 32]),
+        salt: Salt::from_bytes([2; 32]),
+        gate: "gate".parse().unwrap(),
+        deadline_ms: 1_000,
+    }
+}
+
+fn charge(amount: &str, key: &str) -> DecisionCall {
+    call(&format!(
+        r#"{{"surface":"demo.charge","action":"demo.charge","resource":{{"type":"Surface","id":"demo.charge"}},
+        "context":{{"account":"a","amount":"{amount}"}},"idempotency_key":"{key}"}}"#
+    ))
+}
+
+fn agent(name: &str) -> Credential {
+    Credential { agent: name.parse().unwrap(), expires: None }
+}
+
+fn health(bundle: &Bundle) -> Health {
+    Health {
+        gate: Fact::Known(GateState::Open),
+        clock: Fact::Known(Clock::Steady),
+        evidence: Fact::Known(Evidence::Sound),
+        state: Fact::Known(State::Held),
+        policy: Fact::Known(PolicyNow {
+            digest: Some(bundle.reference().digest),
+            policy: Policy::InForce(Validity::Valid),
+        }),
+        now: Millis(1_700_000_000_000),
+        boot: 10_500,
+    }
+}
+
+fn prepared(call: DecisionCall, credential: Credential, bundle: &Bundle) -> Intake {
+    prepare(call, credential, Ok(bundle), 10_000).unwrap()
+}
+
+fn reason(settled: &Settled) -> Option<ReasonCode> {
+    match settled {
+        Settled::Decided(verdict) => verdict.reason(),
+        Settled::EvaluateAgain => panic!("evaluate again"),
+    }
+}
+
+#[test]
+fn a_granted_charge_is_permitted_and_recorded_with_its_terms() {
+    let bundle = demo();
+    let intake = prepared(charge("12.50", "k"), agent("demo-agent"), &bundle);
+    let health = health(&bundle);
+    let Settled::Decided(verdict) = settle(&intake, &health, Fact::Known(None)) else { panic!() };
+    assert_eq!(verdict.decision(), Decision::Permit);
+    let record = record(&intake, &verdict, 9, health.now);
+    assert_eq!((record.seq, record.decision, record.reason), (9, Decision::Permit, None));
+    assert_eq!(record.request, intake.commitment);
+    assert!(record.permit_ttl_ms.is_some() && record.outcome_due > Some(health.now) && record.key.is_some());
+    assert_eq!(record.policies, verdict.policies());
+}
+
+#[test]
+fn what_policy_refuses_is_refused_with_its_code() {
+    let bundle = demo();
+    let refused = |call, name: &str| {
+        reason(&settle(&prepared(call, agent(name), &bundle), &health(&bundle), Fact::Known(None)))
+    };
+    assert_eq!(refused(charge("100.01", "k"), "demo-agent"), Some(ReasonCode::PolicyNoGrant));
+    assert_eq!(refused(charge("1.00", "k"), "stranger-agent"), Some(ReasonCode::PolicyNoGrant));
+    assert_eq!(refused(charge("1.00", "k"), "nobody-knows-me"), Some(ReasonCode::IdentityUnknown));
+    assert_eq!(refused(charge("1.0", "k"), "demo-agent"), Some(ReasonCode::SurfaceContext));
+    let unknown =
+        call(r#"{"surface":"demo.other","action":"demo.other","resource":{"type":"Surface","id":"x"}}"#);
+    assert_eq!(refused(unknown, "demo-agent"), Some(ReasonCode::SurfaceUnknown));
+    let action = charge("1.00", "k");
+    let action = DecisionCall {
+        request: Ask { action: "demo.read_balance".parse().unwrap(), ..action.request },
+        ..action
+    };
+    assert_eq!(refused(action, "demo-agent"), Some(ReasonCode::SurfaceActionUnknown));
+}
+
+#[test]
+fn an_expired_credential_is_refused_to_the_millisecond() {
+    let bundle = demo();
+    let at = |expires| {
+        let credential = Credential { expires: Some(Millis(expires)), ..agent("demo-agent") };
+        reason(&settle(
+            &prepared(charge("1.00", "k"), credential, &bundle),
+            &health(&bundle),
+            Fact::Known(None),
+        ))
+    };
+    assert_eq!(at(1_700_000_000_001), None);
+    assert_eq!(at(1_700_000_000_000), Some(ReasonCode::IdentityExpired));
+}
+
+#[test]
+fn a_passed_deadline_permits_nothing() {
+    let bundle = demo();
+    let intake = prepared(charge("1.00", "k"), agent("demo-agent"), &bundle);
+    let mut late = health(&bundle);
+    late.boot = 11_000;
+    assert_eq!(reason(&settle(&intake, &late, Fact::Known(None))), Some(ReasonCode::OverloadDeadline));
+    late.boot = 10_999;
+    assert_eq!(reason(&settle(&intake, &late, Fact::Known(None))), None);
+}
+
+#[test]
+fn a_verdict_of_another_bundle_is_computed_again_and_at_last_refused() {
+    let bundle = demo();
+    let mut intake = prepared(charge("1.00", "k"), agent("demo-agent"), &bundle);
+    let mut moved = health(&bundle);
+    moved.policy = Fact::Known(PolicyNow {
+        digest: Some(BundleDigest(Digest::sha256(b"other"))),
+        policy: Policy::InForce(Validity::Valid),
+    });
+    assert_eq!(settle(&intake, &moved, Fact::Known(None)), Settled::EvaluateAgain);
+    intake.last_try = true;
+    assert_eq!(reason(&settle(&intake, &moved, Fact::Known(None))), Some(ReasonCode::OverloadContended));
+    moved.gate = Fact::Known(GateState::Shut);
+    assert_eq!(reason(&settle(&intake, &moved, Fact::Known(None))), Some(ReasonCode::GateShut));
+}
+
+#[test]
+fn a_bundle_pulled_after_the_verdict_permits_nothing() {
+    let bundle = demo();
+    let intake = prepared(charge("1.00", "k"), agent("demo-agent"), &bundle);
+    let mut pulled = health(&bundle);
+    let refused = Policy::Refused(ReasonCode::PolicyMissing);
+    pulled.policy = Fact::Known(PolicyNow { digest: None, policy: refused });
+    assert_eq!(reason(&settle(&intake, &pulled, Fact::Known(None))), Some(ReasonCode::PolicyMissing));
+    let mut expired = health(&bundle);
+    let digest = Some(bundle.reference().digest);
+    expired.policy = Fact::Known(PolicyNow { digest, policy: Policy::InForce(Validity::Expired) });
+    assert_eq!(reason(&settle(&intake, &expired, Fact::Known(None))), Some(ReasonCode::PolicyExpired));
+}
+
+#[test]
+fn a_call_prepared_without_a_bundle_is_never_permitted() {
+    let bundle = demo();
+    let intake =
+        prepare(charge("1.00", "k"), agent("demo-agent"), Err(ReasonCode::PolicyMissing), 10_000).unwrap();
+    assert_eq!(settle(&intake, &health(&bundle), Fact::Known(None)), Settled::EvaluateAgain);
+    let mut last = intake;
+    last.last_try = true;
+    assert_eq!(
+        reason(&settle(&last, &health(&bundle), Fact::Known(None))),
+        Some(ReasonCode::OverloadContended)
+    );
+}
+
+#[test]
+fn a_call_mapped_by_another_bundles_rules_is_refused() {
+    let bundle = demo();
+    let mut mapped = charge("1.00", "k");
+    mapped.request.mapped_with = Some(BundleDigest(Digest::sha256(b"other")));
+    let intake = prepared(mapped, agent("demo-agent"), &bundle);
+    let settled = settle(&intake, &health(&bundle), Fact::Known(None));
+    assert_eq!(reason(&settled), Some(ReasonCode::SurfaceMappingChanged));
+}
+
+#[test]
+fn a_consumed_key_settles_before_policy_is_asked() {
+    let bundle = demo();
+    let intake = prepared(charge("1.00", "k"), agent("demo-agent"), &bundle);
+    let consumed = |operation| StoredKey { operation, status: KeyStatus::Completed, consumed: Millis(0) };
+    let stored = |operation| Fact::Known(Some(consumed(operation)));
+    let settled = |stored| reason(&settle(&intake, &health(&bundle), stored));
+    assert_eq!(settled(stored(intake.operation)), Some(ReasonCode::IdempotencyCompleted));
+    assert_eq!(settled(stored(Digest::sha256(b"other"))), Some(ReasonCode::IdempotencyConflict));
+    assert_eq!(settled(Fact::Unknown), Some(ReasonCode::IdempotencyUnreadable));
+}

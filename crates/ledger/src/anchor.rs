@@ -1,0 +1,133 @@
+//! The anchor: the newest signed head, kept in a second place, so that a ledger that was rolled back or replaced
+//! is found out.
+//!
+//! A file of two slots, written in turns: a torn write spoils one of them, and the other still has the head
+//! before it. A slot is written in place, so that one `fdatasync` makes it durable.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// Bytes of a slot. A checkpoint of one signature has some 250.
+const SLOT: usize = 4096;
+/// Bytes in front of the note: a SHA-256 of the rest, a sequence number, and the note's length.
+const HEADER: usize = 32 + 8 + 4;
+
+/// The anchor file of a ledger.
+#[derive(Debug)]
+pub struct Anchor {
+    path: PathBuf,
+    file: File,
+    identity: (u64, u64),
+    turn: u64,
+}
+
+impl Anchor {
+    /// Opens the anchor, or makes an empty one. Returns it with the newest note that it holds.
+    ///
+    /// # Errors
+    /// If the file cannot be opened, made durable or read.
+    pub fn open(path: &Path) -> io::Result<(Self, Option<Vec<u8>>)> {
+        let file =
+            File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let metadata = file.metadata()?;
+        if metadata.len() < 2 * slot_length() {
+            file.write_all_at(&vec![0; 2 * SLOT], 0)?;
+            file.sync_all()?;
+            if let Some(parent) = path.parent() {
+                File::open(parent)?.sync_all()?;
+            }
+        }
+        let newest =
+            [0, 1].into_iter().filter_map(|turn| read_slot(&file, turn)).max_by_key(|(turn, _)| *turn);
+        let identity = (metadata.dev(), metadata.ino());
+        let turn = newest.as_ref().map_or(0, |(turn, _)| *turn);
+        Ok((Self { path: path.to_owned(), file, identity, turn }, newest.map(|(_, note)| note)))
+    }
+
+    /// Keeps a head, durably.
+    ///
+    /// # Errors
+    /// If it was not written or synced. The writer is then poisoned: whether it lies there is unknown.
+    pub fn keep(&mut self, note: &[u8]) -> io::Result<()> {
+        let turn = self.turn.saturating_add(1);
+        let slot =
+            encode(turn, note).ok_or_else(|| io::Error::other("the checkpoint is longer than a slot"))?;
+        self.file.write_all_at(&slot, (turn % 2).saturating_mul(slot_length()))?;
+        self.file.sync_data()?;
+        self.turn = turn;
+        Ok(())
+    }
+
+    /// Whether the file is still where it was opened.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity)
+    }
+}
+
+/// [`SLOT`] as a file offset.
+const fn slot_length() -> u64 {
+    4096
+}
+
+fn encode(turn: u64, note: &[u8]) -> Option<Vec<u8>> {
+    let length = u32::try_from(note.len()).ok()?; // tidy: allow None is an error of the caller
+    let mut body = Vec::with_capacity(SLOT);
+    body.extend_from_slice(&turn.to_be_bytes());
+    body.extend_from_slice(&length.to_be_bytes());
+    body.extend_from_slice(note);
+    let mut slot = Sha256::digest(&body).to_vec();
+    slot.extend_from_slice(&body);
+    (slot.len() <= SLOT).then(|| {
+        slot.resize(SLOT, 0);
+        slot
+    })
+}
+
+/// The turn and the note of a slot, or `None` if it was never written or is torn.
+fn read_slot(file: &File, slot: u64) -> Option<(u64, Vec<u8>)> {
+    let mut bytes = vec![0; SLOT];
+    file.read_exact_at(&mut bytes, slot.saturating_mul(slot_length())).ok()?; // tidy: allow an unreadable slot holds no head, and a ledger without its head is refused
+    let (digest, body) = bytes.split_at_checked(32)?;
+    let turn = u64::from_be_bytes(body.get(..8)?.try_into().ok()?); // tidy: allow eight bytes always fit
+    let length = u32::from_be_bytes(body.get(8..12)?.try_into().ok()?); // tidy: allow four bytes always fit
+    let end = usize::try_from(length).ok()?.checked_add(HEADER - 32)?; // tidy: allow a length beyond memory is torn
+    let body = body.get(..end)?;
+    let whole = Sha256::digest(body).as_slice() == digest;
+    let note = body.get(HEADER - 32..)?;
+    (whole && turn % 2 == slot).then(|| (turn, note.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_head_is_kept_and_a_torn_one_leaves_the_one_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("head");
+        let (mut anchor, none) = Anchor::open(&path).unwrap();
+        assert_eq!(none, None);
+        for note in ["one", "two", "three"] {
+            anchor.keep(note.as_bytes()).unwrap();
+            assert_eq!(Anchor::open(&path).unwrap().1.unwrap(), note.as_bytes());
+        }
+        let file = File::options().write(true).open(&path).unwrap();
+        file.write_all_at(b"torn", slot_length() + 40).unwrap();
+        assert_eq!(Anchor::open(&path).unwrap().1.unwrap(), b"two");
+    }
+
+    #[test]
+    fn a_pulled_anchor_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("head");
+        let (anchor, _) = Anchor::open(&path).unwrap();
+        assert!(anchor.is_in_place());
+        std::fs::rename(&path, directory.path().join("away")).unwrap();
+        assert!(!anchor.is_in_place());
+    }
+}

@@ -1,0 +1,44 @@
+//! The clocks of the writer.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use portcullis_protocol::Millis;
+use rustix::time::{ClockId, clock_gettime};
+
+/// Wall clock and boot clock. The wall clock dates records; the boot clock, which nobody sets, watches it.
+pub trait Clocks: Send + Sync {
+    /// The wall clock; `None` if it cannot be read or lies before 1970.
+    fn wall(&self) -> Option<Millis>;
+
+    /// Milliseconds since boot, suspended time included.
+    fn boot(&self) -> u64;
+}
+
+/// The system's clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClocks;
+
+impl Clocks for SystemClocks {
+    fn wall(&self) -> Option<Millis> {
+        match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => milliseconds(since).map(Millis),
+            Err(_) => None,
+        }
+    }
+
+    fn boot(&self) -> u64 {
+        #[cfg(target_os = "linux")]
+        let clock = ClockId::Boottime;
+        #[cfg(not(target_os = "linux"))]
+        let clock = ClockId::Monotonic;
+        let time = clock_gettime(clock);
+        // Neither part of a boot clock is ever negative.
+        let seconds = u64::try_from(time.tv_sec).map_or(0, |seconds| seconds);
+        let thousands = u64::try_from(time.tv_nsec).map_or(0, |nanoseconds| nanoseconds / 1_000_000);
+        seconds.saturating_mul(1_000).saturating_add(thousands)
+    }
+}
+
+fn milliseconds(duration: Duration) -> Option<u64> {
+    u64::try_from(duration.as_millis()).ok() // tidy: allow None is Unknown, which refuses
+}

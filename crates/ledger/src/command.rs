@@ -1,0 +1,103 @@
+//! What the writer is asked, and what it answers.
+
+use std::collections::BTreeMap;
+
+use portcullis_arbiter::Intake;
+use portcullis_protocol::wire::StoredResult;
+use portcullis_protocol::{
+    AgentId, AttemptId, Captured, Event, Millis, Outcome, ReasonCode, Record, Verdict,
+};
+
+/// Takes an answer. Called once, on the writer's thread: it hands the answer on and returns.
+pub(crate) type Reply<T> = Box<dyn FnOnce(T) + Send>;
+
+/// A decision, released.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Particulars for the caller.
+    pub detail: Option<String>,
+    /// How the attempt is kept.
+    pub captured: Captured,
+    /// The receipt, if it is logged.
+    pub receipt: Option<String>,
+    /// What an earlier execution under the same key left.
+    pub stored: Option<StoredResult>,
+}
+
+/// The answer to a call.
+#[derive(Clone, Debug)]
+pub enum DecideReply {
+    /// Decided.
+    Decided(Box<Decided>),
+    /// The bundle changed: prepare the call again.
+    EvaluateAgain,
+}
+
+/// An outcome to be recorded. That its reporter held the attempt's nonce was checked.
+#[derive(Clone, Debug)]
+pub struct ReportedOutcome {
+    /// The PERMIT's attempt.
+    pub attempt: AttemptId,
+    /// The agent whose credential came with the report.
+    pub agent: AgentId,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The result, to be given to repeats of the same key.
+    pub result: Option<String>,
+}
+
+/// Why an outcome was not recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OutcomeRefused {
+    /// There is no PERMIT of this agent for this attempt.
+    #[error("there is no PERMIT for this attempt")]
+    NoSuchPermit,
+    /// It has another outcome already.
+    #[error("the PERMIT already ended as `{}`", .0.as_str())]
+    Ended(Outcome),
+    /// A gate cannot report this outcome.
+    #[error("a gate cannot report this outcome")]
+    NotReportable,
+    /// Nothing can be recorded now; report again.
+    #[error("nothing can be recorded now: {0}")]
+    Unavailable(ReasonCode),
+}
+
+/// A record found, with its receipt.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The record.
+    pub record: Record,
+    /// Its receipt.
+    pub receipt: String,
+}
+
+/// How the ledger is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The code under which nothing is permitted, if something is wrong with evidence, state or clock.
+    pub tripped: Option<ReasonCode>,
+    /// Records in the log.
+    pub size: u64,
+    /// PERMITs without outcome.
+    pub open_permits: u64,
+    /// Durable syncs of database and anchor since the process started.
+    pub syncs: u64,
+    /// Batches committed since the process started.
+    pub batches: u64,
+    /// When the newest record was written.
+    pub last: Millis,
+}
+
+/// A question to the writer.
+pub(crate) enum Command {
+    Decide(Box<Intake>, Reply<DecideReply>),
+    Outcome(Box<ReportedOutcome>, Reply<Result<u64, OutcomeRefused>>),
+    Count(Option<ReasonCode>, Option<AgentId>),
+    Event(Event, BTreeMap<String, String>, Reply<Result<u64, ReasonCode>>),
+    Find(AttemptId, Reply<Option<Found>>),
+    Status(Reply<Status>),
+    Close(Reply<()>),
+}

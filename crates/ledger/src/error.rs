@@ -1,0 +1,69 @@
+//! Why the ledger cannot be written or believed. Every error has the reason code under which nothing is
+//! permitted.
+
+use portcullis_protocol::{ReasonCode, record::RecordError};
+use portcullis_verify::{CheckpointError, TileTreeError};
+
+use crate::signer::SignError;
+
+/// An error of the ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The database failed.
+    #[error("the ledger's database failed: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// A file of the ledger failed.
+    #[error("{what}: {error}")]
+    File {
+        /// What was done to which file.
+        what: String,
+        /// The system's error.
+        error: std::io::Error,
+    },
+    /// The anchor could not be written.
+    #[error("the anchor cannot be written: {0}")]
+    Anchor(std::io::Error),
+    /// The anchor names a head that the ledger does not contain.
+    #[error("the ledger is behind its anchor, or forked from it: {0}")]
+    BehindAnchor(String),
+    /// Parts of the ledger contradict each other.
+    #[error("the ledger does not verify: {0}")]
+    Corrupt(String),
+    /// A checkpoint does not verify.
+    #[error("a checkpoint does not verify: {0}")]
+    Checkpoint(#[from] CheckpointError),
+    /// The signer failed.
+    #[error(transparent)]
+    Signer(#[from] SignError),
+}
+
+impl LedgerError {
+    /// The reason code under which nothing is permitted.
+    #[must_use]
+    pub const fn code(&self) -> ReasonCode {
+        match self {
+            Self::Database(_) | Self::File { .. } => ReasonCode::EvidenceUnwritable,
+            Self::Anchor(_) => ReasonCode::EvidenceAnchorUnwritable,
+            Self::BehindAnchor(_) => ReasonCode::EvidenceBehindAnchor,
+            Self::Corrupt(_) | Self::Checkpoint(_) => ReasonCode::EvidenceCorrupt,
+            Self::Signer(error) => error.code(),
+        }
+    }
+
+    pub(crate) fn file(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |error| Self::File { what, error }
+    }
+}
+
+impl From<RecordError> for LedgerError {
+    fn from(error: RecordError) -> Self {
+        Self::Corrupt(error.to_string())
+    }
+}
+
+impl From<TileTreeError> for LedgerError {
+    fn from(error: TileTreeError) -> Self {
+        Self::Corrupt(error.to_string())
+    }
+}

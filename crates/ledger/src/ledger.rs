@@ -1,0 +1,172 @@
+//! The handle to a ledger: what other threads hold while the writer works.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use portcullis_arbiter::{Intake, Ports};
+use portcullis_protocol::{AgentId, AttemptId, Event, ReasonCode};
+
+use crate::clock::Clocks;
+use crate::command::{Command, DecideReply, Found, OutcomeRefused, Reply, ReportedOutcome, Status};
+use crate::lock::DirectoryLock;
+use crate::signer::Signer;
+use crate::writer::Writer;
+
+/// Calls that may wait for the writer; more are shed.
+const WAITING_CALLS: usize = 4_096;
+/// Questions that may wait in all: outcomes and operators get through when calls are shed.
+const WAITING: usize = 8_192;
+
+/// Where a ledger lies and with what it works.
+#[derive(Clone)]
+pub struct LedgerConfig {
+    /// The data directory. Its lock must be held.
+    pub directory: PathBuf,
+    /// The anchor's file, outside the data directory.
+    pub anchor: PathBuf,
+    /// Bytes of disk that are kept for outcomes and operators: below them nothing is permitted.
+    pub disk_reserve: u64,
+    /// The clocks.
+    pub clocks: Arc<dyn Clocks>,
+}
+
+/// More waits than is admitted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more calls wait for the ledger than it admits")]
+pub struct Overloaded;
+
+/// A ledger with its writer's thread. Dropping it closes it in good order.
+pub struct Ledger {
+    commands: SyncSender<Command>,
+    waiting: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Ledger").field("waiting", &self.waiting).finish_non_exhaustive()
+    }
+}
+
+impl Ledger {
+    /// Starts the writer. It opens and verifies the ledger first; until that succeeds, and whenever it fails,
+    /// calls are answered with the reason.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(
+        config: LedgerConfig,
+        lock: DirectoryLock,
+        signer: Box<dyn Signer>,
+        ports: Box<dyn Ports>,
+    ) -> std::io::Result<Self> {
+        let (commands, queue) = sync_channel(WAITING);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let thread = std::thread::Builder::new()
+            .name("ledger".into())
+            .spawn(move || Writer::new(config, lock, signer, ports).run(&queue))?;
+        Ok(Self { commands, waiting, thread: Some(thread) })
+    }
+
+    /// Asks for a decision. `reply` is called once; if the writer is gone it is dropped instead, and whoever
+    /// waits for it must take that for SILENCE.
+    ///
+    /// # Errors
+    /// [`Overloaded`]: the call is shed.
+    pub fn decide(
+        &self,
+        intake: Intake,
+        reply: impl FnOnce(DecideReply) + Send + 'static,
+    ) -> Result<(), Overloaded> {
+        if self.waiting.fetch_add(1, Ordering::AcqRel) >= WAITING_CALLS {
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
+            return Err(Overloaded);
+        }
+        let place = Place(Arc::clone(&self.waiting));
+        let reply: Reply<DecideReply> = Box::new(move |answer| {
+            drop(place);
+            reply(answer);
+        });
+        self.send(Command::Decide(Box::new(intake), reply))
+    }
+
+    /// Records an outcome.
+    ///
+    /// # Errors
+    /// [`Overloaded`]: report again.
+    pub fn outcome(
+        &self,
+        outcome: ReportedOutcome,
+        reply: impl FnOnce(Result<u64, OutcomeRefused>) + Send + 'static,
+    ) -> Result<(), Overloaded> {
+        self.send(Command::Outcome(Box::new(outcome), Box::new(reply)))
+    }
+
+    /// Counts an attempt that gets no record of its own. What cannot even be counted is dropped: the log must not
+    /// become the way to shut the gate.
+    pub fn count(&self, reason: Option<ReasonCode>, agent: Option<AgentId>) {
+        drop(self.send(Command::Count(reason, agent)));
+    }
+
+    /// Records an event of an operator.
+    ///
+    /// # Errors
+    /// [`Overloaded`].
+    pub fn event(
+        &self,
+        event: Event,
+        detail: BTreeMap<String, String>,
+        reply: impl FnOnce(Result<u64, ReasonCode>) + Send + 'static,
+    ) -> Result<(), Overloaded> {
+        self.send(Command::Event(event, detail, Box::new(reply)))
+    }
+
+    /// Finds the record of an attempt.
+    ///
+    /// # Errors
+    /// [`Overloaded`].
+    pub fn find(
+        &self,
+        attempt: AttemptId,
+        reply: impl FnOnce(Option<Found>) + Send + 'static,
+    ) -> Result<(), Overloaded> {
+        self.send(Command::Find(attempt, Box::new(reply)))
+    }
+
+    /// Looks at the ledger, and at whether a PERMIT could be recorded now.
+    ///
+    /// # Errors
+    /// [`Overloaded`].
+    pub fn status(&self, reply: impl FnOnce(Status) + Send + 'static) -> Result<(), Overloaded> {
+        self.send(Command::Status(Box::new(reply)))
+    }
+
+    fn send(&self, command: Command) -> Result<(), Overloaded> {
+        self.commands.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) | TrySendError::Disconnected(_) => Overloaded,
+        })
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        // The writer ends what waits, then closes. A writer that is gone already leaves nothing to do.
+        drop(self.commands.send(Command::Close(Box::new(|()| ()))));
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// A waiting call's place; given up when it is answered or dropped.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,329 @@
+//! The database. Statements only: what they mean is decided elsewhere.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use portcullis_arbiter::{KeyStatus, StoredKey};
+use portcullis_protocol::wire::StoredResult;
+use portcullis_protocol::{AgentId, AttemptId, Digest, IdempotencyKey, Millis, Outcome};
+use portcullis_verify::{Hash, Tile};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Result, Row, params};
+
+const SCHEMA: &str = "
+CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), size INTEGER NOT NULL, root BLOB NOT NULL, note BLOB) STRICT;
+CREATE TABLE records (seq INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
+CREATE TABLE tiles (level INTEGER NOT NULL, position INTEGER NOT NULL, hashes BLOB NOT NULL,
+  PRIMARY KEY (level, position)) STRICT, WITHOUT ROWID;
+CREATE TABLE attempts (attempt BLOB PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE permits (seq INTEGER PRIMARY KEY, attempt BLOB NOT NULL UNIQUE, agent TEXT NOT NULL, key TEXT,
+  due INTEGER NOT NULL, outcome TEXT, outcome_seq INTEGER) STRICT;
+CREATE INDEX permits_open ON permits (due) WHERE outcome IS NULL;
+CREATE TABLE keys (agent TEXT NOT NULL, key TEXT NOT NULL, operation BLOB NOT NULL, permit INTEGER NOT NULL,
+  consumed INTEGER NOT NULL, PRIMARY KEY (agent, key)) STRICT, WITHOUT ROWID;
+CREATE TABLE results (permit INTEGER PRIMARY KEY, result TEXT NOT NULL) STRICT;
+PRAGMA user_version = 1;
+";
+
+/// The newest committed head, and the newest signed one that a commit has carried.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(crate) size: u64,
+    pub(crate) root: Hash,
+    pub(crate) note: Option<Vec<u8>>,
+}
+
+/// A PERMIT's state.
+#[derive(Clone, Debug)]
+pub(crate) struct PermitRow {
+    pub(crate) seq: u64,
+    pub(crate) attempt: AttemptId,
+    pub(crate) agent: String,
+    pub(crate) key: Option<String>,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) outcome_seq: Option<u64>,
+}
+
+/// A PERMIT to be entered.
+pub(crate) struct NewPermit<'a> {
+    pub(crate) seq: u64,
+    pub(crate) attempt: &'a AttemptId,
+    pub(crate) agent: &'a AgentId,
+    pub(crate) key: Option<&'a IdempotencyKey>,
+    pub(crate) operation: &'a Digest,
+    pub(crate) now: Millis,
+    pub(crate) due: Millis,
+}
+
+type Identity = (u64, u64);
+
+/// An open database file.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) connection: Connection,
+    path: PathBuf,
+    identity: Option<Identity>,
+    log_identity: Option<Identity>,
+}
+
+impl Store {
+    pub(crate) fn create(path: &Path) -> Result<Self> {
+        let connection = Connection::open(path)?;
+        configure(&connection)?;
+        connection.execute_batch(SCHEMA)?;
+        Ok(Self::over(connection, path))
+    }
+
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        configure(&connection)?;
+        // What was read from the write-ahead log may never have been synced: make it durable before it counts.
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        Ok(Self::over(connection, path))
+    }
+
+    /// For readers beside the writer.
+    pub(crate) fn read_only(path: &Path) -> Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(Duration::from_secs(5))?;
+        Ok(connection)
+    }
+
+    fn over(connection: Connection, path: &Path) -> Self {
+        let identity = identity(path);
+        Self { connection, log_identity: identity_of_log(path), identity, path: path.to_owned() }
+    }
+
+    /// Whether database and write-ahead log still lie where they were opened. SQLite would go on writing to files
+    /// that nobody can find again.
+    pub(crate) fn is_in_place(&mut self) -> bool {
+        if self.log_identity.is_none() {
+            self.log_identity = identity_of_log(&self.path);
+        }
+        let log = identity_of_log(&self.path);
+        self.identity.is_some() && identity(&self.path) == self.identity && log == self.log_identity
+    }
+}
+
+fn identity(path: &Path) -> Option<Identity> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Some((metadata.dev(), metadata.ino())),
+        Err(_) => None,
+    }
+}
+
+fn identity_of_log(path: &Path) -> Option<Identity> {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    identity(Path::new(&name))
+}
+
+fn configure(connection: &Connection) -> Result<()> {
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.set_prepared_statement_cache_capacity(64);
+    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    if mode.eq_ignore_ascii_case("wal") { Ok(()) } else { Err(rusqlite::Error::InvalidQuery) }
+}
+
+pub(crate) fn head(connection: &Connection) -> Result<Option<Head>> {
+    let mut statement = connection.prepare_cached("SELECT size, root, note FROM head WHERE id = 1")?;
+    statement
+        .query_row([], |row| Ok(Head { size: row.get(0)?, root: Hash(row.get(1)?), note: row.get(2)? }))
+        .optional()
+}
+
+pub(crate) fn set_head(connection: &Connection, size: u64, root: &Hash, note: Option<&[u8]>) -> Result<()> {
+    let text = "INSERT INTO head (id, size, root, note) VALUES (1, ?1, ?2, ?3)
+        ON CONFLICT (id) DO UPDATE SET size = ?1, root = ?2, note = ?3";
+    connection.prepare_cached(text)?.execute(params![size, root.0, note]).map(drop)
+}
+
+pub(crate) fn add_record(connection: &Connection, seq: u64, body: &[u8]) -> Result<()> {
+    let mut statement = connection.prepare_cached("INSERT INTO records (seq, body) VALUES (?1, ?2)")?;
+    statement.execute(params![seq, body]).map(drop)
+}
+
+pub(crate) fn record(connection: &Connection, seq: u64) -> Result<Option<Vec<u8>>> {
+    let mut statement = connection.prepare_cached("SELECT body FROM records WHERE seq = ?1")?;
+    statement.query_row([seq], |row| row.get(0)).optional()
+}
+
+/// Calls `each` with every record from `first` on, in order.
+pub(crate) fn for_each_record<E: From<rusqlite::Error>>(
+    connection: &Connection,
+    first: u64,
+    mut each: impl FnMut(u64, &[u8]) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    let mut statement =
+        connection.prepare_cached("SELECT seq, body FROM records WHERE seq >= ?1 ORDER BY seq")?;
+    let mut rows = statement.query([first])?;
+    while let Some(row) = rows.next()? {
+        let body = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        each(row.get(0)?, body)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn add_tile(connection: &Connection, tile: &Tile) -> Result<()> {
+    let hashes: Vec<u8> = tile.hashes.iter().flat_map(|hash| hash.0).collect();
+    let mut statement =
+        connection.prepare_cached("INSERT INTO tiles (level, position, hashes) VALUES (?1, ?2, ?3)")?;
+    statement.execute(params![tile.level, tile.index, hashes]).map(drop)
+}
+
+pub(crate) fn tile(connection: &Connection, level: u8, index: u64) -> Result<Vec<Hash>> {
+    let mut statement =
+        connection.prepare_cached("SELECT hashes FROM tiles WHERE level = ?1 AND position = ?2")?;
+    let bytes: Vec<u8> = statement.query_row(params![level, index], |row| row.get(0))?;
+    let (hashes, _rest) = bytes.as_chunks::<32>();
+    Ok(hashes.iter().map(|hash| Hash(*hash)).collect())
+}
+
+pub(crate) fn add_attempt(connection: &Connection, attempt: &AttemptId, seq: u64) -> Result<()> {
+    let mut statement = connection.prepare_cached("INSERT INTO attempts (attempt, seq) VALUES (?1, ?2)")?;
+    statement.execute(params![attempt.as_bytes(), seq]).map(drop)
+}
+
+pub(crate) fn attempt(connection: &Connection, attempt: &AttemptId) -> Result<Option<u64>> {
+    let mut statement = connection.prepare_cached("SELECT seq FROM attempts WHERE attempt = ?1")?;
+    statement.query_row([attempt.as_bytes()], |row| row.get(0)).optional()
+}
+
+/// Enters a PERMIT, and its key as consumed.
+pub(crate) fn add_permit(connection: &Connection, permit: &NewPermit<'_>) -> Result<()> {
+    let key = permit.key.map(IdempotencyKey::as_str);
+    let text = "INSERT INTO permits (seq, attempt, agent, key, due) VALUES (?1, ?2, ?3, ?4, ?5)";
+    connection.prepare_cached(text)?.execute(params![
+        permit.seq,
+        permit.attempt.as_bytes(),
+        permit.agent.as_str(),
+        key,
+        permit.due.0
+    ])?;
+    if let Some(key) = key {
+        let text = "INSERT OR REPLACE INTO keys (agent, key, operation, permit, consumed) VALUES (?1, ?2, ?3, ?4, ?5)";
+        connection.prepare_cached(text)?.execute(params![
+            permit.agent.as_str(),
+            key,
+            permit.operation.as_bytes(),
+            permit.seq,
+            permit.now.0
+        ])?;
+    }
+    Ok(())
+}
+
+const PERMIT: &str = "SELECT seq, attempt, agent, key, outcome, outcome_seq FROM permits";
+
+fn permit_row(row: &Row<'_>) -> Result<PermitRow> {
+    let outcome: Option<String> = row.get(4)?;
+    Ok(PermitRow {
+        seq: row.get(0)?,
+        attempt: AttemptId::from_bytes(row.get(1)?),
+        agent: row.get(2)?,
+        key: row.get(3)?,
+        outcome: outcome.map(|word| outcome_of(&word)).transpose()?,
+        outcome_seq: row.get(5)?,
+    })
+}
+
+/// An outcome's word that nobody wrote is damage, not an outcome.
+fn outcome_of(word: &str) -> Result<Outcome> {
+    let all = [Outcome::Ok, Outcome::Failed, Outcome::Unknown, Outcome::Expired, Outcome::Withheld];
+    all.into_iter().find(|outcome| outcome.as_str() == word).ok_or(rusqlite::Error::InvalidQuery)
+}
+
+pub(crate) fn permit(connection: &Connection, attempt: &AttemptId) -> Result<Option<PermitRow>> {
+    let mut statement = connection.prepare_cached(&format!("{PERMIT} WHERE attempt = ?1"))?;
+    statement.query_row([attempt.as_bytes()], permit_row).optional()
+}
+
+/// PERMITs without outcome from index `first` on: those that were committed but never released.
+pub(crate) fn open_permits_from(connection: &Connection, first: u64) -> Result<Vec<PermitRow>> {
+    let mut statement =
+        connection.prepare_cached(&format!("{PERMIT} WHERE seq >= ?1 AND outcome IS NULL ORDER BY seq"))?;
+    statement.query_map([first], permit_row)?.collect()
+}
+
+/// At most `most` PERMITs whose outcome is overdue.
+pub(crate) fn overdue(connection: &Connection, now: Millis, most: u32) -> Result<Vec<PermitRow>> {
+    let text = format!("{PERMIT} WHERE outcome IS NULL AND due <= ?1 ORDER BY due LIMIT ?2");
+    connection.prepare_cached(&text)?.query_map(params![now.0, most], permit_row)?.collect()
+}
+
+pub(crate) fn open_permits(connection: &Connection) -> Result<u64> {
+    let mut statement = connection.prepare_cached("SELECT count(*) FROM permits WHERE outcome IS NULL")?;
+    statement.query_row([], |row| row.get(0))
+}
+
+/// Ends a PERMIT. A key whose PERMIT was never spent or never released is given back.
+pub(crate) fn end_permit(
+    connection: &Connection,
+    permit: &PermitRow,
+    outcome: Outcome,
+    outcome_seq: u64,
+    result: Option<&str>,
+) -> Result<()> {
+    let mut end =
+        connection.prepare_cached("UPDATE permits SET outcome = ?2, outcome_seq = ?3 WHERE seq = ?1")?;
+    end.execute(params![permit.seq, outcome.as_str(), outcome_seq])?;
+    let Some(key) = &permit.key else { return Ok(()) };
+    match outcome {
+        Outcome::Expired | Outcome::Withheld => {
+            let text = "DELETE FROM keys WHERE agent = ?1 AND key = ?2 AND permit = ?3";
+            connection.prepare_cached(text)?.execute(params![permit.agent, key, permit.seq])?;
+        }
+        Outcome::Ok | Outcome::Failed | Outcome::Unknown => {
+            if let Some(result) = result {
+                let text = "INSERT OR REPLACE INTO results (permit, result) VALUES (?1, ?2)";
+                connection.prepare_cached(text)?.execute(params![permit.seq, result])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a key was consumed for, if it was.
+pub(crate) fn key(
+    connection: &Connection,
+    agent: &AgentId,
+    key: &IdempotencyKey,
+) -> Result<Option<StoredKey>> {
+    let text = "SELECT keys.operation, keys.consumed, permits.outcome FROM keys JOIN permits ON permits.seq = keys.permit
+        WHERE keys.agent = ?1 AND keys.key = ?2";
+    let read = |row: &Row<'_>| {
+        let outcome: Option<String> = row.get(2)?;
+        let status = match outcome.map(|word| outcome_of(&word)).transpose()? {
+            None => KeyStatus::InFlight,
+            Some(Outcome::Ok | Outcome::Failed) => KeyStatus::Completed,
+            // A key that should have been given back and was not: in doubt, so it does not run.
+            Some(Outcome::Unknown | Outcome::Expired | Outcome::Withheld) => KeyStatus::Unknown,
+        };
+        let operation = Digest::from_bytes(row.get(0)?);
+        Ok(StoredKey { operation, status, consumed: Millis(row.get(1)?) })
+    };
+    connection.prepare_cached(text)?.query_row(params![agent.as_str(), key.as_str()], read).optional()
+}
+
+/// What the execution under a key left.
+pub(crate) fn stored_result(
+    connection: &Connection,
+    agent: &AgentId,
+    key: &IdempotencyKey,
+) -> Result<Option<StoredResult>> {
+    let text = "SELECT permits.outcome, results.result FROM keys JOIN permits ON permits.seq = keys.permit
+        LEFT JOIN results ON results.permit = keys.permit WHERE keys.agent = ?1 AND keys.key = ?2";
+    let read = |row: &Row<'_>| {
+        let outcome: Option<String> = row.get(0)?;
+        let outcome = outcome.map(|word| outcome_of(&word)).transpose()?;
+        let result = row.get(1)?;
+        Ok(outcome.map(|outcome| StoredResult { outcome, result }))
+    };
+    let found =
+        connection.prepare_cached(text)?.query_row(params![agent.as_str(), key.as_str()], read).optional()?;
+    Ok(found.flatten())
+}
