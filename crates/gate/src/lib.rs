@@ -1,1 +1,26 @@
-//! placeholder
+//! Enforcement: what stands between an agent and a tool server, and lets nothing through without a permit.
+//!
+//! [`serve`] is an MCP server over stdio to the agent's client, and a client to the real server behind it. What
+//! only asks what there is passes; everything else, known or not, is decided first. It is sent only as the bytes
+//! that were decided, by moving the [`Permit`](portcullis_sdk::Permit) for them into the writer.
+//!
+//! Architecture invariant: there is one place that writes to the tool server (`peer`), and no way to it without a
+//! harmless message of the closed lists (`harmless`), a spent permit, or an answer to the server's own request.
+
+mod answer;
+mod case;
+mod desk;
+mod gate;
+mod harmless;
+mod line;
+mod message;
+mod notes;
+mod operation;
+mod outcomes;
+mod peer;
+mod session;
+pub mod supervise;
+mod table;
+mod upstream;
+
+pub use gate::{Ending, GateError, McpGate, serve};

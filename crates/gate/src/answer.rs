@@ -1,0 +1,156 @@
+//! What the asker of a blocked request is told.
+
+use portcullis_protocol::wire::{ReasonBody, StoredResult};
+use portcullis_protocol::{AttemptId, Captured, Decision, Enforcement, Outcome, ReasonCode};
+use portcullis_sdk::Refusal;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::message::{Defect, Members, Reply, members_of, quote};
+
+/// JSON-RPC error code of a blocked request.
+const BLOCKED: i32 = -32001;
+/// JSON-RPC error code of what is no request.
+const INVALID: i32 = -32600;
+
+/// The structured form of an answer, under the key `portcullis`.
+#[derive(Serialize)]
+struct Told {
+    decision: Decision,
+    enforcement: Enforcement,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<ReasonBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<Outcome>,
+    captured: Captured,
+    /// The attempt that a receipt is kept for.
+    receipt: Option<AttemptId>,
+    waiting_helps: bool,
+}
+
+impl Told {
+    fn blocked(refusal: &Refusal) -> Self {
+        Self {
+            decision: refusal.decision(),
+            enforcement: Enforcement::Blocked,
+            reason: Some(refusal.reason()),
+            outcome: None,
+            captured: refusal.captured(),
+            receipt: refusal.receipt().map(|receipt| receipt.attempt),
+            waiting_helps: refusal.waiting_helps(),
+        }
+    }
+
+    fn unknown(attempt: AttemptId) -> Self {
+        Self {
+            decision: Decision::Permit,
+            enforcement: Enforcement::Executed,
+            reason: None,
+            outcome: Some(Outcome::Unknown),
+            captured: Captured::Logged,
+            receipt: Some(attempt),
+            waiting_helps: false,
+        }
+    }
+
+    /// A tool's result, or for other methods an error.
+    fn reply(&self, tool: bool, text: &str) -> Reply {
+        let data = json!({ "portcullis": self });
+        if tool {
+            let content = json!([{ "type": "text", "text": text }]);
+            Reply::Result(
+                json!({ "content": content, "isError": true, "structuredContent": data }).to_string(),
+            )
+        } else {
+            Reply::Error(json!({ "code": BLOCKED, "message": text, "data": data }).to_string())
+        }
+    }
+}
+
+/// The answer to a request that did not run.
+pub(crate) fn blocked(refusal: &Refusal, tool: bool) -> Reply {
+    Told::blocked(refusal).reply(tool, &sentence(refusal))
+}
+
+/// The answer to a request that was sent, and of which nobody knows what became of it.
+pub(crate) fn unknown(attempt: AttemptId, tool: bool) -> Reply {
+    let text = "Portcullis: the call was permitted and sent, but the tool server gave no answer. It may or may not \
+                have taken effect. Do not repeat it; tell the user, so that a person can find out.";
+    Told::unknown(attempt).reply(tool, text)
+}
+
+/// The answer to a message that is not acted upon, whether or not it has an id.
+pub(crate) fn defect(defect: &Defect) -> Reply {
+    let refusal = Refusal::own(defect.refused.code, Some(defect.refused.detail.clone()));
+    if defect.id.is_some() {
+        return blocked(&refusal, defect.tool);
+    }
+    let data = json!({ "portcullis": Told::blocked(&refusal) });
+    Reply::Error(json!({ "code": INVALID, "message": sentence(&refusal), "data": data }).to_string())
+}
+
+/// One paragraph for a model: the reason, what it means, the remedy, and that there is no way around.
+fn sentence(refusal: &Refusal) -> String {
+    let ReasonBody { code, message, remedy, detail } = refusal.reason();
+    let meaning = match (refusal.decision(), code) {
+        (_, ReasonCode::IdempotencyCompleted) => "It ran once already and was not run again.",
+        (Decision::Deny, _) => "This was decided by policy; asking again will not change it.",
+        (Decision::Silence | Decision::Permit, _) => {
+            "No permission could be established, so nothing was run; this is not a failure of the tool."
+        }
+    };
+    let detail = detail.map_or_else(String::new, |detail| format!(" ({detail})"));
+    format!(
+        "Blocked by Portcullis: {message} [{code}]{detail}. {meaning} {remedy} Do not try to reach the same effect in \
+         another way; tell the user."
+    )
+}
+
+/// What an earlier run under the same key left: its own result, marked as a replay. `None` if no receipt proves
+/// that there was one, or no result was kept.
+pub(crate) fn replay(refusal: &Refusal) -> Option<Reply> {
+    if refusal.code() != ReasonCode::IdempotencyCompleted || refusal.receipt().is_none() {
+        return None;
+    }
+    let StoredResult { result, .. } = refusal.stored()?;
+    let mut result = members_of(result.as_deref()?)?;
+    let meta = result.get("_meta").map_or_else(|| Some(Members::default()), members_of)?;
+    let mut meta = meta.without(&[REPLAYED]);
+    meta.0.push((REPLAYED.to_owned(), "true".to_owned()));
+    result = result.without(&["_meta"]);
+    result.0.push(("_meta".to_owned(), meta.to_text()));
+    Some(Reply::Result(result.to_text()))
+}
+
+const REPLAYED: &str = "portcullis/replayed";
+
+/// The answer to a request that needs no decision, while there is nobody to answer it.
+pub(crate) fn unavailable() -> Reply {
+    blocked(&Refusal::own(ReasonCode::UpstreamUnavailable, None), false)
+}
+
+/// The answer to a request whose answer cannot be read.
+pub(crate) fn unreadable() -> Reply {
+    let message = quote("the tool server's answer has not exactly one of `result` and `error`");
+    Reply::Error(format!(r#"{{"code":-32603,"message":{message}}}"#))
+}
+
+/// What a reply says became of the action. Success is only what says so.
+pub(crate) fn outcome(reply: &Reply) -> Outcome {
+    match reply {
+        Reply::Error(_) => Outcome::Failed,
+        Reply::Result(text) => match members_of(text).map(|result| is_error(&result)) {
+            Some(false) => Outcome::Ok,
+            Some(true) => Outcome::Failed,
+            None => Outcome::Unknown,
+        },
+    }
+}
+
+fn is_error(result: &Members) -> bool {
+    result.0.iter().any(|(key, value)| key == "isError" && value != "false")
+}
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;

@@ -1,0 +1,206 @@
+//! One message that needs a decision, from the question to its outcome.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_protocol::{AttemptId, Outcome, ReasonCode};
+use portcullis_sdk::{OutcomeReport, Permit, Refusal, Running};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+
+use crate::answer;
+use crate::message::{Id, Reply};
+use crate::operation::{Operation, Terms};
+use crate::peer::{Answer, Outgoing, Peer, Permitted, Unsent};
+use crate::session::Shared;
+
+/// Longest result that is kept for repeats, in bytes.
+const LONGEST_RESULT: usize = 1024 * 1024;
+
+/// Which way a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    ToUpstream,
+    ToClient,
+}
+
+/// Who asked, under which id, and whether the asker still wants it.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    pub(crate) id: Id,
+    pub(crate) cancelled: watch::Receiver<bool>,
+}
+
+/// A message under decision.
+pub(crate) struct Case {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) way: Way,
+    /// `None` for a notification.
+    pub(crate) asker: Option<Asker>,
+    pub(crate) operation: Operation,
+    /// One of a bounded number.
+    pub(crate) slot: OwnedSemaphorePermit,
+}
+
+/// How it ended, as the asker is to be told.
+enum End {
+    Answer(Reply),
+    /// The asker has cancelled: no answer.
+    Nothing,
+}
+
+impl Case {
+    /// Decides, runs if permitted, answers, and reports.
+    pub(crate) async fn run(mut self) {
+        if self.executor().table.is_shut() {
+            let refusal = Refusal::own(ReasonCode::UpstreamUnavailable, None);
+            return self.end(End::Answer(self.refused(&refusal))).await;
+        }
+        match self.shared.desk.permit(&self.operation).await {
+            Ok((permit, terms)) => self.permitted(permit, terms).await,
+            Err(refusal) => self.end(End::Answer(self.refused(&refusal))).await,
+        }
+        drop(self.slot);
+    }
+
+    fn executor(&self) -> &Peer {
+        match self.way {
+            Way::ToUpstream => &self.shared.upstream,
+            Way::ToClient => &self.shared.client,
+        }
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Reply {
+        let blocked = || answer::blocked(refusal, self.operation.tool);
+        match self.way {
+            Way::ToUpstream => answer::replay(refusal).unwrap_or_else(blocked),
+            Way::ToClient => blocked(),
+        }
+    }
+
+    async fn permitted(&mut self, permit: Permit, terms: Terms) {
+        if self.is_cancelled() {
+            return self.unspent(permit.decline(), terms, End::Nothing).await;
+        }
+        if !self.operation.named {
+            let refusal = Refusal::own(ReasonCode::SurfaceUnknown, None);
+            let end = End::Answer(self.refused(&refusal));
+            return self.unspent(permit.decline(), terms, end).await;
+        }
+        let attempt = permit.attempt();
+        let (sent, answer) = self.send(permit).await;
+        let end = |refusal: &Refusal| End::Answer(self.refused(refusal));
+        match sent {
+            Some(Ok(running)) => self.running(running, attempt, terms, answer).await,
+            Some(Err(Unsent::Lapsed(lapsed))) => {
+                let end = end(&lapsed.refusal);
+                self.unspent(lapsed.report, terms, end).await;
+            }
+            Some(Err(Unsent::Gone(report))) => {
+                let end = end(&Refusal::own(ReasonCode::UpstreamUnavailable, None));
+                self.unspent(report, terms, end).await;
+            }
+            Some(Err(Unsent::Cancelled(report))) => self.unspent(report, terms, End::Nothing).await,
+            // The session has ended, and its writer with it.
+            None => self.end(End::Nothing).await,
+        }
+    }
+
+    /// Hands the bytes over together with the permit for them.
+    async fn send(
+        &self,
+        permit: Permit,
+    ) -> (Option<Result<Running, Unsent>>, Option<oneshot::Receiver<Reply>>) {
+        let (sent, result) = oneshot::channel();
+        let (call, answer) = match &self.asker {
+            None => (None, None),
+            Some(asker) => {
+                let (route, answer) = oneshot::channel();
+                (Some((asker.id.clone(), route)), Some(answer))
+            }
+        };
+        let bytes = self.operation.bytes.clone();
+        let permitted = Permitted { permit, bytes, call, sent };
+        self.executor().give(Outgoing::Permitted(Box::new(permitted))).await;
+        (result.await.ok(), answer)
+    }
+
+    /// Reports a PERMIT that was not spent. It used up nothing, so nobody waits for the report.
+    async fn unspent(&mut self, report: OutcomeReport, terms: Terms, end: End) {
+        self.end(end).await;
+        self.shared.outcomes.settle(report, terms.outcome_within).await;
+    }
+
+    async fn running(
+        &mut self,
+        running: Running,
+        attempt: AttemptId,
+        terms: Terms,
+        answer: Option<oneshot::Receiver<Reply>>,
+    ) {
+        let Some(answer) = answer else {
+            // A notification has no answer; that it was handed over is all that can become of it.
+            let report = running.finish(Outcome::Ok, None);
+            return self.shared.outcomes.settle(report, terms.outcome_within).await;
+        };
+        let reply = self.answered(answer).await;
+        let outcome = reply.as_ref().map_or(Outcome::Unknown, answer::outcome);
+        let result = reply.as_ref().filter(|_| terms.keeps_results).and_then(kept);
+        let report = running.finish(outcome, result);
+        let end = match (self.is_cancelled(), reply) {
+            (true, _) => End::Nothing,
+            (false, Some(reply)) => End::Answer(reply),
+            (false, None) => End::Answer(answer::unknown(attempt, self.operation.tool)),
+        };
+        if terms.keeps_results {
+            self.shared.outcomes.settle(report, terms.outcome_within).await;
+            self.end(end).await;
+        } else {
+            self.end(end).await;
+            self.shared.outcomes.settle(report, terms.outcome_within).await;
+        }
+    }
+
+    /// The answer; `None` if there will be none.
+    async fn answered(&mut self, mut answer: oneshot::Receiver<Reply>) -> Option<Reply> {
+        let grace: Duration = self.shared.desk.deadline;
+        let Some(asker) = &mut self.asker else { return answer.await.ok() };
+        tokio::select! {
+            reply = &mut answer => return reply.ok(),
+            cancelled = asker.cancelled.wait_for(|cancelled| *cancelled) => drop(cancelled),
+        }
+        tokio::time::timeout(grace, answer).await.ok().and_then(Result::ok)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.asker.as_ref().is_some_and(|asker| *asker.cancelled.borrow())
+    }
+
+    async fn end(&self, end: End) {
+        let Some(Asker { id, .. }) = &self.asker else {
+            if let End::Answer(reply) = end {
+                self.shared.note_blocked(self.operation.surface.as_str(), &reply);
+            }
+            return;
+        };
+        let cancelled = self.is_cancelled();
+        self.executor().table.close(id);
+        let asker = match self.way {
+            Way::ToUpstream => &self.shared.client,
+            Way::ToClient => &self.shared.upstream,
+        };
+        match end {
+            End::Answer(reply) if !cancelled => {
+                asker.give(Outgoing::Answer(Answer { id: Some(id.clone()), reply })).await;
+            }
+            End::Answer(_) | End::Nothing => {}
+        }
+    }
+}
+
+/// The result's text, if it is one and short enough to be kept.
+fn kept(reply: &Reply) -> Option<String> {
+    match reply {
+        Reply::Result(text) if text.len() <= LONGEST_RESULT => Some(text.clone()),
+        Reply::Result(_) | Reply::Error(_) => None,
+    }
+}

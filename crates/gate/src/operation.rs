@@ -1,0 +1,244 @@
+//! What a message asks to do: its surface, what makes it the operation it is, and the exact bytes to be sent.
+
+use std::time::Duration;
+
+use portcullis_protocol::request::Ask;
+use portcullis_protocol::{
+    ActionName, ContextRule, Digest, Domain, Idempotency, IdempotencyKey, Limits, Loose, ReasonCode,
+    Resource, SurfaceName, SurfaceSpec, SurfaceTable, Value, canonical,
+};
+
+use crate::message::{Body, Members, Params, Refused, fold};
+
+/// Where a client puts its idempotency key, in `params._meta`.
+pub(crate) const KEY: &str = "portcullis/idempotency-key";
+/// Parameters that some method gives a meaning.
+const KNOWN: [&str; 6] = ["name", "arguments", "uri", "_meta", "task", "ref"];
+/// When the outcome of a surface that is not in the table counts as lost.
+const OUTCOME_WITHIN: Duration = Duration::from_secs(60);
+
+/// A message that needs a decision.
+#[derive(Debug)]
+pub(crate) struct Operation {
+    pub(crate) surface: SurfaceName,
+    /// Whether `surface` names this operation. What has no surface of its own is decided, so that it is on
+    /// record, and never runs.
+    pub(crate) named: bool,
+    /// Whether a refusal is answered as a tool's result.
+    pub(crate) tool: bool,
+    /// The message without its id.
+    pub(crate) bytes: Vec<u8>,
+    payload: Digest,
+    arguments: Loose,
+    key: Option<IdempotencyKey>,
+}
+
+/// What a surface promises, as far as the gate must keep it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// Whether repeats are answered with what the first run left.
+    pub(crate) keeps_results: bool,
+    /// How long an outcome is worth reporting.
+    pub(crate) outcome_within: Duration,
+}
+
+impl Operation {
+    /// Reads what a message to or from the tool server called `server` asks to do.
+    pub(crate) fn of(server: &str, body: &Body) -> Result<Self, Refused> {
+        body.unambiguous(&KNOWN)?;
+        let tool = body.method == "tools/call";
+        let params = body.params.as_ref();
+        let key = params.map_or(Ok(None), key)?;
+        let (name, parts) = if tool { tool_call(params)? } else { method_call(body) };
+        let surface = if tool { word(server, &name) } else { method(server, &body.method) };
+        let named = surface.is_some();
+        let unknown = || format!("{server}.mcp.unknown").parse();
+        let surface = surface.map_or_else(unknown, Ok);
+        let surface =
+            surface.map_err(|error| Refused::new(ReasonCode::RequestInvalidValue, error.to_string()))?;
+        let payload = Digest::of(
+            Domain::Payload,
+            &[server.as_bytes(), body.method.as_bytes(), name.as_bytes(), &parts.operands, &parts.rest],
+        );
+        let named = named && !surface.as_str().ends_with(".mcp.unknown");
+        Ok(Self { surface, named, tool, bytes: body.to_bytes(), payload, arguments: parts.arguments, key })
+    }
+
+    /// The question to the arbiter, read by the rules of a bundle's surfaces.
+    pub(crate) fn ask(&self, table: &SurfaceTable, run: &[u8; 32]) -> Result<(Ask, Terms), Refused> {
+        let spec = table.surfaces.get(&self.surface);
+        let context = spec.map_or_else(|| Ok(Default::default()), |spec| self.context(spec))?;
+        let name = self.surface.as_str();
+        let resource = spec.and_then(|spec| spec.resource.clone());
+        let idempotency = spec.map_or(Idempotency::None, |spec| spec.idempotency);
+        let ask = Ask {
+            surface: self.surface.clone(),
+            action: action(spec, &self.surface)?,
+            resource: resource.unwrap_or_else(|| Resource { kind: "Surface".into(), id: name.into() }),
+            context,
+            idempotency_key: self.key_for(idempotency, run)?,
+            payload: Some(self.payload),
+            envelope: Some(Digest::of(Domain::Payload, &[&self.bytes])),
+            mapped_with: Some(table.bundle),
+        };
+        let within = |spec: &SurfaceSpec| Duration::from_millis(spec.outcome_within_ms);
+        let keeps_results = match idempotency {
+            Idempotency::Key | Idempotency::Derived => true,
+            Idempotency::None => false,
+        };
+        Ok((ask, Terms { keeps_results, outcome_within: spec.map_or(OUTCOME_WITHIN, within) }))
+    }
+
+    fn context(&self, spec: &SurfaceSpec) -> Result<std::collections::BTreeMap<String, Value>, Refused> {
+        for rule in spec.context.values() {
+            refuse_other_spellings(&self.arguments, rule)?;
+        }
+        spec.extract(&self.arguments).map_err(|code| Refused::new(code, code.message()))
+    }
+
+    fn key_for(&self, idempotency: Idempotency, run: &[u8; 32]) -> Result<Option<IdempotencyKey>, Refused> {
+        match (idempotency, &self.key) {
+            // On a surface without keys the arbiter says that it takes none.
+            (Idempotency::None | Idempotency::Key, given) => Ok(given.clone()),
+            (Idempotency::Derived, None) => self.derived(run).map(Some),
+            // A new key for each retry would undo what the surface promises.
+            (Idempotency::Derived, Some(_)) => Err(Refused::new(
+                ReasonCode::IdempotencyKeyUnexpected,
+                "the surface derives its keys from what is asked",
+            )),
+        }
+    }
+
+    fn derived(&self, run: &[u8; 32]) -> Result<IdempotencyKey, Refused> {
+        let parts: [&[u8]; 3] = [run, self.surface.as_str().as_bytes(), self.payload.as_bytes()];
+        let digest = Digest::of(Domain::Key, &parts).to_string();
+        let key = format!("run:{}", digest.trim_start_matches("sha256:"));
+        key.parse().map_err(invalid)
+    }
+}
+
+fn invalid(error: portcullis_protocol::InvalidId) -> Refused {
+    Refused::new(ReasonCode::RequestInvalidValue, error.to_string())
+}
+
+/// The action of calls on a surface: its only one, else the one of its own name.
+fn action(spec: Option<&SurfaceSpec>, surface: &SurfaceName) -> Result<ActionName, Refused> {
+    match spec.map(|spec| spec.actions.as_slice()) {
+        Some([only]) => Ok(only.clone()),
+        Some(_) | None => surface.as_str().parse().map_err(invalid),
+    }
+}
+
+/// What of a call policy may read, and what makes it the same call again.
+struct Parts {
+    arguments: Loose,
+    operands: Vec<u8>,
+    rest: Vec<u8>,
+}
+
+fn tool_call(params: Option<&Params>) -> Result<(String, Parts), Refused> {
+    let malformed = |detail| Refused::new(ReasonCode::RequestMalformed, detail);
+    let Some(params) = params else { return Err(malformed("a tool call without parameters")) };
+    let Some(Loose::Str(name)) = params.read.get("name") else {
+        return Err(malformed("a tool call without a tool's name"));
+    };
+    let arguments = match params.read.get("arguments") {
+        None => Loose::Object(Default::default()),
+        Some(object @ Loose::Object(_)) => object.clone(),
+        Some(_) => return Err(malformed("`arguments` must be an object")),
+    };
+    let operands = params.raw.get("arguments").map_or_else(Vec::new, |raw| operands(raw, &arguments));
+    let rest = params.raw.without(&["name", "arguments", "_meta"]);
+    let rest = if rest.0.is_empty() { Vec::new() } else { reread(&rest).1 };
+    Ok((name.clone(), Parts { arguments, operands, rest }))
+}
+
+fn method_call(body: &Body) -> (String, Parts) {
+    let Some(params) = &body.params else {
+        let arguments = Loose::Object(Default::default());
+        return (String::new(), Parts { arguments, operands: Vec::new(), rest: Vec::new() });
+    };
+    let named = ["uri", "name"].into_iter().filter_map(|key| params.read.get(key));
+    let name = named.filter_map(|value| if let Loose::Str(text) = value { Some(text.clone()) } else { None });
+    let name = name.take(1).collect();
+    let (arguments, operands) = reread(&params.raw.without(&["_meta"]));
+    (name, Parts { arguments, operands, rest: Vec::new() })
+}
+
+/// An object made of members that were read before, and the bytes that stand for it.
+fn reread(members: &Members) -> (Loose, Vec<u8>) {
+    let text = members.to_text();
+    let limits = Limits { bytes: text.len(), ..Limits::MESSAGE };
+    // Its members are those of a message that was read within the same bounds.
+    let read = Loose::parse(text.as_bytes(), limits).map_or(Loose::Null, |read| read);
+    let bytes = operands(&text, &read);
+    (read, bytes)
+}
+
+/// Canonical bytes where they are exact, so that a retry with other white space is the same operation; else the
+/// bytes as they are.
+fn operands(raw: &str, read: &Loose) -> Vec<u8> {
+    let exact = Value::try_from(read.clone()).ok().and_then(|value| canonical::to_bytes(&value).ok());
+    exact.unwrap_or_else(|| raw.as_bytes().to_vec())
+}
+
+fn key(params: &Params) -> Result<Option<IdempotencyKey>, Refused> {
+    let refused = |code, detail: &str| Refused::new(code, detail);
+    let meta = match params.read.get("_meta") {
+        None => return Ok(None),
+        Some(Loose::Object(meta)) => meta,
+        Some(_) => return Err(refused(ReasonCode::RequestInvalidValue, "`_meta` must be an object")),
+    };
+    if meta.keys().any(|name| name != KEY && fold(name) == KEY) {
+        return Err(refused(
+            ReasonCode::RequestAmbiguousKey,
+            "the idempotency key's name in another spelling",
+        ));
+    }
+    match meta.get(KEY) {
+        None => Ok(None),
+        Some(Loose::Str(text)) => text.parse().map(Some).map_err(invalid),
+        Some(_) => Err(refused(ReasonCode::RequestInvalidValue, "an idempotency key must be a string")),
+    }
+}
+
+/// `{server}.{tool}`, if the tool's name is one word of a surface.
+fn word(server: &str, tool: &str) -> Option<SurfaceName> {
+    (!tool.contains('.')).then(|| format!("{server}.{tool}").parse().ok()).flatten()
+}
+
+/// `{server}.mcp.{method}`, with dots for slashes.
+fn method(server: &str, method: &str) -> Option<SurfaceName> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
+    let letter = |c: char| match c.to_ascii_lowercase() {
+        '/' => '.',
+        c if fits(c) => c,
+        _ => '_',
+    };
+    let words: String = method.chars().map(letter).collect();
+    format!("{server}.mcp.{words}").parse().ok()
+}
+
+/// Refuses an argument that policy reads in any spelling but the declared one: a tool that ignores case would
+/// take it for the argument that policy found missing.
+fn refuse_other_spellings(arguments: &Loose, rule: &ContextRule) -> Result<(), Refused> {
+    let pointer = rule.from.as_deref().map_or("", |pointer| pointer);
+    for (at, _) in pointer.match_indices('/') {
+        let (parent, rest) = pointer.split_at(at);
+        let token = rest.split('/').nth(1).map_or("", |token| token);
+        let token = token.replace("~1", "/").replace("~0", "~");
+        if let Some(Loose::Object(members)) = arguments.pointer(parent)
+            && members.keys().any(|key| *key != token && fold(key) == fold(&token))
+        {
+            return Err(Refused::new(
+                ReasonCode::RequestAmbiguousKey,
+                "an argument that policy reads, in another spelling",
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "operation_tests.rs"]
+mod tests;

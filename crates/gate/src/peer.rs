@@ -1,0 +1,203 @@
+//! The two sides of a gate, and the one place that writes to them.
+//!
+//! What is written is a [`Line`], and there are three ways to one: a [`Harmless`] message of the closed lists, a
+//! [`Permit`] spent for the very bytes, and an answer to a request that this side made itself.
+
+use std::sync::Arc;
+
+use portcullis_sdk::{Lapsed, OutcomeReport, Permit, Running};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::harmless::Harmless;
+use crate::message::{Id, Reply};
+use crate::table::{Table, Unsendable};
+
+/// Messages that wait to be written to one side.
+const WAITING: usize = 1024;
+
+/// An answer to a request that the receiving side made.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// `None` if the request's id cannot be told.
+    pub(crate) id: Option<Id>,
+    pub(crate) reply: Reply,
+}
+
+/// A permitted message.
+#[derive(Debug)]
+pub(crate) struct Permitted {
+    pub(crate) permit: Permit,
+    /// The message without its id.
+    pub(crate) bytes: Vec<u8>,
+    /// The asker's id and where the answer goes; `None` for a notification.
+    pub(crate) call: Option<(Id, oneshot::Sender<Reply>)>,
+    pub(crate) sent: oneshot::Sender<Result<Running, Unsent>>,
+}
+
+/// Why a permitted message was not sent. The PERMIT's end is still to be reported.
+#[derive(Debug)]
+pub(crate) enum Unsent {
+    /// The permit did not cover it any more, or never did.
+    Lapsed(Box<Lapsed>),
+    /// The side it was meant for is gone.
+    Gone(OutcomeReport),
+    /// The asker has cancelled it.
+    Cancelled(OutcomeReport),
+}
+
+/// Something to be written.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    Harmless(Harmless),
+    Permitted(Box<Permitted>),
+    Answer(Answer),
+    /// Closes the stream once everything before it is written.
+    Close,
+}
+
+/// Bytes that may be written.
+#[derive(Debug)]
+struct Line(Vec<u8>);
+
+impl Line {
+    fn harmless(message: Harmless) -> Self {
+        Self(message.into_text().into_bytes())
+    }
+
+    fn answer(answer: Answer) -> Self {
+        let id = answer.id.map_or_else(|| "null".to_owned(), |id| id.to_json());
+        let (member, raw) = match answer.reply {
+            Reply::Result(raw) => ("result", raw),
+            Reply::Error(raw) => ("error", raw),
+        };
+        Self(format!(r#"{{"jsonrpc":"2.0","id":{id},"{member}":{raw}}}"#).into_bytes())
+    }
+
+    /// Spends the permit for exactly these bytes. The id that is put in front of them is the gate's own.
+    fn permitted(permit: Permit, bytes: &[u8], number: Option<u64>) -> Result<(Self, Running), Box<Lapsed>> {
+        let running = permit.begin_sending(bytes)?;
+        let line = match (number, bytes.strip_prefix(b"{")) {
+            (Some(number), Some(rest)) => [format!(r#"{{"id":{number},"#).as_bytes(), rest].concat(),
+            (Some(_), None) | (None, _) => bytes.to_vec(),
+        };
+        Ok((Self(line), running))
+    }
+}
+
+/// One side: what is to be written to it, and the requests in flight towards it.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    outbox: mpsc::Sender<Outgoing>,
+    pub(crate) table: Arc<Table>,
+}
+
+impl Peer {
+    /// A side, and the writer that must be run for it.
+    pub(crate) fn new<W>(out: W) -> (Self, Writer<W>) {
+        let (outbox, inbox) = mpsc::channel(WAITING);
+        let table = Arc::new(Table::default());
+        let (broken, _) = watch::channel(false);
+        let writer = Writer { out: Some(out), inbox, table: Arc::clone(&table), broken };
+        (Self { outbox, table }, writer)
+    }
+
+    /// Hands over a message, waiting for room. What is handed over after the writer has ended is dropped with its
+    /// reply channel, which tells whoever waits for it.
+    pub(crate) async fn give(&self, message: Outgoing) {
+        drop(self.outbox.send(message).await);
+    }
+
+    /// Hands over a message if there is room.
+    pub(crate) fn offer(&self, message: Outgoing) -> bool {
+        self.outbox.try_send(message).is_ok()
+    }
+}
+
+/// Writes to one side, one whole line after the other.
+#[derive(Debug)]
+pub(crate) struct Writer<W> {
+    /// `None` once it was closed or has failed.
+    out: Option<W>,
+    inbox: mpsc::Receiver<Outgoing>,
+    table: Arc<Table>,
+    broken: watch::Sender<bool>,
+}
+
+impl<W: AsyncWrite + Unpin> Writer<W> {
+    /// Becomes true when this side can no longer be written to.
+    pub(crate) fn broken(&self) -> watch::Receiver<bool> {
+        self.broken.subscribe()
+    }
+
+    /// Writes until every sender is gone. Goes on after a failure, so that every permit that comes is given up in
+    /// good order.
+    pub(crate) async fn run(mut self) {
+        while let Some(message) = self.inbox.recv().await {
+            match message {
+                Outgoing::Harmless(message) => self.write(Line::harmless(message)).await,
+                Outgoing::Answer(answer) => self.write(Line::answer(answer)).await,
+                Outgoing::Permitted(permitted) => self.permitted(*permitted).await,
+                Outgoing::Close => self.close(),
+            }
+        }
+    }
+
+    async fn permitted(&mut self, permitted: Permitted) {
+        let Permitted { permit, bytes, call, sent } = permitted;
+        let number = match self.number(call) {
+            Ok(number) => number,
+            Err(Unsendable::Gone) => return tell(sent, Err(Unsent::Gone(permit.decline()))),
+            Err(Unsendable::Cancelled) => return tell(sent, Err(Unsent::Cancelled(permit.decline()))),
+        };
+        match Line::permitted(permit, &bytes, number) {
+            Ok((line, running)) => {
+                self.write(line).await;
+                tell(sent, Ok(running));
+            }
+            Err(lapsed) => {
+                number.into_iter().for_each(|number| self.table.unsend(number));
+                tell(sent, Err(Unsent::Lapsed(lapsed)));
+            }
+        }
+    }
+
+    fn number(&self, call: Option<(Id, oneshot::Sender<Reply>)>) -> Result<Option<u64>, Unsendable> {
+        match call {
+            _ if self.out.is_none() => Err(Unsendable::Gone),
+            Some((id, answer)) => self.table.send(&id, answer).map(Some),
+            None if self.table.is_shut() => Err(Unsendable::Gone),
+            None => Ok(None),
+        }
+    }
+
+    /// The only write to this side.
+    async fn write(&mut self, line: Line) {
+        let Some(out) = &mut self.out else { return };
+        let mut bytes = line.0;
+        bytes.push(b'\n');
+        let written = async {
+            out.write_all(&bytes).await?;
+            out.flush().await
+        };
+        if written.await.is_err() {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        self.out = None;
+        self.table.shut();
+        self.broken.send_replace(true);
+    }
+}
+
+/// Nobody waits any more only if the session has ended; the report is lost with it, and the arbiter closes the
+/// PERMIT by itself when its outcome is due.
+fn tell(sent: oneshot::Sender<Result<Running, Unsent>>, result: Result<Running, Unsent>) {
+    drop(sent.send(result));
+}
+
+#[cfg(test)]
+#[path = "peer_tests.rs"]
+mod tests;

@@ -1,0 +1,307 @@
+//! One session: what each side's messages set off.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use portcullis_protocol::ReasonCode;
+use portcullis_sdk::Refusal;
+use tokio::io::AsyncRead;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::answer;
+use crate::case::{Asker, Case, Way};
+use crate::desk::Desk;
+use crate::harmless::{
+    CANCELLED, ClientNotice, ClientRequest, Harmless, ServerNotice, cancellation, nothing_else,
+};
+use crate::line::{Line, Lines};
+use crate::message::{Body, Defect, From, Id, Message, Refused, Reply, read, without_carriage_returns};
+use crate::notes::{Flow, Notes, escape};
+use crate::operation::Operation;
+use crate::outcomes::Outcomes;
+use crate::peer::{Answer, Outgoing, Peer};
+use crate::table::{Cancelled, NotTaken, Route};
+
+/// Decided calls that may be under way at once.
+pub(crate) const CALLS: u32 = 256;
+/// The same for requests of the tool server, which is not to use up what the agent's calls need.
+pub(crate) const UPSTREAM_CALLS: u32 = 16;
+/// Longest message of the client, in bytes.
+const CLIENT_LINE: usize = portcullis_protocol::Limits::MESSAGE.bytes;
+/// Longest message of the tool server, in bytes.
+const UPSTREAM_LINE: usize = 4 * CLIENT_LINE;
+/// Characters of a line that is no message which are shown.
+const SAMPLE: usize = 120;
+
+/// What the tasks of a session share.
+pub(crate) struct Shared {
+    pub(crate) server: String,
+    pub(crate) desk: Desk,
+    pub(crate) outcomes: Arc<Outcomes>,
+    pub(crate) notes: Notes,
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) upstream_slots: Arc<Semaphore>,
+    pub(crate) client: Peer,
+    pub(crate) upstream: Peer,
+    pub(crate) tasks: Mutex<JoinSet<()>>,
+}
+
+impl Shared {
+    /// Runs a task that ends with the session at the latest.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    /// Says that a message without an answer was blocked.
+    pub(crate) fn note_blocked(&self, what: &str, reply: &Reply) {
+        let (Reply::Result(text) | Reply::Error(text)) = reply;
+        self.notes.say(format!("blocked {what}: {}", escape(text.as_bytes(), 1000)));
+    }
+
+    async fn answer_client(&self, id: Option<Id>, reply: Reply) {
+        self.client.give(Outgoing::Answer(Answer { id, reply })).await;
+    }
+
+    /// Takes up a message that needs a decision.
+    fn decide(self: &Arc<Self>, way: Way, id: Option<&Id>, body: &Body) -> Result<(), Refused> {
+        let operation = Operation::of(&self.server, body)?;
+        let full = || Refused::new(ReasonCode::OverloadShed, "too many calls are under way in this gate");
+        let (table, slots) = match way {
+            Way::ToUpstream => (&self.upstream.table, &self.slots),
+            Way::ToClient => (&self.client.table, &self.upstream_slots),
+        };
+        let slot = Arc::clone(slots).try_acquire_owned().map_err(|_| full())?;
+        let asker = match id {
+            None => None,
+            Some(id) => Some(Asker { id: id.clone(), cancelled: table.open(id).map_err(not_taken)? }),
+        };
+        self.spawn(Case { shared: Arc::clone(self), way, asker, operation, slot }.run());
+        Ok(())
+    }
+}
+
+fn not_taken(why: NotTaken) -> Refused {
+    match why {
+        NotTaken::Reused => {
+            Refused::new(ReasonCode::RequestInvalidValue, "a request with this id is in flight")
+        }
+        NotTaken::Full => {
+            Refused::new(ReasonCode::OverloadShed, "too many requests are in flight in this gate")
+        }
+        NotTaken::Gone => Refused::new(ReasonCode::UpstreamUnavailable, "the tool server is not running"),
+    }
+}
+
+/// Acts upon the client's messages until it closes its end.
+pub(crate) async fn from_client<R: AsyncRead + Unpin>(
+    shared: &Arc<Shared>,
+    client: R,
+    mut broken: watch::Receiver<bool>,
+) {
+    let mut lines = Lines::new(client, CLIENT_LINE);
+    loop {
+        let line = tokio::select! {
+            line = lines.next() => line,
+            _ = broken.wait_for(|broken| *broken) => return,
+        };
+        match line {
+            Ok(Some(line)) => client_line(shared, line).await,
+            Ok(None) => return,
+            Err(error) => return shared.notes.say(format!("the client's messages cannot be read: {error}")),
+        }
+    }
+}
+
+async fn client_line(shared: &Arc<Shared>, line: Line) {
+    let read = match line {
+        Line::Whole(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => return,
+        Line::Whole(bytes) => read(&bytes, From::Client),
+        Line::Cut(_) => Err(Defect {
+            id: None,
+            tool: false,
+            answerable: true,
+            refused: Refused::new(ReasonCode::RequestTooLarge, format!("longer than {CLIENT_LINE} bytes")),
+        }),
+    };
+    match read {
+        Ok(Message::Request(id, body)) => client_request(shared, id, &body).await,
+        Ok(Message::Notification(body)) => client_notice(shared, &body),
+        Ok(Message::Response(id, reply)) => client_response(shared, &id, reply),
+        Err(defect) if defect.answerable => refuse(shared, defect).await,
+        Err(defect) => shared.note_blocked("a message", &answer::defect(&defect)),
+    }
+}
+
+async fn client_request(shared: &Arc<Shared>, id: Id, body: &Body) {
+    let taken = match ClientRequest::of(&body.method) {
+        Some(method) => forward(shared, &id, method, body),
+        None => shared.decide(Way::ToUpstream, Some(&id), body),
+    };
+    let Err(refused) = taken else { return };
+    refuse(shared, Defect { id: Some(id), tool: body.method == "tools/call", answerable: true, refused })
+        .await;
+}
+
+async fn refuse(shared: &Shared, mut defect: Defect) {
+    // Under the id of a request in flight this would pass for its answer.
+    defect.id = defect.id.filter(|id| !shared.upstream.table.holds(id));
+    let reply = answer::defect(&defect);
+    shared.answer_client(defect.id, reply).await;
+}
+
+/// Sends on a request that needs no decision.
+fn forward(shared: &Shared, id: &Id, method: ClientRequest, body: &Body) -> Result<(), Refused> {
+    nothing_else(body)?;
+    let number = shared.upstream.table.forward(id).map_err(not_taken)?;
+    let message = Harmless::request(method, number, body.params.as_ref());
+    if !shared.upstream.offer(Outgoing::Harmless(message)) {
+        drop(shared.upstream.table.answered(number));
+        return Err(not_taken(NotTaken::Full));
+    }
+    Ok(())
+}
+
+fn client_notice(shared: &Arc<Shared>, body: &Body) {
+    let done = match ClientNotice::of(&body.method) {
+        Some(method) => nothing_else(body).map(|()| {
+            offer(shared, &shared.upstream, Harmless::client_notice(method, body.params.as_ref()));
+        }),
+        None if body.method == CANCELLED => {
+            cancel(shared, &shared.upstream, body);
+            Ok(())
+        }
+        None if body.method.starts_with("notifications/") => shared.decide(Way::ToUpstream, None, body),
+        None => Err(Refused::new(ReasonCode::RequestMalformed, "a request without an id")),
+    };
+    if let Err(refused) = done {
+        let refusal = Refusal::own(refused.code, Some(refused.detail));
+        shared.note_blocked(&escape(body.method.as_bytes(), SAMPLE), &answer::blocked(&refusal, false));
+    }
+}
+
+/// Passes a cancellation on to the side that the request was sent to, under the id that it knows.
+fn cancel(shared: &Shared, executor: &Peer, body: &Body) {
+    let Some((id, reason)) = cancellation(body) else {
+        return shared.notes.say("dropped a cancellation that names no request");
+    };
+    match executor.table.cancel(&id) {
+        Cancelled::Unknown | Cancelled::BeforeSending => {}
+        Cancelled::Sent(number) => offer(shared, executor, Harmless::cancelled(number, reason)),
+    }
+}
+
+fn offer(shared: &Shared, to: &Peer, message: Harmless) {
+    if !to.offer(Outgoing::Harmless(message)) {
+        shared.notes.say("dropped a notification: too many messages wait to be written");
+    }
+}
+
+/// An answer to a request of the tool server's that was permitted and sent on.
+fn client_response(shared: &Shared, id: &Id, reply: Option<Reply>) {
+    let number = if let Id::Int(number) = id { u64::try_from(*number).ok() } else { None };
+    match (number.and_then(|number| shared.client.table.answered(number)), reply) {
+        (Some(Route::Call(answer)), Some(reply)) => drop(answer.send(reply)),
+        // Without its answer the call ends as unknown.
+        (Some(Route::Call(answer)), None) => drop(answer),
+        (Some(Route::Forward(_)) | None, _) => {
+            shared.notes.say("dropped an answer of the client's to a request that nobody made");
+        }
+    }
+}
+
+/// Acts upon the tool server's messages until it closes its end.
+pub(crate) async fn from_upstream<R: AsyncRead + Unpin>(shared: Arc<Shared>, upstream: R) {
+    let mut lines = Lines::new(upstream, UPSTREAM_LINE);
+    let mut garbage = Garbage { flow: Flow::new(), lines: 0 };
+    while let Ok(Some(line)) = lines.next().await {
+        let line = match line {
+            Line::Whole(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => continue,
+            Line::Whole(bytes) => without_carriage_returns(bytes),
+            Line::Cut(bytes) => {
+                garbage.say(&shared.notes, "a message that is too long", &bytes);
+                continue;
+            }
+        };
+        match read(&line, From::Upstream) {
+            Ok(message) => upstream_message(&shared, message, &mut garbage).await,
+            Err(_) => garbage.say(&shared.notes, "no message", &line),
+        }
+    }
+    garbage.flow.sum_up(&shared.notes, "stdout");
+}
+
+/// What a tool server writes that it should not.
+struct Garbage {
+    flow: Flow,
+    lines: u64,
+}
+
+impl Garbage {
+    fn say(&mut self, notes: &Notes, what: &str, line: &[u8]) {
+        self.lines = self.lines.saturating_add(1);
+        let lines = self.lines;
+        let text = || {
+            format!(
+                "dropped from the tool server's stdout (the {lines}. time): {what}: {}",
+                escape(line, SAMPLE)
+            )
+        };
+        self.flow.say(notes, "stdout", text);
+    }
+}
+
+async fn upstream_message(shared: &Arc<Shared>, message: Message, garbage: &mut Garbage) {
+    match message {
+        Message::Response(id, reply) => upstream_response(shared, &id, reply, garbage).await,
+        Message::Notification(body) => upstream_notice(shared, &body, garbage).await,
+        Message::Request(id, body) => upstream_request(shared, id, &body).await,
+    }
+}
+
+async fn upstream_response(shared: &Shared, id: &Id, reply: Option<Reply>, garbage: &mut Garbage) {
+    let number = if let Id::Int(number) = id { u64::try_from(*number).ok() } else { None };
+    match number.and_then(|number| shared.upstream.table.answered(number)) {
+        Some(Route::Forward(id)) => {
+            shared.answer_client(Some(id), reply.unwrap_or_else(answer::unreadable)).await;
+        }
+        Some(Route::Call(answer)) => match reply {
+            Some(reply) => drop(answer.send(reply)),
+            None => drop(answer),
+        },
+        None => garbage.say(&shared.notes, "an answer to no request in flight", id.to_json().as_bytes()),
+    }
+}
+
+async fn upstream_notice(shared: &Shared, body: &Body, garbage: &mut Garbage) {
+    match ServerNotice::of(&body.method) {
+        Some(method) => {
+            let message = Harmless::server_notice(method, body.params.as_ref());
+            shared.client.give(Outgoing::Harmless(message)).await;
+        }
+        None if body.method == CANCELLED => cancel(shared, &shared.client, body),
+        None => garbage.say(&shared.notes, "an unknown notification", body.method.as_bytes()),
+    }
+}
+
+async fn upstream_request(shared: &Arc<Shared>, id: Id, body: &Body) {
+    let reply = if body.method == "ping" {
+        Reply::Result("{}".to_owned())
+    } else {
+        match shared.decide(Way::ToClient, Some(&id), body) {
+            Ok(()) => return,
+            Err(refused) => answer::blocked(&Refusal::own(refused.code, Some(refused.detail)), false),
+        }
+    };
+    if !shared.upstream.offer(Outgoing::Answer(Answer { id: Some(id), reply })) {
+        shared.notes.say("dropped an answer to the tool server: too many messages wait to be written");
+    }
+}
+
+/// The tool server is gone: whoever waits for it learns so.
+pub(crate) async fn upstream_gone(shared: &Shared) {
+    for id in shared.upstream.table.fail_all() {
+        shared.answer_client(Some(id), answer::unavailable()).await;
+    }
+}

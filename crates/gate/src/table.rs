@@ -1,0 +1,198 @@
+//! Which requests are in flight towards one side, under which ids.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{oneshot, watch};
+
+use crate::message::{Id, Reply};
+
+/// Requests without a decision that may be in flight at once.
+const FORWARDED: usize = 1024;
+
+/// Where the answer to a request goes.
+#[derive(Debug)]
+pub(crate) enum Route {
+    /// To the asker, under the asker's id.
+    Forward(Id),
+    /// To the task of a decided request.
+    Call(oneshot::Sender<Reply>),
+}
+
+/// Why a permitted request may not be sent after all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsendable {
+    /// The side it was meant for is gone.
+    Gone,
+    /// The asker has cancelled it.
+    Cancelled,
+}
+
+/// Why a request cannot be taken up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotTaken {
+    /// Its id is in flight.
+    Reused,
+    /// Too many are in flight.
+    Full,
+    /// The side it is meant for is gone.
+    Gone,
+}
+
+/// What a cancellation met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cancelled {
+    /// No such request; it has probably been answered.
+    Unknown,
+    /// Not sent, and it will not be.
+    BeforeSending,
+    /// It was sent under this number.
+    Sent(u64),
+}
+
+#[derive(Debug)]
+struct Asked {
+    cancel: watch::Sender<bool>,
+    number: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    last: u64,
+    gone: bool,
+    asked: HashMap<Id, Asked>,
+    sent: HashMap<u64, Route>,
+}
+
+/// The requests in flight towards one side. Askers' ids are mapped to numbers of the gate's own, so that no
+/// side can answer for another.
+#[derive(Debug, Default)]
+pub(crate) struct Table(Mutex<State>);
+
+impl Table {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes up a request that needs a decision; tells when it is cancelled.
+    pub(crate) fn open(&self, id: &Id) -> Result<watch::Receiver<bool>, NotTaken> {
+        let mut state = self.state();
+        if state.asked.contains_key(id) {
+            return Err(NotTaken::Reused);
+        }
+        let (cancel, cancelled) = watch::channel(false);
+        state.asked.insert(id.clone(), Asked { cancel, number: None });
+        Ok(cancelled)
+    }
+
+    /// Whether a request with this id is in flight.
+    pub(crate) fn holds(&self, id: &Id) -> bool {
+        self.state().asked.contains_key(id)
+    }
+
+    /// Takes up a request that needs none, and numbers it.
+    pub(crate) fn forward(&self, id: &Id) -> Result<u64, NotTaken> {
+        let mut state = self.state();
+        if state.asked.contains_key(id) {
+            return Err(NotTaken::Reused);
+        }
+        if state.gone {
+            return Err(NotTaken::Gone);
+        }
+        if state.sent.len() >= FORWARDED {
+            return Err(NotTaken::Full);
+        }
+        let number = state.number();
+        let (cancel, _) = watch::channel(false);
+        state.asked.insert(id.clone(), Asked { cancel, number: Some(number) });
+        state.sent.insert(number, Route::Forward(id.clone()));
+        Ok(number)
+    }
+
+    /// Numbers a decided request in the moment before it is sent. From here on a cancellation is passed on.
+    pub(crate) fn send(&self, id: &Id, answer: oneshot::Sender<Reply>) -> Result<u64, Unsendable> {
+        let mut state = self.state();
+        if state.gone {
+            return Err(Unsendable::Gone);
+        }
+        let number = state.number();
+        match state.asked.get_mut(id) {
+            Some(asked) if !*asked.cancel.borrow() => asked.number = Some(number),
+            Some(_) | None => return Err(Unsendable::Cancelled),
+        }
+        state.sent.insert(number, Route::Call(answer));
+        Ok(number)
+    }
+
+    /// Takes back a number under which nothing was sent.
+    pub(crate) fn unsend(&self, number: u64) {
+        self.state().sent.remove(&number);
+    }
+
+    /// Whom an answer is for; each number is answered once.
+    pub(crate) fn answered(&self, number: u64) -> Option<Route> {
+        let mut state = self.state();
+        let route = state.sent.remove(&number)?;
+        if let Route::Forward(id) = &route {
+            state.asked.remove(id);
+        }
+        Some(route)
+    }
+
+    /// Forgets a decided request: its id may be used again.
+    pub(crate) fn close(&self, id: &Id) {
+        let mut state = self.state();
+        if let Some(number) = state.asked.remove(id).and_then(|asked| asked.number) {
+            state.sent.remove(&number);
+        }
+    }
+
+    /// Cancels a request.
+    pub(crate) fn cancel(&self, id: &Id) -> Cancelled {
+        let mut state = self.state();
+        let Some(asked) = state.asked.get(id) else { return Cancelled::Unknown };
+        asked.cancel.send_replace(true);
+        let Some(number) = asked.number else { return Cancelled::BeforeSending };
+        if matches!(state.sent.get(&number), Some(Route::Forward(_))) {
+            state.sent.remove(&number);
+            state.asked.remove(id);
+        }
+        Cancelled::Sent(number)
+    }
+
+    /// Nothing is sent to this side any more.
+    pub(crate) fn shut(&self) {
+        self.state().gone = true;
+    }
+
+    /// Whether this side is gone.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.state().gone
+    }
+
+    /// Gives up every request that was sent: decided ones learn that no answer comes, the ids of the others
+    /// are returned.
+    pub(crate) fn fail_all(&self) -> Vec<Id> {
+        let mut state = self.state();
+        state.gone = true;
+        let sent = std::mem::take(&mut state.sent);
+        let forwarded: Vec<Id> = sent
+            .into_values()
+            .filter_map(|route| match route {
+                Route::Forward(id) => Some(id),
+                Route::Call(_) => None,
+            })
+            .collect();
+        for id in &forwarded {
+            state.asked.remove(id);
+        }
+        forwarded
+    }
+}
+
+impl State {
+    fn number(&mut self) -> u64 {
+        self.last = self.last.saturating_add(1);
+        self.last
+    }
+}
