@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, open, openat, statat};
 use rustix::io::Errno;
 
+use crate::MANIFEST_FILE;
 use crate::error::{BundleError, Fault, Missing};
 use crate::files::{self, Files, POLICIES};
-use crate::{MANIFEST_FILE, clock};
 
 /// Two changes within this many seconds may leave a file with the same times: two seconds on FAT, a clock tick
 /// on most others.
@@ -52,9 +52,8 @@ pub(crate) struct Survey {
     pub(crate) settled: bool,
 }
 
-/// Looks at a bundle's directory without reading a file.
-pub(crate) fn survey(dir: &Path) -> Result<Survey, BundleError> {
-    let now = clock::now();
+/// Looks at a bundle's directory without reading a file. `now` in seconds since 1970.
+pub(crate) fn survey(dir: &Path, now: i128) -> Result<Survey, BundleError> {
     let root = open_directory(dir)?;
     let mut marks = BTreeMap::from([(String::new(), Mark::of(&fstat(&root).map_err(|e| missing(dir, e))?))]);
     for name in list(&root, dir, "")? {
@@ -143,8 +142,8 @@ fn vanished(dir: &Path, path: &str, errno: Errno) -> BundleError {
 
 /// Reads every file once. The survey before and the survey after must agree, and each file opened must be the
 /// one that was surveyed, so that what was read was there at one moment.
-pub(crate) fn read(dir: &Path) -> Result<(Files, Survey), BundleError> {
-    let before = survey(dir)?;
+pub(crate) fn read(dir: &Path, now: i128) -> Result<(Files, Survey), BundleError> {
+    let before = survey(dir, now)?;
     let root = open_directory(dir)?;
     let mut files = Files::new();
     let mut total = 0_usize;
@@ -157,7 +156,7 @@ pub(crate) fn read(dir: &Path) -> Result<(Files, Survey), BundleError> {
         files::admit_size(path, bytes.len(), total)?;
         files.insert(path.clone(), bytes);
     }
-    if survey(dir)?.fingerprint == before.fingerprint {
+    if survey(dir, now)?.fingerprint == before.fingerprint {
         Ok((files, before))
     } else {
         Err(BundleError::corrupt("", Fault::Changed))

@@ -68,7 +68,7 @@ pub(crate) fn load(
     surfaces: &BTreeMap<SurfaceName, SurfaceSpec>,
 ) -> Result<Entities, BundleError> {
     let text = files::text(files, ENTITIES_FILE)?;
-    refuse_twins(text)?;
+    refuse_ambiguities(text)?;
     let entities = Entities::from_json_str(text, Some(schema)).map_err(|error| corrupt(chain(&error)))?;
     let entities = add_surfaces(entities, schema, types, surfaces)?;
     refuse_dangling(&entities)?;
@@ -95,8 +95,9 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Cedar takes two equal entities for one, and a JSON parser may take the last of two equal keys.
-fn refuse_twins(text: &str) -> Result<(), BundleError> {
+/// Cedar takes two equal entities for one, and ignores keys that it does not know; a JSON parser may take the
+/// last of two equal keys.
+fn refuse_ambiguities(text: &str) -> Result<(), BundleError> {
     let value = Value::parse(text.as_bytes(), LIMITS).map_err(|error| {
         let line = if let JsonError::Syntax { line, .. } = error { Some(line) } else { None };
         BundleError::corrupt_at(ENTITIES_FILE, line, Fault::Entities { message: error.to_string() })
@@ -104,20 +105,36 @@ fn refuse_twins(text: &str) -> Result<(), BundleError> {
     let Value::Array(items) = value else { return Err(corrupt("not an array of entities".to_owned())) };
     let mut seen = BTreeSet::new();
     for item in &items {
-        let uid = uid_text(item).ok_or_else(|| {
-            corrupt("an entity's `uid` is not of the form {\"type\":\"…\",\"id\":\"…\"}".to_owned())
-        })?;
-        if !seen.insert(uid) {
-            let entity = format!("{}::\"{}\"", uid.0, uid.1.escape_debug());
+        let (kind, id) = check_form(item).map_err(corrupt)?;
+        if !seen.insert((kind, id)) {
+            let entity = format!("{kind}::\"{}\"", id.escape_debug());
             return Err(BundleError::corrupt(ENTITIES_FILE, Fault::EntityTwice { entity }));
         }
     }
     Ok(())
 }
 
-fn uid_text(entity: &Value) -> Option<(&str, &str)> {
-    let uid = entity.as_object()?.get("uid")?.as_object()?;
-    Some((uid.get("type")?.as_str()?, uid.get("id")?.as_str()?)).filter(|_| uid.len() == 2)
+/// An entity's type and id, if it has only known keys and plain references in them.
+fn check_form(entity: &Value) -> Result<(&str, &str), String> {
+    let form = "is not of the form {\"type\": \"…\", \"id\": \"…\"}";
+    let members = entity.as_object().ok_or("not an object among the entities")?;
+    let uid = members.get("uid").and_then(uid_text).ok_or_else(|| format!("an entity's `uid` {form}"))?;
+    let known = ["uid", "attrs", "parents", "tags"];
+    if let Some(key) = members.keys().find(|key| !known.contains(&key.as_str())) {
+        return Err(format!("entity {}::\"{}\" has the key `{key}`, which means nothing", uid.0, uid.1));
+    }
+    let Some(Value::Array(parents)) = members.get("parents") else {
+        return Err(format!("entity {}::\"{}\" has no array `parents`", uid.0, uid.1));
+    };
+    match parents.iter().find(|parent| uid_text(parent).is_none()) {
+        Some(_) => Err(format!("entity {}::\"{}\": a parent {form}", uid.0, uid.1)),
+        None => Ok(uid),
+    }
+}
+
+fn uid_text(uid: &Value) -> Option<(&str, &str)> {
+    let uid = uid.as_object().filter(|uid| uid.len() == 2)?;
+    Some((uid.get("type")?.as_str()?, uid.get("id")?.as_str()?))
 }
 
 /// Each surface is the resource of its calls; it need not be written down twice.

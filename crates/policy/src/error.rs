@@ -145,12 +145,18 @@ pub struct Defect {
 
 impl fmt::Display for Defect {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.file.as_str(), self.line) {
-            ("", _) => write!(formatter, "{}", self.fault),
-            (file, Some(line)) => write!(formatter, "{}:{line}: {}", file.escape_debug(), self.fault),
-            (file, None) => write!(formatter, "{}: {}", file.escape_debug(), self.fault),
-        }
+        let place = match (self.file.as_str(), self.line) {
+            ("", _) => String::new(),
+            (file, Some(line)) => format!("{file}:{line}: "),
+            (file, None) => format!("{file}: "),
+        };
+        formatter.write_str(&plain(&format!("{place}{}", self.fault)))
     }
+}
+
+/// What a bundle says must not steer the terminal of who reads why it was refused.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() }).collect()
 }
 
 impl std::error::Error for Defect {}

@@ -38,22 +38,25 @@ fn parse(path: &str, text: &str) -> Result<Vec<(Option<usize>, Policy)>, BundleE
         BundleError::corrupt_at(path, line, Fault::Policy { message })
     })?;
     if set.num_of_templates() > 0 {
-        let line = set.templates().filter_map(|template| line_of(text, &template.to_string())).min();
-        return Err(BundleError::corrupt_at(path, line, Fault::Template));
+        let line = set.templates().filter_map(|template| find_from(text, 0, &template.to_string())).min();
+        return Err(BundleError::corrupt_at(path, line.map(|(line, _)| line), Fault::Template));
     }
-    let mut policies: Vec<_> =
-        set.policies().map(|policy| (line_of(text, &policy.to_string()), policy.clone())).collect();
+    let mut policies: Vec<Policy> = set.policies().cloned().collect();
     // Cedar numbers the policies of a text `policy0`, `policy1`…, and iterates in any order.
-    policies.sort_by_cached_key(|(line, policy)| {
-        let id = policy.id().to_string();
-        (*line, id.len(), id)
+    policies.sort_by_cached_key(|policy| (policy.id().to_string().len(), policy.id().to_string()));
+    let mut end = 0;
+    let lined = policies.into_iter().map(|policy| {
+        let found = find_from(text, end, &policy.to_string());
+        end = found.map_or(end, |(_, after)| after);
+        (found.map(|(line, _)| line), policy)
     });
-    Ok(policies)
+    Ok(lined.collect())
 }
 
-/// A policy prints as the text that it was parsed from.
-fn line_of(text: &str, policy: &str) -> Option<usize> {
-    text.find(policy).and_then(|offset| files::line_at(text, offset))
+/// The line on which a policy begins, and where it ends. A policy prints as the text that it was parsed from.
+fn find_from(text: &str, from: usize, policy: &str) -> Option<(usize, usize)> {
+    let start = from.checked_add(text.get(from..)?.find(policy)?)?;
+    Some((files::line_at(text, start)?, start.checked_add(policy.len())?))
 }
 
 fn add(named: &mut Named, path: &str, line: Option<usize>, policy: Policy) -> Result<(), BundleError> {

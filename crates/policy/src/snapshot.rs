@@ -14,7 +14,7 @@ use crate::error::{BundleError, Fault, Missing, SignError};
 use crate::files::{self, Files};
 use crate::manifest::Manifest;
 use crate::signature::{Statement, Trust};
-use crate::{Bundle, MANIFEST_FILE, SIGNATURE_FILE};
+use crate::{Bundle, MANIFEST_FILE, SIGNATURE_FILE, clock};
 
 /// The files of a bundle in memory, unverified: they can be inspected, signed or verified, and decide nothing.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ impl Snapshot {
     /// [`BundleError::Missing`] if the directory, its `bundle.toml` or a file cannot be read,
     /// [`BundleError::Corrupt`] if it holds what a bundle does not, is over the bounds, or changed meanwhile.
     pub fn read(dir: &Path) -> Result<Self, BundleError> {
-        let (files, _) = disk::read(dir)?;
+        let (files, _) = disk::read(dir, clock::now())?;
         Self::from_files(files)
     }
 

@@ -8,13 +8,14 @@ use portcullis_protocol::Digest;
 
 use crate::disk::{self, Survey};
 use crate::error::BundleError;
-use crate::{Bundle, Snapshot, Trust};
+use crate::{Bundle, Snapshot, Trust, clock};
 
 /// The bundle of a directory. It is never older than the directory's content, and there is no last-known-good.
 #[derive(Debug)]
 pub struct BundleSource {
     dir: PathBuf,
     trust: Trust,
+    now: fn() -> i128,
     held: Mutex<Option<Held>>,
 }
 
@@ -31,7 +32,7 @@ impl BundleSource {
     /// [`Self::current`].
     #[must_use]
     pub fn open(dir: impl Into<PathBuf>, trust: Trust) -> Self {
-        Self { dir: dir.into(), trust, held: Mutex::new(None) }
+        Self { dir: dir.into(), trust, now: clock::now, held: Mutex::new(None) }
     }
 
     /// The bundle in force. Every call looks at the directory and at each file in it, without reading them if
@@ -41,7 +42,7 @@ impl BundleSource {
     /// # Errors
     /// Why there is none. An earlier bundle is never served in its place, and the next call looks again.
     pub fn current(&self) -> Result<Arc<Bundle>, BundleError> {
-        let survey = disk::survey(&self.dir);
+        let survey = disk::survey(&self.dir, (self.now)());
         let mut held = self.lock();
         let survey = match survey {
             Ok(survey) => survey,
@@ -65,7 +66,7 @@ impl BundleSource {
     }
 
     fn read(&self, earlier: Option<Held>) -> Result<Held, BundleError> {
-        let (files, survey) = disk::read(&self.dir)?;
+        let (files, survey) = disk::read(&self.dir, (self.now)())?;
         let snapshot = Snapshot::from_files(files)?;
         let contents = snapshot.contents();
         let result = match earlier {
@@ -87,5 +88,13 @@ impl BundleSource {
                 held
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl BundleSource {
+    /// As if ten seconds had passed since the files were written: their times tell every further change.
+    pub(crate) fn when_settled(self) -> Self {
+        Self { now: || clock::now().saturating_add(10), ..self }
     }
 }

@@ -150,10 +150,8 @@ pub(crate) fn fault(files: Files) -> Fault {
     if Snapshot::from_files(files.clone()).is_ok_and(|snapshot| snapshot.statement().is_ok()) {
         assert_eq!(load(files).unwrap_err(), checked, "verify and check must agree");
     }
-    match checked {
-        BundleError::Corrupt(defect) => defect.fault,
-        other => panic!("{other}"),
-    }
+    let BundleError::Corrupt(defect) = checked else { panic!("not policy.corrupt") };
+    defect.fault
 }
 
 /// The text of what is wrong, with file and line.

@@ -37,7 +37,7 @@ fn the_shipped_bundles_are_their_directories() {
 #[test]
 fn the_starter_grants_reads_and_no_secrets() {
     let bundle = bundle(bundles::starter());
-    let path = r#"{"path":"/home/me/a.txt"}"#;
+    let path = r#"{"path":"/srv/a.txt"}"#;
     for tool in [
         "read_file",
         "read_text_file",
@@ -49,7 +49,7 @@ fn the_starter_grants_reads_and_no_secrets() {
         "get_file_info",
     ] {
         assert_eq!(files_call(&bundle, tool, path), "PERMIT assistant-reads", "{tool}");
-        for secret in ["/home/me/.ssh/id_ed25519", "/srv/.env", "/srv/app.env.local"] {
+        for secret in ["/srv/.ssh/id_ed25519", "/srv/.env", "/srv/app.env.local"] {
             let context = format!(r#"{{"path":"{secret}"}}"#);
             assert_eq!(files_call(&bundle, tool, &context), "policy.forbidden no-secrets", "{tool} {secret}");
         }
@@ -61,11 +61,11 @@ fn the_starter_grants_reads_and_no_secrets() {
 #[test]
 fn the_starter_declares_what_it_does_not_grant() {
     let bundle = bundle(bundles::starter());
-    let path = r#"{"path":"/home/me/a.txt"}"#;
+    let path = r#"{"path":"/srv/a.txt"}"#;
     for tool in ["write_file", "edit_file", "create_directory"] {
         assert_eq!(files_call(&bundle, tool, path), "policy.no_grant", "{tool}");
     }
-    let (harmless, secret) = ("/home/me/a", "/home/me/.env");
+    let (harmless, secret) = ("/srv/a", "/srv/.env");
     for (source, destination, expected) in [
         (harmless, harmless, "policy.no_grant"),
         (secret, harmless, "policy.forbidden no-secrets-moved"),
@@ -94,14 +94,14 @@ fn the_starters_commented_grants_load_and_grant() {
         .collect();
     files.insert("policies/files.cedar".into(), format!("{live}\n{}", grants.join("\n")).into_bytes());
     let bundle = bundle(files);
-    let inside = r#"{"path":"/home/me/project/a"}"#;
+    let inside = r#"{"path":"/srv/project/a"}"#;
     assert_eq!(files_call(&bundle, "write_file", inside), "PERMIT assistant-writes");
-    assert_eq!(files_call(&bundle, "write_file", r#"{"path":"/home/me/a"}"#), "policy.no_grant");
+    assert_eq!(files_call(&bundle, "write_file", r#"{"path":"/srv/a"}"#), "policy.no_grant");
     assert_eq!(
-        files_call(&bundle, "write_file", r#"{"path":"/home/me/project/.env"}"#),
+        files_call(&bundle, "write_file", r#"{"path":"/srv/project/.env"}"#),
         "policy.forbidden no-secrets"
     );
-    let inside = r#"{"source":"/home/me/project/a","destination":"/home/me/project/b"}"#;
+    let inside = r#"{"source":"/srv/project/a","destination":"/srv/project/b"}"#;
     assert_eq!(files_call(&bundle, "move_file", inside), "PERMIT assistant-moves");
     assert_eq!(files_call(&bundle, "mcp.roots.list", "{}"), "PERMIT assistant-roots");
 }
@@ -112,15 +112,12 @@ fn the_starters_narrowed_read_grants_only_the_project() {
     let mut files = bundles::starter();
     let text = String::from_utf8(files["policies/files.cedar"].clone()).unwrap();
     let narrowed = text
-        .replace("  action in Action::\"read\",\n  resource\n);", "  action in Action::\"read\",\n  resource\n)\nwhen { context has path && context.path like \"/home/me/project/*\" };");
+        .replace("  action in Action::\"read\",\n  resource\n);", "  action in Action::\"read\",\n  resource\n)\nwhen { context has path && context.path like \"/srv/project/*\" };");
     assert_ne!(text, narrowed);
     files.insert("policies/files.cedar".into(), narrowed.into_bytes());
     let bundle = bundle(files);
-    assert_eq!(
-        files_call(&bundle, "read_file", r#"{"path":"/home/me/project/a"}"#),
-        "PERMIT assistant-reads"
-    );
-    assert_eq!(files_call(&bundle, "read_file", r#"{"path":"/home/me/other/a"}"#), "policy.no_grant");
+    assert_eq!(files_call(&bundle, "read_file", r#"{"path":"/srv/project/a"}"#), "PERMIT assistant-reads");
+    assert_eq!(files_call(&bundle, "read_file", r#"{"path":"/srv/other/a"}"#), "policy.no_grant");
 }
 
 #[test]

@@ -1,1 +1,183 @@
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
+use portcullis_protocol::ReasonCode;
+use tempfile::TempDir;
+
+use crate::testing::{charge, files, said, signed, trust, with, write};
+use crate::{BundleSource, SIGNATURE_FILE};
+
+/// A directory `bundle` with the signed bundle, and its source: one that has to read the files at every look,
+/// since they are younger than file times can tell apart, and one that goes by the fingerprint.
+fn sources() -> [(TempDir, BundleSource); 2] {
+    let home = || {
+        let home = TempDir::new().unwrap();
+        write(&home.path().join("bundle"), &signed(files()));
+        home
+    };
+    let open = |home: &TempDir| BundleSource::open(home.path().join("bundle"), trust(&files()));
+    let (young, old) = (home(), home());
+    let (reading, settled) = (open(&young), open(&old).when_settled());
+    [(young, reading), (old, settled)]
+}
+
+fn code(source: &BundleSource) -> ReasonCode {
+    source.current().unwrap_err().code()
+}
+
+fn walk(home: &TempDir) -> Vec<std::path::PathBuf> {
+    let dir = home.path().join("bundle");
+    let list = |dir: &std::path::Path| -> Vec<_> {
+        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect()
+    };
+    list(&dir).into_iter().chain(list(&dir.join("policies"))).filter(|path| path.is_file()).collect()
+}
+
+#[test]
+fn an_untouched_bundle_is_read_once() {
+    for (_home, source) in sources() {
+        let first = source.current().unwrap();
+        assert_eq!(said(&first.evaluate(&charge("bot", "1.00"))), "PERMIT may-charge");
+        assert!(Arc::ptr_eq(&first, &source.current().unwrap()));
+    }
+}
+
+#[test]
+fn a_bundle_that_is_pulled_is_missing_and_works_again_when_put_back() {
+    for (home, source) in sources() {
+        let (dir, away) = (home.path().join("bundle"), home.path().join("away"));
+        assert!(source.current().is_ok());
+        for _ in 0..3 {
+            std::fs::rename(&dir, &away).unwrap();
+            assert_eq!(code(&source), ReasonCode::PolicyMissing);
+            assert_eq!(code(&source), ReasonCode::PolicyMissing);
+            std::fs::rename(&away, &dir).unwrap();
+            assert!(source.current().is_ok());
+        }
+        std::fs::rename(dir.join("bundle.toml"), home.path().join("bundle.toml")).unwrap();
+        assert_eq!(code(&source), ReasonCode::PolicyMissing);
+        std::fs::rename(home.path().join("bundle.toml"), dir.join("bundle.toml")).unwrap();
+        assert!(source.current().is_ok());
+        std::fs::remove_dir_all(&dir).unwrap();
+        std::fs::write(&dir, "a file").unwrap();
+        assert_eq!(code(&source), ReasonCode::PolicyMissing);
+    }
+}
+
+#[test]
+fn a_source_may_be_opened_before_its_bundle_is_there() {
+    let home = TempDir::new().unwrap();
+    let dir = home.path().join("bundle");
+    let source = BundleSource::open(&dir, trust(&files()));
+    assert_eq!(code(&source), ReasonCode::PolicyMissing);
+    write(&dir, &signed(files()));
+    assert!(source.current().is_ok());
+}
+
+/// Incident 23: a failing update left the old bundle deciding.
+#[test]
+fn one_changed_byte_stops_the_bundle_until_it_is_restored() {
+    for (home, source) in sources() {
+        let before = source.current().unwrap();
+        for path in walk(&home) {
+            let good = std::fs::read(&path).unwrap();
+            let mut bad = good.clone();
+            bad[0] ^= 1;
+            // The same size, written over the same file within a moment.
+            std::fs::write(&path, &bad).unwrap();
+            let error = source.current().unwrap_err();
+            let expected = [ReasonCode::PolicySignatureInvalid];
+            assert!(expected.contains(&error.code()), "{}: {error}", path.display());
+            assert_eq!(source.current().unwrap_err(), error, "an error is no more stale than a bundle");
+            std::fs::write(&path, &good).unwrap();
+            let after = source.current().unwrap();
+            assert_eq!(after.reference(), before.reference(), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_change_is_seen() {
+    for (home, source) in sources() {
+        let dir = home.path().join("bundle");
+        let good = || assert!(source.current().is_ok());
+        good();
+
+        std::fs::write(dir.join("policies/more.cedar"), "").unwrap();
+        assert_eq!(code(&source), ReasonCode::PolicySignatureInvalid);
+        std::fs::remove_file(dir.join("policies/more.cedar")).unwrap();
+        good();
+
+        std::fs::rename(dir.join("policies/main.cedar"), dir.join("policies/other.cedar")).unwrap();
+        assert_eq!(code(&source), ReasonCode::PolicySignatureInvalid);
+        std::fs::rename(dir.join("policies/other.cedar"), dir.join("policies/main.cedar")).unwrap();
+        good();
+
+        std::fs::rename(dir.join(SIGNATURE_FILE), home.path().join("sig")).unwrap();
+        assert_eq!(code(&source), ReasonCode::PolicyUnsigned);
+        std::fs::rename(home.path().join("sig"), dir.join(SIGNATURE_FILE)).unwrap();
+        good();
+
+        std::os::unix::fs::symlink("bundle.toml", dir.join("README.md")).unwrap();
+        assert_eq!(code(&source), ReasonCode::PolicyCorrupt);
+        std::fs::remove_file(dir.join("README.md")).unwrap();
+        good();
+
+        std::fs::rename(dir.join("policies"), home.path().join("policies")).unwrap();
+        assert_eq!(code(&source), ReasonCode::PolicySignatureInvalid);
+        std::fs::rename(home.path().join("policies"), dir.join("policies")).unwrap();
+        good();
+    }
+}
+
+#[test]
+fn another_signed_version_is_refused_until_it_is_pinned() {
+    for (home, source) in sources() {
+        let dir = home.path().join("bundle");
+        assert!(source.current().is_ok());
+        let next = with("bundle.toml", "version = 7", "version = 8");
+        write(&dir, &signed(next.clone()));
+        assert_eq!(code(&source), ReasonCode::PolicyPinMismatch);
+        let pinned = BundleSource::open(&dir, trust(&next));
+        assert_eq!(pinned.current().unwrap().reference().version, 8);
+    }
+}
+
+/// Two writes within one tick of the file system's clock leave the same times.
+#[test]
+fn a_fingerprint_counts_only_once_its_times_are_old() {
+    let [(home, _), _] = sources();
+    let dir = home.path().join("bundle");
+    let newest = walk(&home).iter().map(|path| path.metadata().unwrap().ctime()).max().unwrap();
+    let settled = |after: i128| crate::disk::survey(&dir, i128::from(newest) + after).unwrap().settled;
+    assert!(!settled(-10) && !settled(0) && !settled(2));
+    assert!(settled(3));
+}
+
+#[test]
+fn many_threads_share_one_source() {
+    for (home, source) in sources() {
+        let dir = home.path().join("bundle");
+        let away = home.path().join("away");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        match source.current() {
+                            Ok(bundle) => assert_eq!(bundle.reference().version, 7),
+                            Err(error) => assert!(
+                                matches!(error.code(), ReasonCode::PolicyMissing | ReasonCode::PolicyCorrupt),
+                                "{error}"
+                            ),
+                        }
+                    }
+                });
+            }
+            for _ in 0..20 {
+                std::fs::rename(&dir, &away).unwrap();
+                std::fs::rename(&away, &dir).unwrap();
+            }
+        });
+        assert!(source.current().is_ok());
+    }
+}
