@@ -187,6 +187,15 @@ impl HttpAuthorizer {
     }
 }
 
+/// The body of `GET path`, whatever its status: for health pages, which are no decisions.
+///
+/// # Errors
+/// If the arbiter does not answer within `patience`.
+pub async fn fetch(endpoint: &Endpoint, path: &str, patience: Duration) -> Result<Vec<u8>, Refusal> {
+    let arbiter = HttpAuthorizer::new(endpoint.clone(), Token::new(""), patience);
+    Ok(arbiter.within(patience, Method::GET, path, Vec::new()).await?.body.to_vec())
+}
+
 async fn open<S>(stream: S) -> Result<Connection, Refusal>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,

@@ -30,7 +30,7 @@ mod refusal;
 pub use attempt::{Attempt, TrustedLog, UntrustedLog};
 pub use authorizer::{Authorizer, Call, authorize, run};
 pub use clock::BootInstant;
-pub use http::{Endpoint, HttpAuthorizer, InvalidEndpoint, Token};
+pub use http::{Endpoint, HttpAuthorizer, InvalidEndpoint, Token, fetch};
 pub use permit::{Lapsed, OutcomeReport, Permit, Running};
 pub use refusal::{Blocked, ReceiptRef, Refusal, Unavailable, Unverifiable};
 

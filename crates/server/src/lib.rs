@@ -1,1 +1,30 @@
-//! placeholder
+//! The daemon: configuration, identity of callers, the arbiter as a service, its HTTP API, and the one process
+//! that hosts it for a data directory.
+
+mod agents;
+mod api;
+pub mod config;
+mod host;
+mod listen;
+mod metrics;
+mod operator;
+mod records;
+mod remote;
+mod serve;
+mod service;
+mod setup;
+mod surroundings;
+
+pub use agents::Agents;
+pub use api::{ROUTES, Route};
+pub use config::{Config, ConfigError};
+pub use host::{HostError, Node};
+pub use metrics::Metrics;
+pub use operator::{OperatorError, is_shut, open, shut};
+pub use records::{RecordsError, Row, open_ledger, rows};
+pub use remote::{Health, Interlock, ask_health};
+pub use serve::{ServeError, serve};
+pub use service::{Arbiter, LocalAuthorizer, StartError};
+pub use setup::{
+    Deployment, Initialized, SetupError, add_agent, demo, deploy, init, new_key, pin_bundle, sign_bundle,
+};

@@ -1,0 +1,69 @@
+//! Who a bearer token names.
+
+use std::collections::BTreeMap;
+
+use portcullis_arbiter::Credential;
+use portcullis_protocol::{Digest, Domain};
+
+use crate::config::AgentConfig;
+
+/// The agents that have a token. Tokens themselves are not kept: a token is looked up by its digest, so that
+/// comparing takes no time that depends on a stored token.
+#[derive(Clone, Debug)]
+pub struct Agents(BTreeMap<Digest, Credential>);
+
+impl Agents {
+    /// From the configuration.
+    #[must_use]
+    pub fn new(agents: &[AgentConfig]) -> Self {
+        let credential = |agent: &AgentConfig| {
+            (agent.token, Credential { agent: agent.agent.clone(), expires: agent.expires })
+        };
+        Self(agents.iter().map(credential).collect())
+    }
+
+    /// The digest under which a token is kept.
+    #[must_use]
+    pub fn digest(token: &str) -> Digest {
+        Digest::of(Domain::Token, &[token.as_bytes()])
+    }
+
+    /// The credential that a token stands for.
+    #[must_use]
+    pub fn credential(&self, token: &str) -> Option<&Credential> {
+        self.0.get(&Self::digest(token))
+    }
+
+    /// The credential in an `authorization` header.
+    #[must_use]
+    pub fn bearer(&self, header: Option<&str>) -> Option<&Credential> {
+        let (scheme, token) = header?.split_once(' ')?;
+        if scheme.eq_ignore_ascii_case("bearer") { self.credential(token.trim()) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_known_token_names_an_agent() {
+        let agent =
+            AgentConfig { agent: "bot".parse().unwrap(), token: Agents::digest("s3cret"), expires: None };
+        let agents = Agents::new(&[agent]);
+        assert_eq!(agents.bearer(Some("Bearer s3cret")).unwrap().agent.as_str(), "bot");
+        for header in [
+            None,
+            Some(""),
+            Some("Bearer "),
+            Some("Bearer x"),
+            Some("Basic s3cret"),
+            Some("s3cret"),
+            Some("Bearer s3cret x"),
+        ] {
+            assert_eq!(agents.bearer(header), None, "{header:?}");
+        }
+        assert_eq!(Agents::new(&[]).bearer(Some("Bearer s3cret")), None);
+        assert_eq!(Agents::new(&[]).bearer(Some("Bearer ")), None);
+    }
+}

@@ -1,0 +1,203 @@
+//! The HTTP API.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use portcullis_arbiter::Credential;
+use portcullis_protocol::request::{Refused, parse_strict};
+use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeCall};
+use portcullis_protocol::{AttemptId, ReasonCode};
+use serde::Serialize;
+
+use crate::service::{Arbiter, is_permit, is_reportable, outcome_code};
+
+/// Longest body of a decision call, in bytes; the request in it is bounded by the protocol.
+const DECISION_BODY: usize = 64 * 1024;
+/// Longest body of an outcome call, in bytes: a result of 1 MiB, escaped.
+const OUTCOME_BODY: usize = 7 * 1024 * 1024;
+
+/// An endpoint of the API.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// Its method.
+    pub method: &'static str,
+    /// Its path, with parameters in braces.
+    pub path: &'static str,
+    /// Whether it needs an agent's bearer token.
+    pub authenticated: bool,
+}
+
+/// Every endpoint. The router is built from this list and nothing else, and a test asks each without a token.
+pub const ROUTES: &[Route] = &[
+    Route { method: "POST", path: "/v1/decisions", authenticated: true },
+    Route { method: "POST", path: "/v1/decisions/{attempt}/outcome", authenticated: true },
+    Route { method: "GET", path: "/v1/receipts/{attempt}", authenticated: true },
+    Route { method: "GET", path: "/v1/surfaces", authenticated: true },
+    Route { method: "GET", path: "/healthz", authenticated: false },
+    Route { method: "GET", path: "/readyz", authenticated: false },
+    Route { method: "GET", path: "/metrics", authenticated: false },
+    Route { method: "GET", path: "/openapi.json", authenticated: false },
+];
+
+type Shared = State<Arc<Arbiter>>;
+
+/// The API over an arbiter.
+pub(crate) fn router(arbiter: Arc<Arbiter>) -> Router {
+    let add = |router: Router<Arc<Arbiter>>, route: &Route| match handler(route.path) {
+        Some(handler) => router.route(route.path, handler),
+        None => router,
+    };
+    ROUTES.iter().fold(Router::new(), add).with_state(arbiter)
+}
+
+fn handler(path: &str) -> Option<MethodRouter<Arc<Arbiter>>> {
+    Some(match path {
+        "/v1/decisions" => post(decide).layer(DefaultBodyLimit::max(DECISION_BODY)),
+        "/v1/decisions/{attempt}/outcome" => post(outcome).layer(DefaultBodyLimit::max(OUTCOME_BODY)),
+        "/v1/receipts/{attempt}" => get(receipt),
+        "/v1/surfaces" => get(surfaces),
+        "/healthz" => get(async || "ok\n"),
+        "/readyz" => get(ready),
+        "/metrics" => get(metrics),
+        "/openapi.json" => get(async || ([(CONTENT_TYPE, "application/json")], include_str!("openapi.json"))),
+        _ => return None,
+    })
+}
+
+/// A caller that is nobody gets a bare 401 and is counted.
+fn authenticate(arbiter: &Arbiter, headers: &HeaderMap) -> Result<Credential, Box<Response>> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (first, second) = (values.next(), values.next());
+    // Two credentials could name two agents.
+    let header = first.filter(|_| second.is_none()).and_then(|value| value.to_str().ok());
+    arbiter.agents().bearer(header).cloned().ok_or_else(|| {
+        arbiter.count(None, None);
+        Box::new(StatusCode::UNAUTHORIZED.into_response())
+    })
+}
+
+fn json<T: Serialize>(status: u16, body: &T) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    match serde_json::to_vec(body) {
+        Ok(body) => (status, [(CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// A refusal's answer, with the status of its code.
+fn refusal(code: ReasonCode, detail: Option<String>) -> Response {
+    json(code.http_status(), &DecisionReply::unrecorded(code, detail))
+}
+
+/// A body within its limit. One that is longer, or broke off, is refused and counted.
+fn bounded(
+    arbiter: &Arbiter,
+    credential: &Credential,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<Bytes, Box<Response>> {
+    body.map_err(|rejection| {
+        let too_large = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
+        let code = if too_large { ReasonCode::RequestTooLarge } else { ReasonCode::RequestMalformed };
+        Box::new(refuse(arbiter, credential, code, Some(rejection.body_text())))
+    })
+}
+
+fn refuse(arbiter: &Arbiter, credential: &Credential, code: ReasonCode, detail: Option<String>) -> Response {
+    arbiter.count(Some(code), Some(credential.agent.clone()));
+    refusal(code, detail)
+}
+
+async fn decide(
+    State(arbiter): Shared,
+    headers: HeaderMap,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Response {
+    let credential = match authenticate(&arbiter, &headers) {
+        Ok(credential) => credential,
+        Err(response) => return *response,
+    };
+    let body = match bounded(&arbiter, &credential, body) {
+        Ok(body) => body,
+        Err(response) => return *response,
+    };
+    let call: DecisionCall = match parse_strict(&body) {
+        Ok(call) => call,
+        Err(Refused { code, detail }) => return refuse(&arbiter, &credential, code, Some(detail)),
+    };
+    let reply = arbiter.decide(call, &credential).await;
+    match &reply.reason {
+        Some(reason) => json(reason.code.http_status(), &reply),
+        None if is_permit(&reply) => json(200, &reply),
+        None => refusal(ReasonCode::PolicyEngineFailed, None),
+    }
+}
+
+async fn outcome(
+    State(arbiter): Shared,
+    Path(attempt): Path<String>,
+    headers: HeaderMap,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Response {
+    let credential = match authenticate(&arbiter, &headers) {
+        Ok(credential) => credential,
+        Err(response) => return *response,
+    };
+    let body = match bounded(&arbiter, &credential, body) {
+        Ok(body) => body,
+        Err(response) => return *response,
+    };
+    let Ok(attempt) = attempt.parse::<AttemptId>() else {
+        return refuse(&arbiter, &credential, ReasonCode::RequestInvalidValue, None);
+    };
+    match serde_json::from_slice::<OutcomeCall>(&body) {
+        Ok(call) if is_reportable(call.outcome) => {
+            match arbiter.outcome(attempt, call, &credential.agent).await {
+                Ok(reply) => json(200, &reply),
+                Err(refused) => refusal(outcome_code(&refused), Some(refused.to_string())),
+            }
+        }
+        Ok(_) => refuse(&arbiter, &credential, ReasonCode::RequestInvalidValue, None),
+        Err(error) => refuse(&arbiter, &credential, ReasonCode::RequestMalformed, Some(error.to_string())),
+    }
+}
+
+async fn receipt(State(arbiter): Shared, Path(attempt): Path<String>, headers: HeaderMap) -> Response {
+    let credential = match authenticate(&arbiter, &headers) {
+        Ok(credential) => credential,
+        Err(response) => return *response,
+    };
+    let Ok(attempt) = attempt.parse::<AttemptId>() else {
+        return refuse(&arbiter, &credential, ReasonCode::RequestInvalidValue, None);
+    };
+    match arbiter.find(attempt, &credential.agent).await {
+        Some(found) => ([(CONTENT_TYPE, "text/plain; charset=utf-8")], found.receipt).into_response(),
+        // Whether it is another agent's or nobody's is not told.
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn surfaces(State(arbiter): Shared, headers: HeaderMap) -> Response {
+    if let Err(response) = authenticate(&arbiter, &headers) {
+        return *response;
+    }
+    match arbiter.surfaces() {
+        Ok(table) => json(200, &table),
+        Err(code) => refusal(code, None),
+    }
+}
+
+async fn ready(State(arbiter): Shared) -> Response {
+    let health = arbiter.health().await;
+    json(if health.ready { 200 } else { 503 }, &health)
+}
+
+async fn metrics(State(arbiter): Shared) -> Response {
+    let text = arbiter.metrics().render(&arbiter.health().await);
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}

@@ -1,0 +1,383 @@
+//! Configuration: what may be written in `portcullis.toml`, each key declared once, with its documentation.
+//!
+//! No key opens the gate. What is missing is an error or has the default that permits less, and a key that is
+//! not known is refused.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use portcullis_protocol::{AgentId, BundleDigest, Digest, GateId, Millis};
+use portcullis_sdk::{Endpoint, Token, TrustedLog};
+use portcullis_verify::VerifierKey;
+use serde::Deserialize;
+
+/// A key of the configuration, for its reference.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// The section that it belongs to.
+    pub section: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// Its default, or `required`.
+    pub default: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+}
+
+macro_rules! sections {
+    ($( $(#[doc = $about:literal])* $section:literal $name:ident { $( $(#[doc = $doc:literal])* $key:ident: $type:ty = $default:literal, )* } )*) => {
+        $(
+            $(#[doc = $about])*
+            #[derive(Clone, Debug, Deserialize)]
+            #[serde(deny_unknown_fields)]
+            struct $name { $( $(#[doc = $doc])* $key: $type, )* }
+        )*
+
+        /// Every key, in the order of the reference.
+        pub const KEYS: &[Key] = &[$( $( Key {
+            section: $section, name: stringify!($key), default: $default, doc: concat!($($doc),*),
+        }, )* )*];
+    };
+}
+
+sections! {
+    /// The arbiter.
+    "arbiter" ArbiterSection {
+        /// The data directory: ledger, lock and socket. Only the arbiter's user may read it.
+        data: PathBuf = "required",
+        /// The anchor: a file outside the data directory that keeps the newest signed head. Keep it where a restored
+        /// backup of the data directory does not reach.
+        anchor: PathBuf = "required",
+        /// The log's verifier key, pinned: receipts count only if this key signed them.
+        log_key: String = "required",
+        /// The file with the log's signing key, mode 0600.
+        signing_key: PathBuf = "required",
+        /// Bytes of disk that are kept for outcomes and operators; below them nothing is permitted.
+        disk_reserve: Option<u64> = "67108864",
+    }
+    /// The policy.
+    "policy" PolicySection {
+        /// The bundle's directory.
+        bundle: PathBuf = "required",
+        /// The digest of the only bundle that may decide; `portcullis bundle pin` writes it.
+        pin: String = "required",
+        /// Verifier keys whose signatures on a bundle count.
+        trusted_keys: Vec<String> = "required",
+    }
+    /// An agent, by its name.
+    "agents.NAME" AgentSection {
+        /// Digest of the agent's bearer token; `portcullis keys agent` makes both.
+        token: String = "required",
+        /// When the token expires, in milliseconds since 1970; never, if left out.
+        expires_ms: Option<u64> = "never",
+    }
+    /// The gate.
+    "gate" GateSection {
+        /// The gate's name in records.
+        name: String = "required",
+        /// The agent for which this gate asks.
+        agent: String = "required",
+        /// The file with that agent's token, mode 0600.
+        token_file: PathBuf = "required",
+        /// How long a decision may take, in milliseconds. After it the call does not run.
+        deadline_ms: Option<u64> = "2000",
+        /// An arbiter elsewhere, `http://127.0.0.1:PORT` or `unix:/path`. Without it, the gate uses the data
+        /// directory of this configuration: it hosts the arbiter if no other process does.
+        arbiter: Option<String> = "the data directory",
+    }
+    /// The MCP gate.
+    "mcp" McpSection {
+        /// The tool server's name: the first word of its surfaces.
+        server: String = "required",
+        /// Environment variables that the tool server gets beside PATH, HOME, LANG and the like.
+        pass_environment: Option<Vec<String>> = "none",
+    }
+    /// `portcullis serve`.
+    "serve" ServeSection {
+        /// Numeric loopback address and port of the HTTP API. It speaks plain HTTP, so other addresses are refused:
+        /// put a TLS terminator in front.
+        listen: String = "required",
+    }
+}
+
+/// The file as it is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    arbiter: Option<ArbiterSection>,
+    policy: Option<PolicySection>,
+    #[serde(default)]
+    agents: BTreeMap<String, AgentSection>,
+    gate: Option<GateSection>,
+    mcp: Option<McpSection>,
+    serve: Option<ServeSection>,
+}
+
+/// Why a configuration is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration `{path}` cannot be read: {error}; `portcullis init` writes one")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        error: String,
+    },
+    /// The file is not what it should be.
+    #[error("the configuration `{path}` is not valid: {error}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: String,
+    },
+    /// A section that the command needs is missing.
+    #[error(
+        "the configuration has no section `[{section}]`, which this command needs; see docs/configuration.md"
+    )]
+    Missing {
+        /// The section.
+        section: &'static str,
+    },
+    /// A key has a value that cannot be used.
+    #[error("`{key}` in the configuration: {error}")]
+    Value {
+        /// The key, with its section.
+        key: &'static str,
+        /// What is wrong.
+        error: String,
+    },
+}
+
+/// A configuration, read and resolved: paths are absolute, keys and names are parsed.
+#[derive(Clone, Debug)]
+pub struct Config {
+    path: PathBuf,
+    base: PathBuf,
+    file: File,
+}
+
+/// What the arbiter needs.
+#[derive(Clone, Debug)]
+pub struct ArbiterConfig {
+    /// The data directory.
+    pub data: PathBuf,
+    /// The anchor's file.
+    pub anchor: PathBuf,
+    /// The log's verifier key.
+    pub log_key: VerifierKey,
+    /// The signing key's file.
+    pub signing_key: PathBuf,
+    /// Bytes of disk kept in reserve.
+    pub disk_reserve: u64,
+    /// The bundle's directory.
+    pub bundle: PathBuf,
+    /// The bundle's pin.
+    pub pin: BundleDigest,
+    /// Keys that may sign bundles.
+    pub trusted_keys: Vec<VerifierKey>,
+    /// Agents, by name.
+    pub agents: Vec<AgentConfig>,
+}
+
+/// An agent's credential, as kept at rest.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// The agent.
+    pub agent: AgentId,
+    /// Digest of its token.
+    pub token: Digest,
+    /// When the token expires.
+    pub expires: Option<Millis>,
+}
+
+/// What a gate needs.
+#[derive(Clone, Debug)]
+pub struct GateConfig {
+    /// Its name in records.
+    pub name: GateId,
+    /// The agent for which it asks.
+    pub agent: AgentId,
+    /// The agent's token.
+    pub token: Token,
+    /// How long a decision may take.
+    pub deadline: Duration,
+    /// An arbiter elsewhere.
+    pub arbiter: Option<Endpoint>,
+    /// The log whose receipts count.
+    pub log: TrustedLog,
+}
+
+impl Config {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |error: std::io::Error| ConfigError::Unreadable {
+            path: path.to_owned(),
+            error: error.to_string(),
+        };
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let path = std::path::absolute(path).map_err(unreadable)?;
+        let file = toml::from_str(&text)
+            .map_err(|error| ConfigError::Invalid { path: path.clone(), error: error.to_string() })?;
+        let base = path.parent().map_or_else(PathBuf::new, Path::to_owned);
+        Ok(Self { path, base, file })
+    }
+
+    /// The file that it was read from.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn at(&self, path: &Path) -> PathBuf {
+        self.base.join(path)
+    }
+
+    fn section<'a, T>(section: Option<&'a T>, name: &'static str) -> Result<&'a T, ConfigError> {
+        section.ok_or(ConfigError::Missing { section: name })
+    }
+
+    /// What the arbiter needs.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if a section is missing or a value cannot be used.
+    pub fn arbiter(&self) -> Result<ArbiterConfig, ConfigError> {
+        let arbiter = Self::section(self.file.arbiter.as_ref(), "arbiter")?;
+        let policy = Self::section(self.file.policy.as_ref(), "policy")?;
+        let data = self.at(&arbiter.data);
+        let anchor = self.at(&arbiter.anchor);
+        if anchor.starts_with(&data) {
+            let error = "must lie outside the data directory, or a restored backup brings its own anchor";
+            return Err(ConfigError::Value { key: "arbiter.anchor", error: error.into() });
+        }
+        let trusted_keys: Vec<VerifierKey> = policy
+            .trusted_keys
+            .iter()
+            .map(|key| parse("policy.trusted_keys", key))
+            .collect::<Result<_, _>>()?;
+        if trusted_keys.is_empty() {
+            let error = "names no key, so no bundle could ever be believed";
+            return Err(ConfigError::Value { key: "policy.trusted_keys", error: error.into() });
+        }
+        Ok(ArbiterConfig {
+            data,
+            anchor,
+            log_key: parse("arbiter.log_key", &arbiter.log_key)?,
+            signing_key: self.at(&arbiter.signing_key),
+            disk_reserve: arbiter.disk_reserve.map_or(64 * 1024 * 1024, |bytes| bytes),
+            bundle: self.at(&policy.bundle),
+            pin: parse("policy.pin", &policy.pin)?,
+            trusted_keys,
+            agents: self.agents()?,
+        })
+    }
+
+    fn agents(&self) -> Result<Vec<AgentConfig>, ConfigError> {
+        let agent = |(name, section): (&String, &AgentSection)| {
+            Ok(AgentConfig {
+                agent: parse("agents", name)?,
+                token: parse("agents.token", &section.token)?,
+                expires: section.expires_ms.map(Millis),
+            })
+        };
+        self.file.agents.iter().map(agent).collect()
+    }
+
+    /// What a gate needs.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if a section is missing, a value cannot be used, or the token cannot be read.
+    pub fn gate(&self) -> Result<GateConfig, ConfigError> {
+        let gate = Self::section(self.file.gate.as_ref(), "gate")?;
+        let arbiter = Self::section(self.file.arbiter.as_ref(), "arbiter")?;
+        let endpoint = gate.arbiter.as_deref().map(|text| parse("gate.arbiter", text)).transpose()?;
+        let log_key = parse("arbiter.log_key", &arbiter.log_key)?;
+        Ok(GateConfig {
+            name: parse("gate.name", &gate.name)?,
+            agent: parse("gate.agent", &gate.agent)?,
+            token: read_token(&self.at(&gate.token_file))?,
+            deadline: Duration::from_millis(gate.deadline_ms.map_or(2_000, |milliseconds| milliseconds)),
+            arbiter: endpoint,
+            log: TrustedLog::new(vec![log_key]).map_err(|error| value("arbiter.log_key", &error))?,
+        })
+    }
+
+    /// The tool server's name and the environment variables that it gets.
+    ///
+    /// # Errors
+    /// [`ConfigError::Missing`].
+    pub fn mcp(&self) -> Result<(String, Vec<String>), ConfigError> {
+        let mcp = Self::section(self.file.mcp.as_ref(), "mcp")?;
+        Ok((mcp.server.clone(), mcp.pass_environment.clone().unwrap_or_default()))
+    }
+
+    /// Address and port of the HTTP API.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the section is missing or the address is not a numeric loopback address.
+    pub fn listen(&self) -> Result<std::net::SocketAddr, ConfigError> {
+        let serve = Self::section(self.file.serve.as_ref(), "serve")?;
+        let address: std::net::SocketAddr = parse("serve.listen", &serve.listen)?;
+        if address.ip().is_loopback() {
+            return Ok(address);
+        }
+        let error = "plain HTTP is served on loopback only: bearer tokens would cross the network in clear";
+        Err(ConfigError::Value { key: "serve.listen", error: error.into() })
+    }
+}
+
+fn value(key: &'static str, error: &impl std::fmt::Display) -> ConfigError {
+    ConfigError::Value { key, error: error.to_string() }
+}
+
+fn parse<T: std::str::FromStr>(key: &'static str, text: &str) -> Result<T, ConfigError>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|error| value(key, &error))
+}
+
+/// Reads a token file, which only its owner may read.
+fn read_token(path: &Path) -> Result<Token, ConfigError> {
+    use std::os::unix::fs::MetadataExt;
+    let failed = |error: String| ConfigError::Value { key: "gate.token_file", error };
+    let named = |error: std::io::Error| failed(format!("`{}`: {error}", path.display()));
+    if std::fs::metadata(path).map_err(named)?.mode() & 0o077 != 0 {
+        return Err(failed(format!("`{0}` is open to others; run `chmod 600 {0}`", path.display())));
+    }
+    let text = zeroize::Zeroizing::new(std::fs::read_to_string(path).map_err(named)?);
+    let token = Token::new(&text);
+    if token.reveal().is_empty() { Err(failed(format!("`{}` is empty", path.display()))) } else { Ok(token) }
+}
+
+/// The reference of configuration keys, as Markdown.
+#[must_use]
+pub fn reference() -> String {
+    let mut text = String::from(
+        "# Configuration\n\n\
+         `portcullis.toml`, written by `portcullis init`. Relative paths are taken from the file's own directory. A key\n\
+         that is not listed here is refused, and no key or environment variable turns a refusal into an execution.\n\
+         Generated from `crates/server/src/config.rs` by `cargo xtask tidy --bless`.\n",
+    );
+    let mut section = "";
+    for key in KEYS {
+        if key.section != section {
+            section = key.section;
+            text.push_str(&format!(
+                "\n## `[{section}]`\n\n| key | default | what it does |\n|---|---|---|\n"
+            ));
+        }
+        let (name, default, doc) = (key.name, key.default, key.doc.trim());
+        text.push_str(&format!("| `{name}` | {default} | {doc} |\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

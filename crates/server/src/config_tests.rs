@@ -1,0 +1,58 @@
+use super::*;
+
+fn read(change: impl Fn(&str) -> String) -> Result<Config, ConfigError> {
+    let directory = tempfile::tempdir().unwrap();
+    let made = crate::setup::init(directory.path()).unwrap();
+    let text = std::fs::read_to_string(&made.config).unwrap();
+    std::fs::write(&made.config, change(&text)).unwrap();
+    Config::read(&made.config)
+}
+
+fn refused(from: &str, to: &str) -> String {
+    let config = read(|text| {
+        assert!(text.contains(from), "{from}");
+        text.replacen(from, to, 1)
+    });
+    let all = |config: Config| {
+        config.arbiter().map(drop).and(config.mcp().map(drop)).and(config.listen().map(drop))
+    };
+    config.and_then(all).unwrap_err().to_string()
+}
+
+#[test]
+fn an_unknown_key_is_refused() {
+    assert!(refused("[gate]", "[gate]\nfail_open = true").contains("fail_open"));
+    assert!(refused("[gate]", "[bypass]\nx = 1\n[gate]").contains("bypass"));
+}
+
+#[test]
+fn what_is_missing_or_empty_is_an_error_not_a_default() {
+    assert!(refused("[policy]", "[policies]").contains("policies"));
+    assert!(refused("trusted_keys = [", "trusted_keys = []\n# [").contains("names no key"));
+    assert!(refused("pin = \"sha256:", "pin = \"").contains("policy.pin"));
+    assert!(refused("log_key = \"", "log_key = \"x").contains("arbiter.log_key"));
+}
+
+#[test]
+fn the_anchor_lies_outside_the_data_directory_and_the_api_on_loopback() {
+    assert!(refused("\"anchor/head\"", "\"data/anchor\"").contains("arbiter.anchor"));
+    assert!(refused("\"127.0.0.1:8447\"", "\"0.0.0.0:8447\"").contains("loopback"));
+}
+
+#[test]
+fn an_exposed_token_file_is_not_used() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let config = Config::read(&crate::setup::init(directory.path()).unwrap().config).unwrap();
+    assert!(config.gate().is_ok());
+    let token = directory.path().join("keys/assistant.token");
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(config.gate().unwrap_err().to_string().contains("chmod 600"));
+}
+
+#[test]
+fn every_key_is_documented() {
+    for key in KEYS {
+        assert!(!key.doc.trim().is_empty() && !key.default.is_empty(), "{}.{}", key.section, key.name);
+    }
+}

@@ -1,0 +1,210 @@
+//! One data directory, one arbiter: the first process hosts it, the others are its clients, and when it dies one
+//! of them takes over.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use portcullis_ledger::{DirectoryLock, LockError};
+use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeReply};
+use portcullis_protocol::{ReasonCode, SurfaceTable};
+use portcullis_sdk::{Authorizer, Call, Endpoint, HttpAuthorizer, OutcomeReport, Refusal, Token};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::api::router;
+use crate::config::ArbiterConfig;
+use crate::listen::Door;
+use crate::service::{Arbiter, LocalAuthorizer, StartError};
+
+/// How often a client looks whether the host has died.
+const LOOK: Duration = Duration::from_millis(200);
+/// Longest path of a Unix socket, with room for the terminating zero (`sun_path` of unix(7)).
+const LONGEST_SOCKET_PATH: usize = 107;
+
+/// A data directory could not be joined.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The directory cannot be made or entered.
+    #[error("the data directory `{path}` cannot be used: {error}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// The system's error.
+        error: std::io::Error,
+    },
+    /// The lock cannot be asked for.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The arbiter cannot be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The socket's path is too long for the system.
+    #[error("the path `{path}` is too long for a Unix socket; choose a data directory with a shorter path")]
+    SocketPath {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The gate's token names no agent.
+    #[error(
+        "the gate's token names no agent of the configuration; make one with `portcullis keys agent NAME`"
+    )]
+    Stranger,
+}
+
+/// The arbiter that this process hosts, with the socket that others reach it by.
+#[derive(Debug)]
+pub(crate) struct Hosted {
+    pub(crate) arbiter: Arc<Arbiter>,
+    stop: watch::Sender<bool>,
+    socket: JoinHandle<()>,
+}
+
+impl Hosted {
+    /// Starts the arbiter if no other process holds the directory.
+    pub(crate) fn try_start(config: &ArbiterConfig) -> Result<Option<Self>, HostError> {
+        let path = socket_path(&config.data)?;
+        make_private(&config.data)?;
+        if let Some(parent) = config.anchor.parent() {
+            make_private(parent)?;
+        }
+        let Some(lock) = DirectoryLock::acquire(&config.data)? else { return Ok(None) };
+        let arbiter = Arc::new(Arbiter::start(config, lock)?);
+        let door = Door::unix(&path).map_err(|error| HostError::Directory { path, error })?;
+        let (stop, stopped) = watch::channel(false);
+        let socket = tokio::spawn(door.serve(router(Arc::clone(&arbiter)), stopped));
+        Ok(Some(Self { arbiter, stop, socket }))
+    }
+
+    /// Ends what is under way, closes the ledger and gives the directory up.
+    pub(crate) async fn stop(self) {
+        self.stop.send_replace(true);
+        drop(self.socket.await);
+        // Dropping the last handle joins the writer's thread, which must not hold up the runtime.
+        drop(tokio::task::spawn_blocking(move || drop(self.arbiter)).await);
+    }
+}
+
+fn make_private(directory: &Path) -> Result<(), HostError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let failed = |error| HostError::Directory { path: directory.to_owned(), error };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)
+}
+
+pub(crate) fn socket_path(data: &Path) -> Result<PathBuf, HostError> {
+    let path = data.join("arbiter.sock");
+    if path.as_os_str().len() > LONGEST_SOCKET_PATH { Err(HostError::SocketPath { path }) } else { Ok(path) }
+}
+
+enum Role {
+    Host(LocalAuthorizer, Hosted),
+    Client,
+    Left,
+}
+
+struct Shared {
+    config: ArbiterConfig,
+    token: Token,
+    client: HttpAuthorizer,
+    role: RwLock<Role>,
+}
+
+/// This process's place in a data directory: host or client. Between a host's death and the next one's first
+/// answer, calls get SILENCE.
+pub struct Node {
+    shared: Arc<Shared>,
+    follower: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Node").field("data", &self.shared.config.data).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Joins a data directory, as the agent whose token this is.
+    ///
+    /// # Errors
+    /// [`HostError`].
+    pub fn join(config: ArbiterConfig, token: Token, patience: Duration) -> Result<Self, HostError> {
+        let path = socket_path(&config.data)?;
+        let client = HttpAuthorizer::new(Endpoint::Unix { path }, token.clone(), patience);
+        let shared = Arc::new(Shared { config, token, client, role: RwLock::new(Role::Client) });
+        shared.try_host()?;
+        let following = Arc::clone(&shared);
+        let follower = tokio::spawn(async move { following.follow().await });
+        Ok(Self { shared, follower })
+    }
+
+    /// Leaves the directory: a host closes its ledger, and another process takes over.
+    pub async fn leave(self) {
+        self.follower.abort();
+        let role = std::mem::replace(&mut *self.shared.write(), Role::Left);
+        if let Role::Host(local, hosted) = role {
+            drop(local);
+            hosted.stop().await;
+        }
+    }
+}
+
+impl Shared {
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Role> {
+        self.role.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn local(&self) -> Option<LocalAuthorizer> {
+        match &*self.role.read().unwrap_or_else(PoisonError::into_inner) {
+            Role::Host(local, _) => Some(local.clone()),
+            Role::Client | Role::Left => None,
+        }
+    }
+
+    fn has_left(&self) -> bool {
+        matches!(*self.role.read().unwrap_or_else(PoisonError::into_inner), Role::Left)
+    }
+
+    /// Takes the directory over if nobody holds it.
+    fn try_host(&self) -> Result<bool, HostError> {
+        let mut role = self.write();
+        if !matches!(*role, Role::Client) {
+            return Ok(true);
+        }
+        let Some(hosted) = Hosted::try_start(&self.config)? else { return Ok(false) };
+        let local = LocalAuthorizer::new(Arc::clone(&hosted.arbiter), self.token.reveal());
+        *role = Role::Host(local.ok_or(HostError::Stranger)?, hosted);
+        Ok(true)
+    }
+
+    async fn follow(&self) {
+        while !matches!(self.try_host(), Ok(true)) {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+impl Authorizer for Node {
+    fn decide(&self, call: DecisionCall) -> Call<'_, DecisionReply> {
+        if self.shared.has_left() {
+            return Box::pin(async { Err(Refusal::own(ReasonCode::ArbiterUnreachable, None)) });
+        }
+        match self.shared.local() {
+            Some(local) => Box::pin(async move { local.decide(call).await }),
+            None => self.shared.client.decide(call),
+        }
+    }
+
+    fn report(&self, report: OutcomeReport) -> Call<'_, OutcomeReply> {
+        match self.shared.local() {
+            Some(local) => Box::pin(async move { local.report(report).await }),
+            None => self.shared.client.report(report),
+        }
+    }
+
+    fn surfaces(&self) -> Call<'_, SurfaceTable> {
+        match self.shared.local() {
+            Some(local) => Box::pin(async move { local.surfaces().await }),
+            None => self.shared.client.surfaces(),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Accepting connections, within bounds: how many, how long a header may take, and how they end.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+/// Connections at once.
+const CONNECTIONS: usize = 512;
+/// How long a request's header may take.
+const HEADER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long requests under way may take when the daemon stops.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where connections come from.
+#[derive(Debug)]
+pub(crate) enum Door {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Door {
+    /// Listens on a socket in the data directory, for this user only. Whoever holds the directory's lock may
+    /// replace a socket that a dead process left.
+    pub(crate) fn unix(path: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::PermissionsExt;
+        match std::fs::remove_file(path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(Self::Unix(listener))
+    }
+
+    /// Serves until `stop` turns true, then lets requests under way end.
+    pub(crate) async fn serve(self, router: Router, mut stop: watch::Receiver<bool>) {
+        let connections = Arc::new(Semaphore::new(CONNECTIONS));
+        let graceful = GracefulShutdown::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stopped(&mut stop) => break,
+                accepted = self.accept() => accepted,
+            };
+            match (accepted, Arc::clone(&connections).try_acquire_owned()) {
+                (Ok(Some(stream)), Ok(place)) => attend(stream, router.clone(), &graceful, place),
+                // Refused, or more than there is room for: the connection is dropped.
+                (Ok(_), _) => {}
+                // A failed accept, such as for want of descriptors, must not spin.
+                (Err(_), _) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+        drop(tokio::time::timeout(STOP_PATIENCE, graceful.shutdown()).await);
+    }
+
+    /// The next connection; `None` for one that is refused.
+    async fn accept(&self) -> io::Result<Option<Box<dyn Stream>>> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(Some(Box::new(stream)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let own = stream.peer_cred()?.uid() == rustix::process::geteuid().as_raw();
+                let stream: Box<dyn Stream> = Box::new(stream);
+                Ok(own.then_some(stream))
+            }
+        }
+    }
+}
+
+/// Ends when `stop` turns true, or when nobody is left to turn it.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+fn attend(stream: Box<dyn Stream>, router: Router, graceful: &GracefulShutdown, place: OwnedSemaphorePermit) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_PATIENCE)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let watched = graceful.watch(connection);
+    tokio::spawn(async move {
+        // A connection that breaks off has its error at the other end.
+        drop(watched.await);
+        drop(place);
+    });
+}
+
+/// A connection's stream, of either door.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}

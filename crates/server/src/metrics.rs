@@ -1,0 +1,69 @@
+//! Counters, in the Prometheus text format. They count; evidence is the log.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use portcullis_protocol::{Decision, ReasonCode};
+
+use crate::remote::Health;
+
+#[derive(Debug, Default)]
+struct Counts {
+    decisions: BTreeMap<(Decision, Option<ReasonCode>), u64>,
+    unrecorded: BTreeMap<Option<ReasonCode>, u64>,
+}
+
+/// Counters since the arbiter started.
+#[derive(Debug, Default)]
+pub struct Metrics(Mutex<Counts>);
+
+impl Metrics {
+    pub(crate) fn decided(&self, decision: Decision, reason: Option<ReasonCode>) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.decisions.entry((decision, reason)).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    pub(crate) fn unrecorded(&self, reason: Option<ReasonCode>) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.unrecorded.entry(reason).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// The counters and the arbiter's health, as text.
+    #[must_use]
+    pub fn render(&self, health: &Health) -> String {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::from("# TYPE portcullis_decisions_total counter\n");
+        for ((decision, reason), count) in &counts.decisions {
+            let (decision, reason) = (decision.as_str(), reason.map_or("", ReasonCode::as_str));
+            line(
+                &mut text,
+                &format!("portcullis_decisions_total{{decision=\"{decision}\",reason=\"{reason}\"}}"),
+                *count,
+            );
+        }
+        text.push_str("# TYPE portcullis_unrecorded_total counter\n");
+        for (reason, count) in &counts.unrecorded {
+            let reason = reason.map_or("unauthenticated", ReasonCode::as_str);
+            line(&mut text, &format!("portcullis_unrecorded_total{{reason=\"{reason}\"}}"), *count);
+        }
+        text.push_str("# TYPE portcullis_ready gauge\n");
+        line(&mut text, "portcullis_ready", u64::from(health.ready));
+        for (name, value) in [
+            ("portcullis_log_records", health.records),
+            ("portcullis_open_permits", health.open_permits),
+            ("portcullis_syncs_total", health.syncs),
+            ("portcullis_batches_total", health.batches),
+        ] {
+            if let Some(value) = value {
+                line(&mut text, name, value);
+            }
+        }
+        text
+    }
+}
+
+fn line(text: &mut String, name: &str, value: u64) {
+    text.push_str(&format!("{name} {value}\n"));
+}

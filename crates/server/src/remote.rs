@@ -1,0 +1,60 @@
+//! What is shut now, and why: as `/readyz` says it and `portcullis status` asks it.
+
+use std::time::Duration;
+
+use portcullis_protocol::ReasonCode;
+use portcullis_sdk::{Endpoint, Refusal, fetch};
+use serde::{Deserialize, Serialize};
+
+/// The health of one precondition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interlock {
+    /// Its name.
+    pub name: String,
+    /// `clear` or `tripped`.
+    pub state: String,
+    /// Why it is tripped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<ReasonCode>,
+    /// What can be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+impl Interlock {
+    pub(crate) fn new(name: &str, tripped: Option<ReasonCode>) -> Self {
+        Self {
+            name: name.to_owned(),
+            state: if tripped.is_some() { "tripped" } else { "clear" }.to_owned(),
+            reason: tripped,
+            remedy: tripped.map(|code| code.remedy().to_owned()),
+        }
+    }
+}
+
+/// What is shut now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Whether a PERMIT could be issued now.
+    pub ready: bool,
+    /// Each interlock.
+    pub interlocks: Vec<Interlock>,
+    /// Records in the log.
+    pub records: Option<u64>,
+    /// PERMITs without outcome.
+    pub open_permits: Option<u64>,
+    /// Durable syncs since the arbiter started.
+    pub syncs: Option<u64>,
+    /// Batches since the arbiter started.
+    pub batches: Option<u64>,
+}
+
+/// Asks an arbiter how it is.
+///
+/// # Errors
+/// If it does not answer, or with something else.
+pub async fn ask_health(endpoint: &Endpoint, patience: Duration) -> Result<Health, Refusal> {
+    let body = fetch(endpoint, "/readyz", patience).await?;
+    serde_json::from_slice(&body)
+        .map_err(|error| Refusal::own(ReasonCode::ReceiptUnverifiable, Some(error.to_string())))
+}

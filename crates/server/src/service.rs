@@ -1,0 +1,295 @@
+//! The arbiter as a service: intake, evaluation, settling, and the answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_arbiter::{Credential, Intake, prepare};
+use portcullis_ledger::{
+    Clocks, DecideReply, Decided, DirectoryLock, Found, KeyFile, Ledger, LedgerConfig, OutcomeRefused,
+    ReportedOutcome, Status, SystemClocks,
+};
+use portcullis_policy::{BundleSource, Trust};
+use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeCall, OutcomeReply, ReasonBody};
+use portcullis_protocol::{AgentId, AttemptId, Decision, Nonce, Outcome, ReasonCode, SurfaceTable};
+use portcullis_sdk::{Authorizer, Call, OutcomeReport, Refusal};
+use tokio::sync::oneshot;
+
+use crate::agents::Agents;
+use crate::config::ArbiterConfig;
+use crate::metrics::Metrics;
+use crate::operator;
+use crate::remote::{Health, Interlock};
+use crate::surroundings::Surroundings;
+
+/// How often a verdict is computed anew when the bundle changes under it.
+const EVALUATIONS: u32 = 3;
+/// Longest deadline that a caller may ask for.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(60);
+/// How long questions without a deadline of their own may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The arbiter of one data directory.
+#[derive(Debug)]
+pub struct Arbiter {
+    ledger: Ledger,
+    bundles: Arc<BundleSource>,
+    agents: Agents,
+    clocks: SystemClocks,
+    data: std::path::PathBuf,
+    metrics: Metrics,
+}
+
+/// The arbiter could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("the ledger's thread cannot be started: {0}")]
+pub struct StartError(#[from] std::io::Error);
+
+impl Arbiter {
+    /// Starts the arbiter of a data directory whose lock is held.
+    ///
+    /// # Errors
+    /// If the system gives no thread. A ledger that cannot be opened is no error here: every call is then
+    /// answered with the reason.
+    pub fn start(config: &ArbiterConfig, lock: DirectoryLock) -> Result<Self, StartError> {
+        let trust = Trust { keys: config.trusted_keys.clone(), pin: config.pin };
+        let bundles = Arc::new(BundleSource::open(&config.bundle, trust));
+        let ledger = LedgerConfig {
+            directory: config.data.clone(),
+            anchor: config.anchor.clone(),
+            disk_reserve: config.disk_reserve,
+            clocks: Arc::new(SystemClocks),
+        };
+        let signer = KeyFile::new(config.signing_key.clone(), config.log_key.clone());
+        let surroundings = Surroundings { data: config.data.clone(), bundles: Arc::clone(&bundles) };
+        Ok(Self {
+            ledger: Ledger::start(ledger, lock, Box::new(signer), Box::new(surroundings))?,
+            bundles,
+            agents: Agents::new(&config.agents),
+            clocks: SystemClocks,
+            data: config.data.clone(),
+            metrics: Metrics::default(),
+        })
+    }
+
+    /// Who a bearer token names.
+    #[must_use]
+    pub const fn agents(&self) -> &Agents {
+        &self.agents
+    }
+
+    /// Counters since the arbiter started.
+    #[must_use]
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Counts an attempt that gets no record of its own.
+    pub fn count(&self, reason: Option<ReasonCode>, agent: Option<AgentId>) {
+        self.metrics.unrecorded(reason);
+        self.ledger.count(reason, agent);
+    }
+
+    /// Decides a call.
+    pub async fn decide(&self, call: DecisionCall, credential: &Credential) -> DecisionReply {
+        let deadline = Duration::from_millis(call.deadline_ms).min(LONGEST_DEADLINE);
+        let received = self.clocks.boot();
+        let reply = match tokio::time::timeout(deadline, self.settle(&call, credential, received)).await {
+            Ok(reply) => reply,
+            // What the writer still settles has its deadline behind it: it is not a PERMIT.
+            Err(_) => DecisionReply::unrecorded(ReasonCode::OverloadDeadline, None),
+        };
+        self.metrics.decided(reply.decision, reply.reason.as_ref().map(|reason| reason.code));
+        reply
+    }
+
+    async fn settle(&self, call: &DecisionCall, credential: &Credential, received: u64) -> DecisionReply {
+        for evaluation in 1..=EVALUATIONS {
+            let intake = match self.prepare(call, credential, received) {
+                Ok(mut intake) => {
+                    intake.last_try = evaluation == EVALUATIONS;
+                    intake
+                }
+                Err(code) => {
+                    self.count(Some(code), Some(credential.agent.clone()));
+                    return DecisionReply::unrecorded(code, None);
+                }
+            };
+            let (reply, answer) = oneshot::channel();
+            let asked = self.ledger.decide(intake, |answer| hand_over(reply, answer));
+            if asked.is_err() {
+                self.count(Some(ReasonCode::OverloadShed), Some(credential.agent.clone()));
+                return DecisionReply::unrecorded(ReasonCode::OverloadShed, None);
+            }
+            match answer.await {
+                Ok(DecideReply::Decided(decided)) => return reply_of(*decided),
+                Ok(DecideReply::EvaluateAgain) => {}
+                // The writer is gone: nothing was released.
+                Err(_) => return DecisionReply::unrecorded(ReasonCode::EvidenceUnwritable, None),
+            }
+        }
+        DecisionReply::unrecorded(ReasonCode::OverloadContended, None)
+    }
+
+    fn prepare(
+        &self,
+        call: &DecisionCall,
+        credential: &Credential,
+        received: u64,
+    ) -> Result<Intake, ReasonCode> {
+        let bundle = self.bundles.current();
+        let bundle = bundle.as_ref().map(Arc::as_ref).map_err(|error| error.code());
+        prepare(call.clone(), credential.clone(), bundle, received)
+    }
+
+    /// Records what became of a PERMIT.
+    ///
+    /// # Errors
+    /// [`OutcomeRefused`]; `NoSuchPermit` also if the nonce is not the attempt's.
+    pub async fn outcome(
+        &self,
+        attempt: AttemptId,
+        call: OutcomeCall,
+        agent: &AgentId,
+    ) -> Result<OutcomeReply, OutcomeRefused> {
+        let held = call.nonce.parse::<Nonce>().is_ok_and(|nonce| nonce.attempt_id() == attempt);
+        if !held {
+            return Err(OutcomeRefused::NoSuchPermit);
+        }
+        let reported =
+            ReportedOutcome { attempt, agent: agent.clone(), outcome: call.outcome, result: call.result };
+        let (reply, answer) = oneshot::channel();
+        let unavailable = OutcomeRefused::Unavailable(ReasonCode::EvidenceUnwritable);
+        self.ledger
+            .outcome(reported, |answer| hand_over(reply, answer))
+            .map_err(|_| OutcomeRefused::Unavailable(ReasonCode::OverloadShed))?;
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(recorded)) => recorded.map(|seq| OutcomeReply { seq }),
+            Ok(Err(_)) | Err(_) => Err(unavailable),
+        }
+    }
+
+    /// The record of an attempt of `agent`, with its receipt.
+    pub async fn find(&self, attempt: AttemptId, agent: &AgentId) -> Option<Found> {
+        let (reply, answer) = oneshot::channel();
+        self.ledger.find(attempt, |found| hand_over(reply, found)).ok()?;
+        let found = tokio::time::timeout(PATIENCE, answer).await.ok()?.ok()??;
+        let own =
+            matches!(&found.record, portcullis_protocol::Record::Decision(record) if record.agent == *agent);
+        own.then_some(found)
+    }
+
+    /// The surfaces of the bundle in force.
+    ///
+    /// # Errors
+    /// The code under which nothing is permitted.
+    pub fn surfaces(&self) -> Result<SurfaceTable, ReasonCode> {
+        self.bundles.current().map(|bundle| bundle.surfaces().clone()).map_err(|error| error.code())
+    }
+
+    /// How the ledger is; `None` if it does not answer.
+    pub async fn status(&self) -> Option<Status> {
+        let (reply, answer) = oneshot::channel();
+        self.ledger.status(|status| hand_over(reply, status)).ok()?;
+        tokio::time::timeout(PATIENCE, answer).await.ok()?.ok()
+    }
+
+    /// What is shut now, and why.
+    pub async fn health(&self) -> Health {
+        let status = self.status().await;
+        let ledger = match &status {
+            Some(status) => status.tripped,
+            None => Some(ReasonCode::StateUnreachable),
+        };
+        let gate = match operator::is_shut(&self.data) {
+            Ok(None) => None,
+            Ok(Some(_)) => Some(ReasonCode::GateShut),
+            Err(_) => Some(ReasonCode::GateUnknown),
+        };
+        let policy = match (self.bundles.current(), self.clocks.wall()) {
+            (Ok(bundle), Some(now)) => bundle.validity_at(now).err(),
+            (Ok(_), None) => Some(ReasonCode::ClockUnreadable),
+            (Err(error), _) => Some(error.code()),
+        };
+        let interlocks = [("gate", gate), ("ledger", ledger), ("policy", policy)];
+        Health {
+            ready: interlocks.iter().all(|(_, tripped)| tripped.is_none()),
+            interlocks: interlocks.into_iter().map(|(name, tripped)| Interlock::new(name, tripped)).collect(),
+            records: status.as_ref().map(|status| status.size),
+            open_permits: status.as_ref().map(|status| status.open_permits),
+            syncs: status.as_ref().map(|status| status.syncs),
+            batches: status.as_ref().map(|status| status.batches),
+        }
+    }
+}
+
+/// Hands an answer to whoever asked. One who has gone by then asks again, or finds it in the log.
+fn hand_over<T>(reply: oneshot::Sender<T>, answer: T) {
+    drop(reply.send(answer).err());
+}
+
+fn reply_of(decided: Decided) -> DecisionReply {
+    let Decided { verdict, detail, captured, receipt, stored } = decided;
+    DecisionReply {
+        decision: verdict.decision(),
+        reason: verdict.reason().map(|code| ReasonBody { detail, ..code.into() }),
+        captured,
+        receipt,
+        stored,
+    }
+}
+
+/// The arbiter in this process, asked as one agent. Its answers are verified like any other's.
+#[derive(Clone, Debug)]
+pub struct LocalAuthorizer {
+    arbiter: Arc<Arbiter>,
+    credential: Credential,
+}
+
+impl LocalAuthorizer {
+    /// Asks `arbiter` as the agent that a token names; `None` if it names nobody.
+    #[must_use]
+    pub fn new(arbiter: Arc<Arbiter>, token: &str) -> Option<Self> {
+        let credential = arbiter.agents().credential(token)?.clone();
+        Some(Self { arbiter, credential })
+    }
+}
+
+impl Authorizer for LocalAuthorizer {
+    fn decide(&self, call: DecisionCall) -> Call<'_, DecisionReply> {
+        Box::pin(async move { Ok(self.arbiter.decide(call, &self.credential).await) })
+    }
+
+    fn report(&self, report: OutcomeReport) -> Call<'_, OutcomeReply> {
+        Box::pin(async move {
+            let recorded = self.arbiter.outcome(report.attempt, report.call, &self.credential.agent).await;
+            recorded.map_err(|refused| Refusal::own(outcome_code(&refused), Some(refused.to_string())))
+        })
+    }
+
+    fn surfaces(&self) -> Call<'_, SurfaceTable> {
+        Box::pin(async move { self.arbiter.surfaces().map_err(|code| Refusal::own(code, None)) })
+    }
+}
+
+/// The reason code of an outcome that was not recorded.
+pub(crate) const fn outcome_code(refused: &OutcomeRefused) -> ReasonCode {
+    match refused {
+        OutcomeRefused::Unavailable(code) => *code,
+        OutcomeRefused::NoSuchPermit | OutcomeRefused::Ended(_) | OutcomeRefused::NotReportable => {
+            ReasonCode::RequestInvalidValue
+        }
+    }
+}
+
+/// The outcomes that a gate may report.
+pub(crate) const fn is_reportable(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Ok | Outcome::Failed | Outcome::Unknown | Outcome::Expired => true,
+        Outcome::Withheld => false,
+    }
+}
+
+/// Whether a reply is a PERMIT.
+pub(crate) fn is_permit(reply: &DecisionReply) -> bool {
+    reply.decision == Decision::Permit
+}

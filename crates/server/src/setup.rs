@@ -1,0 +1,330 @@
+//! Setting a deployment up: keys, tokens, a signed and pinned bundle, and the configuration that names them.
+//!
+//! A development deployment goes through the same code as any other: its bundle is signed, its pin is checked,
+//! its keys are files of mode 0600.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use portcullis_ledger::{KeyFile, KeyFileError, generate};
+use portcullis_policy::{BundleError, SignError, Snapshot, bundles};
+use portcullis_protocol::{AgentId, BundleDigest, InvalidId};
+use portcullis_verify::VerifierKey;
+use zeroize::Zeroizing;
+
+use crate::agents::Agents;
+use crate::config::{Config, ConfigError};
+
+/// A deployment could not be set up or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// There is one already.
+    #[error("`{path}` exists already; choose another directory, or remove it if nothing needs it any more")]
+    Exists {
+        /// What exists.
+        path: PathBuf,
+    },
+    /// A file cannot be written or read.
+    #[error("`{path}`: {error}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        error: std::io::Error,
+    },
+    /// A key cannot be made.
+    #[error("a key cannot be made: {0}")]
+    Key(String),
+    /// A key file cannot be used.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// The bundle is not one.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The bundle cannot be signed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// A name is not one.
+    #[error(transparent)]
+    Name(#[from] InvalidId),
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The configuration has no line to be changed.
+    #[error("`{path}` has no line `pin = …` in `[policy]` to be changed; add one")]
+    NoPin {
+        /// The configuration.
+        path: PathBuf,
+    },
+}
+
+/// What [`init`] made.
+#[derive(Clone, Debug)]
+pub struct Initialized {
+    /// The configuration.
+    pub config: PathBuf,
+    /// The log's verifier key: what auditors need.
+    pub log_key: VerifierKey,
+    /// The pinned bundle.
+    pub pin: BundleDigest,
+}
+
+/// A deployment to be set up.
+#[derive(Clone, Debug)]
+pub struct Deployment<'a> {
+    /// The bundle's files, unsigned.
+    pub bundle: BTreeMap<String, Vec<u8>>,
+    /// The agents that get a token; the gate asks for the first.
+    pub agents: &'a [&'a str],
+    /// The tool server's name.
+    pub server: &'a str,
+    /// Address and port of the HTTP API.
+    pub listen: &'a str,
+    /// An arbiter elsewhere for the gate, if it is not to use the data directory.
+    pub arbiter: Option<&'a str>,
+}
+
+/// Sets up a deployment with the starter bundle, for the agent `assistant` and the tool server `files`.
+///
+/// # Errors
+/// [`SetupError`].
+pub fn init(directory: &Path) -> Result<Initialized, SetupError> {
+    let bundle = bundles::starter();
+    deploy(
+        directory,
+        &Deployment {
+            bundle,
+            agents: &["assistant"],
+            server: "files",
+            listen: "127.0.0.1:8447",
+            arbiter: None,
+        },
+    )
+}
+
+/// Sets up the demo's deployment.
+///
+/// # Errors
+/// [`SetupError`].
+pub fn demo(directory: &Path, listen: &str) -> Result<Initialized, SetupError> {
+    let arbiter = format!("http://{listen}");
+    let agents = &["demo-agent", "stranger-agent"];
+    deploy(
+        directory,
+        &Deployment { bundle: bundles::demo(), agents, server: "demo", listen, arbiter: Some(&arbiter) },
+    )
+}
+
+/// Sets up a deployment in a directory that has none.
+///
+/// # Errors
+/// [`SetupError`].
+pub fn deploy(directory: &Path, deployment: &Deployment<'_>) -> Result<Initialized, SetupError> {
+    let config = directory.join("portcullis.toml");
+    for made in ["portcullis.toml", "keys", "bundle", "data", "anchor"] {
+        let path = directory.join(made);
+        if path.exists() {
+            return Err(SetupError::Exists { path });
+        }
+    }
+    let keys = directory.join("keys");
+    make_directory(&keys)?;
+    let log_key = new_key(&keys.join("log.key"), &format!("portcullis.local/log-{}", random_hex(4)?))?;
+    let bundle_key = new_key(&keys.join("bundle.key"), "portcullis.local/bundle")?;
+    let bundle = directory.join("bundle");
+    for (name, content) in &deployment.bundle {
+        let path = bundle.join(name);
+        path.parent().map_or(Ok(()), make_directory)?;
+        fs::write(&path, content).map_err(at(&path))?;
+    }
+    let pin = sign_bundle(&bundle, &keys.join("bundle.key"))?;
+    let mut tokens = String::new();
+    for agent in deployment.agents {
+        tokens.push_str(&new_token(&keys, &agent.parse()?)?);
+    }
+    write_private(&config, &config_text(deployment, &log_key, &bundle_key, pin, &tokens))?;
+    Ok(Initialized { config, log_key, pin })
+}
+
+fn config_text(
+    deployment: &Deployment<'_>,
+    log_key: &VerifierKey,
+    bundle_key: &VerifierKey,
+    pin: BundleDigest,
+    tokens: &str,
+) -> String {
+    let agent = deployment.agents.first().copied().unwrap_or_default();
+    let (server, listen) = (deployment.server, deployment.listen);
+    let arbiter = match deployment.arbiter {
+        Some(arbiter) => format!("arbiter = \"{arbiter}\""),
+        None => "# An arbiter elsewhere. Without it the gate uses the data directory above.\n# arbiter = \"http://127.0.0.1:8447\"".to_owned(),
+    };
+    format!(
+        r#"# Configuration of Portcullis. Every key: docs/configuration.md. A key that is not known is refused.
+# Paths are relative to this file.
+
+[arbiter]
+# Ledger, lock and socket. One process hosts the arbiter of a data directory, others are its clients.
+data = "data"
+# The newest signed head, in a second place: keep it where a restored backup of `data` does not reach.
+anchor = "anchor/head"
+# The log's verifier key. Receipts count only if this key signed them; give it to auditors.
+log_key = "{log_key}"
+# The log's signing key. Take it away, and nothing is permitted until it is back.
+signing_key = "keys/log.key"
+
+[policy]
+# The bundle: surfaces, policies, schema, entities. After a change: `portcullis bundle sign`, then `pin`.
+bundle = "bundle"
+# The only bundle that may decide.
+pin = "{pin}"
+# Whose signatures on a bundle count. `keys/bundle.key` is a development key: keep the real one elsewhere.
+trusted_keys = ["{bundle_key}"]
+
+[gate]
+name = "gate"
+# The agent for which the gate asks, and its token.
+agent = "{agent}"
+token_file = "keys/{agent}.token"
+# How long a decision may take, in milliseconds. After it the call does not run.
+deadline_ms = 2000
+{arbiter}
+
+[mcp]
+# The tool server's name: the first word of its surfaces, as in `{server}.…`.
+server = "{server}"
+# Environment variables that the tool server gets beside PATH, HOME, LANG and the like.
+pass_environment = []
+
+[serve]
+# `portcullis serve` speaks plain HTTP on loopback.
+listen = "{listen}"
+
+# Agents. Tokens are kept as digests; `portcullis keys agent NAME` makes another.
+{tokens}"#
+    )
+}
+
+/// Signs a bundle in place with the key in a file. Returns the bundle's digest, to be pinned.
+///
+/// # Errors
+/// [`SetupError`].
+pub fn sign_bundle(bundle: &Path, key: &Path) -> Result<BundleDigest, SetupError> {
+    let (signing, verifier) = KeyFile::read(key)?;
+    let snapshot = Snapshot::read(bundle)?;
+    let signature = snapshot.sign(&signing, verifier.name().as_str())?;
+    replace(&bundle.join("bundle.sig"), &signature, 0o644)?;
+    Ok(snapshot.digest())
+}
+
+/// Pins the bundle that the configuration names, as it lies there now. Returns the old pin's text and the new.
+///
+/// # Errors
+/// [`SetupError`]; the configuration is then as it was.
+pub fn pin_bundle(config: &Config) -> Result<(BundleDigest, BundleDigest), SetupError> {
+    let arbiter = config.arbiter()?;
+    let digest = Snapshot::read(&arbiter.bundle)?.digest();
+    let path = config.path();
+    let text = fs::read_to_string(path).map_err(at(path))?;
+    let mut section = "";
+    let mut pinned = false;
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with('[') {
+            section = line.trim();
+        }
+        let is_pin = section == "[policy]" && line.trim_start().starts_with("pin") && line.contains('=');
+        pinned |= is_pin;
+        lines.push(if is_pin { format!("pin = \"{digest}\"") } else { line.to_owned() });
+    }
+    if !pinned {
+        return Err(SetupError::NoPin { path: path.to_owned() });
+    }
+    lines.push(String::new());
+    replace(path, lines.join("\n").as_bytes(), 0o600)?;
+    Ok((arbiter.pin, digest))
+}
+
+/// Makes a token for an agent: the token's file beside the other keys, its digest in the configuration.
+/// Returns the token's file.
+///
+/// # Errors
+/// [`SetupError`].
+pub fn add_agent(config: &Config, agent: &AgentId) -> Result<PathBuf, SetupError> {
+    let path = config.path();
+    let keys = path.parent().map_or_else(PathBuf::new, |base| base.join("keys"));
+    make_directory(&keys)?;
+    let text = fs::read_to_string(path).map_err(at(path))?;
+    let section = new_token(&keys, agent)?;
+    replace(path, format!("{text}\n{section}").as_bytes(), 0o600)?;
+    Ok(keys.join(format!("{agent}.token")))
+}
+
+/// Makes a signing key in a new file, mode 0600.
+///
+/// # Errors
+/// [`SetupError`].
+pub fn new_key(path: &Path, name: &str) -> Result<VerifierKey, SetupError> {
+    let (text, verifier) = generate(name).map_err(SetupError::Key)?;
+    write_private(path, &text)?;
+    Ok(verifier)
+}
+
+/// Writes a new token and returns its section of the configuration.
+fn new_token(keys: &Path, agent: &AgentId) -> Result<String, SetupError> {
+    let token = Zeroizing::new(format!("pcl_{}", random_hex(32)?));
+    write_private(&keys.join(format!("{agent}.token")), &format!("{}\n", token.as_str()))?;
+    Ok(format!("[agents.\"{agent}\"]\ntoken = \"{}\"\n", Agents::digest(&token)))
+}
+
+fn random_hex(bytes: usize) -> Result<String, SetupError> {
+    let mut random = Zeroizing::new(vec![0; bytes]);
+    getrandom::fill(&mut random).map_err(|error| SetupError::Key(error.to_string()))?;
+    Ok(hex::encode(&*random))
+}
+
+fn at(path: &Path) -> impl FnOnce(std::io::Error) -> SetupError {
+    let path = path.to_owned();
+    move |error| SetupError::File { path, error }
+}
+
+fn make_directory(path: &Path) -> Result<(), SetupError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))
+}
+
+/// Writes a new file that only its owner can read. An existing one is never overwritten.
+fn write_private(path: &Path, text: &str) -> Result<(), SetupError> {
+    let write = || -> std::io::Result<()> {
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(at(path))
+}
+
+/// Replaces a file at once: whoever reads it meets the old content or the new, never half of either.
+fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), SetupError> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    // A bundle's directory must not hold a file that is no part of it, not even for a moment.
+    let temporary = match path.parent().and_then(Path::parent) {
+        Some(above) if path.file_name().is_some_and(|name| name == "bundle.sig") => {
+            above.join(".bundle.sig.new")
+        }
+        Some(_) | None => PathBuf::from(temporary),
+    };
+    let write = || -> std::io::Result<()> {
+        let mut file = File::options().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(at(path))
+}
+
+#[cfg(test)]
+#[path = "setup_tests.rs"]
+mod tests;

@@ -1,0 +1,44 @@
+//! What the ledger's writer asks of its surroundings: the operator's mark, and the bundle in force.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use portcullis_arbiter::{Fact, GateState, Policy, PolicyNow, Ports, Validity};
+use portcullis_policy::{Bundle, BundleSource};
+use portcullis_protocol::{Millis, ReasonCode};
+
+use crate::operator::is_shut;
+
+/// The surroundings of a data directory.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) data: PathBuf,
+    pub(crate) bundles: Arc<BundleSource>,
+}
+
+impl Ports for Surroundings {
+    fn gate(&self) -> Fact<GateState> {
+        match is_shut(&self.data) {
+            Ok(None) => Fact::Known(GateState::Open),
+            Ok(Some(_)) => Fact::Known(GateState::Shut),
+            Err(_) => Fact::Unknown,
+        }
+    }
+
+    fn policy(&self, now: Millis) -> Fact<PolicyNow> {
+        Fact::Known(match self.bundles.current() {
+            Ok(bundle) => in_force(&bundle, now),
+            Err(error) => PolicyNow { digest: None, policy: Policy::Refused(error.code()) },
+        })
+    }
+}
+
+fn in_force(bundle: &Bundle, now: Millis) -> PolicyNow {
+    let policy = match bundle.validity_at(now) {
+        Ok(()) => Policy::InForce(Validity::Valid),
+        Err(ReasonCode::PolicyNotYetValid) => Policy::InForce(Validity::NotYet),
+        Err(ReasonCode::PolicyExpired) => Policy::InForce(Validity::Expired),
+        Err(code) => Policy::Refused(code),
+    };
+    PolicyNow { digest: Some(bundle.reference().digest), policy }
+}
