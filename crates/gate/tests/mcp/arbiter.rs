@@ -1,0 +1,183 @@
+//! An arbiter whose receipts verify, and which otherwise does what a test tells it to.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeReply, ReasonBody, StoredResult};
+use portcullis_protocol::{Captured, Decision, Nonce, Outcome, ReasonCode, SurfaceTable};
+use portcullis_sdk::{Authorizer, BootInstant, Call, OutcomeReport, Refusal};
+use tokio::sync::{Semaphore, watch};
+
+use super::receipts::{bundle, receipt, record};
+
+/// What the arbiter does with a question.
+#[derive(Clone, Debug)]
+pub(crate) enum Act {
+    /// Permits it.
+    Permit,
+    /// Permits it for so long, and answers only when that is over.
+    PermitTooLate(Duration),
+    /// Permits it once the arbiter is released.
+    PermitWhenReleased,
+    /// Refuses it, on record.
+    Refuse(ReasonCode),
+    /// Refuses it as already run.
+    Completed(StoredResult, bool),
+    /// Permits whatever was mapped with the bundle of this version.
+    PermitMappedWith(u8),
+    /// Never answers.
+    Hang,
+    /// PERMIT, with this for a receipt.
+    Garbage(String),
+    /// PERMIT, with the receipt of another attempt.
+    OtherAttempt,
+    /// PERMIT, without a receipt.
+    NoReceipt,
+    /// The connection is lost.
+    Lost,
+}
+
+pub(crate) struct TestArbiter {
+    pub(crate) act: Mutex<Act>,
+    pub(crate) table: Mutex<Result<SurfaceTable, ReasonCode>>,
+    pub(crate) tables: Mutex<usize>,
+    /// Questions, in order.
+    pub(crate) asked: watch::Sender<Vec<DecisionCall>>,
+    /// Outcomes, in order, of attempts whose nonce was shown.
+    pub(crate) outcomes: watch::Sender<Vec<(Outcome, Option<String>)>>,
+    /// Reports that fail before one is taken.
+    pub(crate) failing_reports: Mutex<usize>,
+    pub(crate) hanging_reports: Mutex<bool>,
+    pub(crate) release: Semaphore,
+}
+
+impl TestArbiter {
+    pub(crate) fn new(table: SurfaceTable) -> Arc<Self> {
+        Arc::new(Self {
+            act: Mutex::new(Act::Permit),
+            table: Mutex::new(Ok(table)),
+            tables: Mutex::new(0),
+            asked: watch::channel(Vec::new()).0,
+            outcomes: watch::channel(Vec::new()).0,
+            failing_reports: Mutex::new(0),
+            hanging_reports: Mutex::new(false),
+            release: Semaphore::new(0),
+        })
+    }
+
+    pub(crate) fn will(&self, act: Act) {
+        *self.act.lock().unwrap() = act;
+    }
+
+    pub(crate) fn questions(&self) -> Vec<DecisionCall> {
+        self.asked.borrow().clone()
+    }
+
+    pub(crate) fn reported(&self) -> Vec<Outcome> {
+        self.outcomes.borrow().iter().map(|(outcome, _)| *outcome).collect()
+    }
+
+    /// Waits until so many questions have been asked.
+    pub(crate) async fn asked(&self, count: usize) {
+        let mut asked = self.asked.subscribe();
+        let all = asked.wait_for(|asked| asked.len() >= count);
+        drop(tokio::time::timeout(super::PATIENCE, all).await.expect("a question").unwrap());
+    }
+
+    /// Waits until so many outcomes have been reported.
+    pub(crate) async fn settled(&self, count: usize) -> Vec<(Outcome, Option<String>)> {
+        let mut outcomes = self.outcomes.subscribe();
+        let all = outcomes.wait_for(|outcomes| outcomes.len() >= count);
+        tokio::time::timeout(super::PATIENCE, all).await.expect("an outcome").unwrap().clone()
+    }
+
+    async fn answer(&self, act: Act, call: DecisionCall) -> Result<DecisionReply, Refusal> {
+        match act {
+            Act::Permit => Ok(permit(&call, 60_000)),
+            Act::PermitTooLate(ttl) => {
+                let asked = BootInstant::now();
+                while BootInstant::now().since(asked) <= ttl {
+                    tokio::task::yield_now().await;
+                }
+                Ok(permit(&call, u64::try_from(ttl.as_millis()).unwrap()))
+            }
+            Act::PermitWhenReleased => {
+                self.release.acquire().await.unwrap().forget();
+                Ok(permit(&call, 60_000))
+            }
+            Act::Refuse(code) => Ok(refusal(&call, code, None)),
+            Act::Completed(stored, on_record) => {
+                let mut reply = refusal(&call, ReasonCode::IdempotencyCompleted, Some(stored));
+                reply.receipt = reply.receipt.filter(|_| on_record);
+                Ok(reply)
+            }
+            Act::PermitMappedWith(version) if call.request.mapped_with == Some(bundle(version)) => {
+                Ok(permit(&call, 60_000))
+            }
+            Act::PermitMappedWith(_) => Ok(refusal(&call, ReasonCode::SurfaceMappingChanged, None)),
+            Act::Hang => std::future::pending().await,
+            Act::Garbage(text) => Ok(DecisionReply { receipt: Some(text), ..permit(&call, 60_000) }),
+            Act::OtherAttempt => {
+                let other = Nonce::from_bytes([9; 32]).attempt_id();
+                Ok(permit(&DecisionCall { attempt: other, ..call }, 60_000))
+            }
+            Act::NoReceipt => Ok(DecisionReply { receipt: None, ..permit(&call, 60_000) }),
+            Act::Lost => Err(Refusal::own(ReasonCode::ArbiterUnreachable, None)),
+        }
+    }
+}
+
+fn permit(call: &DecisionCall, ttl_ms: u64) -> DecisionReply {
+    DecisionReply {
+        decision: Decision::Permit,
+        reason: None,
+        captured: Captured::Logged,
+        receipt: Some(receipt(record(call, None, ttl_ms))),
+        stored: None,
+    }
+}
+
+fn refusal(call: &DecisionCall, code: ReasonCode, stored: Option<StoredResult>) -> DecisionReply {
+    DecisionReply {
+        decision: code.decision(),
+        reason: Some(ReasonBody::from(code)),
+        captured: Captured::Logged,
+        receipt: Some(receipt(record(call, Some(code), 0))),
+        stored,
+    }
+}
+
+impl Authorizer for TestArbiter {
+    fn decide(&self, call: DecisionCall) -> Call<'_, DecisionReply> {
+        self.asked.send_modify(|asked| asked.push(call.clone()));
+        let act = self.act.lock().unwrap().clone();
+        Box::pin(self.answer(act, call))
+    }
+
+    fn report(&self, report: OutcomeReport) -> Call<'_, OutcomeReply> {
+        Box::pin(async move {
+            if *self.hanging_reports.lock().unwrap() {
+                std::future::pending::<()>().await;
+            }
+            let failing = {
+                let mut failing = self.failing_reports.lock().unwrap();
+                let fails = *failing > 0;
+                *failing = failing.saturating_sub(1);
+                fails
+            };
+            if failing {
+                return Err(Refusal::own(ReasonCode::ArbiterUnreachable, None));
+            }
+            let nonce: Nonce = report.call.nonce.parse().unwrap();
+            assert_eq!(nonce.attempt_id(), report.attempt);
+            self.outcomes.send_modify(|all| all.push((report.call.outcome, report.call.result)));
+            Ok(OutcomeReply { seq: 1 })
+        })
+    }
+
+    fn surfaces(&self) -> Call<'_, SurfaceTable> {
+        *self.tables.lock().unwrap() += 1;
+        let table = self.table.lock().unwrap().clone();
+        Box::pin(async move { table.map_err(|code| Refusal::own(code, None)) })
+    }
+}

@@ -1,0 +1,21 @@
+//! The gate in front of a real process that records what reaches it. What ran is told by that record alone.
+
+#[cfg(test)]
+mod arbiter;
+#[cfg(test)]
+mod arbiters;
+#[cfg(test)]
+mod clients;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod permits;
+#[cfg(test)]
+mod receipts;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod upstreams;
+
+/// How long a test waits for what must happen.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);

@@ -1,0 +1,171 @@
+//! What a tool server may send, and what becomes of it.
+
+use portcullis_protocol::{Outcome, ReasonCode};
+use serde_json::{Value, json};
+
+use super::arbiter::Act;
+use super::support::{Gate, code, told};
+
+#[tokio::test]
+async fn an_answer_counts_once_and_only_for_its_own_call() {
+    let mut gate = Gate::start();
+    assert_eq!(gate.tool(1, "twice", "{}").await["id"], 1);
+    gate.told("an answer to no request in flight: 1").await;
+    assert_eq!(gate.tool(2, "other", "{}").await["id"], 2);
+    gate.told("an answer to no request in flight: 4711").await;
+    assert_eq!(gate.journal().await.len(), 2);
+    let (_, rest) = gate.close().await;
+    assert_eq!(rest, [json!(null); 0]);
+}
+
+#[tokio::test]
+async fn garbage_is_reported_and_never_forwarded() {
+    let mut gate = Gate::start();
+    let answer = gate.tool(1, "garbage", "{}").await;
+    assert_eq!(answer["result"]["content"][0]["text"], "garbage");
+    gate.told("(the 3. time)").await;
+    assert!(gate.notes().contains("Hello, I am a\\u{1b}[31m log line"), "{}", gate.notes());
+}
+
+#[tokio::test]
+async fn an_answer_that_is_neither_result_nor_error_leaves_the_outcome_unknown() {
+    let mut gate = Gate::start();
+    let answer = gate.tool(1, "neither", "{}").await;
+    assert_eq!(told(&answer)["outcome"], "unknown");
+    assert_eq!(gate.arbiter.settled(1).await, [(Outcome::Unknown, None)]);
+}
+
+#[tokio::test]
+async fn a_tool_server_that_dies_leaves_the_outcome_unknown_and_the_gate_shut() {
+    let mut gate = Gate::start();
+    gate.call(1, "silent", "{}").await;
+    gate.journal().await;
+    gate.call(2, "die", "{}").await;
+    let (first, second) = (gate.next().await, gate.next().await);
+    for answer in [&first, &second] {
+        assert_eq!(answer["result"]["isError"], true);
+        assert_eq!(told(answer)["outcome"], "unknown");
+        assert_eq!(told(answer)["enforcement"], "EXECUTED");
+        assert_eq!(told(answer)["decision"], "PERMIT");
+    }
+    assert_eq!(gate.arbiter.settled(2).await, [(Outcome::Unknown, None), (Outcome::Unknown, None)]);
+    let questions = gate.arbiter.questions().len();
+    assert_eq!(code(&gate.tool(3, "read", "{}").await), "upstream.unavailable");
+    assert_eq!(gate.arbiter.questions().len(), questions, "no permit is asked for");
+    let pong = gate.ask(r#"{"jsonrpc":"2.0","id":4,"method":"ping"}"#).await;
+    assert_eq!(pong["error"]["code"], -32001);
+    assert_eq!(code(&pong), "upstream.unavailable");
+}
+
+#[tokio::test]
+async fn a_call_decided_while_the_tool_server_dies_is_given_up() {
+    let mut gate = Gate::start();
+    gate.arbiter.will(Act::PermitWhenReleased);
+    gate.call(1, "read", "{}").await;
+    gate.arbiter.asked(1).await;
+    gate.arbiter.will(Act::Permit);
+    assert_eq!(told(&gate.tool(2, "die", "{}").await)["outcome"], "unknown");
+    gate.arbiter.release.add_permits(1);
+    assert_eq!(code(&gate.next().await), "upstream.unavailable");
+    let outcomes = gate.arbiter.settled(2).await;
+    assert!(outcomes.contains(&(Outcome::Expired, None)), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_start_blocks_everything() {
+    let mut gate = Gate::with(|config| config.command = vec!["/nonexistent/server".into()]);
+    gate.told("the tool server is gone").await;
+    assert_eq!(code(&gate.tool(1, "read", "{}").await), "upstream.unavailable");
+    assert_eq!(gate.arbiter.questions().len(), 0);
+}
+
+#[tokio::test]
+async fn a_flood_of_stderr_is_bounded() {
+    let mut gate = Gate::start();
+    assert_eq!(gate.tool(1, "flood", "{}").await["result"]["isError"], false);
+    gate.told("more lines").await;
+    let notes = gate.notes();
+    let lines: Vec<&str> = notes.lines().collect();
+    assert!(lines.len() < 1_500, "{}", lines.len());
+    assert!(lines[0].starts_with("stderr: first \\u{7} xxx"), "{}", &lines[0][..40]);
+    assert!(lines[0].len() < 4_200);
+}
+
+#[tokio::test]
+async fn only_known_notifications_pass() {
+    let mut gate = Gate::start();
+    gate.call(1, "notify", "{}").await;
+    let methods = [gate.next().await, gate.next().await];
+    assert_eq!(methods[0]["method"], "notifications/message");
+    assert_eq!(methods[1]["method"], "notifications/progress");
+    assert_eq!(methods[1]["params"]["progressToken"], "t-1");
+    assert_eq!(gate.next().await["id"], 1);
+    gate.told("an unknown notification: notifications/evil").await;
+    gate.told("an unknown notification: evil").await;
+}
+
+#[tokio::test]
+async fn a_message_within_a_notification_stays_within_its_line() {
+    let mut gate = Gate::start();
+    gate.call(1, "smuggle", "{}").await;
+    assert_eq!(gate.next().await["method"], "notifications/message");
+    assert_eq!(gate.next().await["id"], 1);
+    assert_eq!(gate.arbiter.questions().len(), 1);
+}
+
+#[tokio::test]
+async fn the_gate_answers_a_ping_of_the_tool_server_by_itself() {
+    let mut gate = Gate::start();
+    let answer = gate.tool(1, "ping", "{}").await;
+    assert_eq!(answer["result"]["heard"], json!({"jsonrpc": "2.0", "id": "s-1", "result": {}}));
+    assert_eq!(gate.arbiter.questions().len(), 1);
+}
+
+#[tokio::test]
+async fn a_request_of_the_tool_server_reaches_the_client_only_under_a_permit() {
+    let mut gate = Gate::start();
+    gate.call(1, "ask", "{}").await;
+    let asked = gate.next().await;
+    assert_eq!(asked["method"], "sampling/createMessage");
+    assert_eq!(gate.arbiter.questions()[1].request.surface.as_str(), "rec.mcp.sampling.createmessage");
+    let id = asked["id"].as_u64().unwrap();
+    // An answer to something else is dropped; the next one counts.
+    gate.send(r#"{"jsonrpc":"2.0","id":99,"result":{"role":"forged"}}"#).await;
+    gate.told("a request that nobody made").await;
+    gate.send(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"role":"user","x":1.0}}}}"#)).await;
+    let answer = gate.next().await;
+    let heard = json!({"jsonrpc": "2.0", "id": "s-1", "result": {"role": "user", "x": 1.0}});
+    assert_eq!(answer["result"]["heard"], heard);
+    assert_eq!(gate.arbiter.settled(2).await, [(Outcome::Ok, None), (Outcome::Ok, None)]);
+}
+
+#[tokio::test]
+async fn a_refused_request_of_the_tool_server_does_not_reach_the_client() {
+    for tool in ["ask", "roots"] {
+        let mut gate = Gate::start();
+        gate.arbiter.will(Act::PermitWhenReleased);
+        gate.call(1, tool, "{}").await;
+        gate.arbiter.asked(1).await;
+        gate.arbiter.will(Act::Refuse(ReasonCode::PolicyNoGrant));
+        gate.arbiter.release.add_permits(1);
+        let answer: Value = gate.next().await;
+        assert_eq!(answer["id"], 1);
+        let heard = &answer["result"]["heard"];
+        assert_eq!(heard["id"], "s-1");
+        assert_eq!(heard["error"]["code"], -32001);
+        assert_eq!(code(heard), "policy.no_grant");
+    }
+}
+
+#[tokio::test]
+async fn the_tool_server_sees_a_scrubbed_environment() {
+    let mut gate = Gate::with(|config| config.pass_environment = vec!["CARGO_PKG_NAME".into()]);
+    let answer = gate.tool(1, "environment", "{}").await;
+    let names: Vec<&str> =
+        answer["result"]["names"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(names.contains(&"PATH") && names.contains(&"CARGO_PKG_NAME"), "{names:?}");
+    // Set by the test runner for this very process.
+    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+    assert!(!names.contains(&"CARGO_MANIFEST_DIR"), "{names:?}");
+    assert!(!names.iter().any(|name| name.starts_with("PORTCULLIS_")), "{names:?}");
+}
