@@ -127,14 +127,10 @@ impl Attempt {
         let verified = UnverifiedReceipt::parse(receipt.as_bytes())
             .and_then(|receipt| receipt.verify(&log.0))
             .map_err(|error| Refusal::unverifiable(error.to_string()))?;
-        let record = Record::parse(verified.record_bytes())
-            .map_err(|error| Refusal::unverifiable(error.to_string()))?;
+        let record = verified.record().map_err(|error| Refusal::unverifiable(error.to_string()))?;
         let Record::Decision(record) = record else {
             return Err(Refusal::unverifiable("the receipt's record is not a decision"));
         };
-        if record.seq != verified.index() {
-            return Err(Refusal::unverifiable("the record is of another place in the log"));
-        }
         self.bound(&record)?;
         Ok((*record, verified.index()))
     }

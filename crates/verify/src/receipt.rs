@@ -6,6 +6,8 @@
 //! Verified is the record and its place in the log. The bytes of the receipt are not: anyone can add a signature
 //! line of an unknown key. Identify a receipt by its log and index, never by a digest of the file.
 
+use portcullis_protocol::{Record, record::RecordError};
+
 use crate::checkpoint::{CheckpointError, UnverifiedCheckpoint, VerifiedCheckpoint};
 use crate::key::VerifierKey;
 use crate::merkle::{Hash, MerkleError, leaf_hash, verify_inclusion};
@@ -26,6 +28,17 @@ pub enum ReceiptError {
     /// The checkpoint is malformed, or not signed by its log.
     #[error("the receipt's checkpoint is not valid")]
     Checkpoint(#[from] CheckpointError),
+    /// What is in the log at this index is not a record of Portcullis.
+    #[error("what the log has there is not a record")]
+    Record(#[from] RecordError),
+    /// The record says that it belongs elsewhere in the log.
+    #[error("the record says that it is number {says}, the log has it as number {index}")]
+    OtherPlace {
+        /// What the record says.
+        says: u64,
+        /// Where the log has it.
+        index: u64,
+    },
     /// The signed log does not have this record at this index.
     #[error("the receipt does not prove that its record is in the log")]
     Inclusion(#[from] MerkleError),
@@ -79,6 +92,19 @@ impl VerifiedReceipt {
     #[must_use]
     pub fn record_bytes(&self) -> &[u8] {
         &self.record
+    }
+
+    /// The record.
+    ///
+    /// # Errors
+    /// [`ReceiptError`]: `Record` or `OtherPlace`.
+    pub fn record(&self) -> Result<Record, ReceiptError> {
+        let record = Record::parse(&self.record)?;
+        if record.seq() == self.index {
+            Ok(record)
+        } else {
+            Err(ReceiptError::OtherPlace { says: record.seq(), index: self.index })
+        }
     }
 
     /// The record's zero-based index in the log.

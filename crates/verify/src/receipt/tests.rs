@@ -203,3 +203,17 @@ proptest! {
         prop_assert!(UnverifiedReceipt::parse(&bytes).is_err());
     }
 }
+
+#[test]
+fn a_record_is_given_only_in_its_own_place() {
+    let event =
+        |seq: u64| format!(r#"{{"detail":{{}},"event":"opened","kind":"event","seq":{seq},"time":1}}"#);
+    let mut log = TestLog::new(0);
+    log.append(event(0).as_bytes());
+    log.append(event(7).as_bytes());
+    log.append(b"{}");
+    let record = |index| verify(&log.receipt(index).to_bytes(), log.key.alone()).unwrap().record();
+    assert_eq!(record(0).unwrap().seq(), 0);
+    assert_eq!(record(1).unwrap_err(), ReceiptError::OtherPlace { says: 7, index: 1 });
+    assert!(matches!(record(2), Err(ReceiptError::Record(_))));
+}
