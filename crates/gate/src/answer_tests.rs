@@ -1,1 +1,24 @@
+use super::*;
 
+#[test]
+fn only_what_says_so_is_a_success() {
+    let result = |text: &str| outcome(&Reply::Result(text.into()));
+    assert_eq!(result(r#"{"content":[]}"#), Outcome::Ok);
+    assert_eq!(result(r#"{"isError":false}"#), Outcome::Ok);
+    for failed in [r#"{"isError":true}"#, r#"{"isError":"false"}"#, r#"{"isError":false,"isError":true}"#] {
+        assert_eq!(result(failed), Outcome::Failed, "{failed}");
+    }
+    assert_eq!(result("[]"), Outcome::Unknown);
+    assert_eq!(outcome(&Reply::Error("{}".into())), Outcome::Failed);
+}
+
+#[test]
+fn every_code_makes_an_answer_that_says_blocked() {
+    for code in ReasonCode::ALL {
+        let refusal = Refusal::own(*code, None);
+        let Reply::Result(text) = blocked(&refusal, true) else { panic!("a tool's answer is a result") };
+        assert!(text.contains(r#""isError":true"#) && text.contains(r#""enforcement":"BLOCKED""#), "{text}");
+        assert!(matches!(blocked(&refusal, false), Reply::Error(_)));
+        assert_eq!(replay(&refusal), None, "nothing is replayed without proof");
+    }
+}

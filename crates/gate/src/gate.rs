@@ -193,6 +193,8 @@ async fn upstream_life(
         told = closing.wait_for(|closing| *closing) => drop(told),
     }
     shared.upstream.table.shut();
+    // Whatever of it lives on reads nothing more.
+    shared.upstream.offer(Outgoing::Close);
     if *closing.borrow() {
         process.ends_within(FAREWELL).await;
     } else {
@@ -218,10 +220,8 @@ struct Session {
 impl Session {
     /// Ends the tool server, reports what there is to report, and lets the client's last answers out.
     async fn end(mut self) -> Ending {
-        let Shared { client, upstream, notes, .. } = self.shared.as_ref();
+        let Shared { client, notes, .. } = self.shared.as_ref();
         client.table.fail_all();
-        upstream.table.shut();
-        upstream.offer(Outgoing::Close);
         self.closing.send_replace(true);
         drop((&mut self.upstream.0).await);
         let unreported = self.shared.settled().await;

@@ -1,1 +1,96 @@
+use std::time::Duration;
 
+use portcullis_protocol::request::Ask;
+use portcullis_protocol::{Digest, Domain, Outcome, ReasonCode, Resource};
+use portcullis_sdk::Attempt;
+
+use super::*;
+
+#[path = "../tests/mcp/receipts.rs"]
+mod receipts;
+
+const DECIDED: &[u8] = br#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"read"}}"#;
+
+/// A permit for sending `DECIDED`.
+fn permit() -> Permit {
+    let ask = Ask {
+        surface: "rec.read".parse().unwrap(),
+        action: "act".parse().unwrap(),
+        resource: Resource { kind: "Surface".into(), id: "rec.read".into() },
+        context: Default::default(),
+        idempotency_key: None,
+        payload: None,
+        envelope: Some(Digest::of(Domain::Payload, &[DECIDED])),
+        mapped_with: Some(receipts::bundle(1)),
+    };
+    let attempt = Attempt::new("gate".parse().unwrap(), ask.by(receipts::agent())).unwrap();
+    let record = receipts::record(&attempt.call(Duration::from_secs(1)), None, 60_000);
+    attempt.redeem(&receipts::receipt(record), &receipts::trusted()).unwrap()
+}
+
+struct Side {
+    peer: Peer,
+    writer: Writer<Vec<u8>>,
+}
+
+impl Side {
+    fn new() -> Self {
+        let (peer, writer) = Peer::new(Vec::new());
+        Self { peer, writer }
+    }
+
+    /// Hands over these bytes with a permit for `DECIDED`; what becomes of them, and what was written.
+    async fn send(mut self, bytes: &[u8]) -> (Result<Running, Unsent>, String) {
+        let (sent, mut result) = oneshot::channel();
+        let (answer, _) = oneshot::channel();
+        let call = Some((Id::Int(1), answer));
+        self.writer.permitted(Permitted { permit: permit(), bytes: bytes.to_vec(), call, sent }).await;
+        let written = self.writer.out.map_or_else(String::new, |out| String::from_utf8(out).unwrap());
+        (result.try_recv().unwrap(), written)
+    }
+}
+
+#[tokio::test]
+async fn a_permit_sends_the_bytes_that_it_is_for() {
+    let side = Side::new();
+    let _cancelled = side.peer.table.open(&Id::Int(1)).unwrap();
+    let (result, written) = side.send(DECIDED).await;
+    assert!(result.is_ok());
+    assert_eq!(
+        written,
+        "{\"id\":1,\"jsonrpc\":\"2.0\",\"method\":\"tools/call\",\"params\":{\"name\":\"read\"}}\n"
+    );
+}
+
+#[tokio::test]
+async fn a_permit_for_other_bytes_sends_nothing() {
+    let side = Side::new();
+    let _cancelled = side.peer.table.open(&Id::Int(1)).unwrap();
+    let table = Arc::clone(&side.peer.table);
+    let (result, written) = side.send(&DECIDED.to_ascii_lowercase()[1..]).await;
+    let Err(Unsent::Lapsed(lapsed)) = result else { panic!("{result:?}") };
+    assert_eq!(lapsed.refusal.code(), ReasonCode::PermitMismatch);
+    assert_eq!(lapsed.report.call.outcome, Outcome::Expired);
+    assert_eq!(written, "");
+    assert!(table.answered(1).is_none(), "nothing waits for an answer to what was not sent");
+}
+
+#[tokio::test]
+async fn a_cancelled_call_sends_nothing() {
+    let side = Side::new();
+    let _cancelled = side.peer.table.open(&Id::Int(1)).unwrap();
+    side.peer.table.cancel(&Id::Int(1));
+    let (result, written) = side.send(DECIDED).await;
+    assert!(matches!(result, Err(Unsent::Cancelled(_))), "{result:?}");
+    assert_eq!(written, "");
+}
+
+#[tokio::test]
+async fn nothing_is_sent_to_a_side_that_is_gone() {
+    let side = Side::new();
+    let _cancelled = side.peer.table.open(&Id::Int(1)).unwrap();
+    side.peer.table.shut();
+    let (result, written) = side.send(DECIDED).await;
+    assert!(matches!(result, Err(Unsent::Gone(_))), "{result:?}");
+    assert_eq!(written, "");
+}

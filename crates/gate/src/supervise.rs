@@ -1,8 +1,8 @@
 //! The process between a gate and its tool server: it ends the server, and all that the server started, when the
 //! gate ends, however that happens.
 //!
-//! On Linux the kernel tells it of the gate's death, and orphaned descendants of the server become its children.
-//! Elsewhere it looks once a second whether its parent is still the same, and reaches the server's process group
+//! On Linux the kernel tells it of the gate's death, orphaned descendants of the server become its children, and
+//! should this process be killed itself, the kernel kills the server (not what the server started). Elsewhere it looks once a second whether its parent is still the same, and reaches the server's process group
 //! only.
 
 use std::ffi::OsString;
@@ -20,6 +20,8 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 /// Tells the supervisor which process its gate is.
 pub(crate) const GATE_PID: &str = "PORTCULLIS_GATE_PID";
 
+/// Tells the process that is to become the tool server which process its supervisor is.
+const SUPERVISOR_PID: &str = "PORTCULLIS_SUPERVISOR_PID";
 /// How often the parent is looked for. The kernel's signal comes first; this is the second line.
 const TICK: Duration = Duration::from_secs(1);
 /// How long the tool server may take to end when it is asked to.
@@ -35,10 +37,15 @@ const KILLED: u8 = 128 + 9;
 /// SIGINT, SIGHUP, or the death of the gate that started it), and then kills all that is left of it.
 ///
 /// Returns the command's exit code, or 128 and the signal that ended it. Must be called early in `main`, before any
-/// thread is started, and in a process that does nothing else: it reaps every child.
+/// thread is started, and in a process that does nothing else: it reaps every child. The arguments alone must lead
+/// `main` here, because on Linux the tool server begins as this same program with these same arguments.
 #[must_use]
 pub fn run(command: &[OsString]) -> ExitCode {
-    match supervise(command) {
+    let ended = match std::env::var_os(SUPERVISOR_PID) {
+        Some(supervisor) => become_server(command, supervisor.to_str()),
+        None => supervise(command),
+    };
+    match ended {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             // Nobody is left to be told if this fails.
@@ -49,12 +56,9 @@ pub fn run(command: &[OsString]) -> ExitCode {
 }
 
 fn supervise(command: &[OsString]) -> io::Result<u8> {
-    let (program, arguments) = command.split_first().ok_or_else(|| io::Error::other("no command"))?;
     let mut signals = Signals::watch()?;
     let gate = bind_to_gate()?;
-    let mut command = Command::new(program);
-    command.args(arguments).env_remove(GATE_PID).process_group(0);
-    let server = pid(command.spawn()?.id())?;
+    let server = pid(server(command)?.process_group(0).spawn()?.id())?;
     let ended = loop {
         if let Some(code) = reap(server) {
             break Some(code);
@@ -73,6 +77,39 @@ fn supervise(command: &[OsString]) -> io::Result<u8> {
     }
     kill_rest(&mut signals)?;
     Ok(ended.unwrap_or(KILLED))
+}
+
+fn plain(command: &[OsString]) -> io::Result<Command> {
+    let (program, arguments) = command.split_first().ok_or_else(|| io::Error::other("no command"))?;
+    let mut plain = Command::new(program);
+    plain.args(arguments).env_remove(GATE_PID).env_remove(SUPERVISOR_PID);
+    Ok(plain)
+}
+
+/// This program once more, to tie itself to this process's life before it becomes the tool server.
+#[cfg(target_os = "linux")]
+fn server(command: &[OsString]) -> io::Result<Command> {
+    let mut own = Command::new(std::env::current_exe()?);
+    plain(command)?;
+    let pid = rustix::process::getpid().as_raw_nonzero().to_string();
+    own.args(std::env::args_os().skip(1)).env_remove(GATE_PID).env(SUPERVISOR_PID, pid);
+    Ok(own)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn server(command: &[OsString]) -> io::Result<Command> {
+    plain(command)
+}
+
+/// Becomes the tool server, unless the supervisor has died meanwhile. Returns only if it cannot.
+fn become_server(command: &[OsString], supervisor: Option<&str>) -> io::Result<u8> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let supervisor = supervisor.and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
+    if supervisor.is_none() || getppid() != supervisor {
+        return Err(io::Error::other("the supervisor is gone"));
+    }
+    Err(plain(command)?.exec())
 }
 
 fn pid(raw: u32) -> io::Result<Pid> {

@@ -31,6 +31,20 @@ async fn a_gate_does_not_start_without_what_makes_it_one() {
 }
 
 #[tokio::test]
+async fn a_tool_server_that_does_not_read_holds_up_neither_the_client_nor_the_end() {
+    let mut gate = Gate::with(|config| config.command = vec!["sleep".into(), "1000".into()]);
+    let big = "x".repeat(1 << 20);
+    for id in 0..3 {
+        gate.send(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping","params":{{"a":"{big}"}}}}"#))
+            .await;
+    }
+    assert_eq!(super::support::code(&gate.ask("[]").await), "request.malformed");
+    let (ending, rest) = gate.close().await;
+    assert_eq!(ending.unreported, 0);
+    assert_eq!(rest.len(), 3);
+}
+
+#[tokio::test]
 async fn when_the_client_goes_what_runs_ends_and_is_reported() {
     let mut gate = Gate::start();
     gate.call(1, "silent", "{}").await;
@@ -45,14 +59,16 @@ async fn when_the_client_goes_what_runs_ends_and_is_reported() {
 
 /// A tool server with a child in a session of its own; both ignore what asks them to end.
 const STUBBORN: &str = r#"trap '' TERM INT HUP
-setsid sh -c 'trap "" TERM INT HUP; echo "$$" >&2; while :; do sleep 1000; done' &
-echo "$$" >&2
+setsid sh -c 'trap "" TERM INT HUP; echo "descendant $$" >&2; while :; do sleep 1000; done' &
+echo "server $$" >&2
 while :; do sleep 1000; done"#;
 
+/// The descendant and the server.
 fn pids(stderr: impl Read) -> Vec<Pid> {
-    let lines = BufReader::new(stderr).lines().map(Result::unwrap);
-    let numbers = lines.filter_map(|line| line.rsplit(' ').next().and_then(|word| word.parse().ok()));
-    numbers.take(2).map(|raw| Pid::from_raw(raw).unwrap()).collect()
+    let mut lines: Vec<String> = BufReader::new(stderr).lines().map(Result::unwrap).take(2).collect();
+    lines.sort();
+    let number = |line: &String| line.rsplit(' ').next().unwrap().parse().unwrap();
+    lines.iter().map(|line| Pid::from_raw(number(line)).unwrap()).collect()
 }
 
 /// Waits until a process is gone. A zombie, which only waits to be reaped by another, is.
@@ -108,6 +124,18 @@ fn a_supervisor_that_is_told_to_end_leaves_nobody_behind() {
     kill_process(own, Signal::TERM).unwrap();
     assert_eq!(supervisor.wait().unwrap().code(), Some(128 + 9));
     pids.into_iter().for_each(gone);
+}
+
+#[test]
+fn a_supervisor_that_is_killed_takes_its_server_along() {
+    let mut supervisor = start(&["__upstream", "--"]);
+    let pids = pids(supervisor.stderr.take().unwrap());
+    supervisor.kill().unwrap();
+    supervisor.wait().unwrap();
+    let [descendant, server] = pids.try_into().unwrap();
+    gone(server);
+    // Nobody is left to end what the server started in a session of its own.
+    kill_process(descendant, Signal::KILL).unwrap();
 }
 
 #[test]
