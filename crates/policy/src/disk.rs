@@ -143,11 +143,26 @@ fn vanished(dir: &Path, path: &str, errno: Errno) -> BundleError {
 /// Reads every file once. The survey before and the survey after must agree, and each file opened must be the
 /// one that was surveyed, so that what was read was there at one moment.
 pub(crate) fn read(dir: &Path, now: i128) -> Result<(Files, Survey), BundleError> {
+    read_while(dir, now, || {})
+}
+
+/// As [`read`], while `meanwhile` happens between the last file and the second survey.
+fn read_while(dir: &Path, now: i128, meanwhile: impl FnOnce()) -> Result<(Files, Survey), BundleError> {
     let before = survey(dir, now)?;
+    let files = read_surveyed(dir, &before.fingerprint)?;
+    meanwhile();
+    if survey(dir, now)?.fingerprint == before.fingerprint {
+        Ok((files, before))
+    } else {
+        Err(BundleError::corrupt("", Fault::Changed))
+    }
+}
+
+fn read_surveyed(dir: &Path, surveyed: &Fingerprint) -> Result<Files, BundleError> {
     let root = open_directory(dir)?;
     let mut files = Files::new();
     let mut total = 0_usize;
-    for (path, mark) in &before.fingerprint.0 {
+    for (path, mark) in &surveyed.0 {
         if path.is_empty() || path == POLICIES {
             continue;
         }
@@ -156,11 +171,7 @@ pub(crate) fn read(dir: &Path, now: i128) -> Result<(Files, Survey), BundleError
         files::admit_size(path, bytes.len(), total)?;
         files.insert(path.clone(), bytes);
     }
-    if survey(dir, now)?.fingerprint == before.fingerprint {
-        Ok((files, before))
-    } else {
-        Err(BundleError::corrupt("", Fault::Changed))
-    }
+    Ok(files)
 }
 
 fn read_file(root: &OwnedFd, dir: &Path, path: &str, mark: &Mark) -> Result<Vec<u8>, BundleError> {
@@ -178,3 +189,7 @@ fn read_file(root: &OwnedFd, dir: &Path, path: &str, mark: &Mark) -> Result<Vec<
         .map_err(|error| BundleError::Missing(Missing { path: dir.join(path), cause: error.to_string() }))?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+#[path = "disk_tests.rs"]
+mod tests;

@@ -67,7 +67,7 @@ impl<'de> Deserialize<'de> for BundleName {
 }
 
 /// Whether this can be a bundle's name: it stands on a line of its own in what is signed.
-pub(crate) fn is_bundle_name(text: &str) -> bool {
+fn is_bundle_name(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
     let first = text.bytes().next();
     text.len() <= 64

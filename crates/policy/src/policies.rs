@@ -42,7 +42,7 @@ fn parse(path: &str, text: &str) -> Result<Vec<(Option<usize>, Policy)>, BundleE
         return Err(BundleError::corrupt_at(path, line.map(|(line, _)| line), Fault::Template));
     }
     let mut policies: Vec<Policy> = set.policies().cloned().collect();
-    // Cedar numbers the policies of a text `policy0`, `policy1`…, and iterates in any order.
+    // Cedar numbers the policies of a text `policy0`, `policy1`…, and promises no order of iteration.
     policies.sort_by_cached_key(|policy| (policy.id().to_string().len(), policy.id().to_string()));
     let mut end = 0;
     let lined = policies.into_iter().map(|policy| {

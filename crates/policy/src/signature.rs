@@ -4,7 +4,6 @@ use portcullis_protocol::BundleDigest;
 use portcullis_verify::{NoteError, UnverifiedNote, VerifierKey};
 
 use crate::error::{BundleError, PinMismatch, SignatureInvalid, Unsigned, UntrustedKey};
-use crate::manifest::is_bundle_name;
 
 const HEADER: &str = "portcullis bundle v1";
 
@@ -33,11 +32,11 @@ impl Statement {
     /// Reads exactly what [`Self::to_text`] writes.
     fn parse(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
-        let (header, name, version, digest) = (lines.next()?, lines.next()?, lines.next()?, lines.next()?);
+        let (_header, name, version, digest) = (lines.next()?, lines.next()?, lines.next()?, lines.next()?);
         let (Ok(version), Ok(digest)) = (version.parse(), digest.parse()) else { return None };
         let statement = Self { name: name.to_owned(), version, digest };
-        let exact = header == HEADER && is_bundle_name(name) && statement.to_text() == text;
-        exact.then_some(statement)
+        // Only one text is a statement's, header, number and all.
+        (statement.to_text() == text).then_some(statement)
     }
 
     /// The statement in a signature file, if a trusted key signed it, it is about these files, and they are the
