@@ -73,6 +73,10 @@ async fn a_permitted_method_runs_and_one_without_a_surface_of_its_own_does_not()
     let mut gate = Gate::start();
     let line = r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"file:///a"}}"#;
     assert_eq!(gate.ask(line).await["result"]["pong"], "resources/read");
+    let context = gate.arbiter.questions()[0].request.context.clone();
+    assert_eq!(serde_json::to_value(context).unwrap(), json!({"uri": "file:///a"}));
+    let nameless = line.replace("uri", "Uri");
+    assert_eq!(code(&gate.ask(&nameless).await), "request.ambiguous_key");
     let unknown = r#"{"jsonrpc":"2.0","id":1,"method":"unknown"}"#;
     assert_eq!(code(&gate.ask(unknown).await), "surface.unknown");
     assert_eq!(gate.journal().await.len(), 1);

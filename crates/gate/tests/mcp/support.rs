@@ -41,13 +41,15 @@ pub(crate) fn surface(idempotency: Idempotency, context: &[(&str, ContextKind)])
     }
 }
 
-/// `rec.read`, `rec.write` (reads `path`), `rec.pay` (takes a key), `rec.move` (derives one).
+/// `rec.read`, `rec.write` (reads `path`), `rec.pay` (takes a key), `rec.move` (derives one), and reading resources
+/// (reads `uri`).
 pub(crate) fn table(version: u8) -> SurfaceTable {
     let surfaces = [
         ("rec.read", surface(Idempotency::None, &[])),
         ("rec.write", surface(Idempotency::None, &[("path", ContextKind::Path)])),
         ("rec.pay", surface(Idempotency::Key, &[])),
         ("rec.move", surface(Idempotency::Derived, &[])),
+        ("rec.mcp.resources.read", surface(Idempotency::None, &[("uri", ContextKind::String)])),
     ];
     let named = |(name, spec): (&str, SurfaceSpec)| (name.parse::<SurfaceName>().unwrap(), spec);
     SurfaceTable { bundle: bundle(version), surfaces: surfaces.into_iter().map(named).collect() }
