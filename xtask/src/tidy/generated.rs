@@ -80,7 +80,9 @@ impl Generated {
         }
         let mut build = process::cargo();
         build.args(["build", "--quiet", "--workspace", "--example", example]).current_dir(&workspace.root);
-        let program = process::built(&mut build, "example", Some(example))?;
+        let program = process::built(&mut build, "example", Some(example)).map_err(|error| {
+            format!("comes from the example `{example}` of {package}, which does not build; mend it first: {error}")
+        })?;
         let output = process::quiet(Command::new(program).current_dir(&workspace.root))?;
         if !output.status.success() {
             let errors = String::from_utf8_lossy(&output.stderr);
