@@ -196,8 +196,9 @@ pub fn settle(intake: &Intake, health: &Health, stored: Fact<Option<StoredKey>>)
         return Settled::EvaluateAgain;
     }
     let policy = match &health.policy {
+        // In force, but nobody says which: then nothing is.
+        Fact::Known(PolicyNow { digest: None, policy: Policy::InForce(_) }) | Fact::Unknown => Fact::Unknown,
         Fact::Known(now) => Fact::Known(now.policy),
-        Fact::Unknown => Fact::Unknown,
     };
     let deadline = if health.boot < intake.deadline { Deadline::Ahead } else { Deadline::Passed };
     let verdict = decide(&Facts {

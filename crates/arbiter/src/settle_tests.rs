@@ -155,6 +155,16 @@ fn a_bundle_pulled_after_the_verdict_permits_nothing() {
 }
 
 #[test]
+fn a_bundle_in_force_that_nobody_names_permits_nothing() {
+    let bundle = demo();
+    let intake = prepared(charge("1.00", "k"), agent("demo-agent"), &bundle);
+    let mut nameless = health(&bundle);
+    nameless.policy = Fact::Known(PolicyNow { digest: None, policy: Policy::InForce(Validity::Valid) });
+    let settled = settle(&intake, &nameless, Fact::Known(None));
+    assert_eq!(reason(&settled), Some(ReasonCode::PolicyMissing));
+}
+
+#[test]
 fn a_call_prepared_without_a_bundle_is_never_permitted() {
     let bundle = demo();
     let intake =
