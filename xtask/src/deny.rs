@@ -6,7 +6,12 @@ use crate::{needs, process};
 /// Bans, licences and sources. Advisories need a database from elsewhere, so they are not part of it.
 pub(crate) fn run(workspace: &Workspace) -> Result<(), String> {
     needs::cargo_tool("deny", "cargo-deny@0.20.2")?;
-    let mut deny = process::cargo();
-    deny.args(["deny", "check", "bans", "licenses", "sources"]);
-    process::step("deny", deny.current_dir(&workspace.root))
+    let deny = |args: &[&str]| {
+        let mut deny = process::cargo();
+        deny.arg("deny").args(args).current_dir(&workspace.root);
+        deny
+    };
+    // Beside warnings, cargo-deny shortens the graph of an error until it no longer names who is to blame.
+    process::step("deny", &mut deny(&["--log-level=error", "check", "bans", "licenses", "sources"]))?;
+    process::step("deny, duplicates", &mut deny(&["check", "--hide-inclusion-graph", "bans"]))
 }
