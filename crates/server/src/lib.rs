@@ -27,4 +27,5 @@ pub use serve::{ServeError, serve};
 pub use service::{Arbiter, LocalAuthorizer, StartError};
 pub use setup::{
     Deployment, Initialized, SetupError, add_agent, demo, deploy, init, new_key, pin_bundle, sign_bundle,
+    verifier_of,
 };

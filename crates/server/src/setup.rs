@@ -105,17 +105,21 @@ pub fn init(directory: &Path) -> Result<Initialized, SetupError> {
     )
 }
 
-/// Sets up the demo's deployment.
+/// Sets up the demo's deployment: agent `demo-agent`, tool server `demo`. With `elsewhere` the gate asks the
+/// arbiter that `portcullis serve` hosts and never takes its place; otherwise it hosts one itself.
 ///
 /// # Errors
 /// [`SetupError`].
-pub fn demo(directory: &Path, listen: &str) -> Result<Initialized, SetupError> {
-    let arbiter = format!("http://{listen}");
-    let agents = &["demo-agent", "stranger-agent"];
-    deploy(
-        directory,
-        &Deployment { bundle: bundles::demo(), agents, server: "demo", listen, arbiter: Some(&arbiter) },
-    )
+pub fn demo(directory: &Path, elsewhere: bool) -> Result<Initialized, SetupError> {
+    let socket = format!("unix:{}", directory.join("data/arbiter.sock").display());
+    let deployment = Deployment {
+        bundle: bundles::demo(),
+        agents: &["demo-agent", "stranger-agent"],
+        server: "demo",
+        listen: "127.0.0.1:0",
+        arbiter: elsewhere.then_some(socket.as_str()),
+    };
+    deploy(directory, &deployment)
 }
 
 /// Sets up a deployment in a directory that has none.
@@ -271,6 +275,14 @@ pub fn new_key(path: &Path, name: &str) -> Result<VerifierKey, SetupError> {
     let (text, verifier) = generate(name).map_err(SetupError::Key)?;
     write_private(path, &text)?;
     Ok(verifier)
+}
+
+/// The verifier key of a signing key in a file.
+///
+/// # Errors
+/// [`SetupError`].
+pub fn verifier_of(path: &Path) -> Result<VerifierKey, SetupError> {
+    Ok(KeyFile::read(path)?.1)
 }
 
 /// Writes a new token and returns its section of the configuration.

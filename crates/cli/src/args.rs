@@ -1,0 +1,273 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// The fail-closed execution layer between AI agents and everything they can do.
+///
+/// An action runs only after an explicit, recorded, signed, verified PERMIT for that very action.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where the configuration is.
+#[derive(Args, Debug)]
+pub(crate) struct ConfigArg {
+    /// The configuration file.
+    #[arg(long, short, default_value = "portcullis.toml", value_name = "FILE")]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the main job, with faults, in one run. Needs nothing else.
+    Demo(DemoArgs),
+    /// Set up a deployment: configuration, keys, a starter bundle, signed and pinned.
+    Init(InitArgs),
+    /// Be an MCP server over stdio that gates each call to the one behind it.
+    Mcp(McpArgs),
+    /// Serve the arbiter over HTTP and the data directory's socket.
+    Serve(ServeArgs),
+    /// Decide one request. Exits 0 on PERMIT, 3 on DENY, 4 on SILENCE, 1 on misuse.
+    Decide(DecideArgs),
+    /// Verify receipts offline, with nothing but a public key. Exits 0 if all verify, 1 otherwise.
+    Verify(VerifyArgs),
+    /// Look at the decisions on record and take out their receipts.
+    Receipts(ReceiptsArgs),
+    /// Check, sign and pin the policy bundle.
+    Bundle(BundleArgs),
+    /// Make keys and tokens, and show what verifies them.
+    Keys(KeysArgs),
+    /// Say what is shut now, and why. Exits 0 if a PERMIT could be issued, 1 otherwise.
+    Status(StatusArgs),
+    /// Shut the gate: from the next decision on, nothing is permitted.
+    Shut(ShutArgs),
+    /// Open the gate that `shut` has shut.
+    Open(ConfigArg),
+    /// Measure a tool call direct and through the gate, in one run.
+    Bench(BenchArgs),
+    /// Print a completion script for a shell.
+    Completions(CompletionsArgs),
+    /// Stand between gate and tool server, so that the server ends when the gate does.
+    #[command(name = "__upstream", hide = true)]
+    Upstream(UpstreamArgs),
+    /// The demo's tool server.
+    #[command(name = "__toolserver", hide = true)]
+    Toolserver(ToolserverArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    /// Keep the demo's files in this directory, which must not exist yet.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+    /// Print one JSON object a step instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InitArgs {
+    /// The directory to set up.
+    #[arg(default_value = ".")]
+    pub(crate) directory: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct McpArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    /// The tool server's name: the first word of its surfaces. Default: `mcp.server` of the configuration.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server: Option<String>,
+    /// The tool server's command.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DecideArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    /// The request, as `POST /v1/decisions` takes it in `request`; `-` reads standard input.
+    ///
+    /// The decision is real: a PERMIT is recorded and consumes its key. This command runs nothing and cannot
+    /// know what is done with it, so the PERMIT ends as `unknown`.
+    pub(crate) request: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct VerifyArgs {
+    /// Receipts, C2SP tlog-proof files.
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The log's verifier key, or a file that holds it. May be given more than once.
+    #[arg(long, required = true, value_name = "VKEY|FILE")]
+    pub(crate) key: Vec<String>,
+    /// Print JSON, one object a receipt.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReceiptsArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    #[command(subcommand)]
+    pub(crate) command: ReceiptsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReceiptsCommand {
+    /// List decisions, newest last.
+    List {
+        /// Only the newest.
+        #[arg(long, default_value_t = 20, value_name = "COUNT")]
+        last: usize,
+        /// Print JSON, one record a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the receipt of one decision.
+    Show {
+        /// Its index in the log, or the beginning of its attempt.
+        id: String,
+    },
+    /// Write the receipts of all decisions into a directory, one `.tlog-proof` file each.
+    Export {
+        /// The directory; made if it does not exist.
+        directory: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BundleArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    #[command(subcommand)]
+    pub(crate) command: BundleCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BundleCommand {
+    /// Parse and validate a bundle; say what it declares. Nothing is decided by it.
+    Check {
+        /// The bundle's directory. Default: the configuration's.
+        directory: Option<PathBuf>,
+    },
+    /// Sign a bundle in place.
+    Sign {
+        /// The file with the bundle's signing key.
+        #[arg(long, default_value = "keys/bundle.key", value_name = "FILE")]
+        key: PathBuf,
+        /// The bundle's directory. Default: the configuration's.
+        directory: Option<PathBuf>,
+    },
+    /// Write the digest of the configuration's bundle into the configuration, as it lies there now.
+    ///
+    /// Takes effect when the arbiter is started again.
+    Pin,
+    /// Say whether the pinned bundle is there, signed, and valid now.
+    Show,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct KeysArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    #[command(subcommand)]
+    pub(crate) command: KeysCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make an Ed25519 signing key in a new file, mode 0600, and print what verifies it.
+    Generate {
+        /// The new file.
+        file: PathBuf,
+        /// The key's name, such as `example.org/portcullis`. For a log it is the log's origin.
+        #[arg(long)]
+        name: String,
+    },
+    /// Print the verifier key of a signing key.
+    Show {
+        /// The signing key's file. Default: the log's verifier key of the configuration.
+        file: Option<PathBuf>,
+    },
+    /// Make a bearer token for an agent: its digest goes into the configuration, the token into a new file.
+    Agent {
+        /// The agent's name.
+        name: String,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ShutArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    /// Why, for whoever finds it shut.
+    #[arg(long)]
+    pub(crate) reason: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    /// Calls to measure, each way.
+    #[arg(long, default_value_t = 500, value_name = "COUNT")]
+    pub(crate) calls: u32,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    pub(crate) shell: Shell,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UpstreamArgs {
+    /// The tool server's command.
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ToolserverArgs {
+    /// The file to which each execution is written.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) journal: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

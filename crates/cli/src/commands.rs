@@ -1,0 +1,78 @@
+//! One module a command.
+
+mod bench;
+mod bundle;
+mod decide;
+mod demo;
+mod init;
+mod keys;
+mod mcp;
+mod receipts;
+mod serve;
+mod status;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+
+use crate::args::{Cli, Command};
+use crate::say;
+
+/// Runs a command to its exit code.
+pub(crate) fn run(cli: Cli) -> ExitCode {
+    match cli.command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Init(args) => init::run(&args),
+        Command::Mcp(args) => mcp::run(args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Decide(args) => decide::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Receipts(args) => receipts::run(&args),
+        Command::Bundle(args) => bundle::run(&args),
+        Command::Keys(args) => keys::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Shut(args) => status::shut(&args),
+        Command::Open(args) => status::open(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Completions(args) => {
+            clap_complete::generate(args.shell, &mut Cli::command(), "portcullis", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+        Command::Upstream(args) => portcullis_gate::supervise::run(&args.command),
+        Command::Toolserver(args) => match portcullis_drills::toolserver::run(&args.journal) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => say::error(&error),
+        },
+    }
+}
+
+/// A runtime for a command that waits for others.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    // A failed write must be an error that trips evidence, not a signal that ends the process (setrlimit(2)).
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, std::sync::Arc::default())?;
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+/// Turns true when the process is asked to end.
+fn stop_signal() -> tokio::sync::watch::Receiver<bool> {
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        wait_for_signal().await;
+        stop.send_replace(true);
+    });
+    stopped
+}
+
+async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let both = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut terminate), Ok(mut interrupt)) = both else {
+        // Without handlers the system's own end the process, which loses nothing recorded.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

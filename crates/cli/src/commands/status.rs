@@ -1,0 +1,102 @@
+//! `portcullis status`, `shut` and `open`
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use portcullis_sdk::Endpoint;
+use portcullis_server::{Config, Health, ask_health, is_shut};
+
+use crate::args::{ConfigArg, ShutArgs, StatusArgs};
+use crate::commands::runtime;
+use crate::say;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(crate) fn run(args: &StatusArgs) -> ExitCode {
+    let read = Config::read(&args.config.config).and_then(|config| {
+        // A gate with an arbiter elsewhere asks there; any other asks the data directory's host.
+        let remote = config.gate().map_or(None, |gate| gate.arbiter);
+        Ok((config.arbiter()?, remote))
+    });
+    let (arbiter, remote) = match read {
+        Ok(read) => read,
+        Err(error) => return say::error(&error),
+    };
+    let endpoint = remote.unwrap_or_else(|| Endpoint::Unix { path: arbiter.data.join("arbiter.sock") });
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return say::error(&error),
+    };
+    match runtime.block_on(ask_health(&endpoint, PATIENCE)) {
+        Ok(health) => show(&health, args.json, is_shut(&arbiter.data).unwrap_or(None)),
+        Err(refusal) => {
+            let detail = refusal.reason().detail.unwrap_or_default();
+            say::misuse(&format!(
+                "{}: no arbiter answers ({detail}); start `portcullis serve` or a gate of this data directory",
+                refusal.code()
+            ))
+        }
+    }
+}
+
+fn show(health: &Health, json: bool, shut: Option<String>) -> ExitCode {
+    if json {
+        match serde_json::to_string_pretty(health) {
+            Ok(text) => say::line(&text),
+            Err(error) => return say::error(&error),
+        }
+    } else {
+        say::line(if health.ready {
+            "ready: a PERMIT could be issued now"
+        } else {
+            "shut: nothing is permitted"
+        });
+        for interlock in &health.interlocks {
+            let reason =
+                interlock.reason.map_or_else(String::new, |code| format!("  {code}: {}", code.message()));
+            say::line(&format!("  {:<8} {:<8}{reason}", interlock.name, interlock.state));
+            if let Some(remedy) = &interlock.remedy {
+                say::line(&format!("           {remedy}"));
+            }
+        }
+        if let Some(reason) = shut {
+            say::line(&format!("  shut by an operator: {reason}"));
+        }
+        if let (Some(records), Some(open)) = (health.records, health.open_permits) {
+            say::line(&format!("  {records} records, {open} permits without outcome"));
+        }
+    }
+    if health.ready { ExitCode::SUCCESS } else { ExitCode::from(say::FAILED) }
+}
+
+pub(crate) fn shut(args: &ShutArgs) -> ExitCode {
+    let config = match Config::read(&args.config.config).and_then(|config| config.arbiter()) {
+        Ok(config) => config,
+        Err(error) => return say::error(&error),
+    };
+    match portcullis_server::shut(&config.data, &args.reason) {
+        Ok(()) => {
+            say::line("shut: nothing is permitted until `portcullis open`");
+            ExitCode::SUCCESS
+        }
+        Err(error) => say::error(&error),
+    }
+}
+
+pub(crate) fn open(args: &ConfigArg) -> ExitCode {
+    let config = match Config::read(&args.config).and_then(|config| config.arbiter()) {
+        Ok(config) => config,
+        Err(error) => return say::error(&error),
+    };
+    match portcullis_server::open(&config.data) {
+        Ok(Some(reason)) => {
+            say::line(&format!("open; it was shut because: {reason}"));
+            ExitCode::SUCCESS
+        }
+        Ok(None) => {
+            say::line("it was not shut");
+            ExitCode::SUCCESS
+        }
+        Err(error) => say::error(&error),
+    }
+}

@@ -1,0 +1,40 @@
+//! What people read: the one place that prints.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+/// Exit code of misuse and failure.
+pub(crate) const FAILED: u8 = 1;
+
+/// Prints a line to standard output. A closed pipe ends the output, not the command.
+pub(crate) fn line(text: &str) {
+    drop(writeln!(std::io::stdout().lock(), "{text}").err());
+}
+
+/// Prints a line for people to standard error.
+pub(crate) fn note(text: &str) {
+    drop(writeln!(std::io::stderr().lock(), "{text}").err());
+}
+
+/// Prints an error with its chain of causes, once, and gives the exit code of failure.
+pub(crate) fn error(error: &dyn std::error::Error) -> ExitCode {
+    let mut text = format!("portcullis: {error}");
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(&format!("\n  because {source}"));
+        cause = source.source();
+    }
+    note(&text);
+    ExitCode::from(FAILED)
+}
+
+/// Prints a sentence about misuse, and gives the exit code of failure.
+pub(crate) fn misuse(text: &str) -> ExitCode {
+    note(&format!("portcullis: {text}"));
+    ExitCode::from(FAILED)
+}
+
+/// Whether standard output is a terminal that shows colours.
+pub(crate) fn is_colourful() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}

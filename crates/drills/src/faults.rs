@@ -1,0 +1,123 @@
+//! Faults, done to real processes and files, and mended again.
+
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+use tokio::process::Child;
+
+use crate::DrillError;
+use crate::deployment::Deployment;
+
+/// A fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The arbiter's process is killed.
+    Killed,
+    /// The arbiter's process is stopped in the middle of its work.
+    Hung,
+    /// The policy bundle is pulled away.
+    PolicyPulled,
+    /// No file of the arbiter can grow any more.
+    LedgerUnwritable,
+    /// The signing key is pulled away.
+    KeyPulled,
+    /// The anchor of the log's head is pulled away.
+    AnchorPulled,
+    /// An operator shuts the gate.
+    Shut,
+}
+
+impl Fault {
+    /// What happens, for people.
+    pub(crate) const fn describe(self) -> &'static str {
+        match self {
+            Self::Killed => "the decision service is killed",
+            Self::Hung => "the decision service hangs",
+            Self::PolicyPulled => "the policy is pulled away",
+            Self::LedgerUnwritable => "the ledger cannot be written",
+            Self::KeyPulled => "the signing key is gone",
+            Self::AnchorPulled => "the log's anchor is gone",
+            Self::Shut => "an operator shuts the gate",
+        }
+    }
+
+    /// Does it.
+    pub(crate) async fn strike(self, place: &Deployment, daemon: &mut Child) -> Result<(), DrillError> {
+        match self {
+            Self::Killed => {
+                daemon.kill().await.map_err(DrillError::system("killing the arbiter"))?;
+            }
+            Self::Hung => signal(daemon, Signal::STOP)?,
+            Self::LedgerUnwritable => limit_file_size(daemon, Some(0))?,
+            Self::Shut => portcullis_server::shut(&place.config.data, "rehearsal")
+                .map_err(|error| DrillError::Answer(error.to_string()))?,
+            Self::PolicyPulled | Self::KeyPulled | Self::AnchorPulled => {
+                let file = self.file(place);
+                rename(&file, &away(&file))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Undoes it, and starts a killed arbiter again. Nothing else is restarted.
+    pub(crate) async fn mend(
+        self,
+        place: &Deployment,
+        daemon: &mut Child,
+        program: &Path,
+    ) -> Result<(), DrillError> {
+        match self {
+            Self::Killed => *daemon = place.serve(program).await?,
+            Self::Hung => signal(daemon, Signal::CONT)?,
+            Self::LedgerUnwritable => limit_file_size(daemon, getrlimit(Resource::Fsize).current)?,
+            Self::Shut => {
+                portcullis_server::open(&place.config.data)
+                    .map_err(|error| DrillError::Answer(error.to_string()))?;
+            }
+            Self::PolicyPulled | Self::KeyPulled | Self::AnchorPulled => {
+                let file = self.file(place);
+                rename(&away(&file), &file)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn file(self, place: &Deployment) -> PathBuf {
+        match self {
+            Self::PolicyPulled => place.config.bundle.clone(),
+            Self::AnchorPulled => place.config.anchor.clone(),
+            Self::KeyPulled | Self::Killed | Self::Hung | Self::LedgerUnwritable | Self::Shut => {
+                place.config.signing_key.clone()
+            }
+        }
+    }
+}
+
+fn away(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".away");
+    name.into()
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), DrillError> {
+    std::fs::rename(from, to).map_err(DrillError::system(format!("moving {}", from.display())))
+}
+
+fn pid(daemon: &Child) -> Result<Pid, DrillError> {
+    let id = daemon.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    id.ok_or_else(|| DrillError::Answer("the arbiter has gone".into()))
+}
+
+fn signal(daemon: &Child, signal: Signal) -> Result<(), DrillError> {
+    kill_process(pid(daemon)?, signal)
+        .map_err(|error| DrillError::system("signalling the arbiter")(error.into()))
+}
+
+/// Bounds the size of files that the arbiter may write (`RLIMIT_FSIZE`): with 0 every write fails, as on a full or
+/// broken disk. The hard limit stays, so that it can be lifted again without privileges.
+fn limit_file_size(daemon: &Child, current: Option<u64>) -> Result<(), DrillError> {
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    prlimit(Some(pid(daemon)?), Resource::Fsize, Rlimit { current, maximum })
+        .map(drop)
+        .map_err(|error| DrillError::system("limiting the arbiter's files")(error.into()))
+}
