@@ -2,5 +2,5 @@
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
 fn main() {
-    print!("{}", portcullis_protocol::reason::reference());
+    print!("{}", portcullis_protocol::reference::reason_codes());
 }

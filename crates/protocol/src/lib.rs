@@ -10,6 +10,7 @@ pub mod ids;
 pub mod json;
 pub mod reason;
 pub mod record;
+pub mod reference;
 pub mod request;
 pub mod surface;
 pub mod verdict;

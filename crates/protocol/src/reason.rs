@@ -490,54 +490,6 @@ impl<'de> Deserialize<'de> for ReasonCode {
     }
 }
 
-/// The reference of reason codes, as Markdown.
-#[must_use]
-pub fn reference() -> String {
-    let mut text = String::from(
-        "# Reason codes\n\n\
-         Every DENY and SILENCE has exactly one reason code: that of the first failing precondition, in the order\n\
-         below. The list is closed; a reader that meets a code it does not know treats it as SILENCE. Generated\n\
-         from `crates/protocol/src/reason.rs` by `cargo xtask tidy --bless`.\n",
-    );
-    for precondition in Precondition::ALL {
-        text.push_str(&format!("\n## {}\n\n", precondition.as_str()));
-        text.push_str("| code | decision | HTTP | what callers are told | meaning | remedy |\n|---|---|---|---|---|---|\n");
-        for code in ReasonCode::ALL.iter().filter(|code| code.precondition() == *precondition) {
-            text.push_str(&format!(
-                "| `{code}` | {} | {} | {} | {} | {} |\n",
-                code.decision().as_str(),
-                code.http_status(),
-                code.message(),
-                code.documentation(),
-                code.remedy()
-            ));
-        }
-    }
-    text
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn codes_are_distinct_ordered_and_never_permit() {
-        let words: BTreeSet<_> = ReasonCode::ALL.iter().map(|code| code.as_str()).collect();
-        assert_eq!(words.len(), ReasonCode::ALL.len());
-        for pair in ReasonCode::ALL.windows(2) {
-            assert!(pair[0].precondition() <= pair[1].precondition(), "{} before {}", pair[0], pair[1]);
-        }
-        for code in ReasonCode::ALL {
-            assert_ne!(code.decision(), Decision::Permit, "{code}");
-            assert!(code.http_status() >= 400, "{code}: a refusal is never a success status");
-            assert_eq!(code.as_str().parse(), Ok(*code));
-        }
-    }
-
-    #[test]
-    fn an_unknown_word_is_no_code() {
-        assert!("policy.allow".parse::<ReasonCode>().is_err());
-        assert!(serde_json::from_str::<ReasonCode>("\"ok\"").is_err());
-    }
-}
+#[path = "reason_tests.rs"]
+mod tests;
