@@ -18,5 +18,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), String> {
     )?;
     // Who may depend on what is about what ships: tests of other crates sign with Ed25519 too.
     process::step("deny, bans", &mut deny(&["--log-level=error", "--exclude-dev", "check", "bans"]))?;
-    process::step("deny, duplicates", &mut deny(&["check", "--hide-inclusion-graph", "bans"]))
+    process::step(
+        "deny, duplicates",
+        &mut deny(&["--exclude-dev", "check", "--hide-inclusion-graph", "bans"]),
+    )
 }
