@@ -78,9 +78,6 @@ impl Case {
     }
 
     async fn permitted(&mut self, permit: Permit, terms: Terms) {
-        if self.is_cancelled() {
-            return self.unspent(permit.decline(), terms, End::Nothing).await;
-        }
         if !self.operation.named {
             let refusal = Refusal::own(ReasonCode::SurfaceUnknown, None);
             let end = End::Answer(self.refused(&refusal));
@@ -146,11 +143,8 @@ impl Case {
         let outcome = reply.as_ref().map_or(Outcome::Unknown, answer::outcome);
         let result = reply.as_ref().filter(|_| terms.keeps_results).and_then(kept);
         let report = running.finish(outcome, result);
-        let end = match (self.is_cancelled(), reply) {
-            (true, _) => End::Nothing,
-            (false, Some(reply)) => End::Answer(reply),
-            (false, None) => End::Answer(answer::unknown(attempt, self.operation.tool)),
-        };
+        let unknown = || answer::unknown(attempt, self.operation.tool);
+        let end = End::Answer(reply.unwrap_or_else(unknown));
         if terms.keeps_results {
             self.shared.outcomes.settle(report, terms.outcome_within).await;
             self.end(end).await;
@@ -175,6 +169,7 @@ impl Case {
         self.asker.as_ref().is_some_and(|asker| *asker.cancelled.borrow())
     }
 
+    /// Answers, unless the asker has cancelled.
     async fn end(&self, end: End) {
         let Some(Asker { id, .. }) = &self.asker else {
             if let End::Answer(reply) = end {

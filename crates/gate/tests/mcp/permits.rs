@@ -103,6 +103,26 @@ async fn the_result_of_a_keyed_call_is_on_record_before_it_is_answered() {
 }
 
 #[tokio::test]
+async fn only_the_answer_of_a_call_that_keeps_its_result_waits_for_the_report() {
+    let mut gate = Gate::with(|config| config.deadline = std::time::Duration::from_millis(500));
+    *gate.arbiter.hanging_reports.lock().unwrap() = true;
+    let ping = r#"{"jsonrpc":"2.0","id":"ping","method":"ping"}"#;
+    // The tool server answers in order, so whichever answer is not held up comes first.
+    gate.call(1, "read", "{}").await;
+    while gate.journal_now().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    gate.send(ping).await;
+    assert_eq!([gate.next().await["id"].clone(), gate.next().await["id"].clone()], [json!(1), json!("ping")]);
+    gate.send(PAY).await;
+    while gate.journal_now().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    gate.send(ping).await;
+    assert_eq!([gate.next().await["id"].clone(), gate.next().await["id"].clone()], [json!("ping"), json!(1)]);
+}
+
+#[tokio::test]
 async fn a_key_is_passed_on_where_there_are_none_and_refused_where_it_is_derived() {
     let mut gate = Gate::start();
     gate.ask(&PAY.replace("\"pay\"", "\"read\"")).await;
