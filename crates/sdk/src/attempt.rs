@@ -152,3 +152,7 @@ impl Attempt {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "attempt_tests.rs"]
+mod tests;

@@ -26,6 +26,8 @@ mod clock;
 mod http;
 mod permit;
 mod refusal;
+#[cfg(test)]
+mod testing;
 
 pub use attempt::{Attempt, TrustedLog, UntrustedLog};
 pub use authorizer::{Authorizer, Call, authorize, run};

@@ -65,6 +65,12 @@ impl Permit {
         &self.receipt
     }
 
+    /// When its lifetime ends.
+    #[must_use]
+    pub const fn expires(&self) -> BootInstant {
+        self.expires
+    }
+
     /// Spends the permit of a request that is not bound to bytes, in the moment before the effect.
     ///
     /// # Errors

@@ -1,0 +1,308 @@
+use super::*;
+use crate::refusal::Unverifiable;
+use crate::testing::{LONG, Log, attempt, permit, refusal, request, text, wait_until};
+use portcullis_protocol::{
+    AggregateRecord, Domain, Event, EventRecord, Millis, Outcome, OutcomeRecord, Resource,
+};
+
+const DEADLINE: Duration = Duration::from_secs(1);
+
+/// What a receipt of the PERMIT of this attempt comes to, once its record was changed before it was signed.
+fn redeemed(change: impl FnOnce(&mut DecisionRecord)) -> Result<Permit, Refusal> {
+    let (log, attempt) = (Log::new(), attempt());
+    let mut record = permit(&attempt.call(DEADLINE), LONG);
+    change(&mut record);
+    attempt.redeem(&log.receipt(record), &log.trusted())
+}
+
+fn cause(redeemed: Result<Permit, Refusal>) -> String {
+    match redeemed {
+        Err(Refusal::Unverifiable(Unverifiable { cause })) => cause,
+        other => panic!("must be unverifiable: {other:?}"),
+    }
+}
+
+#[test]
+fn a_verified_permit_for_this_attempt_is_a_permit_for_its_request() {
+    let (log, attempt) = (Log::new(), attempt());
+    let (id, call) = (attempt.id(), attempt.call(DEADLINE));
+    let receipt = log.receipt(permit(&call, LONG));
+    let permit = attempt.redeem(&receipt, &log.trusted()).unwrap();
+    assert_eq!(permit.request(), &request());
+    assert_eq!((permit.attempt(), permit.receipt()), (id, receipt.as_str()));
+    let running = permit.begin().unwrap();
+    assert_eq!(running.request(), &request());
+    let report = running.finish(Outcome::Ok, Some("done".into()));
+    assert_eq!(report.attempt, id);
+    assert_eq!(report.call.nonce.parse::<Nonce>().unwrap().attempt_id(), id);
+    assert_eq!((report.call.outcome, report.call.result.as_deref()), (Outcome::Ok, Some("done")));
+}
+
+#[test]
+fn a_receipt_that_differs_in_one_bound_field_is_no_permit() {
+    type Change = fn(&mut DecisionRecord);
+    let changes: [(&str, Change); 9] = [
+        ("attempt", |record| record.attempt = AttemptId::from_bytes([9; 32])),
+        ("request", |record| record.request = Digest::sha256(b"another")),
+        ("agent", |record| record.agent = "other".parse().unwrap()),
+        ("gate", |record| record.gate = "other".parse().unwrap()),
+        ("surface", |record| record.surface = "payments.refund".parse().unwrap()),
+        ("action", |record| record.action = "refund".parse().unwrap()),
+        ("resource", |record| record.resource.id = "a-2".into()),
+        ("resource", |record| record.resource.kind = "Wallet".into()),
+        ("resource", |record| record.resource = Resource { kind: "a-1".into(), id: "Account".into() }),
+    ];
+    assert!(redeemed(|_| {}).is_ok());
+    for (what, change) in changes {
+        assert_eq!(cause(redeemed(change)), format!("the receipt is for another {what}"));
+    }
+}
+
+#[test]
+fn a_refusals_receipt_is_no_permit() {
+    for code in [ReasonCode::PolicyNoGrant, ReasonCode::EvidenceUnwritable] {
+        let (log, attempt) = (Log::new(), attempt());
+        let receipt = log.receipt(refusal(&attempt.call(DEADLINE), code));
+        let cause = cause(attempt.redeem(&receipt, &log.trusted()));
+        assert_eq!(cause, "the receipt does not record a PERMIT", "{code}");
+    }
+}
+
+#[test]
+fn a_receipt_that_another_key_or_another_log_signed_is_no_permit() {
+    for (other, why) in [
+        (Log::of("gate.example/log", 8), "the receipt's checkpoint is not valid"),
+        (Log::of("gate.example/other", 7), "the receipt's checkpoint is not valid"),
+    ] {
+        let attempt = attempt();
+        let receipt = other.receipt(permit(&attempt.call(DEADLINE), LONG));
+        assert_eq!(cause(attempt.redeem(&receipt, &Log::new().trusted())), why);
+    }
+}
+
+#[test]
+fn what_the_log_has_there_must_be_a_decision() {
+    let (time, attempt_id) = (Millis(1), AttemptId::from_bytes([1; 32]));
+    let records = [
+        Record::Outcome(OutcomeRecord {
+            seq: 0,
+            time,
+            permit: 0,
+            attempt: attempt_id,
+            outcome: Outcome::Ok,
+            result: None,
+            supersedes: None,
+        }),
+        Record::Aggregate(AggregateRecord {
+            seq: 0,
+            time,
+            reason: None,
+            agent: None,
+            count: 1,
+            first: time,
+            last: time,
+        }),
+        Record::Event(EventRecord {
+            seq: 0,
+            time,
+            event: Event::Opened,
+            detail: std::collections::BTreeMap::new(),
+        }),
+    ];
+    for record in records {
+        let log = Log::new();
+        let receipt = text(&log.proof_at(0, &record));
+        let cause = cause(attempt().redeem(&receipt, &log.trusted()));
+        assert_eq!(cause, "the receipt's record is not a decision", "{record:?}");
+    }
+}
+
+#[test]
+fn a_record_in_anothers_place_is_no_permit() {
+    let (log, attempt) = (Log::new(), attempt());
+    let record = DecisionRecord { seq: 3, ..permit(&attempt.call(DEADLINE), LONG) };
+    let receipt = text(&log.proof_at(2, &Record::Decision(Box::new(record))));
+    let cause = cause(attempt.redeem(&receipt, &log.trusted()));
+    assert_eq!(cause, "the record says that it is number 3, the log has it as number 2");
+}
+
+#[test]
+fn a_record_in_its_place_behind_others_is_a_permit() {
+    let (log, attempt) = (Log::new(), attempt());
+    let record = DecisionRecord { seq: 5, ..permit(&attempt.call(DEADLINE), LONG) };
+    let receipt = text(&log.proof_at(5, &Record::Decision(Box::new(record))));
+    assert!(attempt.redeem(&receipt, &log.trusted()).is_ok());
+}
+
+#[test]
+fn a_receipt_altered_after_it_was_signed_is_no_permit() {
+    let log = Log::new();
+    let altered = |alter: fn(&mut portcullis_verify::TlogProof)| {
+        let attempt = attempt();
+        let record = permit(&attempt.call(DEADLINE), LONG);
+        let mut proof = log.proof_at(0, &Record::Decision(Box::new(record)));
+        alter(&mut proof);
+        attempt.redeem(&text(&proof), &log.trusted())
+    };
+    assert!(altered(|_| {}).is_ok());
+    let record = cause(altered(|proof| {
+        let record = String::from_utf8(proof.extra.take().unwrap()).unwrap();
+        proof.extra = Some(record.replace("\"permit_ttl_ms\":60000", "\"permit_ttl_ms\":99999").into());
+    }));
+    assert_eq!(record, "the receipt does not prove that its record is in the log");
+    assert_eq!(cause(altered(|proof| proof.index = 1)), record);
+    let note = cause(altered(|proof| {
+        let note = String::from_utf8(proof.checkpoint.clone()).unwrap();
+        proof.checkpoint = note.replacen("\n1\n", "\n2\n", 1).into_bytes();
+    }));
+    assert_eq!(note, "the receipt's checkpoint is not valid");
+    let without = cause(altered(|proof| proof.extra = None));
+    assert_eq!(without, "the proof file carries no record, so it is not a receipt");
+}
+
+#[test]
+fn no_part_of_a_receipt_is_a_receipt() {
+    let (log, attempt) = (Log::new(), attempt());
+    let receipt = log.receipt(permit(&attempt.call(DEADLINE), LONG));
+    let verifies = |text: &str| attempt.verify(text, &log.trusted()).is_ok();
+    assert!(verifies(&receipt));
+    for end in 0..receipt.len() {
+        assert!(!receipt.is_char_boundary(end) || !verifies(&receipt[..end]), "{end}");
+    }
+    for text in ["PERMIT", "{}", "null", "\n"] {
+        assert!(!verifies(text), "{text}");
+    }
+}
+
+#[test]
+fn a_receipt_permits_its_own_attempt_and_no_other() {
+    let (log, first, second) = (Log::new(), attempt(), attempt());
+    let receipt = log.receipt(permit(&first.call(DEADLINE), LONG));
+    assert_ne!(first.id(), second.id());
+    assert_eq!(cause(second.redeem(&receipt, &log.trusted())), "the receipt is for another attempt");
+    assert!(first.redeem(&receipt, &log.trusted()).is_ok());
+}
+
+#[test]
+fn a_lifetime_counts_from_the_attempts_beginning() {
+    let (log, attempt) = (Log::new(), attempt());
+    let receipt = log.receipt(permit(&attempt.call(DEADLINE), 5));
+    wait_until(attempt.started.plus(Duration::from_millis(5)));
+    let refusal = attempt.redeem(&receipt, &log.trusted()).unwrap_err();
+    assert_eq!(refusal, Refusal::own(ReasonCode::PermitExpired, None));
+}
+
+#[test]
+fn a_lifetime_of_nothing_is_over_at_once() {
+    let (log, attempt) = (Log::new(), attempt());
+    let receipt = log.receipt(permit(&attempt.call(DEADLINE), 0));
+    let refusal = attempt.redeem(&receipt, &log.trusted()).unwrap_err();
+    assert_eq!(refusal.code(), ReasonCode::PermitExpired);
+}
+
+#[test]
+fn no_receipt_gives_a_longer_lifetime_than_the_gate_accepts() {
+    for (ttl, lives) in [
+        (9_007_199_254_740_991, LONGEST_TTL),
+        (300_001, LONGEST_TTL),
+        (299_999, Duration::from_millis(299_999)),
+    ] {
+        let (log, attempt) = (Log::new(), attempt());
+        let (receipt, began) = (log.receipt(permit(&attempt.call(DEADLINE), ttl)), attempt.started);
+        let permit = attempt.redeem(&receipt, &log.trusted()).unwrap();
+        assert_eq!(permit.expires(), began.plus(lives), "{ttl}");
+    }
+}
+
+#[test]
+fn a_refusals_receipt_proves_its_code_for_its_attempt() {
+    let (log, attempt) = (Log::new(), attempt());
+    let mut record = refusal(&attempt.call(DEADLINE), ReasonCode::PolicyNoGrant);
+    let receipt = log.receipt(record.clone());
+    let proved = attempt.refused(&receipt, ReasonCode::PolicyNoGrant, &log.trusted()).unwrap();
+    assert_eq!(proved, ReceiptRef { attempt: attempt.id(), index: 0, text: receipt.clone() });
+    let other = attempt.refused(&receipt, ReasonCode::PolicyForbidden, &log.trusted()).unwrap_err();
+    assert_eq!(other, Refusal::unverifiable("the answer and its receipt disagree"));
+    record.attempt = AttemptId::from_bytes([9; 32]);
+    let foreign = attempt.refused(&log.receipt(record), ReasonCode::PolicyNoGrant, &log.trusted());
+    assert_eq!(foreign.unwrap_err(), Refusal::unverifiable("the receipt is for another attempt"));
+}
+
+#[test]
+fn no_key_is_no_trust() {
+    assert_eq!(TrustedLog::new(Vec::new()).unwrap_err(), UntrustedLog);
+}
+
+#[test]
+fn an_attempt_keeps_its_nonce_to_itself() {
+    let (log, attempt) = (Log::new(), attempt());
+    let call = attempt.call(DEADLINE);
+    let said = format!("{attempt:?} {call:?}");
+    let permit = attempt.redeem(&log.receipt(permit(&call, LONG)), &log.trusted()).unwrap();
+    let shown = format!("{permit:?}");
+    let running = permit.begin().unwrap();
+    let running_shown = format!("{running:?}");
+    let nonce = running.finish(Outcome::Ok, None).call.nonce;
+    for text in [said, shown, running_shown] {
+        assert!(!text.contains(&nonce), "{text}");
+    }
+}
+
+#[test]
+fn a_permit_bound_to_bytes_is_spent_for_these_bytes_only() {
+    let sending = |bytes: &'static [u8]| {
+        let log = Log::new();
+        let mut request = request();
+        request.ask.envelope = Some(Digest::of(Domain::Payload, &[b"{\"amount\":1}"]));
+        let attempt = Attempt::new("gate".parse().unwrap(), request).unwrap();
+        let receipt = log.receipt(permit(&attempt.call(DEADLINE), LONG));
+        let permit = attempt.redeem(&receipt, &log.trusted()).unwrap();
+        (permit.attempt(), permit, bytes)
+    };
+    let (_, permit, bytes) = sending(b"{\"amount\":1}");
+    assert!(permit.begin_sending(bytes).is_ok());
+    for bytes in [&b"{\"amount\":2}"[..], b"{\"amount\":1} ", b""] {
+        let (attempt, permit, bytes) = sending(bytes);
+        let lapsed = permit.begin_sending(bytes).unwrap_err();
+        assert_eq!(lapsed.refusal, Refusal::own(ReasonCode::PermitMismatch, None));
+        assert_eq!((lapsed.report.attempt, lapsed.report.call.outcome), (attempt, Outcome::Expired));
+    }
+    let (attempt, permit, _) = sending(b"");
+    let lapsed = permit.begin().unwrap_err();
+    assert_eq!(lapsed.refusal.code(), ReasonCode::PermitMismatch, "bound to bytes, and begun without any");
+    assert_eq!((lapsed.report.attempt, lapsed.report.call.outcome), (attempt, Outcome::Expired));
+}
+
+#[test]
+fn a_permit_bound_to_no_bytes_sends_none() {
+    let (log, attempt) = (Log::new(), attempt());
+    let receipt = log.receipt(permit(&attempt.call(DEADLINE), LONG));
+    let lapsed = attempt.redeem(&receipt, &log.trusted()).unwrap().begin_sending(b"").unwrap_err();
+    assert_eq!(lapsed.refusal.code(), ReasonCode::PermitMismatch);
+}
+
+#[test]
+fn a_permit_that_outlived_its_lifetime_lapses_with_its_report() {
+    let spent: [fn(Permit) -> Result<crate::Running, Box<crate::Lapsed>>; 2] =
+        [Permit::begin, |permit| permit.begin_sending(b"x")];
+    for (spend, envelope) in spent.into_iter().zip([None, Some(Digest::of(Domain::Payload, &[b"x"]))]) {
+        let mut request = request();
+        request.ask.envelope = envelope;
+        let (log, attempt) = (Log::new(), Attempt::new("gate".parse().unwrap(), request).unwrap());
+        let (id, receipt) = (attempt.id(), log.receipt(permit(&attempt.call(DEADLINE), 1_000)));
+        let permit = attempt.redeem(&receipt, &log.trusted()).unwrap();
+        wait_until(permit.expires());
+        let lapsed = spend(permit).unwrap_err();
+        assert_eq!(lapsed.refusal, Refusal::own(ReasonCode::PermitExpired, None));
+        assert_eq!((lapsed.report.attempt, lapsed.report.call.outcome), (id, Outcome::Expired));
+        assert_eq!(lapsed.report.call.nonce.parse::<Nonce>().unwrap().attempt_id(), id);
+    }
+}
+
+#[test]
+fn a_permit_that_is_declined_ends_as_expired() {
+    let (log, attempt) = (Log::new(), attempt());
+    let (id, receipt) = (attempt.id(), log.receipt(permit(&attempt.call(DEADLINE), LONG)));
+    let report = attempt.redeem(&receipt, &log.trusted()).unwrap().decline();
+    assert_eq!((report.attempt, report.call.outcome, report.call.result), (id, Outcome::Expired, None));
+}

@@ -1,0 +1,14 @@
+//! A permit cannot be put together from parts.
+
+use portcullis_sdk::Permit;
+
+fn forge(genuine: &Permit) -> Permit {
+    Permit {
+        nonce: portcullis_protocol::Nonce::from_bytes([0; 32]),
+        request: genuine.request().clone(),
+        expires: portcullis_sdk::BootInstant::now(),
+        receipt: genuine.receipt().to_owned(),
+    }
+}
+
+fn main() {}
