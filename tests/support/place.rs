@@ -1,0 +1,179 @@
+//! A deployment below a directory of its own, and its log.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use portcullis_policy::bundles;
+use portcullis_protocol::{Decision, DecisionRecord, Event, Outcome, ReasonCode, Record};
+use portcullis_server::config::ArbiterConfig;
+use portcullis_server::{Config, Deployment, Row, deploy, open_ledger, rows};
+use portcullis_verify::UnverifiedReceipt;
+use tempfile::TempDir;
+
+use super::http::{Server, get};
+use super::{text, until};
+
+/// A deployment. Goes away with the value.
+pub(crate) struct Place {
+    folder: TempDir,
+    pub(crate) config_path: PathBuf,
+    pub(crate) config: ArbiterConfig,
+}
+
+impl Place {
+    /// The demo's deployment: agent `demo-agent` may read balances and charge at most 100.00 over server `demo`.
+    /// Its gate hosts the arbiter or asks the data directory's host.
+    pub(crate) fn demo() -> Self {
+        Self::deploy(bundles::demo(), &["demo-agent", "stranger-agent"], "demo")
+    }
+
+    /// The starter's deployment: agent `assistant` may read over server `files`.
+    pub(crate) fn files() -> Self {
+        Self::deploy(bundles::starter(), &["assistant"], "files")
+    }
+
+    /// A deployment with any bundle; the gate asks for the first of the agents.
+    pub(crate) fn deploy(bundle: BTreeMap<String, Vec<u8>>, agents: &[&str], server: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let deployment = Deployment { bundle, agents, server, listen: "127.0.0.1:0", arbiter: None };
+        let config_path = deploy(folder.path(), &deployment).unwrap().config;
+        let config = Config::read(&config_path).unwrap().arbiter().unwrap();
+        Self { folder, config_path, config }
+    }
+
+    /// A path in the deployment's directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The deployment's directory.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A new directory in it.
+    pub(crate) fn directory(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir(&path).unwrap();
+        path
+    }
+
+    /// A file in it, with this content.
+    pub(crate) fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// A second configuration beside the first, with other lines: `change` gets the text of the first.
+    pub(crate) fn configure(&self, name: &str, change: impl FnOnce(String) -> String) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let before = std::fs::read_to_string(&self.config_path).unwrap();
+        let path = self.file(name, &change(before));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        // What does not parse is a mistake of the test.
+        Config::read(&path).unwrap().gate().unwrap();
+        path
+    }
+
+    /// A configuration whose gate asks an arbiter elsewhere (`unix:/path` or `http://127.0.0.1:PORT`), and never hosts
+    /// one.
+    pub(crate) fn elsewhere(&self, arbiter: &str) -> PathBuf {
+        self.gate("elsewhere.toml", arbiter, 2_000)
+    }
+
+    /// As [`Self::elsewhere`], with a name and a deadline.
+    pub(crate) fn gate(&self, name: &str, arbiter: &str, deadline_ms: u64) -> PathBuf {
+        self.configure(name, |text| {
+            let deadline = format!("deadline_ms = {deadline_ms}\narbiter = \"{arbiter}\"");
+            assert!(text.contains("\ndeadline_ms = 2000\n"), "{text}");
+            text.replace("deadline_ms = 2000", &deadline)
+        })
+    }
+
+    /// The data directory's socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.config.data.join("arbiter.sock")
+    }
+
+    /// The data directory's socket, as configurations name it.
+    pub(crate) fn socket_url(&self) -> String {
+        format!("unix:{}", text(&self.socket()))
+    }
+
+    /// Whether an arbiter of the data directory could issue a PERMIT now.
+    pub(crate) fn is_ready(&self) -> bool {
+        get(&Server::socket(&self.socket()), "/readyz").is_ok_and(|response| response.status == 200)
+    }
+
+    /// Waits until it could.
+    pub(crate) fn ready(&self) {
+        until("an arbiter that is ready", || self.is_ready().then_some(()));
+    }
+
+    /// The token of an agent.
+    pub(crate) fn token(&self, agent: &str) -> String {
+        std::fs::read_to_string(self.path(&format!("keys/{agent}.token"))).unwrap().trim().to_owned()
+    }
+
+    /// The decisions on record, with their outcomes, verified against the anchored head.
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        rows(&open_ledger(&self.config).unwrap()).unwrap()
+    }
+
+    /// The whole log, every receipt of it verified with nothing but the log's public key.
+    pub(crate) fn log(&self) -> Log {
+        let ledger = open_ledger(&self.config).unwrap();
+        let mut records = Vec::new();
+        ledger.for_each(|listed| records.push(listed.record)).unwrap();
+        for record in &records {
+            let receipt = ledger.receipt(record.seq()).unwrap();
+            assert_eq!(self.verify(&receipt), *record);
+        }
+        Log { records, rows: rows(&ledger).unwrap() }
+    }
+
+    /// The receipt of the record at an index.
+    pub(crate) fn receipt(&self, seq: u64) -> String {
+        open_ledger(&self.config).unwrap().receipt(seq).unwrap()
+    }
+
+    /// The record that a receipt proves.
+    pub(crate) fn verify(&self, receipt: &str) -> Record {
+        let receipt = UnverifiedReceipt::parse(receipt.as_bytes()).unwrap();
+        receipt.verify(std::slice::from_ref(&self.config.log_key)).unwrap().record().unwrap()
+    }
+}
+
+/// A log that verifies.
+pub(crate) struct Log {
+    /// Every record, in order.
+    pub(crate) records: Vec<Record>,
+    /// Every decision, with its newest outcome.
+    pub(crate) rows: Vec<Row>,
+}
+
+impl Log {
+    /// The PERMITs, with their outcomes.
+    pub(crate) fn permits(&self) -> Vec<(&DecisionRecord, Option<Outcome>)> {
+        let permits = self.rows.iter().filter(|row| row.record.decision == Decision::Permit);
+        permits.map(|row| (&row.record, row.outcome)).collect()
+    }
+
+    /// How many PERMITs have this outcome.
+    pub(crate) fn outcomes(&self, outcome: Option<Outcome>) -> usize {
+        self.permits().iter().filter(|(_, became)| *became == outcome).count()
+    }
+
+    /// The codes of the refusals, in order.
+    pub(crate) fn refusals(&self) -> Vec<ReasonCode> {
+        self.rows.iter().filter_map(|row| row.record.reason).collect()
+    }
+
+    /// The events, in order.
+    pub(crate) fn events(&self) -> Vec<Event> {
+        let event =
+            |record: &Record| if let Record::Event(event) = record { Some(event.event) } else { None };
+        self.records.iter().filter_map(event).collect()
+    }
+}

@@ -1,0 +1,98 @@
+//! Faults, done to real processes and files.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus};
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+
+use super::until;
+
+/// The process id of a child.
+pub(crate) fn pid(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap()
+}
+
+/// Sends a signal to a child.
+pub(crate) fn signal(child: &Child, signal: Signal) {
+    kill_process(pid(child), signal).unwrap();
+}
+
+/// Kills a child with SIGKILL and reaps it.
+pub(crate) fn kill(child: &mut Child) {
+    // One that has ended already is only reaped.
+    drop(child.kill());
+    child.wait().unwrap();
+}
+
+/// Waits for a child's end.
+pub(crate) fn ended(child: &mut Child, what: &str) -> ExitStatus {
+    until(&format!("the end of {what}"), || child.try_wait().unwrap())
+}
+
+/// Bounds the size of files that a child may write (`RLIMIT_FSIZE`); with 0 every write fails, as on a broken disk.
+/// `None` lifts the bound.
+pub(crate) fn limit_files(child: &Child, bytes: Option<u64>) {
+    let own = getrlimit(Resource::Fsize);
+    let current = bytes.or(own.current);
+    prlimit(Some(pid(child)), Resource::Fsize, Rlimit { current, maximum: own.maximum }).unwrap();
+}
+
+/// Something that was pulled away, until it is put back.
+#[must_use = "what was pulled away is to be put back"]
+pub(crate) struct Pulled {
+    from: PathBuf,
+    away: PathBuf,
+}
+
+/// Pulls a file or directory away.
+pub(crate) fn pull(path: &Path) -> Pulled {
+    let mut away = path.as_os_str().to_owned();
+    away.push(".away");
+    std::fs::rename(path, &away).unwrap();
+    Pulled { from: path.to_owned(), away: away.into() }
+}
+
+impl Pulled {
+    /// Puts it back where it was.
+    pub(crate) fn back(self) {
+        std::fs::rename(self.away, self.from).unwrap();
+    }
+}
+
+/// The children of a process, as the kernel tells them.
+pub(crate) fn children_of(parent: u32) -> Vec<u32> {
+    let stat = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+    let parent_of = |stat: &str| stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok();
+    processes()
+        .into_iter()
+        .filter(|pid| stat(*pid).and_then(|stat| parent_of(&stat)) == Some(parent))
+        .collect()
+}
+
+/// All that descends from a process.
+pub(crate) fn descendants_of(ancestor: u32) -> Vec<u32> {
+    let mut found = children_of(ancestor);
+    let mut next = 0;
+    while let Some(pid) = found.get(next).copied() {
+        found.extend(children_of(pid));
+        next += 1;
+    }
+    found
+}
+
+/// Whether a process lives; one that has ended and was not reaped yet does not.
+pub(crate) fn lives(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z')))
+}
+
+/// A process's command line, its words parted by spaces.
+pub(crate) fn command_line(pid: u32) -> String {
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&words).replace('\0', " ")
+}
+
+fn processes() -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
