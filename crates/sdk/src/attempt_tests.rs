@@ -283,8 +283,8 @@ fn a_permit_bound_to_no_bytes_sends_none() {
 
 #[test]
 fn a_permit_that_outlived_its_lifetime_lapses_with_its_report() {
-    let spent: [fn(Permit) -> Result<crate::Running, Box<crate::Lapsed>>; 2] =
-        [Permit::begin, |permit| permit.begin_sending(b"x")];
+    type Spend = fn(Permit) -> Result<crate::Running, Box<crate::Lapsed>>;
+    let spent: [Spend; 2] = [Permit::begin, |permit| permit.begin_sending(b"x")];
     for (spend, envelope) in spent.into_iter().zip([None, Some(Digest::of(Domain::Payload, &[b"x"]))]) {
         let mut request = request();
         request.ask.envelope = envelope;

@@ -93,3 +93,7 @@ where
     let reported = arbiter.report(running.finish(outcome, result)).await;
     Ok((value, outcome, reported))
 }
+
+#[cfg(test)]
+#[path = "authorizer_tests.rs"]
+mod tests;

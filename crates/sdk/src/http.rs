@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -150,20 +151,39 @@ impl HttpAuthorizer {
         }
     }
 
+    /// Asks over a kept connection if there is one. The arbiter may be closing that in this very moment, so where
+    /// it ends without an answer the question is asked once more over a new one: both are about the same attempt,
+    /// which is spent once, and an outcome is recorded once.
     async fn exchange(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Answer, Refusal> {
-        let mut connection = match self.kept() {
-            Some(connection) => connection,
-            None => self.connect().await?,
-        };
-        let request = Request::builder()
+        let body = Bytes::from(body);
+        if let Some(mut kept) = self.kept() {
+            match kept.send_request(self.request(&method, path, &body)?).await {
+                Ok(response) => return self.answer(kept, response).await,
+                Err(error) if error.is_parse() => return Err(unanswered(error)),
+                Err(_) => {}
+            }
+        }
+        let mut fresh = self.connect().await?;
+        let response = fresh.send_request(self.request(&method, path, &body)?).await.map_err(unanswered)?;
+        self.answer(fresh, response).await
+    }
+
+    fn request(&self, method: &Method, path: &str, body: &Bytes) -> Result<Request<Full<Bytes>>, Refusal> {
+        Request::builder()
             .method(method)
             .uri(path)
             .header("host", "arbiter")
             .header("authorization", format!("Bearer {}", self.token.reveal()))
             .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(unreachable)?;
-        let response = connection.send_request(request).await.map_err(unreachable)?;
+            .body(Full::new(body.clone()))
+            .map_err(unreachable)
+    }
+
+    async fn answer(
+        &self,
+        connection: Connection,
+        response: hyper::Response<Incoming>,
+    ) -> Result<Answer, Refusal> {
         let status = response.status();
         let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await.map_err(|error| {
             // Cut off or over-long: an answer in part is no answer.
@@ -218,6 +238,15 @@ fn check_peer(stream: &UnixStream) -> Result<(), Refusal> {
 
 fn unreachable(error: impl std::fmt::Display) -> Refusal {
     Refusal::own(ReasonCode::ArbiterUnreachable, Some(error.to_string()))
+}
+
+/// Why no answer came. Bytes that are no HTTP are one, of a sort: it proves nothing.
+fn unanswered(error: hyper::Error) -> Refusal {
+    if error.is_parse() {
+        Refusal::unverifiable(format!("the answer is not HTTP: {error}"))
+    } else {
+        unreachable(error)
+    }
 }
 
 fn body<T: Serialize>(value: &T) -> Result<Vec<u8>, Refusal> {
@@ -289,3 +318,7 @@ impl Authorizer for HttpAuthorizer {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;
