@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::generation;
+use crate::place::{Place, identity};
+
 /// Bytes of a slot. A checkpoint of one signature has some 250.
 const SLOT: usize = 4096;
 /// Bytes in front of the note: a SHA-256 of the rest, a sequence number, and the note's length.
@@ -33,17 +36,34 @@ impl Anchor {
     pub fn open(path: &Path) -> io::Result<(Self, Option<Vec<u8>>)> {
         let file =
             File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        let metadata = file.metadata()?;
-        if metadata.len() < 2 * slot_length() {
+        if file.metadata()?.len() < 2 * slot_length() {
             file.write_all_at(&vec![0; 2 * SLOT], 0)?;
             file.sync_all()?;
-            if let Some(parent) = path.parent() {
-                File::open(parent)?.sync_all()?;
-            }
+            generation::sync_parent(path)?;
         }
-        let newest =
-            [0, 1].into_iter().filter_map(|turn| read_slot(&file, turn)).max_by_key(|(turn, _)| *turn);
+        Self::over(file, path)
+    }
+
+    /// Opens an anchor that must be there: where a log has begun, an empty anchor is not made, but missed.
+    ///
+    /// # Errors
+    /// If the file is not there, or cannot be opened or read.
+    pub fn existing(path: &Path) -> io::Result<(Self, Option<Vec<u8>>)> {
+        Self::over(File::options().read(true).write(true).open(path)?, path)
+    }
+
+    /// The newest note in an anchor, for those who only read.
+    ///
+    /// # Errors
+    /// If the file cannot be opened.
+    pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+        Ok(newest(&File::open(path)?).map(|(_, note)| note))
+    }
+
+    fn over(file: File, path: &Path) -> io::Result<(Self, Option<Vec<u8>>)> {
+        let metadata = file.metadata()?;
         let identity = (metadata.dev(), metadata.ino());
+        let newest = newest(&file);
         let turn = newest.as_ref().map_or(0, |(turn, _)| *turn);
         Ok((Self { path: path.to_owned(), file, identity, turn }, newest.map(|(_, note)| note)))
     }
@@ -65,7 +85,11 @@ impl Anchor {
     /// Whether the file is still where it was opened.
     #[must_use]
     pub fn is_in_place(&self) -> bool {
-        std::fs::metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity)
+        self.place() == Place::Here
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place::of(Some(self.identity), identity(&self.path))
     }
 }
 
@@ -86,6 +110,10 @@ fn encode(turn: u64, note: &[u8]) -> Option<Vec<u8>> {
         slot.resize(SLOT, 0);
         slot
     })
+}
+
+fn newest(file: &File) -> Option<(u64, Vec<u8>)> {
+    [0, 1].into_iter().filter_map(|turn| read_slot(file, turn)).max_by_key(|(turn, _)| *turn)
 }
 
 /// The turn and the note of a slot, or `None` if it was never written or is torn.

@@ -2,119 +2,61 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_arbiter::{Fact, Health, Intake, Settled, record, settle};
+use portcullis_arbiter::{Evidence, Fact, Health, Intake, Settled, record, settle};
 use portcullis_protocol::wire::StoredResult;
 use portcullis_protocol::{
-    AgentId, AggregateRecord, AttemptId, Captured, Decision, DecisionRecord, Digest, Domain, Event,
-    EventRecord, Millis, Outcome, OutcomeRecord, ReasonCode, Record, Verdict,
+    AggregateRecord, AttemptId, Captured, Decision, DecisionRecord, Digest, Domain, Event, EventRecord,
+    Millis, Outcome, OutcomeRecord, ReasonCode, Record, Verdict,
 };
 use portcullis_verify::merkle::leaf_hash;
 use portcullis_verify::{TileTree, VerifiedCheckpoint};
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::aggregate::Aggregates;
-use crate::command::{Command, DecideReply, Decided, Found, OutcomeRefused, Reply, ReportedOutcome};
+use crate::command::{Command, Decided, Found, OutcomeRefused, ReportedOutcome};
 use crate::error::LedgerError;
 use crate::opened::Opened;
 use crate::quota::Quota;
 use crate::store::{self, NewPermit, PermitRow};
+use crate::waiting::{Answer, Waiting};
 
-/// Longest result that is kept for repeats of a key, in bytes.
+/// Longest result that is kept for repeats of a key, in bytes. Of a longer one only the digest is recorded.
 const LONGEST_RESULT: usize = 1024 * 1024;
 
 /// A transaction being filled.
 pub(crate) struct Batch<'a> {
     connection: &'a Connection,
     tree: &'a mut TileTree,
-    now: Millis,
+    health: &'a Health,
     signed_at_open: u64,
     waiting: &'a mut Vec<Waiting>,
 }
 
-/// Somebody who waits for a batch to be durable, signed and anchored.
-pub(crate) enum Waiting {
-    Decision { reply: Reply<DecideReply>, decided: Box<Decided>, seq: u64, body: Vec<u8> },
-    Outcome { reply: Reply<Result<u64, OutcomeRefused>>, seq: u64 },
-    Event { reply: Reply<Result<u64, ReasonCode>>, seq: u64 },
-}
-
-impl Waiting {
-    /// Hands out what is now on record.
-    pub(crate) fn release(self, opened: &Opened) {
-        match self {
-            Self::Decision { reply, mut decided, seq, body } => match opened.receipt(seq, body) {
-                Ok(receipt) => {
-                    decided.receipt = Some(receipt);
-                    reply(DecideReply::Decided(decided));
-                }
-                // A record whose receipt does not prove itself is not handed out.
-                Err(error) => reply(unrecorded(error.code(), None)),
-            },
-            Self::Outcome { reply, seq } => reply(Ok(seq)),
-            Self::Event { reply, seq } => reply(Ok(seq)),
-        }
-    }
-
-    /// Says that it is not on record, as far as can be told.
-    pub(crate) fn refuse(self, code: ReasonCode) {
-        match self {
-            Self::Decision { reply, .. } => reply(unrecorded(code, None)),
-            Self::Outcome { reply, .. } => reply(Err(OutcomeRefused::Unavailable(code))),
-            Self::Event { reply, .. } => reply(Err(code)),
-        }
-    }
-}
-
-/// A refusal without a record.
-fn unrecorded(code: ReasonCode, detail: Option<String>) -> DecideReply {
-    DecideReply::Decided(Box::new(Decided {
-        verdict: Verdict::refuse(code),
-        detail,
-        captured: Captured::None,
-        receipt: None,
-        stored: None,
-    }))
-}
-
-/// Answers a question while nothing can be recorded. Says what to count.
-pub(crate) fn refuse(command: Command, health: &Health) -> Option<(ReasonCode, AgentId)> {
-    match command {
-        Command::Decide(intake, reply) => {
-            let code = match settle(&intake, health, Fact::Unknown) {
-                Settled::Decided(Verdict::Refuse(code, _)) => code,
-                // What cannot be recorded is not permitted, whatever was computed.
-                Settled::Decided(Verdict::Permit(_)) | Settled::EvaluateAgain => {
-                    ReasonCode::EvidenceUnwritable
-                }
-            };
-            reply(unrecorded(code, None));
-            Some((code, intake.request.agent))
-        }
-        Command::Outcome(_, reply) => {
-            reply(Err(OutcomeRefused::Unavailable(ReasonCode::EvidenceUnwritable)));
-            None
-        }
-        Command::Event(_, _, reply) => {
-            reply(Err(ReasonCode::EvidenceUnwritable));
-            None
-        }
-        Command::Count(..) | Command::Find(..) | Command::Status(_) | Command::Close(_) => None,
-    }
+/// What a batch did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// Records are in the database, durably.
+    Committed,
+    /// Nothing was to be recorded: nothing was written, and what is on record is sealed already.
+    Nothing,
 }
 
 impl Batch<'_> {
     /// Fills a transaction and commits it. The open ledger's tree moves on only if the commit succeeds.
     pub(crate) fn write(
         opened: &mut Opened,
-        now: Millis,
+        health: &Health,
         waiting: &mut Vec<Waiting>,
         fill: impl FnOnce(&mut Batch<'_>) -> Result<(), LedgerError>,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<Written, LedgerError> {
         let mut tree = opened.tree.clone();
         let signed_at_open = opened.signed_at_open;
         let transaction =
             opened.store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        fill(&mut Batch { connection: &transaction, tree: &mut tree, now, signed_at_open, waiting })?;
+        fill(&mut Batch { connection: &transaction, tree: &mut tree, health, signed_at_open, waiting })?;
+        // The state changes only with records, so without records there is nothing to commit.
+        if tree.size() == opened.tree.size() {
+            return Ok(Written::Nothing);
+        }
         for tile in tree.take_full_tiles() {
             store::add_tile(&transaction, &tile)?;
         }
@@ -126,16 +68,23 @@ impl Batch<'_> {
         )?;
         transaction.commit()?;
         opened.tree = tree;
-        opened.last = now;
-        Ok(())
+        opened.last = health.now;
+        Ok(Written::Committed)
     }
 
-    fn append(&mut self, record: &Record) -> Result<(u64, Vec<u8>), LedgerError> {
+    pub(crate) fn now(&self) -> Millis {
+        self.health.now
+    }
+
+    fn append(&mut self, body: &[u8]) -> Result<u64, LedgerError> {
         let seq = self.tree.size();
-        let body = record.to_bytes()?;
-        store::add_record(self.connection, seq, &body)?;
-        self.tree.append(leaf_hash(&body));
-        Ok((seq, body))
+        store::add_record(self.connection, seq, body)?;
+        self.tree.append(leaf_hash(body));
+        Ok(seq)
+    }
+
+    fn event_record(&self, event: Event, detail: BTreeMap<String, String>) -> Record {
+        Record::Event(EventRecord { seq: self.tree.size(), time: self.health.now, event, detail })
     }
 
     pub(crate) fn event(
@@ -143,13 +92,14 @@ impl Batch<'_> {
         event: Event,
         detail: BTreeMap<String, String>,
     ) -> Result<u64, LedgerError> {
-        let record = Record::Event(EventRecord { seq: self.tree.size(), time: self.now, event, detail });
-        self.append(&record).map(|(seq, _)| seq)
+        let body = self.event_record(event, detail).to_bytes()?;
+        self.append(&body)
     }
 
     pub(crate) fn aggregate(&mut self, mut record: AggregateRecord) -> Result<(), LedgerError> {
         record.seq = self.tree.size();
-        self.append(&Record::Aggregate(record)).map(drop)
+        let body = Record::Aggregate(record).to_bytes()?;
+        self.append(&body).map(drop)
     }
 
     /// The first records of an opened ledger. PERMITs beyond the head that was signed were never released.
@@ -183,75 +133,84 @@ impl Batch<'_> {
     ) -> Result<u64, LedgerError> {
         let record = Record::Outcome(OutcomeRecord {
             seq: self.tree.size(),
-            time: self.now,
+            time: self.health.now,
             permit: permit.seq,
             attempt: permit.attempt,
             outcome,
             result: result.map(|result| Digest::of(Domain::Result, &[result.as_bytes()])),
             supersedes: permit.outcome_seq,
         });
-        let (seq, _) = self.append(&record)?;
-        store::end_permit(self.connection, permit, outcome, seq, result)?;
+        let seq = self.append(&record.to_bytes()?)?;
+        let kept = result.filter(|result| self.keeps(result));
+        store::end_permit(self.connection, permit, outcome, seq, kept)?;
         Ok(seq)
     }
 
-    /// Takes one question into the batch.
-    pub(crate) fn take(
-        &mut self,
-        command: Command,
-        health: &Health,
-        quota: &mut Quota,
-        aggregates: &mut Aggregates,
-    ) -> Result<(), LedgerError> {
+    /// Whether a result's text is kept. The disk's reserve is for what became of PERMITs, not for what they gave.
+    fn keeps(&self, result: &str) -> bool {
+        result.len() <= LONGEST_RESULT && self.health.evidence == Fact::Known(Evidence::Sound)
+    }
+
+    /// Takes one question into the batch. Whatever fails, whoever asked is among those that wait for an answer.
+    pub(crate) fn take(&mut self, command: Command, quota: &mut Quota) -> Result<(), LedgerError> {
         match command {
-            Command::Decide(intake, reply) => self.decide(&intake, reply, health, quota, aggregates),
-            Command::Outcome(report, reply) => self.outcome(&report, reply),
-            Command::Event(event, detail, reply) => {
-                let seq = self.event(event, detail)?;
-                self.waiting.push(Waiting::Event { reply, seq });
-                Ok(())
+            Command::Decide(intake, reply) => {
+                let (answer, failed) = match self.decide(&intake, quota) {
+                    Ok(answer) => (answer, Ok(())),
+                    Err(error) => (Answer::Unlogged(error.code(), None), Err(error)),
+                };
+                let agent = intake.request.agent;
+                self.waiting.push(Waiting::Decision { reply, agent, answer });
+                failed
             }
-            Command::Count(..) | Command::Find(..) | Command::Status(_) | Command::Close(_) => Ok(()),
+            Command::Outcome(report, reply) => {
+                let (answer, failed) = match self.outcome(&report) {
+                    Ok(answer) => (answer, Ok(())),
+                    Err(error) => (Err(OutcomeRefused::Unavailable(error.code())), Err(error)),
+                };
+                self.waiting.push(Waiting::Outcome { reply, answer });
+                failed
+            }
+            Command::Event(event, detail, reply) => {
+                let (answer, failed) = match self.reported_event(event, detail) {
+                    Ok(answer) => (answer, Ok(())),
+                    Err(error) => (Err(error.code()), Err(error)),
+                };
+                self.waiting.push(Waiting::Event { reply, answer });
+                failed
+            }
+            Command::Find(..) | Command::Status(_) | Command::Close(_) => Ok(()),
         }
     }
 
-    fn outcome(
+    /// An operator's event. One that no record can hold is the operator's fault, not the ledger's.
+    fn reported_event(
         &mut self,
-        report: &ReportedOutcome,
-        reply: Reply<Result<u64, OutcomeRefused>>,
-    ) -> Result<(), LedgerError> {
-        let refused = match store::permit(self.connection, &report.attempt)? {
-            Some(permit) if permit.agent == report.agent.as_str() => {
-                match reportable(&permit, report.outcome) {
-                    Ok(None) => {
-                        let result = report.result.as_deref().filter(|result| result.len() <= LONGEST_RESULT);
-                        let seq = self.end(&permit, report.outcome, result)?;
-                        self.waiting.push(Waiting::Outcome { reply, seq });
-                        return Ok(());
-                    }
-                    Ok(Some(already)) => {
-                        reply(Ok(already));
-                        return Ok(());
-                    }
-                    Err(refused) => refused,
-                }
-            }
-            Some(_) | None => OutcomeRefused::NoSuchPermit,
-        };
-        reply(Err(refused));
-        Ok(())
+        event: Event,
+        detail: BTreeMap<String, String>,
+    ) -> Result<Result<u64, ReasonCode>, LedgerError> {
+        match self.event_record(event, detail).to_bytes() {
+            Ok(body) => self.append(&body).map(Ok),
+            Err(_) => Ok(Err(ReasonCode::RequestTooLarge)),
+        }
     }
 
-    fn decide(
-        &mut self,
-        intake: &Intake,
-        reply: Reply<DecideReply>,
-        health: &Health,
-        quota: &mut Quota,
-        aggregates: &mut Aggregates,
-    ) -> Result<(), LedgerError> {
+    fn outcome(&mut self, report: &ReportedOutcome) -> Result<Result<u64, OutcomeRefused>, LedgerError> {
+        match store::permit(self.connection, &report.attempt)? {
+            Some(permit) if permit.agent == report.agent.as_str() => {
+                match reportable(&permit, report.outcome) {
+                    Ok(None) => self.end(&permit, report.outcome, report.result.as_deref()).map(Ok),
+                    Ok(Some(already)) => Ok(Ok(already)),
+                    Err(refused) => Ok(Err(refused)),
+                }
+            }
+            Some(_) | None => Ok(Err(OutcomeRefused::NoSuchPermit)),
+        }
+    }
+
+    fn decide(&mut self, intake: &Intake, quota: &mut Quota) -> Result<Answer, LedgerError> {
         if let Some(seq) = store::attempt(self.connection, &intake.attempt)? {
-            return self.ask_again(intake, seq, reply);
+            return self.ask_again(intake, seq);
         }
         let stored = match &intake.key {
             None => Fact::Known(None),
@@ -260,64 +219,64 @@ impl Batch<'_> {
                 Err(_) => Fact::Unknown,
             },
         };
-        let verdict = match settle(intake, health, stored) {
-            Settled::EvaluateAgain => {
-                reply(DecideReply::EvaluateAgain);
-                return Ok(());
-            }
+        let verdict = match settle(intake, self.health, stored) {
+            Settled::EvaluateAgain => return Ok(Answer::EvaluateAgain),
             Settled::Decided(verdict) => verdict,
         };
-        let over_quota = verdict.reason().filter(|_| !quota.admits(&intake.request.agent, health.boot));
-        if let Some(code) = over_quota {
-            aggregates.count(Some(code), Some(intake.request.agent.clone()), self.now);
-            reply(unrecorded(code, intake.detail.clone()));
-            return Ok(());
+        let over_quota = verdict.reason().filter(|_| !quota.admits(&intake.request.agent, self.health.boot));
+        match over_quota {
+            Some(code) => Ok(Answer::Unlogged(code, intake.detail.clone())),
+            None => self.settled(intake, verdict),
         }
-        self.settled(intake, verdict, reply)
     }
 
-    fn settled(
-        &mut self,
-        intake: &Intake,
-        verdict: Verdict,
-        reply: Reply<DecideReply>,
-    ) -> Result<(), LedgerError> {
-        let entry = record(intake, &verdict, self.tree.size(), self.now);
-        let entry_bytes = Record::Decision(Box::new(entry.clone()));
-        if entry_bytes.to_bytes().is_err() {
-            reply(unrecorded(
-                ReasonCode::RequestTooLarge,
-                Some("its record would be longer than 65,535 bytes".into()),
-            ));
-            return Ok(());
-        }
-        let (seq, body) = self.append(&entry_bytes)?;
+    fn settled(&mut self, intake: &Intake, verdict: Verdict) -> Result<Answer, LedgerError> {
+        let entry = record(intake, &verdict, self.tree.size(), self.health.now);
+        let due = match (entry.decision, entry.outcome_due) {
+            (Decision::Permit, Some(due)) => Some(due),
+            // A PERMIT that the state could not hold is none.
+            (Decision::Permit, None) => return Ok(Answer::Unlogged(ReasonCode::PolicyEngineFailed, None)),
+            (Decision::Deny | Decision::Silence, _) => None,
+        };
+        let Ok(body) = Record::Decision(Box::new(entry)).to_bytes() else {
+            let detail = "its record would be longer than 65,535 bytes".to_owned();
+            return Ok(Answer::Unlogged(ReasonCode::RequestTooLarge, Some(detail)));
+        };
+        let seq = self.append(&body)?;
         store::add_attempt(self.connection, &intake.attempt, seq)?;
-        self.consume(intake, &entry)?;
-        let stored = self.stored(intake, &verdict)?;
+        if let Some(due) = due {
+            self.consume(intake, seq, due)?;
+        }
         let detail = intake.detail.clone();
-        let decided =
-            Box::new(Decided { verdict, detail, captured: Captured::Logged, receipt: None, stored });
-        self.waiting.push(Waiting::Decision { reply, decided, seq, body });
-        Ok(())
+        self.logged(intake, verdict, detail, seq, body)
     }
 
     /// Enters a PERMIT into the state. Only a PERMIT consumes a key.
-    fn consume(&mut self, intake: &Intake, entry: &DecisionRecord) -> Result<(), LedgerError> {
-        let (Decision::Permit, Some(due)) = (entry.decision, entry.outcome_due) else { return Ok(()) };
-        store::add_permit(
-            self.connection,
-            &NewPermit {
-                seq: entry.seq,
-                attempt: &entry.attempt,
-                agent: &entry.agent,
-                key: intake.key.as_ref(),
-                operation: &intake.operation,
-                now: self.now,
-                due,
-            },
-        )?;
-        Ok(())
+    fn consume(&mut self, intake: &Intake, seq: u64, due: Millis) -> Result<(), LedgerError> {
+        let permit = NewPermit {
+            seq,
+            attempt: &intake.attempt,
+            agent: &intake.request.agent,
+            key: intake.key.as_ref(),
+            operation: &intake.operation,
+            now: self.health.now,
+            due,
+        };
+        Ok(store::add_permit(self.connection, &permit)?)
+    }
+
+    fn logged(
+        &self,
+        intake: &Intake,
+        verdict: Verdict,
+        detail: Option<String>,
+        seq: u64,
+        body: Vec<u8>,
+    ) -> Result<Answer, LedgerError> {
+        let stored = self.stored(intake, &verdict)?;
+        let decided =
+            Box::new(Decided { verdict, detail, captured: Captured::Logged, receipt: None, stored });
+        Ok(Answer::Logged { decided, seq, body })
     }
 
     fn stored(&self, intake: &Intake, verdict: &Verdict) -> Result<Option<StoredResult>, LedgerError> {
@@ -329,29 +288,43 @@ impl Batch<'_> {
         }
     }
 
-    /// The same attempt, asked again because its answer was lost: the same record, never a second one. A PERMIT
-    /// that has ended is not released again.
-    fn ask_again(&mut self, intake: &Intake, seq: u64, reply: Reply<DecideReply>) -> Result<(), LedgerError> {
+    /// The same attempt, asked again because its answer was lost: the same record, never a second one.
+    fn ask_again(&mut self, intake: &Intake, seq: u64) -> Result<Answer, LedgerError> {
         let body = store::record(self.connection, seq)?
             .ok_or_else(|| LedgerError::Corrupt(format!("record {seq} of an attempt is missing")))?;
         let Record::Decision(entry) = Record::parse(&body)? else {
             return Err(LedgerError::Corrupt(format!("record {seq} of an attempt is no decision")));
         };
-        let ended =
-            store::permit(self.connection, &intake.attempt)?.is_some_and(|permit| permit.outcome.is_some());
-        if entry.request != intake.commitment || entry.agent != intake.request.agent || ended {
-            reply(unrecorded(ReasonCode::RequestAttemptReused, None));
-            return Ok(());
+        if entry.request != intake.commitment || entry.agent != intake.request.agent {
+            return Ok(Answer::Unlogged(ReasonCode::RequestAttemptReused, None));
         }
         let verdict = match entry.reason {
-            None => Verdict::Permit(entry.policies),
             Some(code) => Verdict::Refuse(code, entry.policies),
+            None => match self.stands(intake, &entry)? {
+                None => Verdict::Permit(entry.policies),
+                Some(answer) => return Ok(answer),
+            },
         };
-        let stored = self.stored(intake, &verdict)?;
-        let decided =
-            Box::new(Decided { verdict, detail: None, captured: Captured::Logged, receipt: None, stored });
-        self.waiting.push(Waiting::Decision { reply, decided, seq, body });
-        Ok(())
+        self.logged(intake, verdict, None, seq, body)
+    }
+
+    /// Whether a PERMIT may be released again: only while it is open and could be spent, and only if it would be
+    /// granted now. An operator who shut the gate since has shut it for this one too. Otherwise, the answer.
+    fn stands(&self, intake: &Intake, entry: &DecisionRecord) -> Result<Option<Answer>, LedgerError> {
+        let permit = store::permit(self.connection, &intake.attempt)?;
+        if !permit.is_some_and(|permit| permit.seq == entry.seq && permit.outcome.is_none()) {
+            return Ok(Some(Answer::Unlogged(ReasonCode::RequestAttemptReused, None)));
+        }
+        let age = self.health.now.since(entry.time);
+        if entry.permit_ttl_ms.is_none_or(|ttl| age >= ttl) {
+            return Ok(Some(Answer::Unlogged(ReasonCode::PermitExpired, None)));
+        }
+        // Its key is consumed by itself, which is no reason against it.
+        Ok(match settle(intake, self.health, Fact::Known(None)) {
+            Settled::Decided(Verdict::Permit(_)) => None,
+            Settled::Decided(Verdict::Refuse(code, _)) => Some(Answer::Unlogged(code, intake.detail.clone())),
+            Settled::EvaluateAgain => Some(Answer::EvaluateAgain),
+        })
     }
 }
 

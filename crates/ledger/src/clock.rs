@@ -1,6 +1,6 @@
 //! The clocks of the writer.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use portcullis_protocol::Millis;
 use rustix::time::{ClockId, clock_gettime};
@@ -41,4 +41,39 @@ impl Clocks for SystemClocks {
 
 fn milliseconds(duration: Duration) -> Option<u64> {
     u64::try_from(duration.as_millis()).ok() // tidy: allow None is Unknown, which refuses
+}
+
+/// Rest after an attempt, in multiples of the time that it took.
+const REST: u32 = 2;
+/// The longest rest.
+const LONGEST_REST: Duration = Duration::from_secs(30);
+
+/// Spaces out attempts that may be dear and be needed again and again: each is followed by a rest of a multiple of
+/// the time that it took, so that no flood of calls can make the machine do nothing else. One that succeeds rests
+/// too, for what it opened may fail with the next call.
+#[derive(Debug, Default)]
+pub(crate) struct Pacing {
+    next: Option<Instant>,
+}
+
+/// An attempt that has begun.
+pub(crate) struct Attempt(Instant);
+
+impl Attempt {
+    pub(crate) fn begin() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Pacing {
+    /// Notes that an attempt ended.
+    pub(crate) fn ended(&mut self, attempt: &Attempt) {
+        let rest = attempt.0.elapsed().saturating_mul(REST).min(LONGEST_REST);
+        self.next = Instant::now().checked_add(rest);
+    }
+
+    /// How long the next attempt must wait; zero if it may begin.
+    pub(crate) fn rest(&self) -> Duration {
+        self.next.map_or(Duration::ZERO, |next| next.saturating_duration_since(Instant::now()))
+    }
 }

@@ -95,7 +95,6 @@ pub struct Status {
 pub(crate) enum Command {
     Decide(Box<Intake>, Reply<DecideReply>),
     Outcome(Box<ReportedOutcome>, Reply<Result<u64, OutcomeRefused>>),
-    Count(Option<ReasonCode>, Option<AgentId>),
     Event(Event, BTreeMap<String, String>, Reply<Result<u64, ReasonCode>>),
     Find(AttemptId, Reply<Option<Found>>),
     Status(Reply<Status>),

@@ -3,6 +3,7 @@
 
 use portcullis_protocol::{ReasonCode, record::RecordError};
 use portcullis_verify::{CheckpointError, TileTreeError};
+use rusqlite::ErrorCode;
 
 use crate::signer::SignError;
 
@@ -11,7 +12,7 @@ use crate::signer::SignError;
 pub enum LedgerError {
     /// The database failed.
     #[error("the ledger's database failed: {0}")]
-    Database(#[from] rusqlite::Error),
+    Database(rusqlite::Error),
     /// A file of the ledger failed.
     #[error("{what}: {error}")]
     File {
@@ -53,6 +54,24 @@ impl LedgerError {
     pub(crate) fn file(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |error| Self::File { what, error }
+    }
+}
+
+impl From<rusqlite::Error> for LedgerError {
+    fn from(error: rusqlite::Error) -> Self {
+        if is_damage(&error) { Self::Corrupt(error.to_string()) } else { Self::Database(error) }
+    }
+}
+
+/// Whether the database answered, and its answer cannot be what was written.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    match error.sqlite_error_code() {
+        // `Unknown` is SQLITE_ERROR: a table or a column that is not there.
+        Some(code) => {
+            matches!(code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown)
+        }
+        // Not SQLite's own: a value of another type, or a row that must be there and is not.
+        None => true,
     }
 }
 

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::error::LedgerError;
+use crate::store::Store;
 
 /// The generations of a data directory.
 #[derive(Clone, Debug)]
@@ -13,71 +14,100 @@ pub(crate) struct Generations {
     root: PathBuf,
 }
 
+/// One generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Generation {
+    pub(crate) number: u64,
+    pub(crate) database: PathBuf,
+}
+
 impl Generations {
     pub(crate) fn of(directory: &Path) -> Self {
         Self { root: directory.join("ledger") }
     }
 
-    /// The database in use, or `None` if there never was one.
-    pub(crate) fn current(&self) -> Result<Option<PathBuf>, LedgerError> {
+    /// The generation in use, or `None` if there never was one.
+    pub(crate) fn current(&self) -> Result<Option<Generation>, LedgerError> {
         let pointer = self.root.join("CURRENT");
         match fs::read_to_string(&pointer) {
-            Ok(name) => Ok(Some(self.database(parse(&name)?))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.is_untouched() => Ok(None),
+            Ok(name) => Ok(Some(self.generation(parse(&name)?))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.is_untouched()? => Ok(None),
             Err(error) => Err(LedgerError::file(format!("reading `{}`", pointer.display()))(error)),
         }
     }
 
-    /// Whether no generation was ever made. A directory with generations and no pointer is damage, not a
-    /// beginning.
-    fn is_untouched(&self) -> bool {
-        match fs::read_dir(&self.root) {
-            Ok(mut entries) => entries.next().is_none(),
-            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    /// Whether no generation ever held a record. Records without a pointer to them are damage, not a beginning;
+    /// a beginning that was cut short is a beginning.
+    fn is_untouched(&self) -> Result<bool, LedgerError> {
+        if !self.root.try_exists().map_err(LedgerError::file("looking for the ledger's directory"))? {
+            return Ok(true);
         }
-    }
-
-    /// Makes the directory of a new generation. Returns its number and its database's path.
-    pub(crate) fn next(&self) -> Result<(u64, PathBuf), LedgerError> {
-        fs::create_dir_all(&self.root).map_err(LedgerError::file("making the ledger's directory"))?;
-        let mut newest = 0;
-        for entry in fs::read_dir(&self.root).map_err(LedgerError::file("reading the ledger's directory"))? {
-            let entry = entry.map_err(LedgerError::file("reading the ledger's directory"))?;
-            if let Some(Ok(number)) = entry.file_name().to_str().map(parse) {
-                newest = newest.max(number);
+        for number in self.numbers()? {
+            if !Store::is_blank(&self.generation(number).database)? {
+                return Ok(false);
             }
         }
-        let number = newest.saturating_add(1);
-        let database = self.database(number);
-        if let Some(directory) = database.parent() {
-            fs::create_dir(directory).map_err(LedgerError::file("making a generation's directory"))?;
-        }
+        Ok(true)
+    }
+
+    /// Makes the directory of a new generation.
+    pub(crate) fn next(&self) -> Result<Generation, LedgerError> {
+        fs::create_dir_all(&self.root).map_err(LedgerError::file("making the ledger's directory"))?;
+        let newest = self.numbers()?.into_iter().fold(0, u64::max);
+        let generation = self.generation(newest.saturating_add(1));
+        fs::create_dir(generation.directory())
+            .map_err(LedgerError::file("making a generation's directory"))?;
         sync(&self.root)?;
-        Ok((number, database))
+        Ok(generation)
+    }
+
+    fn numbers(&self) -> Result<Vec<u64>, LedgerError> {
+        let reading = || LedgerError::file("reading the ledger's directory");
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.root).map_err(reading())? {
+            if let Some(Ok(number)) = entry.map_err(reading())?.file_name().to_str().map(parse) {
+                numbers.push(number);
+            }
+        }
+        Ok(numbers)
     }
 
     /// Makes a generation the one in use, durably.
-    pub(crate) fn switch(&self, number: u64) -> Result<(), LedgerError> {
+    pub(crate) fn switch(&self, generation: &Generation) -> Result<(), LedgerError> {
         let temporary = self.root.join("CURRENT.new");
         let mut file = File::create(&temporary).map_err(LedgerError::file("writing the ledger's pointer"))?;
-        writeln!(file, "{number:06}").map_err(LedgerError::file("writing the ledger's pointer"))?;
+        writeln!(file, "{:06}", generation.number)
+            .map_err(LedgerError::file("writing the ledger's pointer"))?;
         file.sync_all().map_err(LedgerError::file("syncing the ledger's pointer"))?;
         fs::rename(&temporary, self.root.join("CURRENT"))
             .map_err(LedgerError::file("switching the ledger's pointer"))?;
         sync(&self.root)
     }
 
-    /// Drops generations older than the one before `number`: one failed database is kept, not all of them.
-    pub(crate) fn prune(&self, number: u64) {
-        for old in 1..number.saturating_sub(1) {
-            if let Some(directory) = self.database(old).parent() {
-                drop(fs::remove_dir_all(directory));
+    /// Drops every generation but those given: one failed database is kept, not all of them.
+    pub(crate) fn keep(&self, kept: &[&Generation]) {
+        let Ok(numbers) = self.numbers() else { return };
+        for number in numbers {
+            if !kept.iter().any(|kept| kept.number == number) {
+                self.generation(number).discard();
             }
         }
     }
 
-    fn database(&self, number: u64) -> PathBuf {
-        self.root.join(format!("{number:06}")).join("ledger.db")
+    fn generation(&self, number: u64) -> Generation {
+        let database = self.root.join(format!("{number:06}")).join("ledger.db");
+        Generation { number, database }
+    }
+}
+
+impl Generation {
+    fn directory(&self) -> &Path {
+        self.database.parent().map_or(self.database.as_path(), |directory| directory)
+    }
+
+    /// Removes what was built of it. What cannot be removed now goes with the next generation that succeeds.
+    pub(crate) fn discard(&self) {
+        drop(fs::remove_dir_all(self.directory()));
     }
 }
 
@@ -86,6 +116,17 @@ pub(crate) fn sync(directory: &Path) -> Result<(), LedgerError> {
     File::open(directory)
         .and_then(|directory| directory.sync_all())
         .map_err(LedgerError::file(format!("syncing `{}`", directory.display())))
+}
+
+/// Makes a file's entry in its directory durable.
+pub(crate) fn sync_parent(path: &Path) -> std::io::Result<()> {
+    let parent = match path.parent() {
+        // A bare name lies in the working directory.
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Ok(()),
+    };
+    File::open(parent)?.sync_all()
 }
 
 fn parse(name: &str) -> Result<u64, LedgerError> {

@@ -8,8 +8,9 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use portcullis_arbiter::{Intake, Ports};
-use portcullis_protocol::{AgentId, AttemptId, Event, ReasonCode};
+use portcullis_protocol::{AgentId, AttemptId, Event, Millis, ReasonCode};
 
+use crate::aggregate::Counts;
 use crate::clock::Clocks;
 use crate::command::{Command, DecideReply, Found, OutcomeRefused, Reply, ReportedOutcome, Status};
 use crate::lock::DirectoryLock;
@@ -43,6 +44,8 @@ pub struct Overloaded;
 pub struct Ledger {
     commands: SyncSender<Command>,
     waiting: Arc<AtomicUsize>,
+    counts: Counts,
+    clocks: Arc<dyn Clocks>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -66,10 +69,12 @@ impl Ledger {
     ) -> std::io::Result<Self> {
         let (commands, queue) = sync_channel(WAITING);
         let waiting = Arc::new(AtomicUsize::new(0));
+        let (counts, clocks) = (Counts::default(), Arc::clone(&config.clocks));
+        let counted = counts.clone();
         let thread = std::thread::Builder::new()
             .name("ledger".into())
-            .spawn(move || Writer::new(config, lock, signer, ports).run(&queue))?;
-        Ok(Self { commands, waiting, thread: Some(thread) })
+            .spawn(move || Writer::new(config, lock, signer, ports, counted).run(&queue))?;
+        Ok(Self { commands, waiting, counts, clocks, thread: Some(thread) })
     }
 
     /// Asks for a decision. `reply` is called once; if the writer is gone it is dropped instead, and whoever
@@ -106,10 +111,12 @@ impl Ledger {
         self.send(Command::Outcome(Box::new(outcome), Box::new(reply)))
     }
 
-    /// Counts an attempt that gets no record of its own. What cannot even be counted is dropped: the log must not
-    /// become the way to shut the gate.
+    /// Counts an attempt that gets no record of its own. Needs no place in the queue, so that a flood of what is
+    /// shed neither goes uncounted nor crowds out outcomes.
     pub fn count(&self, reason: Option<ReasonCode>, agent: Option<AgentId>) {
-        drop(self.send(Command::Count(reason, agent)));
+        // Without a clock: whenever it is recorded.
+        let now = self.clocks.wall().map_or(Millis(u64::MAX), |now| now);
+        self.counts.with(|counts| counts.count(reason, agent, now));
     }
 
     /// Records an event of an operator.

@@ -20,11 +20,15 @@ mod health;
 mod ledger;
 mod lock;
 mod opened;
+mod place;
+mod projection;
+mod proofs;
 mod quota;
 mod reader;
 mod signer;
 mod store;
 mod verification;
+mod waiting;
 mod writer;
 
 pub use anchor::Anchor;

@@ -1,8 +1,9 @@
 //! An open, verified ledger: database, tree, anchor, and the newest signed head.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
-use portcullis_protocol::Millis;
+use portcullis_protocol::{Millis, ReasonCode};
 use portcullis_verify::merkle::{leaf_hash, verify_inclusion};
 use portcullis_verify::note::{signature_line, signed_text};
 use portcullis_verify::{
@@ -12,7 +13,8 @@ use portcullis_verify::{
 
 use crate::anchor::Anchor;
 use crate::error::LedgerError;
-use crate::generation::{self, Generations};
+use crate::generation::{self, Generation, Generations};
+use crate::proofs::Remembering;
 use crate::signer::{SignError, Signer};
 use crate::store::{self, Store};
 use crate::verification::verify;
@@ -22,43 +24,66 @@ pub(crate) struct Opened {
     pub(crate) store: Store,
     pub(crate) tree: TileTree,
     pub(crate) anchor: Anchor,
-    /// The newest signed and anchored head; `None` before the first batch.
+    /// The newest signed and anchored head; `None` only before the first.
     pub(crate) head: Option<VerifiedCheckpoint>,
     pub(crate) last: Millis,
     /// Records that a signed head covered when the ledger was opened: what lies beyond was never released.
     pub(crate) signed_at_open: u64,
+    /// Why nothing is permitted yet: its first batch, which ends what was never released, is still to come.
+    pub(crate) pending: Option<ReasonCode>,
+}
+
+/// Where a ledger lies, and what it must contain.
+pub(crate) struct Location<'a> {
+    pub(crate) directory: &'a Path,
+    pub(crate) anchor: &'a Path,
+    pub(crate) key: &'a VerifierKey,
+    /// The newest head that this process knows to be signed and anchored.
+    pub(crate) known: Option<&'a VerifiedCheckpoint>,
 }
 
 impl Opened {
     /// Opens the ledger of a data directory, or makes an empty one where there never was any.
-    pub(crate) fn open(directory: &Path, anchor: &Path, key: &VerifierKey) -> Result<Self, LedgerError> {
-        let generations = Generations::of(directory);
-        let database = match generations.current()? {
-            Some(database) => database,
+    pub(crate) fn open(location: &Location<'_>) -> Result<Self, LedgerError> {
+        let generations = Generations::of(location.directory);
+        let current = match generations.current()? {
+            Some(current) => current,
             None => make_empty(&generations)?,
         };
-        Self::over(&database, anchor, key)
+        Self::over(&current.database, location)
     }
 
     /// Rebuilds the ledger into a new file in a new directory and opens that. What the failed database's process
     /// saw is not asked: after a failed sync it may read less, or more, than lies on the disk.
-    pub(crate) fn rebuild(directory: &Path, anchor: &Path, key: &VerifierKey) -> Result<Self, LedgerError> {
-        let generations = Generations::of(directory);
+    pub(crate) fn rebuild(location: &Location<'_>) -> Result<Self, LedgerError> {
+        let generations = Generations::of(location.directory);
         let Some(failed) = generations.current()? else {
-            return Self::open(directory, anchor, key);
+            return Self::open(location);
         };
-        let (number, database) = generations.next()?;
-        copy(&failed, &database)?;
-        let opened = Self::over(&database, anchor, key)?;
-        generations.switch(number)?;
-        generations.prune(number);
+        let rebuilt = generations.next()?;
+        let opened = copy(&failed, &rebuilt).and_then(|()| Self::over(&rebuilt.database, location));
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                // Copies that came to nothing must not fill the disk that recovery waits for.
+                rebuilt.discard();
+                return Err(error);
+            }
+        };
+        generations.switch(&rebuilt)?;
+        generations.keep(&[&failed, &rebuilt]);
         Ok(opened)
     }
 
-    fn over(database: &Path, anchor: &Path, key: &VerifierKey) -> Result<Self, LedgerError> {
+    fn over(database: &Path, location: &Location<'_>) -> Result<Self, LedgerError> {
         let store = Store::open(database)?;
-        let (anchor, note) = Anchor::open(anchor).map_err(LedgerError::Anchor)?;
-        let verified = verify(&store.connection, note.as_deref(), key)?;
+        let begun = store::head(&store.connection)?.is_none_or(|head| head.size > 0);
+        let (anchor, note) = if begun {
+            Anchor::existing(location.anchor).map_err(missing_anchor)?
+        } else {
+            Anchor::open(location.anchor).map_err(LedgerError::Anchor)?
+        };
+        let verified = verify(&store.connection, note.as_deref(), location.key, location.known)?;
         let signed_at_open = verified.anchored.as_ref().map_or(0, VerifiedCheckpoint::size);
         Ok(Self {
             store,
@@ -67,11 +92,35 @@ impl Opened {
             head: verified.anchored,
             last: verified.last,
             signed_at_open,
+            pending: Some(ReasonCode::EvidenceRecovering),
         })
+    }
+
+    /// Makes sure that the signer signs and the anchor holds before anything is recorded: if they fail, the log
+    /// must not grow each time that opening is tried. What is signed here is durable already, so that it is final
+    /// at its size; it is not anchored, for what lies beyond the anchored head is still to be withheld.
+    ///
+    /// The head of a ledger that has none is anchored, empty as it is: otherwise a crash between the first commit
+    /// and the first anchor would leave records without an anchor, which is what a lost anchor looks like.
+    pub(crate) fn prepare(&mut self, signer: &mut dyn Signer) -> Result<(), LedgerError> {
+        match &self.head {
+            None => self.seal(signer),
+            Some(head) => {
+                self.sign(signer)?;
+                self.anchor.keep(head.note_bytes()).map_err(LedgerError::Anchor)
+            }
+        }
     }
 
     /// Signs the head of the committed tree, verifies the signature as an auditor would, and anchors it.
     pub(crate) fn seal(&mut self, signer: &mut dyn Signer) -> Result<(), LedgerError> {
+        let head = self.sign(signer)?;
+        self.anchor.keep(head.note_bytes()).map_err(LedgerError::Anchor)?;
+        self.head = Some(head);
+        Ok(())
+    }
+
+    fn sign(&self, signer: &mut dyn Signer) -> Result<VerifiedCheckpoint, LedgerError> {
         let key = signer.verifier().clone();
         let head = Checkpoint { origin: key.name().clone(), size: self.tree.size(), root: self.tree.root() };
         let text = head.to_string();
@@ -79,21 +128,24 @@ impl Opened {
         let note = format!("{text}\n{}", signature_line(&key, &signature)).into_bytes();
         let verified = UnverifiedCheckpoint::parse(&note).and_then(|note| note.verify(&[key]));
         let verified = verified.map_err(|_| SignError::Failed)?;
-        if *verified.checkpoint() != head {
-            return Err(SignError::Failed.into());
-        }
-        self.anchor.keep(&note).map_err(LedgerError::Anchor)?;
-        self.head = Some(verified);
-        Ok(())
+        if *verified.checkpoint() == head { Ok(verified) } else { Err(SignError::Failed.into()) }
     }
 
     /// The receipt of a record under the newest signed head.
     pub(crate) fn receipt(&self, seq: u64, body: Vec<u8>) -> Result<String, LedgerError> {
+        self.receipts()?(seq, body)
+    }
+
+    /// Makes receipts under the newest signed head. Making many at once shares their work.
+    pub(crate) fn receipts(
+        &self,
+    ) -> Result<impl FnMut(u64, Vec<u8>) -> Result<String, LedgerError>, LedgerError> {
         let Some(head) = &self.head else {
             return Err(LedgerError::Corrupt("no head is signed yet".into()));
         };
         let stored = |level, index| store::tile(&self.store.connection, level, index);
-        receipt_text(seq, body, &TileReader::new(&self.tree, stored), head)
+        let reader = Remembering::new(TileReader::new(&self.tree, stored));
+        Ok(move |seq, body| receipt_text(seq, body, &reader, head))
     }
 }
 
@@ -119,28 +171,39 @@ where
     String::from_utf8(proof.to_bytes()).map_err(|error| corrupt(error.to_string()))
 }
 
-fn make_empty(generations: &Generations) -> Result<std::path::PathBuf, LedgerError> {
-    let (number, database) = generations.next()?;
-    let store = Store::create(&database)?;
+fn missing_anchor(error: std::io::Error) -> LedgerError {
+    if error.kind() == ErrorKind::NotFound {
+        LedgerError::BehindAnchor("the anchor is gone".into())
+    } else {
+        LedgerError::Anchor(error)
+    }
+}
+
+fn make_empty(generations: &Generations) -> Result<Generation, LedgerError> {
+    let first = generations.next()?;
+    let store = Store::create(&first.database)?;
     let empty = TileTree::new();
     store::set_head(&store.connection, 0, &empty.root(), None)?;
     drop(store);
-    sync_parent(&database)?;
-    generations.switch(number)?;
-    Ok(database)
+    sync_parent(&first.database)?;
+    generations.switch(&first)?;
+    generations.keep(&[&first]);
+    Ok(first)
 }
 
-fn copy(failed: &Path, into: &Path) -> Result<(), LedgerError> {
-    let source = Store::read_only(failed)?;
-    let target =
-        into.to_str().ok_or_else(|| LedgerError::Corrupt("the data directory's name is not UTF-8".into()))?;
+fn copy(failed: &Generation, into: &Generation) -> Result<(), LedgerError> {
+    let source = Store::read_only(&failed.database)?;
+    let target = into
+        .database
+        .to_str()
+        .ok_or_else(|| LedgerError::Corrupt("the data directory's name is not UTF-8".into()))?;
     source.execute("VACUUM INTO ?1", [target])?;
-    std::fs::File::open(into)
+    std::fs::File::open(&into.database)
         .and_then(|file| file.sync_all())
         .map_err(LedgerError::file("syncing the rebuilt ledger"))?;
-    sync_parent(into)
+    sync_parent(&into.database)
 }
 
 fn sync_parent(path: &Path) -> Result<(), LedgerError> {
-    path.parent().map_or(Ok(()), generation::sync)
+    generation::sync_parent(path).map_err(LedgerError::file("syncing the ledger's directory"))
 }

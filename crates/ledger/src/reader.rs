@@ -45,17 +45,13 @@ impl LedgerReader {
         let database = Generations::of(directory)
             .current()?
             .ok_or_else(|| LedgerError::Corrupt("there is no ledger here yet".into()))?;
-        let connection = Store::read_only(&database)?;
-        let (_, note) = Anchor::open(anchor).map_err(LedgerError::Anchor)?;
+        let connection = Store::read_only(&database.database)?;
+        let note = Anchor::read(anchor).map_err(LedgerError::Anchor)?;
         let note =
             note.ok_or_else(|| LedgerError::BehindAnchor("the anchor is empty or was replaced".into()))?;
         let head = UnverifiedCheckpoint::parse(&note)?.verify(std::slice::from_ref(key))?;
-        let tree = hash_up_to(&connection, head.size())?;
-        if tree.size() != head.size() || tree.root() != head.root() {
-            return Err(LedgerError::BehindAnchor(
-                "its records are not those that the anchored head covers".into(),
-            ));
-        }
+        let tree = hash_up_to(&connection, head.size(), |_| Ok(()))?;
+        matches(&tree, &head)?;
         Ok(Self { connection, head, tree })
     }
 
@@ -68,14 +64,14 @@ impl LedgerReader {
     /// Calls `each` with every record under the head, in order.
     ///
     /// # Errors
-    /// If the database cannot be read, or a record does not parse.
+    /// If the database cannot be read, a record does not parse, or the database was altered since it was opened:
+    /// then what was listed is not what the head proves.
     pub fn for_each(&self, mut each: impl FnMut(Listed)) -> Result<(), LedgerError> {
-        store::for_each_record(&self.connection, 0, |seq, body| {
-            if seq < self.head.size() {
-                each(Listed { record: Record::parse(body)?, body: body.to_vec() });
-            }
-            Ok::<_, LedgerError>(())
-        })
+        let tree = hash_up_to(&self.connection, self.head.size(), |body| {
+            each(Listed { record: Record::parse(body)?, body: body.to_vec() });
+            Ok(())
+        })?;
+        matches(&tree, &self.head)
     }
 
     /// The receipt of the record at an index.
@@ -90,15 +86,24 @@ impl LedgerReader {
     }
 }
 
-fn hash_up_to(connection: &Connection, size: u64) -> Result<TileTree, LedgerError> {
+fn matches(tree: &TileTree, head: &VerifiedCheckpoint) -> Result<(), LedgerError> {
+    if tree.size() == head.size() && tree.root() == head.root() {
+        return Ok(());
+    }
+    Err(LedgerError::BehindAnchor("its records are not those that the anchored head covers".into()))
+}
+
+fn hash_up_to(
+    connection: &Connection,
+    size: u64,
+    mut each: impl FnMut(&[u8]) -> Result<(), LedgerError>,
+) -> Result<TileTree, LedgerError> {
     let mut tree = TileTree::new();
-    store::for_each_record(connection, 0, |seq, body| {
-        if seq < size {
-            tree.append(leaf_hash(body));
-            // Full tiles are read back from the database when a proof needs them; the proof is checked.
-            drop(tree.take_full_tiles());
-        }
-        Ok::<_, LedgerError>(())
+    store::for_each_record(connection, size, |_, body| {
+        tree.append(leaf_hash(body));
+        // Full tiles are read back from the database when a proof needs them; the proof is checked.
+        drop(tree.take_full_tiles());
+        each(body)
     })?;
     Ok(tree)
 }

@@ -1,6 +1,5 @@
 //! The database. Statements only: what they mean is decided elsewhere.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +8,9 @@ use portcullis_protocol::wire::StoredResult;
 use portcullis_protocol::{AgentId, AttemptId, Digest, IdempotencyKey, Millis, Outcome};
 use portcullis_verify::{Hash, Tile};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Result, Row, params};
+
+use crate::error::LedgerError;
+use crate::place::{Identity, Place, identity};
 
 const SCHEMA: &str = "
 CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), size INTEGER NOT NULL, root BLOB NOT NULL, note BLOB) STRICT;
@@ -24,6 +26,8 @@ CREATE TABLE keys (agent TEXT NOT NULL, key TEXT NOT NULL, operation BLOB NOT NU
 CREATE TABLE results (permit INTEGER PRIMARY KEY, result TEXT NOT NULL) STRICT;
 PRAGMA user_version = 1;
 ";
+/// The schema's version, as `user_version` has it.
+const VERSION: u32 = 1;
 
 /// The newest committed head, and the newest signed one that a commit has carried.
 #[derive(Clone, Debug)]
@@ -40,6 +44,7 @@ pub(crate) struct PermitRow {
     pub(crate) attempt: AttemptId,
     pub(crate) agent: String,
     pub(crate) key: Option<String>,
+    pub(crate) due: Millis,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) outcome_seq: Option<u64>,
 }
@@ -54,8 +59,6 @@ pub(crate) struct NewPermit<'a> {
     pub(crate) now: Millis,
     pub(crate) due: Millis,
 }
-
-type Identity = (u64, u64);
 
 /// An open database file.
 #[derive(Debug)]
@@ -74,12 +77,22 @@ impl Store {
         Ok(Self::over(connection, path))
     }
 
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> std::result::Result<Self, LedgerError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         configure(&connection)?;
+        let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version != VERSION {
+            return Err(LedgerError::Corrupt(format!("its format is {version}, not {VERSION}")));
+        }
         // What was read from the write-ahead log may never have been synced: make it durable before it counts.
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if busy {
+            // A reader holds the log in use. SQLite has no locks on that file, so it may be opened beside it.
+            std::fs::File::open(log_of(path))
+                .and_then(|log| log.sync_all())
+                .map_err(LedgerError::file("syncing the write-ahead log"))?;
+        }
         Ok(Self::over(connection, path))
     }
 
@@ -91,33 +104,47 @@ impl Store {
         Ok(connection)
     }
 
+    /// Whether no database is there, or one that never held a record.
+    pub(crate) fn is_blank(path: &Path) -> std::result::Result<bool, LedgerError> {
+        if !path.try_exists().map_err(LedgerError::file("looking for a ledger"))? {
+            return Ok(true);
+        }
+        let connection = Self::read_only(path)?;
+        let tables: u32 = connection.query_row(
+            "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'records'",
+            [],
+            |row| row.get(0),
+        )?;
+        if tables == 0 {
+            return Ok(true);
+        }
+        let records: u64 = connection.query_row("SELECT count(*) FROM records", [], |row| row.get(0))?;
+        Ok(records == 0)
+    }
+
     fn over(connection: Connection, path: &Path) -> Self {
-        let identity = identity(path);
-        Self { connection, log_identity: identity_of_log(path), identity, path: path.to_owned() }
+        let log_identity = identity(&log_of(path));
+        Self { connection, log_identity, identity: identity(path), path: path.to_owned() }
     }
 
     /// Whether database and write-ahead log still lie where they were opened. SQLite would go on writing to files
     /// that nobody can find again.
-    pub(crate) fn is_in_place(&mut self) -> bool {
+    pub(crate) fn place(&mut self) -> Place {
+        let log = identity(&log_of(&self.path));
         if self.log_identity.is_none() {
-            self.log_identity = identity_of_log(&self.path);
+            self.log_identity = log;
         }
-        let log = identity_of_log(&self.path);
-        self.identity.is_some() && identity(&self.path) == self.identity && log == self.log_identity
+        let place = Place::of(self.identity, identity(&self.path));
+        // The database is there without its log, or with a strange one: closing it now writes what the log held
+        // into the database, where waiting would lose it.
+        if place == Place::Here && log != self.log_identity { Place::Replaced } else { place }
     }
 }
 
-fn identity(path: &Path) -> Option<Identity> {
-    match std::fs::metadata(path) {
-        Ok(metadata) => Some((metadata.dev(), metadata.ino())),
-        Err(_) => None,
-    }
-}
-
-fn identity_of_log(path: &Path) -> Option<Identity> {
+fn log_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");
-    identity(Path::new(&name))
+    PathBuf::from(name)
 }
 
 fn configure(connection: &Connection) -> Result<()> {
@@ -152,15 +179,16 @@ pub(crate) fn record(connection: &Connection, seq: u64) -> Result<Option<Vec<u8>
     statement.query_row([seq], |row| row.get(0)).optional()
 }
 
-/// Calls `each` with every record from `first` on, in order.
+/// Calls `each` with the records before index `end`, in order.
 pub(crate) fn for_each_record<E: From<rusqlite::Error>>(
     connection: &Connection,
-    first: u64,
+    end: u64,
     mut each: impl FnMut(u64, &[u8]) -> std::result::Result<(), E>,
 ) -> std::result::Result<(), E> {
     let mut statement =
-        connection.prepare_cached("SELECT seq, body FROM records WHERE seq >= ?1 ORDER BY seq")?;
-    let mut rows = statement.query([first])?;
+        connection.prepare_cached("SELECT seq, body FROM records WHERE seq < ?1 ORDER BY seq")?;
+    // SQLite's integers have a sign.
+    let mut rows = statement.query([end.min(i64::MAX.unsigned_abs())])?;
     while let Some(row) = rows.next()? {
         let body = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
         each(row.get(0)?, body)?;
@@ -181,6 +209,11 @@ pub(crate) fn tile(connection: &Connection, level: u8, index: u64) -> Result<Vec
     let bytes: Vec<u8> = statement.query_row(params![level, index], |row| row.get(0))?;
     let (hashes, _rest) = bytes.as_chunks::<32>();
     Ok(hashes.iter().map(|hash| Hash(*hash)).collect())
+}
+
+/// How many tiles are stored.
+pub(crate) fn tiles(connection: &Connection) -> Result<u64> {
+    connection.query_row("SELECT count(*) FROM tiles", [], |row| row.get(0))
 }
 
 pub(crate) fn add_attempt(connection: &Connection, attempt: &AttemptId, seq: u64) -> Result<()> {
@@ -217,7 +250,7 @@ pub(crate) fn add_permit(connection: &Connection, permit: &NewPermit<'_>) -> Res
     Ok(())
 }
 
-const PERMIT: &str = "SELECT seq, attempt, agent, key, outcome, outcome_seq FROM permits";
+const PERMIT: &str = "SELECT seq, attempt, agent, key, outcome, outcome_seq, due FROM permits";
 
 fn permit_row(row: &Row<'_>) -> Result<PermitRow> {
     let outcome: Option<String> = row.get(4)?;
@@ -228,6 +261,7 @@ fn permit_row(row: &Row<'_>) -> Result<PermitRow> {
         key: row.get(3)?,
         outcome: outcome.map(|word| outcome_of(&word)).transpose()?,
         outcome_seq: row.get(5)?,
+        due: Millis(row.get(6)?),
     })
 }
 
@@ -285,6 +319,27 @@ pub(crate) fn end_permit(
         }
     }
     Ok(())
+}
+
+/// Which PERMIT consumed a key, and when.
+pub(crate) fn key_permit(connection: &Connection, agent: &str, key: &str) -> Result<Option<(u64, Millis)>> {
+    let text = "SELECT permit, consumed FROM keys WHERE agent = ?1 AND key = ?2";
+    let mut statement = connection.prepare_cached(text)?;
+    statement.query_row([agent, key], |row| Ok((row.get(0)?, Millis(row.get(1)?)))).optional()
+}
+
+/// How much the state holds.
+pub(crate) struct Totals {
+    pub(crate) permits: u64,
+    /// PERMITs with an outcome.
+    pub(crate) ended: u64,
+    pub(crate) keys: u64,
+}
+
+pub(crate) fn totals(connection: &Connection) -> Result<Totals> {
+    let text = "SELECT (SELECT count(*) FROM permits), (SELECT count(outcome) FROM permits), (SELECT count(*) FROM keys)";
+    connection
+        .query_row(text, [], |row| Ok(Totals { permits: row.get(0)?, ended: row.get(1)?, keys: row.get(2)? }))
 }
 
 /// What a key was consumed for, if it was.

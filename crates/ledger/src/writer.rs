@@ -4,25 +4,33 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use portcullis_arbiter::{Clock, Evidence, Fact, Health, Ports, State};
+use portcullis_arbiter::{Evidence, Fact, Health, Ports};
 use portcullis_protocol::{BundleDigest, Event, Millis, ReasonCode};
+use portcullis_verify::VerifiedCheckpoint;
 
-use crate::aggregate::Aggregates;
-use crate::batch::{Batch, refuse};
+use crate::aggregate::{Counts, Taken};
+use crate::batch::{Batch, Written};
+use crate::clock::{Attempt, Pacing};
 use crate::command::{Command, Status};
 use crate::error::LedgerError;
-use crate::health::{ClockWatch, Surroundings};
+use crate::health::{ClockWatch, Surroundings, only_reserve, tripped};
 use crate::ledger::LedgerConfig;
 use crate::lock::DirectoryLock;
-use crate::opened::Opened;
+use crate::opened::{Location, Opened};
+use crate::place::Place;
 use crate::quota::Quota;
 use crate::signer::Signer;
-use crate::store;
+use crate::store::{self, PermitRow};
+use crate::waiting::{Uncounted, Waiting, refuse};
 
 /// Questions in one batch, at most.
 const LARGEST_BATCH: usize = 1_024;
 /// How often overdue outcomes and counts are looked at when nothing else happens.
 const TICK: Duration = Duration::from_secs(1);
+/// How long calls are kept waiting for the next attempt to open the ledger. Beyond that they get the reason.
+const SOON: Duration = Duration::from_secs(2);
+/// PERMITs that are ended in one batch because their outcome is overdue.
+const MOST_OVERDUE: u32 = 256;
 
 /// Everything that the writer's thread owns.
 pub(crate) struct Writer {
@@ -33,10 +41,13 @@ pub(crate) struct Writer {
     watch: ClockWatch,
     /// The open ledger, or the reason why nothing is permitted.
     phase: Result<Box<Opened>, ReasonCode>,
-    /// Whether the ledger was open before: then it must be rebuilt, not just opened.
+    /// Whether the ledger failed while it was open: then it must be rebuilt, not just opened.
     poisoned: bool,
-    pub(crate) quota: Quota,
-    pub(crate) aggregates: Aggregates,
+    /// The newest head that was signed and anchored, kept beyond a failure.
+    known: Option<VerifiedCheckpoint>,
+    reopening: Pacing,
+    quota: Quota,
+    counts: Counts,
     bundle: Option<BundleDigest>,
     syncs: u64,
     batches: u64,
@@ -49,18 +60,20 @@ impl Writer {
         lock: DirectoryLock,
         signer: Box<dyn Signer>,
         ports: Box<dyn Ports>,
+        counts: Counts,
     ) -> Self {
-        let watch = ClockWatch::start(config.clocks.as_ref());
         Self {
             config,
             lock,
             signer,
             ports,
-            watch,
+            watch: ClockWatch::default(),
             phase: Err(ReasonCode::EvidenceRecovering),
             poisoned: false,
+            known: None,
+            reopening: Pacing::default(),
             quota: Quota::default(),
-            aggregates: Aggregates::default(),
+            counts,
             bundle: None,
             syncs: 0,
             batches: 0,
@@ -85,60 +98,106 @@ impl Writer {
     }
 
     fn step(&mut self, commands: VecDeque<Command>) {
-        if self.phase.is_err() {
-            self.reopen();
-        }
+        self.make_ready(commands.iter().any(writes));
         let health = self.health();
         let commands = self.answer_at_once(commands, &health);
-        if records(&health) {
-            self.commit(commands, &health);
-        } else {
-            self.refuse_all(commands, &health);
+        match tripped(&health) {
+            None => self.commit(commands, &health),
+            Some(code) => self.refuse_all(commands, &health, code),
         }
     }
 
     fn health(&mut self) -> Health {
-        let surroundings = Surroundings {
-            config: &self.config,
-            lock: &self.lock,
-            watch: &self.watch,
-            ports: self.ports.as_ref(),
-        };
-        surroundings.health(&mut self.phase, self.signer.as_mut())
+        let mut health = self.surroundings();
+        if let Ok(opened) = &self.phase
+            && let Some(code) = opened.pending
+            && tripped(&health).is_none()
+        {
+            health.evidence = Fact::Known(Evidence::Tripped(code));
+        }
+        health
     }
 
-    /// Opens the ledger, or rebuilds it after a failure, and makes its first batch durable.
-    fn reopen(&mut self) {
-        let (directory, anchor, key) = (&self.config.directory, &self.config.anchor, self.signer.verifier());
-        let opened = if self.poisoned {
-            Opened::rebuild(directory, anchor, key)
-        } else {
-            Opened::open(directory, anchor, key)
-        };
-        match opened {
-            Ok(opened) => {
-                self.phase = Ok(Box::new(opened));
-                self.begin();
-            }
-            Err(error) => self.phase = Err(error.code()),
+    /// The health of everything but the first batch.
+    fn surroundings(&mut self) -> Health {
+        let surroundings =
+            Surroundings { config: &self.config, lock: &self.lock, ports: self.ports.as_ref() };
+        surroundings.health(&mut self.watch, &mut self.phase, self.signer.as_mut())
+    }
+
+    /// Opens the ledger and makes its first batch durable, as far as that can be done now.
+    fn make_ready(&mut self, asked: bool) {
+        self.leave_replaced();
+        if self.phase.is_err() && !self.rested(asked) {
+            return;
         }
+        // A writer that is fenced leaves the files to the one that is not.
+        if matches!(&self.phase, Ok(opened) if opened.pending.is_none()) || !self.lock.is_held() {
+            return;
+        }
+        let attempt = Attempt::begin();
+        if self.phase.is_err() {
+            self.reopen();
+        }
+        let health = self.surroundings();
+        if tripped(&health).is_none() || only_reserve(&health) {
+            self.begin(&health);
+        }
+        self.reopening.ended(&attempt);
+    }
+
+    /// A ledger that another file has taken the place of is closed: what lies there now must prove itself. One
+    /// whose place is empty is kept open, for it may be put back.
+    fn leave_replaced(&mut self) {
+        if let Ok(opened) = &mut self.phase {
+            let (store, anchor) = (opened.store.place(), opened.anchor.place());
+            if store == Place::Replaced {
+                self.phase = Err(ReasonCode::EvidenceUnwritable);
+            } else if anchor == Place::Replaced {
+                self.phase = Err(ReasonCode::EvidenceAnchorUnwritable);
+            }
+        }
+    }
+
+    /// Whether the ledger may be opened now. Attempts that fail are spaced out; who asks when the next one is near
+    /// waits for it, so that the first call after a repair is decided.
+    fn rested(&self, asked: bool) -> bool {
+        while !self.reopening.rest().is_zero() {
+            if !asked || self.closing || self.reopening.rest() > SOON {
+                return false;
+            }
+            std::thread::park_timeout(self.reopening.rest());
+        }
+        true
+    }
+
+    /// Opens the ledger, or rebuilds it after a failure.
+    fn reopen(&mut self) {
+        let location = Location {
+            directory: &self.config.directory,
+            anchor: &self.config.anchor,
+            key: self.signer.verifier(),
+            known: self.known.as_ref(),
+        };
+        let opened = if self.poisoned { Opened::rebuild(&location) } else { Opened::open(&location) };
+        self.phase = match opened {
+            Ok(opened) => Ok(Box::new(opened)),
+            Err(error) => Err(error.code()),
+        };
     }
 
     /// The first batch: says that the ledger was opened, and ends what was committed but never released.
-    fn begin(&mut self) {
-        let health = self.health();
-        if !records(&health) {
-            let code = match health.evidence {
-                Fact::Known(Evidence::Tripped(code)) => code,
-                Fact::Known(Evidence::Sound) | Fact::Unknown => ReasonCode::EvidenceRecovering,
-            };
-            // Nothing was written: opening is simply tried again.
-            self.phase = Err(code);
+    fn begin(&mut self, health: &Health) {
+        let Ok(opened) = &mut self.phase else { return };
+        if let Err(error) = opened.prepare(self.signer.as_mut()) {
+            // Nothing was recorded: it is tried again without opening anew.
+            opened.pending = Some(error.code());
             return;
         }
         let event = if self.poisoned { Event::Recovered } else { Event::Opened };
-        self.transact(&health, |batch| batch.open(event));
-        if self.phase.is_ok() {
+        self.transact(health, |batch| batch.open(event));
+        if let Ok(opened) = &mut self.phase {
+            opened.pending = None;
             self.poisoned = false;
         }
     }
@@ -148,7 +207,6 @@ impl Writer {
         let mut rest = VecDeque::with_capacity(commands.len());
         for command in commands {
             match command {
-                Command::Count(reason, agent) => self.aggregates.count(reason, agent, health.now),
                 Command::Status(reply) => reply(self.status(health)),
                 Command::Close(reply) => {
                     self.closing = true;
@@ -163,92 +221,134 @@ impl Writer {
         rest
     }
 
-    fn refuse_all(&mut self, commands: VecDeque<Command>, health: &Health) {
+    fn refuse_all(&mut self, commands: VecDeque<Command>, health: &Health, code: ReasonCode) {
         // Outcomes are why disk is held in reserve.
-        let reserve =
-            matches!(health.evidence, Fact::Known(Evidence::Tripped(ReasonCode::EvidenceDiskReserve)));
+        let reserve = only_reserve(health) && matches!(&self.phase, Ok(opened) if opened.pending.is_none());
         let (kept, refused): (VecDeque<_>, VecDeque<_>) =
             commands.into_iter().partition(|command| reserve && !matches!(command, Command::Decide(..)));
         for command in refused {
-            if let Some((code, agent)) = refuse(command, health) {
-                self.aggregates.count(Some(code), Some(agent), health.now);
-            }
+            self.count(refuse(command, health, code), health.now);
         }
         if !kept.is_empty() {
             self.commit(kept, health);
         }
     }
 
+    fn count(&self, uncounted: Option<Uncounted>, now: Millis) {
+        if let Some((code, agent)) = uncounted {
+            self.counts.with(|counts| counts.count(Some(code), Some(agent), now));
+        }
+    }
+
     fn commit(&mut self, mut commands: VecDeque<Command>, health: &Health) {
         let overdue = self.overdue(health.now);
-        let counts = self.aggregates.are_due(health.boot) || self.closing;
-        let counted = if counts { self.aggregates.records(health.now) } else { Vec::new() };
+        let taken = self.counts.with(|counts| counts.take(health.boot, self.closing));
         let bundle = self.changed_bundle(health);
-        if commands.is_empty() && overdue.is_empty() && counted.is_empty() && bundle.is_none() {
+        if commands.is_empty() && overdue.is_empty() && taken.is_empty() && bundle.is_none() {
             return;
         }
         let mut quota = std::mem::take(&mut self.quota);
-        let mut aggregates = std::mem::take(&mut self.aggregates);
-        self.transact(health, |batch| {
-            if let Some(digest) = bundle {
-                let detail = BTreeMap::from([("digest".to_owned(), digest.to_string())]);
-                batch.event(Event::BundleInForce, detail)?;
-            }
-            for permit in &overdue {
-                batch.overdue(permit)?;
-            }
-            for record in &counted {
-                batch.aggregate(record.clone())?;
-            }
+        let written = self.transact(health, |batch| {
+            unasked(batch, bundle, &overdue, &taken)?;
             while let Some(command) = commands.pop_front() {
-                batch.take(command, health, &mut quota, &mut aggregates)?;
+                batch.take(command, &mut quota)?;
             }
             Ok(())
         });
-        if self.phase.is_ok() {
-            self.bundle = bundle.or(self.bundle);
-            if counts {
-                aggregates.clear(health.boot);
-            }
-        }
         self.quota = quota;
-        self.aggregates = aggregates;
-        let poisoned = self.health();
+        if written {
+            self.bundle = bundle.or(self.bundle);
+        } else {
+            self.counts.with(|counts| counts.restore(taken));
+        }
+        self.refuse_rest(commands);
+    }
+
+    /// Refuses what a failed batch did not come to.
+    fn refuse_rest(&mut self, commands: VecDeque<Command>) {
+        if commands.is_empty() {
+            return;
+        }
+        let health = self.health();
+        let code = tripped(&health).map_or(ReasonCode::EvidenceRecovering, |code| code);
         for command in commands {
-            drop(refuse(command, &poisoned));
+            self.count(refuse(command, &health, code), health.now);
         }
     }
 
     /// Runs one batch: commit, sign, anchor, release. Whatever fails poisons the writer, and what waits for a
-    /// receipt gets the reason instead.
-    fn transact(&mut self, health: &Health, fill: impl FnOnce(&mut Batch<'_>) -> Result<(), LedgerError>) {
-        let Ok(opened) = &mut self.phase else { return };
+    /// receipt gets the reason instead. Says whether its records are in the database.
+    fn transact(
+        &mut self,
+        health: &Health,
+        fill: impl FnOnce(&mut Batch<'_>) -> Result<(), LedgerError>,
+    ) -> bool {
+        let Ok(opened) = &mut self.phase else { return false };
         let mut waiting = Vec::new();
-        let written = Batch::write(opened, health.now, &mut waiting, fill)
-            .and_then(|()| opened.seal(self.signer.as_mut()));
-        match written {
-            Ok(()) => {
-                self.syncs = self.syncs.saturating_add(2);
-                self.batches = self.batches.saturating_add(1);
-                for waiting in waiting {
-                    waiting.release(opened);
+        let written = Batch::write(opened, health, &mut waiting, fill);
+        let committed = written.is_ok();
+        let sealed = written.and_then(|written| match written {
+            Written::Committed => opened.seal(self.signer.as_mut()).map(|()| true),
+            Written::Nothing => Ok(false),
+        });
+        match sealed {
+            Ok(advanced) => {
+                if advanced {
+                    self.advance();
                 }
+                self.release(waiting, health.now);
             }
-            Err(error) => {
-                let code = error.code();
-                self.phase = Err(code);
-                self.poisoned = true;
-                for waiting in waiting {
-                    waiting.refuse(code);
-                }
-            }
+            Err(error) => self.poison(error.code(), waiting, committed, health.now),
+        }
+        committed
+    }
+
+    fn advance(&mut self) {
+        self.syncs = self.syncs.saturating_add(2);
+        self.batches = self.batches.saturating_add(1);
+        if let Ok(opened) = &self.phase {
+            self.known.clone_from(&opened.head);
         }
     }
 
-    fn overdue(&self, now: Millis) -> Vec<store::PermitRow> {
+    fn poison(&mut self, code: ReasonCode, waiting: Vec<Waiting>, committed: bool, now: Millis) {
+        self.phase = Err(code);
+        self.poisoned = true;
+        self.refuse_waiting(waiting, code, committed, now);
+    }
+
+    fn refuse_waiting(&self, waiting: Vec<Waiting>, code: ReasonCode, committed: bool, now: Millis) {
+        for waiting in waiting {
+            self.count(waiting.refuse(code, committed), now);
+        }
+    }
+
+    /// Hands out what a sealed batch says, if the evidence for it still lies where others can find it.
+    fn release(&mut self, waiting: Vec<Waiting>, now: Millis) {
+        let Ok(opened) = &mut self.phase else { return };
+        if let Some(code) = displaced(opened, &self.lock) {
+            return self.refuse_waiting(waiting, code, true, now);
+        }
+        let mut waiting = waiting.into_iter();
+        let failed = opened.receipts().and_then(|mut receipts| {
+            for waiting in waiting.by_ref() {
+                let uncounted = waiting.release(&mut receipts)?;
+                if let Some((code, agent)) = uncounted {
+                    self.counts.with(|counts| counts.count(Some(code), Some(agent), now));
+                }
+            }
+            Ok(())
+        });
+        // A record that does not prove itself: the ledger is no longer what it was when it was verified.
+        if let Err(error) = failed {
+            self.poison(error.code(), waiting.collect(), true, now);
+        }
+    }
+
+    fn overdue(&self, now: Millis) -> Vec<PermitRow> {
         let Ok(opened) = &self.phase else { return Vec::new() };
         // If it cannot be read now it is read at the next tick; the permits stay open, and their keys consumed.
-        store::overdue(&opened.store.connection, now, 256).unwrap_or_else(|_| Vec::new()) // tidy: allow nothing is decided by it
+        store::overdue(&opened.store.connection, now, MOST_OVERDUE).unwrap_or_else(|_| Vec::new()) // tidy: allow nothing is decided by it
     }
 
     fn changed_bundle(&self, health: &Health) -> Option<BundleDigest> {
@@ -259,7 +359,7 @@ impl Writer {
     }
 
     fn status(&self, health: &Health) -> Status {
-        let opened = self.phase.as_ref().ok();
+        let opened = self.phase.as_ref().ok(); // tidy: allow the reason is in `tripped`
         let permits = opened.map(|opened| store::open_permits(&opened.store.connection));
         let unreadable = matches!(permits, Some(Err(_)));
         Status {
@@ -274,12 +374,13 @@ impl Writer {
 
     fn close(&mut self) {
         let health = self.health();
-        if records(&health) {
+        if tripped(&health).is_none() {
             self.transact(&health, |batch| batch.event(Event::Closed, BTreeMap::new()).map(drop));
         }
         // The newest signed head goes into the database too, so that a copy of it verifies without the anchor.
         if let Ok(opened) = &self.phase
             && let Some(head) = &opened.head
+            && head.size() == opened.tree.size()
         {
             let note = Some(head.note_bytes());
             drop(store::set_head(&opened.store.connection, head.size(), &head.root(), note));
@@ -287,27 +388,37 @@ impl Writer {
     }
 }
 
-/// Whether anything may be recorded now: not when it could not be written, and not with a time that is wrong.
-fn records(health: &Health) -> bool {
-    tripped(health).is_none()
+/// Records that nobody waits for.
+fn unasked(
+    batch: &mut Batch<'_>,
+    bundle: Option<BundleDigest>,
+    overdue: &[PermitRow],
+    taken: &Taken,
+) -> Result<(), LedgerError> {
+    if let Some(digest) = bundle {
+        let detail = BTreeMap::from([("digest".to_owned(), digest.to_string())]);
+        batch.event(Event::BundleInForce, detail)?;
+    }
+    for permit in overdue {
+        batch.overdue(permit)?;
+    }
+    taken.records(batch.now()).try_for_each(|record| batch.aggregate(record))
 }
 
-fn tripped(health: &Health) -> Option<ReasonCode> {
-    let clock = match health.clock {
-        Fact::Known(Clock::Steady) => None,
-        Fact::Known(Clock::Jumped) => Some(ReasonCode::ClockJumped),
-        Fact::Known(Clock::BehindLog) => Some(ReasonCode::ClockBehindLog),
-        Fact::Unknown => Some(ReasonCode::ClockUnreadable),
-    };
-    let evidence = match health.evidence {
-        Fact::Known(Evidence::Sound) => None,
-        Fact::Known(Evidence::Tripped(code)) => Some(code),
-        Fact::Unknown => Some(ReasonCode::EvidenceUnwritable),
-    };
-    let state = match health.state {
-        Fact::Known(State::Held) => None,
-        Fact::Known(State::Fenced) => Some(ReasonCode::StateFenced),
-        Fact::Unknown => Some(ReasonCode::StateUnreachable),
-    };
-    clock.or(evidence).or(state)
+const fn writes(command: &Command) -> bool {
+    match command {
+        Command::Decide(..) | Command::Outcome(..) | Command::Event(..) => true,
+        Command::Find(..) | Command::Status(_) | Command::Close(_) => false,
+    }
+}
+
+/// Why what was just written may be out of reach, or not ours.
+fn displaced(opened: &mut Opened, lock: &DirectoryLock) -> Option<ReasonCode> {
+    if !lock.is_held() {
+        return Some(ReasonCode::StateFenced);
+    }
+    if opened.store.place() != Place::Here {
+        return Some(ReasonCode::EvidenceUnwritable);
+    }
+    (opened.anchor.place() != Place::Here).then_some(ReasonCode::EvidenceAnchorUnwritable)
 }

@@ -1,0 +1,140 @@
+//! Answers that wait until what they say is durable, signed and anchored.
+
+use portcullis_arbiter::{Fact, Health, Settled, settle};
+use portcullis_protocol::{AgentId, Captured, ReasonCode, Verdict};
+
+use crate::command::{Command, DecideReply, Decided, OutcomeRefused, Reply};
+use crate::error::LedgerError;
+
+/// What a call is answered once its batch stands.
+pub(crate) enum Answer {
+    /// It is on record, at this index and with these bytes: the receipt is made under the batch's head.
+    Logged {
+        /// The answer, without its receipt.
+        decided: Box<Decided>,
+        /// Index of the record.
+        seq: u64,
+        /// The record's bytes.
+        body: Vec<u8>,
+    },
+    /// It is refused without a record of its own.
+    Unlogged(ReasonCode, Option<String>),
+    /// Its verdict is to be computed again.
+    EvaluateAgain,
+}
+
+/// An attempt to be counted, for it has no record.
+pub(crate) type Uncounted = (ReasonCode, AgentId);
+
+/// Somebody who waits for a batch.
+pub(crate) enum Waiting {
+    Decision { reply: Reply<DecideReply>, agent: AgentId, answer: Answer },
+    Outcome { reply: Reply<Result<u64, OutcomeRefused>>, answer: Result<u64, OutcomeRefused> },
+    Event { reply: Reply<Result<u64, ReasonCode>>, answer: Result<u64, ReasonCode> },
+}
+
+/// Makes the receipt of a record from its index and bytes.
+pub(crate) type MakeReceipt<'a> = dyn FnMut(u64, Vec<u8>) -> Result<String, LedgerError> + 'a;
+
+impl Waiting {
+    /// Hands out what now stands. Says what to count.
+    ///
+    /// # Errors
+    /// If a record's receipt does not prove itself: it is then not handed out.
+    pub(crate) fn release(self, receipt: &mut MakeReceipt<'_>) -> Result<Option<Uncounted>, LedgerError> {
+        match self {
+            Self::Decision { reply, agent, answer } => release(reply, agent, answer, receipt),
+            Self::Outcome { reply, answer } => {
+                reply(answer);
+                Ok(None)
+            }
+            Self::Event { reply, answer } => {
+                reply(answer);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Says that it is not on record, as far as can be told. Says what to count; what may be `logged` is not.
+    pub(crate) fn refuse(self, code: ReasonCode, logged: bool) -> Option<Uncounted> {
+        match self {
+            Self::Decision { reply, agent, answer } => {
+                reply(unrecorded(code, None));
+                let on_record = logged && matches!(answer, Answer::Logged { .. });
+                (!on_record).then_some((code, agent))
+            }
+            Self::Outcome { reply, .. } => {
+                reply(Err(OutcomeRefused::Unavailable(code)));
+                None
+            }
+            Self::Event { reply, .. } => {
+                reply(Err(code));
+                None
+            }
+        }
+    }
+}
+
+fn release(
+    reply: Reply<DecideReply>,
+    agent: AgentId,
+    answer: Answer,
+    receipt: &mut MakeReceipt<'_>,
+) -> Result<Option<Uncounted>, LedgerError> {
+    match answer {
+        Answer::Logged { mut decided, seq, body } => match receipt(seq, body) {
+            Ok(receipt) => {
+                decided.receipt = Some(receipt);
+                reply(DecideReply::Decided(decided));
+                Ok(None)
+            }
+            Err(error) => {
+                reply(unrecorded(error.code(), None));
+                Err(error)
+            }
+        },
+        Answer::Unlogged(code, detail) => {
+            reply(unrecorded(code, detail));
+            Ok(Some((code, agent)))
+        }
+        Answer::EvaluateAgain => {
+            reply(DecideReply::EvaluateAgain);
+            Ok(None)
+        }
+    }
+}
+
+/// A refusal without a record.
+pub(crate) fn unrecorded(code: ReasonCode, detail: Option<String>) -> DecideReply {
+    DecideReply::Decided(Box::new(Decided {
+        verdict: Verdict::refuse(code),
+        detail,
+        captured: Captured::None,
+        receipt: None,
+        stored: None,
+    }))
+}
+
+/// Answers a question while nothing can be recorded, because of `tripped`. Says what to count.
+pub(crate) fn refuse(command: Command, health: &Health, tripped: ReasonCode) -> Option<Uncounted> {
+    match command {
+        Command::Decide(intake, reply) => {
+            let code = match settle(&intake, health, Fact::Unknown) {
+                Settled::Decided(Verdict::Refuse(code, _)) => code,
+                // What cannot be recorded is not permitted, whatever was computed.
+                Settled::Decided(Verdict::Permit(_)) | Settled::EvaluateAgain => tripped,
+            };
+            reply(unrecorded(code, None));
+            Some((code, intake.request.agent))
+        }
+        Command::Outcome(_, reply) => {
+            reply(Err(OutcomeRefused::Unavailable(tripped)));
+            None
+        }
+        Command::Event(_, _, reply) => {
+            reply(Err(tripped));
+            None
+        }
+        Command::Find(..) | Command::Status(_) | Command::Close(_) => None,
+    }
+}

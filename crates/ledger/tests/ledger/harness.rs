@@ -1,0 +1,525 @@
+//! A data directory, an anchor beside it, and what surrounds a ledger.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ed25519_dalek::{Signer as _, SigningKey};
+use portcullis_arbiter::{Credential, Fact, GateState, Intake, Policy, PolicyNow, Ports, Validity, prepare};
+use portcullis_ledger::{
+    Clocks, DecideReply, Decided, DirectoryLock, KeyFile, Ledger, LedgerConfig, OutcomeRefused,
+    ReportedOutcome, SignError, Signer, Status,
+};
+use portcullis_policy::{Bundle, Snapshot, Trust, bundles};
+use portcullis_protocol::wire::DecisionCall;
+use portcullis_protocol::{
+    AttemptId, Decision, DecisionRecord, Digest, Event, Millis, Outcome, ReasonCode, Record, Salt,
+    request::Ask,
+};
+use portcullis_verify::{Checkpoint, UnverifiedReceipt, VerifiedReceipt, VerifierKey};
+use tempfile::TempDir;
+
+/// Long enough that only a ledger that hangs takes so long.
+const PATIENCE: Duration = Duration::from_secs(100);
+/// When the tests begin: within the validity of the demo bundle.
+const BEGIN: u64 = 1_800_000_000_000;
+
+/// A clock that the test moves.
+#[derive(Debug)]
+pub(crate) struct TestClocks {
+    wall: AtomicU64,
+    boot: AtomicU64,
+    readable: AtomicBool,
+}
+
+impl TestClocks {
+    fn new() -> Self {
+        let (wall, boot) = (AtomicU64::new(BEGIN), AtomicU64::new(1_000_000));
+        Self { wall, boot, readable: AtomicBool::new(true) }
+    }
+
+    /// Time passes.
+    pub(crate) fn advance(&self, milliseconds: u64) {
+        self.wall.fetch_add(milliseconds, Ordering::SeqCst);
+        self.boot.fetch_add(milliseconds, Ordering::SeqCst);
+    }
+
+    /// Somebody sets the wall clock.
+    pub(crate) fn jump(&self, milliseconds: i64) {
+        let moved = self.wall.load(Ordering::SeqCst).strict_add_signed(milliseconds);
+        self.wall.store(moved, Ordering::SeqCst);
+    }
+
+    pub(crate) fn set_wall(&self, wall: u64) {
+        self.wall.store(wall, Ordering::SeqCst);
+    }
+
+    pub(crate) fn set_readable(&self, readable: bool) {
+        self.readable.store(readable, Ordering::SeqCst);
+    }
+}
+
+impl Clocks for TestClocks {
+    fn wall(&self) -> Option<Millis> {
+        self.readable.load(Ordering::SeqCst).then(|| Millis(self.wall.load(Ordering::SeqCst)))
+    }
+
+    fn boot(&self) -> u64 {
+        self.boot.load(Ordering::SeqCst)
+    }
+}
+
+/// Surroundings that the test sets.
+#[derive(Clone)]
+pub(crate) struct TestPorts {
+    pub(crate) gate: Arc<Mutex<Fact<GateState>>>,
+    pub(crate) policy: Arc<Mutex<Fact<PolicyNow>>>,
+}
+
+impl Ports for TestPorts {
+    fn gate(&self) -> Fact<GateState> {
+        self.gate.lock().unwrap().clone()
+    }
+
+    fn policy(&self, _now: Millis) -> Fact<PolicyNow> {
+        self.policy.lock().unwrap().clone()
+    }
+}
+
+/// A signer that does what the test says, and remembers what it was asked to sign.
+pub(crate) struct TestSigner {
+    key: SigningKey,
+    verifier: VerifierKey,
+    behaviour: Arc<Behaviour>,
+}
+
+type BeforeSigning = Box<dyn FnMut(u64) + Send>;
+
+/// What a [`TestSigner`] does.
+#[derive(Default)]
+pub(crate) struct Behaviour {
+    pub(crate) ready: Mutex<Option<SignError>>,
+    pub(crate) fails: Mutex<Option<SignError>>,
+    pub(crate) garbage: AtomicBool,
+    /// Every root that was to be signed, by size.
+    pub(crate) roots: Mutex<BTreeMap<u64, Vec<String>>>,
+    /// Runs before each signature, with the size: after the commit, before the anchor.
+    pub(crate) before: Mutex<Option<BeforeSigning>>,
+}
+
+impl Behaviour {
+    /// Fails if two roots were ever signed for one size.
+    pub(crate) fn assert_one_root_for_each_size(&self) {
+        for (size, roots) in self.roots.lock().unwrap().iter() {
+            assert!(roots.windows(2).all(|pair| pair[0] == pair[1]), "two roots for size {size}: {roots:?}");
+        }
+    }
+
+    pub(crate) fn before(&self, work: impl FnMut(u64) + Send + 'static) {
+        *self.before.lock().unwrap() = Some(Box::new(work));
+    }
+}
+
+impl Signer for TestSigner {
+    fn verifier(&self) -> &VerifierKey {
+        &self.verifier
+    }
+
+    fn ready(&mut self) -> Result<(), SignError> {
+        self.behaviour.ready.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+
+    fn sign(&mut self, text: &[u8]) -> Result<[u8; 64], SignError> {
+        let head: Checkpoint = std::str::from_utf8(text).unwrap().parse().unwrap();
+        if let Some(before) = self.behaviour.before.lock().unwrap().as_mut() {
+            before(head.size);
+        }
+        if let Some(error) = self.behaviour.fails.lock().unwrap().clone() {
+            return Err(error);
+        }
+        if self.behaviour.garbage.load(Ordering::SeqCst) {
+            return Ok([7; 64]);
+        }
+        self.behaviour.roots.lock().unwrap().entry(head.size).or_default().push(head.root.to_string());
+        Ok(self.key.sign(text).to_bytes())
+    }
+}
+
+/// Everything that a ledger needs, and its files.
+pub(crate) struct World {
+    pub(crate) directory: TempDir,
+    pub(crate) clocks: Arc<TestClocks>,
+    pub(crate) ports: TestPorts,
+    pub(crate) behaviour: Arc<Behaviour>,
+    pub(crate) bundle: Arc<Bundle>,
+    pub(crate) disk_reserve: u64,
+    key: SigningKey,
+    pub(crate) verifier: VerifierKey,
+}
+
+fn bundle(derived: bool) -> Bundle {
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let verifier = VerifierKey::ed25519("bundle.test", key.verifying_key().to_bytes()).unwrap();
+    let mut files = bundles::demo();
+    if derived {
+        let manifest = String::from_utf8(files["bundle.toml"].clone()).unwrap();
+        let derived = manifest.replace(r#"idempotency = "key""#, r#"idempotency = "derived""#);
+        assert_ne!(derived, manifest);
+        files.insert("bundle.toml".into(), derived.into_bytes());
+    }
+    let unsigned = Snapshot::from_files(files.clone()).unwrap();
+    let pin = unsigned.digest();
+    files.insert("bundle.sig".into(), unsigned.sign(&key, "bundle.test").unwrap());
+    Snapshot::from_files(files).unwrap().verify(&Trust { keys: vec![verifier], pin }).unwrap()
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with(bundle(false))
+    }
+
+    /// Whose charges have derived keys.
+    pub(crate) fn derived() -> Self {
+        Self::with(bundle(true))
+    }
+
+    fn with(bundle: Bundle) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["data", "anchor", "keys"] {
+            std::fs::create_dir(directory.path().join(name)).unwrap();
+        }
+        let key = SigningKey::from_bytes(&[9; 32]);
+        let verifier = VerifierKey::ed25519("gate.test/log", key.verifying_key().to_bytes()).unwrap();
+        let policy = Policy::InForce(Validity::Valid);
+        let policy = PolicyNow { digest: Some(bundle.reference().digest), policy };
+        let ports = TestPorts {
+            gate: Arc::new(Mutex::new(Fact::Known(GateState::Open))),
+            policy: Arc::new(Mutex::new(Fact::Known(policy))),
+        };
+        Self {
+            directory,
+            clocks: Arc::new(TestClocks::new()),
+            ports,
+            behaviour: Arc::default(),
+            bundle: Arc::new(bundle),
+            disk_reserve: 0,
+            key,
+            verifier,
+        }
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    pub(crate) fn anchor(&self) -> PathBuf {
+        self.directory.path().join("anchor/head")
+    }
+
+    /// A world with the same clock and keys whose files are a copy of those of this one, as a crash now would
+    /// leave them.
+    pub(crate) fn crashed(&self) -> Self {
+        let copy = tempfile::tempdir().unwrap();
+        copy_tree(self.directory.path(), copy.path());
+        self.at(copy)
+    }
+
+    /// A world with the same clock and keys at another place. Its signer behaves, and remembers what the other's
+    /// had signed.
+    pub(crate) fn at(&self, directory: TempDir) -> Self {
+        let behaviour = Behaviour::default();
+        behaviour.roots.lock().unwrap().clone_from(&self.behaviour.roots.lock().unwrap());
+        Self {
+            directory,
+            clocks: Arc::clone(&self.clocks),
+            ports: self.ports.clone(),
+            behaviour: Arc::new(behaviour),
+            bundle: Arc::clone(&self.bundle),
+            disk_reserve: self.disk_reserve,
+            key: self.key.clone(),
+            verifier: self.verifier.clone(),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> DirectoryLock {
+        DirectoryLock::acquire(&self.data()).unwrap().unwrap()
+    }
+
+    /// Starts the ledger with the signer that the test controls.
+    pub(crate) fn start(&self) -> Ledger {
+        let (key, verifier) = (self.key.clone(), self.verifier.clone());
+        self.start_with(Box::new(TestSigner { key, verifier, behaviour: Arc::clone(&self.behaviour) }))
+    }
+
+    pub(crate) fn start_with(&self, signer: Box<dyn Signer>) -> Ledger {
+        let config = LedgerConfig {
+            directory: self.data(),
+            anchor: self.anchor(),
+            disk_reserve: self.disk_reserve,
+            clocks: self.clocks.clone(),
+        };
+        let ledger = Ledger::start(config, self.lock(), signer, Box::new(self.ports.clone())).unwrap();
+        // Opening comes before the first answer: from here on, what the test does is done to an open ledger.
+        self.status(&ledger);
+        ledger
+    }
+
+    /// A key file with a new key, and its signer.
+    pub(crate) fn key_file(&mut self) -> (PathBuf, KeyFile) {
+        let (text, verifier) = portcullis_ledger::generate("gate.test/log").unwrap();
+        let path = self.directory.path().join("keys/log");
+        write_private(&path, text.as_bytes());
+        self.verifier = verifier.clone();
+        (path.clone(), KeyFile::new(path, verifier))
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        let root = self.data().join("ledger");
+        let current = std::fs::read_to_string(root.join("CURRENT")).unwrap();
+        root.join(current.trim_end()).join("ledger.db")
+    }
+
+    /// Works on the database behind the ledger's back.
+    pub(crate) fn sql(&self, statements: &str) {
+        let connection = rusqlite::Connection::open(self.database()).unwrap();
+        connection.execute_batch(statements).unwrap();
+    }
+
+    pub(crate) fn intake(&self, call: &Call) -> Intake {
+        let credential = Credential { agent: call.agent.parse().unwrap(), expires: None };
+        prepare(call.wire(), credential, Ok(&self.bundle), self.clocks.boot()).unwrap()
+    }
+
+    /// Asks, and does not wait.
+    pub(crate) fn ask(&self, ledger: &Ledger, call: &Call) -> Receiver<DecideReply> {
+        let (sender, receiver) = channel();
+        ledger.decide(self.intake(call), move |reply| drop(sender.send(reply))).unwrap();
+        receiver
+    }
+
+    /// Asks and waits.
+    pub(crate) fn decide(&self, ledger: &Ledger, call: &Call) -> Decided {
+        answer(&self.ask(ledger, call))
+    }
+
+    /// Asks, and expects a refusal with its code.
+    pub(crate) fn refused(&self, ledger: &Ledger, call: &Call) -> ReasonCode {
+        self.decide(ledger, call).verdict.reason().expect("a refusal")
+    }
+
+    /// Asks, and expects a PERMIT whose receipt verifies and says what was asked.
+    #[track_caller]
+    pub(crate) fn permitted(&self, ledger: &Ledger, call: &Call) -> DecisionRecord {
+        let decided = self.decide(ledger, call);
+        assert_eq!(decided.verdict.reason(), None, "a PERMIT");
+        let record = self.recorded(&decided);
+        assert_eq!((record.decision, record.attempt), (Decision::Permit, call.attempt()));
+        record
+    }
+
+    /// What a decision's receipt proves to somebody who has only the public key.
+    pub(crate) fn recorded(&self, decided: &Decided) -> DecisionRecord {
+        let receipt = self.verified(decided.receipt.as_ref().expect("a receipt"));
+        let Record::Decision(record) = Record::parse(receipt.record_bytes()).unwrap() else {
+            panic!("not a decision");
+        };
+        assert_eq!(record.seq, receipt.index());
+        *record
+    }
+
+    pub(crate) fn verified(&self, receipt: &str) -> VerifiedReceipt {
+        let keys = std::slice::from_ref(&self.verifier);
+        UnverifiedReceipt::parse(receipt.as_bytes()).unwrap().verify(keys).unwrap()
+    }
+
+    /// Reports an outcome and waits.
+    pub(crate) fn report(
+        &self,
+        ledger: &Ledger,
+        call: &Call,
+        outcome: Outcome,
+        result: Option<&str>,
+    ) -> Result<u64, OutcomeRefused> {
+        let (sender, receiver) = channel();
+        let report = ReportedOutcome {
+            attempt: call.attempt(),
+            agent: call.agent.parse().unwrap(),
+            outcome,
+            result: result.map(str::to_owned),
+        };
+        ledger.outcome(report, move |reply| sender.send(reply).unwrap()).unwrap();
+        receiver.recv_timeout(PATIENCE).expect("an answer")
+    }
+
+    pub(crate) fn status(&self, ledger: &Ledger) -> Status {
+        let (sender, receiver) = channel();
+        ledger.status(move |status| drop(sender.send(status))).unwrap();
+        receiver.recv_timeout(PATIENCE).expect("an answer")
+    }
+
+    pub(crate) fn tripped(&self, ledger: &Ledger) -> Option<ReasonCode> {
+        self.status(ledger).tripped
+    }
+
+    /// Every record, verified against the anchor.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        let reader =
+            portcullis_ledger::LedgerReader::open(&self.data(), &self.anchor(), &self.verifier).unwrap();
+        let mut records = Vec::new();
+        reader.for_each(|listed| records.push(listed.record)).unwrap();
+        records
+    }
+
+    /// How many records the anchored head covers.
+    pub(crate) fn size(&self) -> u64 {
+        u64::try_from(self.records().len()).unwrap()
+    }
+
+    pub(crate) fn outcomes(&self) -> Vec<(u64, Outcome)> {
+        let outcomes = self.records().into_iter().filter_map(|record| match record {
+            Record::Outcome(record) => Some((record.permit, record.outcome)),
+            Record::Decision(_) | Record::Aggregate(_) | Record::Event(_) => None,
+        });
+        outcomes.collect()
+    }
+
+    pub(crate) fn events(&self) -> Vec<Event> {
+        let events = self.records().into_iter().filter_map(|record| match record {
+            Record::Event(record) => Some(record.event),
+            Record::Decision(_) | Record::Aggregate(_) | Record::Outcome(_) => None,
+        });
+        events.collect()
+    }
+
+    /// How many attempts the aggregate records speak of, by reason.
+    pub(crate) fn counted(&self) -> BTreeMap<Option<ReasonCode>, u64> {
+        let mut counted = BTreeMap::new();
+        for record in self.records() {
+            if let Record::Aggregate(record) = record {
+                *counted.entry(record.reason).or_insert(0) += record.count;
+            }
+        }
+        counted
+    }
+}
+
+/// Waits for a decision.
+pub(crate) fn answer(receiver: &Receiver<DecideReply>) -> Decided {
+    match receiver.recv_timeout(PATIENCE).expect("an answer") {
+        DecideReply::Decided(decided) => *decided,
+        DecideReply::EvaluateAgain => panic!("evaluate again"),
+    }
+}
+
+/// A call.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) agent: &'static str,
+    attempt: u64,
+    ask: String,
+}
+
+impl Call {
+    /// A charge, permitted up to 100.00. Its surface keeps keys.
+    pub(crate) fn charge(attempt: u64, amount: &str, key: Option<&str>) -> Self {
+        let key = key.map_or(String::new(), |key| format!(r#","idempotency_key":"{key}""#));
+        let ask = format!(
+            r#"{{"surface":"demo.charge","action":"demo.charge","resource":{{"type":"Surface","id":"demo.charge"}},
+            "context":{{"account":"a","amount":"{amount}"}}{key}}}"#
+        );
+        Self { agent: "demo-agent", attempt, ask }
+    }
+
+    /// A read, permitted. Its surface keeps no keys.
+    pub(crate) fn read(attempt: u64) -> Self {
+        let ask = r#"{"surface":"demo.read_balance","action":"demo.read_balance",
+            "resource":{"type":"Surface","id":"demo.read_balance"},"context":{"account":"a"}}"#;
+        Self { agent: "demo-agent", attempt, ask: ask.to_owned() }
+    }
+
+    /// Something that nothing governs: SILENCE.
+    pub(crate) fn ungoverned(attempt: u64) -> Self {
+        let ask = r#"{"surface":"demo.other","action":"demo.other","resource":{"type":"Surface","id":"x"}}"#;
+        Self { agent: "demo-agent", attempt, ask: ask.to_owned() }
+    }
+
+    /// A read of a resource called `poison`: SILENCE, for policy does not know it.
+    pub(crate) fn poison(attempt: u64) -> Self {
+        let read = Self::read(attempt);
+        Self { ask: read.ask.replace(r#""id":"demo.read_balance""#, r#""id":"poison""#), ..read }
+    }
+
+    pub(crate) fn by(self, agent: &'static str) -> Self {
+        Self { agent, ..self }
+    }
+
+    pub(crate) fn attempt(&self) -> AttemptId {
+        AttemptId::from_bytes(*Digest::sha256(&self.attempt.to_be_bytes()).as_bytes())
+    }
+
+    fn wire(&self) -> DecisionCall {
+        DecisionCall {
+            request: Ask::parse(self.ask.as_bytes()).unwrap(),
+            attempt: self.attempt(),
+            salt: Salt::from_bytes([2; 32]),
+            gate: "gate".parse().unwrap(),
+            deadline_ms: 1_000_000,
+        }
+    }
+}
+
+/// Makes the database refuse a record that contains `poison`.
+pub(crate) const POISON: &str =
+    "CREATE TRIGGER broken BEFORE INSERT ON records WHEN instr(CAST(NEW.body AS TEXT), 'poison')
+     BEGIN SELECT RAISE(ABORT, 'broken'); END";
+
+/// Holds the writer in its next signature, so that what is asked meanwhile becomes one batch.
+pub(crate) struct Held {
+    go: std::sync::mpsc::Sender<()>,
+    _asked: Receiver<DecideReply>,
+}
+
+impl Held {
+    pub(crate) fn hold(world: &World, ledger: &Ledger, attempt: u64) -> Self {
+        let (entered, is_held) = channel();
+        let (go, gone) = channel();
+        let mut once = Some(());
+        world.behaviour.before(move |_| {
+            if once.take().is_some() {
+                entered.send(()).unwrap();
+                gone.recv().unwrap_or(());
+            }
+        });
+        let asked = world.ask(ledger, &Call::read(attempt));
+        is_held.recv_timeout(PATIENCE).expect("the writer signs");
+        Self { go, _asked: asked }
+    }
+
+    pub(crate) fn release(self) {
+        self.go.send(()).unwrap();
+    }
+}
+
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file =
+        std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
+pub(crate) fn copy_tree(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&target).unwrap();
+            copy_tree(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

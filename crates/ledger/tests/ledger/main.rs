@@ -1,0 +1,30 @@
+//! The ledger through its public API: real files, real SQLite, a clock and surroundings that the test controls.
+
+#[cfg(test)]
+mod attempts;
+#[cfg(test)]
+mod clocks;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod evidence;
+#[cfg(test)]
+mod floods;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod idempotency;
+#[cfg(test)]
+mod outcomes;
+#[cfg(test)]
+mod poison;
+#[cfg(test)]
+mod pulled;
+#[cfg(test)]
+mod reader;
+#[cfg(test)]
+mod shutdown;
+#[cfg(test)]
+mod signers;
+#[cfg(test)]
+mod tampered;
