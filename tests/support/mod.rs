@@ -5,6 +5,7 @@
 #![allow(dead_code, unused_imports, reason = "each test program uses a part of it")]
 
 pub(crate) mod arbiter;
+pub(crate) mod between;
 pub(crate) mod client;
 pub(crate) mod http;
 pub(crate) mod place;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub(crate) use arbiter::Daemon;
+pub(crate) use between::{Act, Asked, Between};
 pub(crate) use client::{Answer, Gate};
 pub(crate) use place::{Log, Place};
 pub(crate) use process::{Pulled, limit_files, pull, signal};
