@@ -59,9 +59,9 @@ async fn when_the_client_goes_what_runs_ends_and_is_reported() {
 
 /// A tool server with a child in a session of its own; both ignore what asks them to end.
 const STUBBORN: &str = r#"trap '' TERM INT HUP
-setsid sh -c 'trap "" TERM INT HUP; echo "descendant $$" >&2; while :; do sleep 1000; done' &
+setsid sh -c 'echo "descendant $$" >&2; exec sleep 1000' &
 echo "server $$" >&2
-while :; do sleep 1000; done"#;
+exec sleep 1000"#;
 
 /// The descendant and the server.
 fn pids(stderr: impl Read) -> Vec<Pid> {
@@ -147,7 +147,7 @@ fn a_supervisor_ends_with_its_server_and_says_how() {
     };
     assert_eq!(run("exit 7").status.code(), Some(7));
     assert_eq!(run("kill -9 $$").status.code(), Some(137));
-    let left = run("setsid sleep 1000 & echo $!");
+    let left = run("setsid sleep 1000 >/dev/null 2>&1 & echo $!");
     assert_eq!(left.status.code(), Some(0));
     let pid: i32 = String::from_utf8(left.stdout).unwrap().trim().parse().unwrap();
     gone(Pid::from_raw(pid).unwrap());
