@@ -1,0 +1,33 @@
+"""An MCP client that nobody here wrote (PyPI `mcp`), driven by a list of steps.
+
+    client.py MODE STEPS COMMAND [ARGUMENT...]
+
+MODE is `legacy` or `auto`. STEPS is a JSON array: `"list"`, `"ping"`, or `[TOOL, ARGUMENTS]`. Prints one JSON line a step,
+as the client hands the result to its user.
+"""
+
+import asyncio
+import json
+import sys
+
+from mcp import Client, StdioServerParameters
+
+
+async def take(client, step):
+    if step == "list":
+        return await client.list_tools()
+    if step == "ping":
+        return await client.send_ping()
+    tool, arguments = step
+    return await client.call_tool(tool, arguments)
+
+
+async def main(mode, steps, command, *arguments):
+    server = StdioServerParameters(command=command, args=list(arguments))
+    async with Client(server, mode=mode, read_timeout_seconds=30) as client:
+        for step in json.loads(steps):
+            result = await take(client, step)
+            print(result.model_dump_json(by_alias=True, exclude_none=True), flush=True)
+
+
+asyncio.run(main(*sys.argv[1:]))
