@@ -47,7 +47,10 @@ pub(crate) struct TestArbiter {
     pub(crate) outcomes: watch::Sender<Vec<(Outcome, Option<String>)>>,
     /// Reports that fail before one is taken.
     pub(crate) failing_reports: Mutex<usize>,
-    pub(crate) hanging_reports: Mutex<bool>,
+    /// Reports hang while this is true.
+    pub(crate) hanging: watch::Sender<bool>,
+    /// Reports that have begun.
+    pub(crate) begun: watch::Sender<usize>,
     pub(crate) release: Semaphore,
 }
 
@@ -60,7 +63,8 @@ impl TestArbiter {
             asked: watch::channel(Vec::new()).0,
             outcomes: watch::channel(Vec::new()).0,
             failing_reports: Mutex::new(0),
-            hanging_reports: Mutex::new(false),
+            hanging: watch::channel(false).0,
+            begun: watch::channel(0).0,
             release: Semaphore::new(0),
         })
     }
@@ -156,9 +160,8 @@ impl Authorizer for TestArbiter {
 
     fn report(&self, report: OutcomeReport) -> Call<'_, OutcomeReply> {
         Box::pin(async move {
-            if *self.hanging_reports.lock().unwrap() {
-                std::future::pending::<()>().await;
-            }
+            self.begun.send_modify(|begun| *begun += 1);
+            drop(self.hanging.subscribe().wait_for(|hanging| !hanging).await.unwrap());
             let failing = {
                 let mut failing = self.failing_reports.lock().unwrap();
                 let fails = *failing > 0;

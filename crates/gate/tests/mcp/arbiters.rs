@@ -8,7 +8,9 @@ use super::arbiter::Act;
 use super::support::{Gate, code, table, told};
 
 async fn blocked(act: Act, expected: ReasonCode) {
-    let mut gate = Gate::with(|config| config.deadline = Duration::from_millis(700));
+    let hangs = matches!(act, Act::Hang);
+    let deadline = if hangs { Duration::from_millis(500) } else { crate::PATIENCE };
+    let mut gate = Gate::with(|config| config.deadline = deadline);
     gate.arbiter.will(act.clone());
     for tool in ["read", "pay", "move", "unheard-of"] {
         let answer = gate.tool(1, tool, "{}").await;

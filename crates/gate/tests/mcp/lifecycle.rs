@@ -1,11 +1,12 @@
 //! Beginning and end: what a gate refuses to start with, and that nothing outlives it.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use portcullis_gate::{GateError, serve};
 use portcullis_protocol::Outcome;
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 
 use super::PATIENCE;
 use super::arbiter::TestArbiter;
@@ -89,6 +90,7 @@ fn start(arguments: &[&str]) -> Child {
     Command::new(example("gate_host"))
         .args(arguments)
         .args(["sh", "-c", STUBBORN])
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -103,6 +105,16 @@ fn killing_the_gate_kills_the_tool_server_and_its_descendants() {
     assert_eq!(pids.len(), 2);
     pids.iter().for_each(|pid| assert!(test_kill_process(*pid).is_ok()));
     gate.kill().unwrap();
+    gate.wait().unwrap();
+    pids.into_iter().for_each(gone);
+}
+
+#[test]
+fn killing_the_gates_process_group_leaves_somebody_to_end_the_tool_server() {
+    let mut gate = start(&["serve"]);
+    let pids = pids(gate.stderr.take().unwrap());
+    let own = Pid::from_raw(i32::try_from(gate.id()).unwrap()).unwrap();
+    kill_process_group(own, Signal::KILL).unwrap();
     gate.wait().unwrap();
     pids.into_iter().for_each(gone);
 }

@@ -104,22 +104,18 @@ async fn the_result_of_a_keyed_call_is_on_record_before_it_is_answered() {
 
 #[tokio::test]
 async fn only_the_answer_of_a_call_that_keeps_its_result_waits_for_the_report() {
-    let mut gate = Gate::with(|config| config.deadline = std::time::Duration::from_millis(500));
-    *gate.arbiter.hanging_reports.lock().unwrap() = true;
-    let ping = r#"{"jsonrpc":"2.0","id":"ping","method":"ping"}"#;
-    // The tool server answers in order, so whichever answer is not held up comes first.
-    gate.call(1, "read", "{}").await;
-    while gate.journal_now().is_empty() {
-        tokio::task::yield_now().await;
-    }
-    gate.send(ping).await;
-    assert_eq!([gate.next().await["id"].clone(), gate.next().await["id"].clone()], [json!(1), json!("ping")]);
+    let mut gate = Gate::with(|config| config.deadline = 2 * crate::PATIENCE);
+    gate.arbiter.hanging.send_replace(true);
+    assert_eq!(gate.tool(1, "read", "{}").await["id"], 1);
+
     gate.send(PAY).await;
-    while gate.journal_now().len() < 3 {
-        tokio::task::yield_now().await;
-    }
-    gate.send(ping).await;
-    assert_eq!([gate.next().await["id"].clone(), gate.next().await["id"].clone()], [json!("ping"), json!(1)]);
+    let mut begun = gate.arbiter.begun.subscribe();
+    let reporting = begun.wait_for(|begun| *begun == 2);
+    drop(tokio::time::timeout(crate::PATIENCE, reporting).await.expect("a report").unwrap());
+    // Had it been answered before it was reported, that answer would come first.
+    assert_eq!(gate.ask(r#"{"jsonrpc":"2.0","id":"ping","method":"ping"}"#).await["id"], "ping");
+    gate.arbiter.hanging.send_replace(false);
+    assert_eq!(gate.next().await["id"], 1);
 }
 
 #[tokio::test]
@@ -193,8 +189,8 @@ async fn a_failed_report_is_tried_again_and_does_not_hold_up_the_answer() {
 
 #[tokio::test]
 async fn a_hanging_report_holds_up_the_answer_no_longer_than_the_deadline() {
-    let mut gate = Gate::with(|config| config.deadline = std::time::Duration::from_millis(300));
-    *gate.arbiter.hanging_reports.lock().unwrap() = true;
+    let mut gate = Gate::with(|config| config.deadline = std::time::Duration::from_secs(2));
+    gate.arbiter.hanging.send_replace(true);
     assert_eq!(gate.ask(PAY).await["result"]["isError"], false);
     let (ending, _) = gate.close().await;
     assert_eq!(ending.unreported, 1);

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use portcullis_gate::{Ending, GateError, McpGate, serve};
 use portcullis_protocol::{
@@ -70,7 +69,7 @@ pub(crate) fn config(command: Vec<std::ffi::OsString>) -> McpGate {
         server: "rec".into(),
         agent: agent(),
         gate: "gate".parse().unwrap(),
-        deadline: Duration::from_secs(5),
+        deadline: PATIENCE,
         command,
         pass_environment: Vec::new(),
         supervisor: vec![example("gate_host").into(), "__upstream".into(), "--".into()],
