@@ -19,6 +19,9 @@ use crate::service::{Arbiter, LocalAuthorizer, StartError};
 
 /// How often a client looks whether the host has died.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long calls that were ended may take to let go of the arbiter, and how often that is looked at.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+const LAST_LOOK: Duration = Duration::from_millis(2);
 /// Longest path of a Unix socket, with room for the terminating zero (`sun_path` of unix(7)).
 const LONGEST_SOCKET_PATH: usize = 107;
 
@@ -80,6 +83,13 @@ impl Hosted {
     pub(crate) async fn stop(self) {
         self.stop.send_replace(true);
         drop(self.socket.await);
+        // Only the last handle closes the ledger, and calls that were ended hold theirs for another moment.
+        let alone = async {
+            while Arc::strong_count(&self.arbiter) > 1 {
+                tokio::time::sleep(LAST_LOOK).await;
+            }
+        };
+        drop(tokio::time::timeout(LAST_WORDS, alone).await);
         // Dropping the last handle joins the writer's thread, which must not hold up the runtime.
         drop(tokio::task::spawn_blocking(move || drop(self.arbiter)).await);
     }
@@ -137,8 +147,8 @@ impl Node {
         Ok(Self { shared, follower })
     }
 
-    /// Leaves the directory: a host closes its ledger, and another process takes over.
-    pub async fn leave(self) {
+    /// Leaves the directory: a host closes its ledger, and another process takes over. Calls after that are refused.
+    pub async fn leave(&self) {
         self.follower.abort();
         let role = std::mem::replace(&mut *self.shared.write(), Role::Left);
         if let Role::Host(local, hosted) = role {

@@ -80,9 +80,8 @@ async fn gated(mcp: McpGate, gate: GateConfig, config: &Config) -> ExitCode {
         // Dropping the session ends the tool server; what was permitted and not reported ends as `unknown`.
         () = wait_for_signal() => ExitCode::SUCCESS,
     };
-    if let Arbiter::Node(node) = arbiter
-        && let Ok(node) = Arc::try_unwrap(node)
-    {
+    if let Arbiter::Node(node) = arbiter {
+        // Tasks of the session that are just being ended may still hold it.
         node.leave().await;
     }
     code
