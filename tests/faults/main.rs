@@ -14,3 +14,4 @@ mod support;
 
 mod answers;
 mod interlocks;
+mod takeover;
