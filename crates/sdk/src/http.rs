@@ -1,7 +1,5 @@
 //! The arbiter across a network or a Unix socket.
 
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,9 +14,11 @@ use portcullis_protocol::{Decision, ReasonCode, SurfaceTable};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 use crate::authorizer::{Authorizer, Call};
+use crate::endpoint::Endpoint;
 use crate::permit::OutcomeReport;
 use crate::refusal::Refusal;
 
@@ -26,55 +26,6 @@ use crate::refusal::Refusal;
 const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
 /// Idle connections that are kept.
 const KEPT_CONNECTIONS: usize = 16;
-
-/// Where an arbiter listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// `http://127.0.0.1:PORT`, loopback only: a bearer token must not cross a network in clear.
-    Tcp {
-        /// Address and port.
-        authority: String,
-    },
-    /// A Unix socket.
-    Unix {
-        /// Its path.
-        path: PathBuf,
-    },
-}
-
-/// A text that names no usable endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a usable arbiter: {expected}")]
-pub struct InvalidEndpoint {
-    text: String,
-    expected: &'static str,
-}
-
-impl FromStr for Endpoint {
-    type Err = InvalidEndpoint;
-
-    fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
-        let invalid = |expected| InvalidEndpoint { text: text.to_owned(), expected };
-        if let Some(path) = text.strip_prefix("unix:") {
-            if !path.starts_with('/') {
-                return Err(invalid("a Unix socket is written `unix:/absolute/path`"));
-            }
-            return Ok(Self::Unix { path: path.into() });
-        }
-        let rest = text
-            .strip_prefix("http://")
-            .ok_or_else(|| invalid("expected `http://127.0.0.1:PORT` or `unix:/absolute/path`"))?;
-        let authority = rest.trim_end_matches('/');
-        let address = authority.parse::<std::net::SocketAddr>();
-        match address {
-            Ok(address) if address.ip().is_loopback() => Ok(Self::Tcp { authority: authority.to_owned() }),
-            Ok(_) | Err(_) => Err(invalid(
-                "plain http goes to a numeric loopback address with a port only, because the bearer token \
-                 would cross the network in clear; use a tunnel with TLS for another machine",
-            )),
-        }
-    }
-}
 
 /// A bearer token. Prints as `***`.
 #[derive(Clone)]
@@ -130,6 +81,12 @@ impl HttpAuthorizer {
                 let stream = TcpStream::connect(authority).await.map_err(unreachable)?;
                 stream.set_nodelay(true).map_err(unreachable)?;
                 open(stream).await
+            }
+            Endpoint::Tls { authority, name, authorities } => {
+                let stream = TcpStream::connect(authority).await.map_err(unreachable)?;
+                stream.set_nodelay(true).map_err(unreachable)?;
+                let connector = TlsConnector::from(authorities.client());
+                open(connector.connect(name.clone(), stream).await.map_err(unreachable)?).await
             }
             Endpoint::Unix { path } => {
                 let stream = UnixStream::connect(path).await.map_err(unreachable)?;

@@ -23,6 +23,7 @@
 mod attempt;
 mod authorizer;
 mod clock;
+mod endpoint;
 mod http;
 mod permit;
 mod refusal;
@@ -32,7 +33,8 @@ mod testing;
 pub use attempt::{Attempt, TrustedLog, UntrustedLog};
 pub use authorizer::{Authorizer, Call, authorize, run};
 pub use clock::BootInstant;
-pub use http::{Endpoint, HttpAuthorizer, InvalidEndpoint, Token, fetch};
+pub use endpoint::{Authorities, Endpoint, InvalidAuthorities, InvalidEndpoint};
+pub use http::{HttpAuthorizer, Token, fetch};
 pub use permit::{Lapsed, OutcomeReport, Permit, Running};
 pub use refusal::{Blocked, ReceiptRef, Refusal, Unavailable, Unverifiable};
 

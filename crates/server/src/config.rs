@@ -5,11 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_protocol::{AgentId, BundleDigest, Digest, GateId, Millis};
-use portcullis_sdk::{Endpoint, Token, TrustedLog};
+use portcullis_sdk::{Authorities, Endpoint, Token, TrustedLog};
 use portcullis_verify::VerifierKey;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Deserialize;
 
 /// A key of the configuration, for its reference.
@@ -82,9 +85,11 @@ sections! {
         token_file: PathBuf = "required",
         /// How long a decision may take, in milliseconds. After it the call does not run.
         deadline_ms: Option<u64> = "2000",
-        /// An arbiter elsewhere, `http://127.0.0.1:PORT` or `unix:/path`. Without it, the gate uses the data
-        /// directory of this configuration: it hosts the arbiter if no other process does.
+        /// An arbiter elsewhere, `https://HOST:PORT`, `http://127.0.0.1:PORT` or `unix:/path`. Without it, the gate
+        /// uses the data directory of this configuration: it hosts the arbiter if no other process does.
         arbiter: Option<String> = "the data directory",
+        /// PEM file with the certificate authority of an `https` arbiter. The system's authorities are not believed.
+        arbiter_ca: Option<PathBuf> = "none",
     }
     /// The MCP gate.
     "mcp" McpSection {
@@ -95,9 +100,12 @@ sections! {
     }
     /// `portcullis serve`.
     "serve" ServeSection {
-        /// Numeric loopback address and port of the HTTP API. It speaks plain HTTP, so other addresses are refused:
-        /// put a TLS terminator in front.
+        /// Numeric address and port of the HTTP API. Other than loopback addresses need TLS.
         listen: String = "required",
+        /// PEM file with the certificate chain of the HTTP API, which then speaks TLS 1.3 only.
+        tls_certificate: Option<PathBuf> = "none",
+        /// PEM file with the certificate's private key, mode 0600.
+        tls_key: Option<PathBuf> = "none",
     }
 }
 
@@ -295,7 +303,11 @@ impl Config {
     pub fn gate(&self) -> Result<GateConfig, ConfigError> {
         let gate = Self::section(self.file.gate.as_ref(), "gate")?;
         let arbiter = Self::section(self.file.arbiter.as_ref(), "arbiter")?;
-        let endpoint = gate.arbiter.as_deref().map(|text| parse("gate.arbiter", text)).transpose()?;
+        let authorities = gate.arbiter_ca.as_ref().map(|path| Authorities::read(&self.at(path))).transpose();
+        let authorities = authorities.map_err(|error| value("gate.arbiter_ca", &error))?;
+        let endpoint =
+            gate.arbiter.as_deref().map(|text| Endpoint::parse(text, authorities.as_ref())).transpose();
+        let endpoint = endpoint.map_err(|error| value("gate.arbiter", &error))?;
         let log_key = parse("arbiter.log_key", &arbiter.log_key)?;
         Ok(GateConfig {
             name: parse("gate.name", &gate.name)?,
@@ -316,19 +328,63 @@ impl Config {
         Ok((mcp.server.clone(), mcp.pass_environment.clone().unwrap_or_default()))
     }
 
-    /// Address and port of the HTTP API.
+    /// Where and how the HTTP API is served.
     ///
     /// # Errors
-    /// [`ConfigError`] if the section is missing or the address is not a numeric loopback address.
-    pub fn listen(&self) -> Result<std::net::SocketAddr, ConfigError> {
+    /// [`ConfigError`] if the section is missing, certificate and key cannot be used, or the address is not a
+    /// loopback address and there is no TLS.
+    pub fn listen(&self) -> Result<ListenConfig, ConfigError> {
         let serve = Self::section(self.file.serve.as_ref(), "serve")?;
         let address: std::net::SocketAddr = parse("serve.listen", &serve.listen)?;
-        if address.ip().is_loopback() {
-            return Ok(address);
-        }
-        let error = "plain HTTP is served on loopback only: bearer tokens would cross the network in clear";
-        Err(ConfigError::Value { key: "serve.listen", error: error.into() })
+        let tls = match (&serve.tls_certificate, &serve.tls_key) {
+            (Some(certificate), Some(key)) => Some(tls(&self.at(certificate), &self.at(key))?),
+            (None, None) if address.ip().is_loopback() => None,
+            (None, None) => {
+                let error =
+                    "without TLS only loopback is served: bearer tokens would cross the network in clear";
+                return Err(ConfigError::Value { key: "serve.listen", error: error.into() });
+            }
+            (Some(_), None) | (None, Some(_)) => {
+                let error = "TLS needs both `tls_certificate` and `tls_key`";
+                return Err(ConfigError::Value { key: "serve.tls_key", error: error.into() });
+            }
+        };
+        Ok(ListenConfig { address, tls })
     }
+}
+
+/// Where and how the HTTP API is served.
+#[derive(Clone, Debug)]
+pub struct ListenConfig {
+    /// Address and port.
+    pub address: std::net::SocketAddr,
+    /// TLS, if it is spoken.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+fn tls(certificate: &Path, key: &Path) -> Result<Arc<rustls::ServerConfig>, ConfigError> {
+    refuse_exposed("serve.tls_key", key)?;
+    let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect)
+        .map_err(|error| value("serve.tls_certificate", &error))?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| value("serve.tls_key", &error))?;
+    let config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
+    Ok(Arc::new(config.map_err(|error| value("serve.tls_certificate", &error))?))
+}
+
+/// Refuses a secret that others than its owner may read or write.
+fn refuse_exposed(key: &'static str, path: &Path) -> Result<(), ConfigError> {
+    use std::os::unix::fs::MetadataExt;
+    let failed = |error: String| ConfigError::Value { key, error };
+    let metadata =
+        std::fs::metadata(path).map_err(|error| failed(format!("`{}`: {error}", path.display())))?;
+    if metadata.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(failed(format!("`{0}` is open to others; run `chmod 600 {0}`", path.display())))
 }
 
 fn value(key: &'static str, error: &impl std::fmt::Display) -> ConfigError {
@@ -344,14 +400,11 @@ where
 
 /// Reads a token file, which only its owner may read.
 fn read_token(path: &Path) -> Result<Token, ConfigError> {
-    use std::os::unix::fs::MetadataExt;
+    refuse_exposed("gate.token_file", path)?;
     let failed = |error: String| ConfigError::Value { key: "gate.token_file", error };
-    let named = |error: std::io::Error| failed(format!("`{}`: {error}", path.display()));
-    if std::fs::metadata(path).map_err(named)?.mode() & 0o077 != 0 {
-        return Err(failed(format!("`{0}` is open to others; run `chmod 600 {0}`", path.display())));
-    }
-    let text = zeroize::Zeroizing::new(std::fs::read_to_string(path).map_err(named)?);
-    let token = Token::new(&text);
+    let text =
+        std::fs::read_to_string(path).map_err(|error| failed(format!("`{}`: {error}", path.display())))?;
+    let token = Token::new(&zeroize::Zeroizing::new(text));
     if token.reveal().is_empty() { Err(failed(format!("`{}` is empty", path.display()))) } else { Ok(token) }
 }
 

@@ -8,11 +8,12 @@ use std::time::Duration;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 
 /// Connections at once.
 const CONNECTIONS: usize = 512;
@@ -22,9 +23,9 @@ const HEADER_PATIENCE: Duration = Duration::from_secs(5);
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where connections come from.
-#[derive(Debug)]
 pub(crate) enum Door {
     Tcp(TcpListener),
+    Tls(TcpListener, TlsAcceptor),
     Unix(UnixListener),
 }
 
@@ -54,7 +55,7 @@ impl Door {
                 accepted = self.accept() => accepted,
             };
             match (accepted, Arc::clone(&connections).try_acquire_owned()) {
-                (Ok(Some(stream)), Ok(place)) => attend(stream, router.clone(), &graceful, place),
+                (Ok(Some(arrival)), Ok(place)) => attend(arrival, router.clone(), graceful.watcher(), place),
                 // Refused, or more than there is room for: the connection is dropped.
                 (Ok(_), _) => {}
                 // A failed accept, such as for want of descriptors, must not spin.
@@ -65,18 +66,41 @@ impl Door {
     }
 
     /// The next connection; `None` for one that is refused.
-    async fn accept(&self) -> io::Result<Option<Box<dyn Stream>>> {
+    async fn accept(&self) -> io::Result<Option<Arrival>> {
         match self {
-            Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                Ok(Some(Box::new(stream)))
-            }
+            Self::Tcp(listener) => Ok(Some(Arrival::Open(Box::new(tcp(listener).await?)))),
+            Self::Tls(listener, acceptor) => Ok(Some(Arrival::Tls(tcp(listener).await?, acceptor.clone()))),
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 let own = stream.peer_cred()?.uid() == rustix::process::geteuid().as_raw();
-                let stream: Box<dyn Stream> = Box::new(stream);
-                Ok(own.then_some(stream))
+                Ok(own.then(|| Arrival::Open(Box::new(stream))))
+            }
+        }
+    }
+}
+
+async fn tcp(listener: &TcpListener) -> io::Result<TcpStream> {
+    let (stream, _) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// A connection that was accepted.
+enum Arrival {
+    Open(Box<dyn Stream>),
+    /// Still to shake hands, which must not hold up the door.
+    Tls(TcpStream, TlsAcceptor),
+}
+
+impl Arrival {
+    async fn open(self) -> Option<Box<dyn Stream>> {
+        match self {
+            Self::Open(stream) => Some(stream),
+            Self::Tls(stream, acceptor) => {
+                match tokio::time::timeout(HEADER_PATIENCE, acceptor.accept(stream)).await {
+                    Ok(Ok(stream)) => Some(Box::new(stream)),
+                    Ok(Err(_)) | Err(_) => None,
+                }
             }
         }
     }
@@ -87,20 +111,20 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
-fn attend(stream: Box<dyn Stream>, router: Router, graceful: &GracefulShutdown, place: OwnedSemaphorePermit) {
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_PATIENCE)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let watched = graceful.watch(connection);
+fn attend(arrival: Arrival, router: Router, watcher: Watcher, place: OwnedSemaphorePermit) {
     tokio::spawn(async move {
+        let Some(stream) = arrival.open().await else { return };
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_PATIENCE)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
         // A connection that breaks off has its error at the other end.
-        drop(watched.await);
+        drop(watcher.watch(connection).await);
         drop(place);
     });
 }
 
-/// A connection's stream, of either door.
+/// A connection's stream, of any door.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::api::router;
-use crate::config::ArbiterConfig;
+use crate::config::{ArbiterConfig, ListenConfig};
 use crate::host::{HostError, Hosted};
 use crate::listen::{Door, stopped};
 
@@ -31,23 +31,28 @@ pub enum ServeError {
     },
 }
 
-/// Serves the arbiter of a data directory over HTTP and its Unix socket until `stop` turns true. What was
+/// Serves the arbiter of a data directory over HTTP, with TLS if there is a certificate, and its Unix socket until `stop` turns true. What was
 /// recorded by then is durable; requests under way are ended first.
 ///
 /// # Errors
 /// [`ServeError`].
 pub async fn serve(
     config: &ArbiterConfig,
-    address: SocketAddr,
+    listen: ListenConfig,
     mut stop: watch::Receiver<bool>,
     say: impl Fn(String),
 ) -> Result<(), ServeError> {
+    let ListenConfig { address, tls } = listen;
     let listener = TcpListener::bind(address).await.map_err(|error| ServeError::Listen { address, error })?;
     let bound = listener.local_addr().map_err(|error| ServeError::Listen { address, error })?;
     let Some(hosted) = wait_for_directory(config, &mut stop, &say).await? else { return Ok(()) };
-    say(format!("listening on http://{bound}"));
+    let (scheme, door) = match tls {
+        Some(tls) => ("https", Door::Tls(listener, tls.into())),
+        None => ("http", Door::Tcp(listener)),
+    };
+    say(format!("listening on {scheme}://{bound}"));
     let arbiter = Arc::clone(&hosted.arbiter);
-    Door::Tcp(listener).serve(router(arbiter), stop).await;
+    door.serve(router(arbiter), stop).await;
     say("stopping: ending what is under way".to_owned());
     hosted.stop().await;
     Ok(())
