@@ -203,18 +203,18 @@ impl Show<'_> {
 
     fn seen(&self, answer: &Value, ran: usize, rows_before: usize) -> Result<Seen, DrillError> {
         let told = told(answer)?;
-        let row = self.rows()?.into_iter().nth(rows_before);
         let (decision, reason) = match told {
             Some(code) => (code.decision(), Some(code)),
             None => (Decision::Permit, None),
         };
-        // What executed without a PERMIT on record would be the worst that a gate can do.
-        let agrees = match &row {
-            Some(row) => row.record.decision == decision && row.record.reason == reason,
-            None => decision != Decision::Permit,
-        };
+        // A call that a hung arbiter still had in hand may be refused on record by now, so not every new row is
+        // this step's. What executed without a PERMIT on record would be the worst that a gate can do.
+        let rows: Vec<_> = self.rows()?.into_iter().skip(rows_before).collect();
+        let logged = rows.iter().any(|row| row.record.decision == decision && row.record.reason == reason);
+        let permitted = rows.iter().any(|row| row.record.decision == Decision::Permit);
+        let agrees = permitted == (decision == Decision::Permit);
         let enforcement = if told.is_none() { Enforcement::Executed } else { Enforcement::Blocked };
-        Ok(Seen { decision, reason, enforcement, ran: ran > 0, logged: row.is_some(), agrees })
+        Ok(Seen { decision, reason, enforcement, ran: ran > 0, logged, agrees })
     }
 
     fn print(&mut self, step: &Step, seen: &Seen, right: bool) {
