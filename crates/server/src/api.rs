@@ -1,12 +1,15 @@
 //! The HTTP API.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request, State};
+use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use portcullis_arbiter::Credential;
@@ -21,6 +24,8 @@ use crate::service::{Arbiter, is_permit, is_reportable, outcome_code};
 const DECISION_BODY: usize = 64 * 1024;
 /// Longest body of an outcome call, in bytes: a result of 1 MiB, escaped.
 const OUTCOME_BODY: usize = 7 * 1024 * 1024;
+/// How long a body may take to arrive.
+const BODY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// An endpoint of the API.
 #[derive(Clone, Copy, Debug)]
@@ -70,16 +75,43 @@ fn handler(path: &str) -> Option<MethodRouter<Arc<Arbiter>>> {
     })
 }
 
-/// A caller that is nobody gets a bare 401 and is counted.
-fn authenticate(arbiter: &Arbiter, headers: &HeaderMap) -> Result<Credential, Box<Response>> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let (first, second) = (values.next(), values.next());
-    // Two credentials could name two agents.
-    let header = first.filter(|_| second.is_none()).and_then(|value| value.to_str().ok());
-    arbiter.agents().bearer(header).cloned().ok_or_else(|| {
-        arbiter.count(None, None);
-        Box::new(StatusCode::UNAUTHORIZED.into_response())
-    })
+/// Who asks, by the header alone. A caller that is nobody gets a bare 401, is counted, and nothing of its body is
+/// read: it cannot make the arbiter wait for it, or keep it.
+struct Caller(Credential);
+
+impl FromRequestParts<Arc<Arbiter>> for Caller {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, arbiter: &Arc<Arbiter>) -> Result<Self, StatusCode> {
+        let mut values = parts.headers.get_all(AUTHORIZATION).iter();
+        let (first, second) = (values.next(), values.next());
+        // Two credentials could name two agents.
+        let header = first.filter(|_| second.is_none()).and_then(|value| value.to_str().ok());
+        arbiter.agents().bearer(header).cloned().map(Self).ok_or_else(|| {
+            arbiter.count(None, None);
+            StatusCode::UNAUTHORIZED
+        })
+    }
+}
+
+/// A body: whole, within its limit and in time, or the code under which it is refused.
+struct Content(Result<Bytes, (ReasonCode, String)>);
+
+impl FromRequest<Arc<Arbiter>> for Content {
+    type Rejection = Infallible;
+
+    async fn from_request(request: Request, arbiter: &Arc<Arbiter>) -> Result<Self, Infallible> {
+        let read = tokio::time::timeout(BODY_PATIENCE, Bytes::from_request(request, arbiter)).await;
+        Ok(Self(match read {
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(rejection)) => {
+                let too_large = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
+                let code = if too_large { ReasonCode::RequestTooLarge } else { ReasonCode::RequestMalformed };
+                Err((code, rejection.body_text()))
+            }
+            Err(_) => Err((ReasonCode::OverloadDeadline, "the body did not arrive in time".to_owned())),
+        }))
+    }
 }
 
 fn json<T: Serialize>(status: u16, body: &T) -> Response {
@@ -95,36 +127,16 @@ fn refusal(code: ReasonCode, detail: Option<String>) -> Response {
     json(code.http_status(), &DecisionReply::unrecorded(code, detail))
 }
 
-/// A body within its limit. One that is longer, or broke off, is refused and counted.
-fn bounded(
-    arbiter: &Arbiter,
-    credential: &Credential,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
-) -> Result<Bytes, Box<Response>> {
-    body.map_err(|rejection| {
-        let too_large = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
-        let code = if too_large { ReasonCode::RequestTooLarge } else { ReasonCode::RequestMalformed };
-        Box::new(refuse(arbiter, credential, code, Some(rejection.body_text())))
-    })
-}
-
+/// A refusal of what never became a call, counted.
 fn refuse(arbiter: &Arbiter, credential: &Credential, code: ReasonCode, detail: Option<String>) -> Response {
     arbiter.count(Some(code), Some(credential.agent.clone()));
     refusal(code, detail)
 }
 
-async fn decide(
-    State(arbiter): Shared,
-    headers: HeaderMap,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
-) -> Response {
-    let credential = match authenticate(&arbiter, &headers) {
-        Ok(credential) => credential,
-        Err(response) => return *response,
-    };
-    let body = match bounded(&arbiter, &credential, body) {
+async fn decide(State(arbiter): Shared, Caller(credential): Caller, Content(content): Content) -> Response {
+    let body = match content {
         Ok(body) => body,
-        Err(response) => return *response,
+        Err((code, detail)) => return refuse(&arbiter, &credential, code, Some(detail)),
     };
     let call: DecisionCall = match parse_strict(&body) {
         Ok(call) => call,
@@ -140,17 +152,13 @@ async fn decide(
 
 async fn outcome(
     State(arbiter): Shared,
+    Caller(credential): Caller,
     Path(attempt): Path<String>,
-    headers: HeaderMap,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    Content(content): Content,
 ) -> Response {
-    let credential = match authenticate(&arbiter, &headers) {
-        Ok(credential) => credential,
-        Err(response) => return *response,
-    };
-    let body = match bounded(&arbiter, &credential, body) {
+    let body = match content {
         Ok(body) => body,
-        Err(response) => return *response,
+        Err((code, detail)) => return refuse(&arbiter, &credential, code, Some(detail)),
     };
     let Ok(attempt) = attempt.parse::<AttemptId>() else {
         return refuse(&arbiter, &credential, ReasonCode::RequestInvalidValue, None);
@@ -167,11 +175,11 @@ async fn outcome(
     }
 }
 
-async fn receipt(State(arbiter): Shared, Path(attempt): Path<String>, headers: HeaderMap) -> Response {
-    let credential = match authenticate(&arbiter, &headers) {
-        Ok(credential) => credential,
-        Err(response) => return *response,
-    };
+async fn receipt(
+    State(arbiter): Shared,
+    Caller(credential): Caller,
+    Path(attempt): Path<String>,
+) -> Response {
     let Ok(attempt) = attempt.parse::<AttemptId>() else {
         return refuse(&arbiter, &credential, ReasonCode::RequestInvalidValue, None);
     };
@@ -182,10 +190,7 @@ async fn receipt(State(arbiter): Shared, Path(attempt): Path<String>, headers: H
     }
 }
 
-async fn surfaces(State(arbiter): Shared, headers: HeaderMap) -> Response {
-    if let Err(response) = authenticate(&arbiter, &headers) {
-        return *response;
-    }
+async fn surfaces(State(arbiter): Shared, _: Caller) -> Response {
     match arbiter.surfaces() {
         Ok(table) => json(200, &table),
         Err(code) => refusal(code, None),

@@ -1,0 +1,142 @@
+//! What an agent can do about its own attempts, and nothing about another's.
+
+use portcullis_protocol::wire::OutcomeCall;
+use portcullis_protocol::{AttemptId, Nonce, Outcome, Record};
+use portcullis_sdk::OutcomeReport;
+use portcullis_verify::UnverifiedReceipt;
+
+use crate::support::{Answer, DEADLINE, Served, recorded};
+
+#[tokio::test]
+async fn an_agent_gets_the_receipts_of_its_own_attempts_and_no_others() {
+    let served = Served::start().await;
+    let attempt = served.read();
+    let (id, answer) = (attempt.id(), served.decide(&attempt.call(DEADLINE), "demo-agent").await);
+    let path = format!("/v1/receipts/{id}");
+    let found = served.get(&path, "demo-agent").await;
+    assert_eq!(found.status, 200);
+    let receipt = UnverifiedReceipt::parse(&found.body).unwrap();
+    let record = receipt.verify(std::slice::from_ref(&served.config.log_key)).unwrap().record().unwrap();
+    let Record::Decision(record) = record else { panic!("{record:?}") };
+    assert_eq!((record.attempt, record.agent.as_str()), (id, "demo-agent"));
+    assert!(answer.json()["receipt"].is_string());
+    for agent in ["stranger-agent", "ghost"] {
+        let hidden = served.get(&path, agent).await;
+        assert_eq!((hidden.status, hidden.body.len()), (404, 0), "{agent}");
+    }
+    let nobodys = served.get(&format!("/v1/receipts/{}", "0".repeat(64)), "demo-agent").await;
+    assert_eq!((nobodys.status, nobodys.body.len()), (404, 0), "the same as for another's");
+    for unreadable in ["zz", "%2e%2e", &"A".repeat(64)] {
+        let answer = served.get(&format!("/v1/receipts/{unreadable}"), "demo-agent").await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "request.invalid_value"), "{unreadable}");
+    }
+}
+
+/// The report with another nonce.
+fn forged(report: &OutcomeReport, nonce: &str) -> OutcomeReport {
+    let OutcomeCall { outcome, result, .. } = report.call.clone();
+    OutcomeReport { attempt: report.attempt, call: OutcomeCall { nonce: nonce.into(), outcome, result } }
+}
+
+fn refused(answer: &Answer) {
+    assert_eq!((answer.status, answer.code().as_str()), (400, "request.invalid_value"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_outcome_comes_from_who_held_the_attempt_once() {
+    let served = Served::start().await;
+    let report = served.spent(served.charge("1.00", "k"), Outcome::Ok).await;
+    let attempt = report.attempt.to_string();
+    for nonce in ["", "0", &"0".repeat(64), &attempt, &report.call.nonce.to_uppercase(), "null"] {
+        refused(&served.report(&forged(&report, nonce), "demo-agent").await);
+    }
+    let foreign = Nonce::from_bytes([7; 32]);
+    let misplaced = OutcomeReport { attempt: foreign.attempt_id(), ..forged(&report, &foreign.reveal()) };
+    refused(&served.report(&misplaced, "demo-agent").await);
+    let elsewhere =
+        OutcomeReport { attempt: AttemptId::from_bytes([7; 32]), ..forged(&report, &report.call.nonce) };
+    refused(&served.report(&elsewhere, "demo-agent").await);
+    for agent in ["stranger-agent", "ghost"] {
+        refused(&served.report(&report, agent).await);
+    }
+    let mut withheld = forged(&report, &report.call.nonce);
+    withheld.call.outcome = Outcome::Withheld;
+    refused(&served.report(&withheld, "demo-agent").await);
+
+    let first = served.report(&report, "demo-agent").await;
+    assert_eq!(first.status, 200, "{first:?}");
+    let again = served.report(&report, "demo-agent").await;
+    assert_eq!((again.status, &again.body), (200, &first.body), "the same report is on record already");
+    let mut other = forged(&report, &report.call.nonce);
+    other.call.outcome = Outcome::Failed;
+    refused(&served.report(&other, "demo-agent").await);
+
+    let (_folder, config) = served.stop().await;
+    let outcomes: Vec<_> = recorded(&config).iter().map(|row| row.outcome).collect();
+    assert_eq!(outcomes, [Some(Outcome::Ok)]);
+}
+
+#[tokio::test]
+async fn a_late_outcome_supersedes_an_unknown_one_and_nothing_else() {
+    let served = Served::start().await;
+    let report = served.spent(served.charge("1.00", "k"), Outcome::Unknown).await;
+    assert_eq!(served.report(&report, "demo-agent").await.status, 200);
+    let mut late = forged(&report, &report.call.nonce);
+    late.call.outcome = Outcome::Failed;
+    assert_eq!(served.report(&late, "demo-agent").await.status, 200);
+    late.call.outcome = Outcome::Ok;
+    refused(&served.report(&late, "demo-agent").await);
+    let (_folder, config) = served.stop().await;
+    assert_eq!(recorded(&config)[0].outcome, Some(Outcome::Failed));
+}
+
+#[tokio::test]
+async fn the_same_attempt_for_another_request_is_refused_and_for_the_same_answered_again() {
+    let served = Served::start().await;
+    let attempt = served.charge("1.00", "k");
+    let call = attempt.call(DEADLINE);
+    let first = served.decide(&call, "demo-agent").await;
+    assert_eq!(first.status, 200);
+    let again = served.decide(&call, "demo-agent").await;
+    assert_eq!((again.status, again.json()["decision"].as_str()), (200, Some("PERMIT")), "{again:?}");
+    let mut other = call.clone();
+    other.request = served.charge("2.00", "k2").call(DEADLINE).request;
+    let reused = served.decide(&other, "demo-agent").await;
+    assert_eq!((reused.status, reused.code().as_str()), (409, "request.attempt_reused"));
+    // Both answers are about one PERMIT.
+    let (_folder, config) = served.stop().await;
+    let permits = recorded(&config).iter().filter(|row| row.record.reason.is_none()).count();
+    assert_eq!(permits, 1);
+}
+
+/// Who may do what at which endpoint, as checked in.
+#[tokio::test]
+async fn the_roles_at_every_endpoint_are_as_checked_in() {
+    let served = Served::start().await;
+    let spent = served.spent(served.charge("1.00", "roles"), Outcome::Ok).await;
+    let receipt = format!("/v1/receipts/{}", spent.attempt);
+    let said = |answer: &Answer| {
+        let code = answer.code();
+        let what = if code.is_empty() { String::new() } else { format!(" {code}") };
+        format!("{}{what}", answer.status)
+    };
+    let mut table = format!("{:<16}{:<44}answer\n", "role", "endpoint");
+    for role in ["nobody", "wrong-token", "expired", "ghost", "stranger-agent", "demo-agent"] {
+        let token = if role == "nobody" { "" } else { role };
+        let mut row = |endpoint: &str, answer: &Answer| {
+            table += &format!("{role:<16}{endpoint:<44}{}\n", said(answer));
+        };
+        row("decide demo.read_balance", &served.decide(&served.read().call(DEADLINE), token).await);
+        let charge = served.charge("1.00", &format!("of-{role}"));
+        row("decide demo.charge 1.00", &served.decide(&charge.call(DEADLINE), token).await);
+        let dear = served.charge("100.01", &format!("dear-of-{role}"));
+        row("decide demo.charge 100.01", &served.decide(&dear.call(DEADLINE), token).await);
+        row("receipt of demo-agent's attempt", &served.get(&receipt, token).await);
+        row("outcome of demo-agent's attempt", &served.report(&spent, token).await);
+        row("surfaces", &served.get("/v1/surfaces", token).await);
+        for path in ["/healthz", "/readyz", "/metrics", "/openapi.json"] {
+            row(path, &served.get(path, token).await);
+        }
+    }
+    insta::assert_snapshot!("roles", table);
+}

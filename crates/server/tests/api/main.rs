@@ -1,0 +1,17 @@
+//! The HTTP API as callers meet it: the real router behind a real socket, over a real ledger.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+mod agents;
+mod bodies;
+mod health;
+mod keys;
+mod limits;
+mod routes;
+mod stop;
+mod support;
