@@ -184,9 +184,10 @@ async fn receipt(
         return refuse(&arbiter, &credential, ReasonCode::RequestInvalidValue, None);
     };
     match arbiter.find(attempt, &credential.agent).await {
-        Some(found) => ([(CONTENT_TYPE, "text/plain; charset=utf-8")], found.receipt).into_response(),
+        Ok(Some(found)) => ([(CONTENT_TYPE, "text/plain; charset=utf-8")], found.receipt).into_response(),
         // Whether it is another agent's or nobody's is not told.
-        None => StatusCode::NOT_FOUND.into_response(),
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        Err(code) => refusal(code, None),
     }
 }
 

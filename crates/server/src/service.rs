@@ -10,7 +10,9 @@ use portcullis_ledger::{
 };
 use portcullis_policy::{BundleSource, Trust};
 use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeCall, OutcomeReply, ReasonBody};
-use portcullis_protocol::{AgentId, AttemptId, Decision, Nonce, Outcome, ReasonCode, SurfaceTable};
+use portcullis_protocol::{
+    AgentId, AttemptId, Decision, Nonce, Outcome, Precondition, ReasonCode, Record, SurfaceTable,
+};
 use portcullis_sdk::{Authorizer, Call, OutcomeReport, Refusal};
 use tokio::sync::oneshot;
 
@@ -168,14 +170,24 @@ impl Arbiter {
         }
     }
 
-    /// The record of an attempt of `agent`, with its receipt.
-    pub async fn find(&self, attempt: AttemptId, agent: &AgentId) -> Option<Found> {
+    /// The record of an attempt of `agent`, with its receipt; `None` if there is none.
+    ///
+    /// # Errors
+    /// The reason why that cannot be told: what the ledger does not show is not absent while it is not sound.
+    pub async fn find(&self, attempt: AttemptId, agent: &AgentId) -> Result<Option<Found>, ReasonCode> {
         let (reply, answer) = oneshot::channel();
-        self.ledger.find(attempt, |found| hand_over(reply, found)).ok()?;
-        let found = tokio::time::timeout(PATIENCE, answer).await.ok()?.ok()??;
-        let own =
-            matches!(&found.record, portcullis_protocol::Record::Decision(record) if record.agent == *agent);
-        own.then_some(found)
+        self.ledger.find(attempt, |found| hand_over(reply, found)).map_err(|_| ReasonCode::OverloadShed)?;
+        let Ok(Ok(found)) = tokio::time::timeout(PATIENCE, answer).await else {
+            return Err(ReasonCode::StateUnreachable);
+        };
+        if let Some(found) = found {
+            let own = matches!(&found.record, Record::Decision(record) if record.agent == *agent);
+            return Ok(own.then_some(found));
+        }
+        let status = self.status().await.ok_or(ReasonCode::StateUnreachable)?;
+        let unsound =
+            |code: &ReasonCode| matches!(code.precondition(), Precondition::Evidence | Precondition::State);
+        status.tripped.filter(unsound).map_or(Ok(None), Err)
     }
 
     /// The surfaces of the bundle in force.

@@ -32,6 +32,19 @@ async fn an_agent_gets_the_receipts_of_its_own_attempts_and_no_others() {
     }
 }
 
+#[tokio::test]
+async fn a_receipt_that_cannot_be_looked_for_is_not_said_to_be_absent() {
+    let served = Served::start().await;
+    let attempt = served.read();
+    served.decide(&attempt.call(DEADLINE), "demo-agent").await;
+    let path = format!("/v1/receipts/{}", attempt.id());
+    let (folder, config) = served.stop().await;
+    std::fs::remove_file(&config.anchor).unwrap();
+    let blind = Served::unready(folder, config).await;
+    let answer = blind.until(&path, "demo-agent", |answer| answer.code() != "evidence.recovering").await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "evidence.behind_anchor"), "{answer:?}");
+}
+
 /// The report with another nonce.
 fn forged(report: &OutcomeReport, nonce: &str) -> OutcomeReport {
     let OutcomeCall { outcome, result, .. } = report.call.clone();
