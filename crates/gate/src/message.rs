@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use portcullis_protocol::{Limits, Loose, ReasonCode};
+use portcullis_protocol::{Limits, Loose, ReasonCode, fold};
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -79,11 +79,6 @@ impl<'de> Deserialize<'de> for Members {
         }
         deserializer.deserialize_map(Reader)
     }
-}
-
-/// A key as a parser that ignores case compares it. Upper case first: `ſ` and the Kelvin sign fold to ASCII.
-pub(crate) fn fold(key: &str) -> String {
-    key.to_uppercase().to_lowercase()
 }
 
 /// A JSON string.

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::{
-    ActionName, ContextRule, Digest, Domain, Idempotency, IdempotencyKey, Limits, Loose, ReasonCode,
-    Resource, SurfaceName, SurfaceSpec, SurfaceTable, Value, canonical,
+    ActionName, Digest, Domain, Idempotency, IdempotencyKey, Limits, Loose, ReasonCode, Resource,
+    SurfaceName, SurfaceSpec, SurfaceTable, Value, canonical, fold,
 };
 
-use crate::message::{Body, Members, Params, Refused, fold};
+use crate::message::{Body, Members, Params, Refused};
 
 /// Where a client puts its idempotency key, in `params._meta`.
 pub(crate) const KEY: &str = "portcullis/idempotency-key";
@@ -90,9 +90,6 @@ impl Operation {
     }
 
     fn context(&self, spec: &SurfaceSpec) -> Result<std::collections::BTreeMap<String, Value>, Refused> {
-        for rule in spec.context.values() {
-            refuse_other_spellings(&self.arguments, rule)?;
-        }
         spec.extract(&self.arguments).map_err(|code| Refused::new(code, code.message()))
     }
 
@@ -217,26 +214,6 @@ fn method(server: &str, method: &str) -> Option<SurfaceName> {
     };
     let words: String = method.chars().map(letter).collect();
     format!("{server}.mcp.{words}").parse().ok()
-}
-
-/// Refuses an argument that policy reads in any spelling but the declared one: a tool that ignores case would
-/// take it for the argument that policy found missing.
-fn refuse_other_spellings(arguments: &Loose, rule: &ContextRule) -> Result<(), Refused> {
-    let pointer = rule.from.as_deref().map_or("", |pointer| pointer);
-    for (at, _) in pointer.match_indices('/') {
-        let (parent, rest) = pointer.split_at(at);
-        let token = rest.split('/').nth(1).map_or("", |token| token);
-        let token = token.replace("~1", "/").replace("~0", "~");
-        if let Some(Loose::Object(members)) = arguments.pointer(parent)
-            && members.keys().any(|key| *key != token && fold(key) == fold(&token))
-        {
-            return Err(Refused::new(
-                ReasonCode::RequestAmbiguousKey,
-                "an argument that policy reads, in another spelling",
-            ));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

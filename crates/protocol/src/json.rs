@@ -225,7 +225,7 @@ impl Loose {
             return Some(self);
         }
         pointer.strip_prefix('/')?.split('/').try_fold(self, |value, token| {
-            let token = token.replace("~1", "/").replace("~0", "~");
+            let token = unescape(token);
             match value {
                 Self::Object(members) => members.get(&token),
                 Self::Array(items) => items.get(token.parse::<usize>().ok()?), // tidy: allow no such element is None
@@ -238,6 +238,11 @@ impl Loose {
             }
         })
     }
+}
+
+/// A token of a JSON Pointer as the key that it stands for.
+pub(crate) fn unescape(token: &str) -> String {
+    token.replace("~1", "/").replace("~0", "~")
 }
 
 /// Reads one value at `depth`, leaving the typed reason of a refusal in `refusal`, since a

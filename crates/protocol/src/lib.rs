@@ -12,6 +12,7 @@ pub mod reason;
 pub mod record;
 pub mod reference;
 pub mod request;
+pub mod spelling;
 pub mod surface;
 pub mod verdict;
 pub mod wire;
@@ -27,5 +28,6 @@ pub use record::{
     AggregateRecord, BundleRef, DecisionRecord, Event, EventRecord, Outcome, OutcomeRecord, Record,
 };
 pub use request::{Request, Resource};
+pub use spelling::fold;
 pub use surface::{ContextKind, ContextRule, Idempotency, OnSilence, SurfaceSpec, SurfaceTable, Tier};
 pub use verdict::{Captured, Decision, Enforcement, Verdict};

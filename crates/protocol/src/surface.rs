@@ -9,6 +9,7 @@ use crate::ids::{ActionName, BundleDigest, SurfaceName};
 use crate::json::{Loose, Value};
 use crate::reason::ReasonCode;
 use crate::request::Resource;
+use crate::spelling::refuse_other_spellings;
 
 /// How much hangs on a surface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -208,13 +209,14 @@ impl SurfaceSpec {
     /// # Errors
     /// [`ReasonCode::RequestArgument`] if one is missing or of another type, [`ReasonCode::RequestFraction`] and
     /// [`ReasonCode::RequestIntegerRange`] if it is a number without an exact form,
-    /// [`ReasonCode::RequestAmbiguousKey`] if a key on the way to it occurs in two spellings,
+    /// [`ReasonCode::RequestAmbiguousKey`] if an object on the way to it has its key in another spelling, or any
+    /// key in two,
     /// [`ReasonCode::RequestNotCanonical`] for a path or URL in another than its canonical form.
     pub fn extract(&self, arguments: &Loose) -> Result<BTreeMap<String, Value>, ReasonCode> {
         let mut context = BTreeMap::new();
         for (key, rule) in &self.context {
             let Some(pointer) = &rule.from else { continue };
-            refuse_twins(arguments, pointer)?;
+            refuse_other_spellings(arguments, pointer)?;
             match arguments.pointer(pointer) {
                 Some(found) => {
                     let value = Value::try_from(found.clone()).map_err(|error| error.code())?;
@@ -227,23 +229,6 @@ impl SurfaceSpec {
         }
         Ok(context)
     }
-}
-
-/// Refuses keys equal but for case in each object from which the pointer takes a member: a tool that folds case
-/// would read the other one.
-fn refuse_twins(arguments: &Loose, pointer: &str) -> Result<(), ReasonCode> {
-    let ends = pointer.match_indices('/').map(|(at, _)| at);
-    for end in ends {
-        let parent = pointer.get(..end).and_then(|prefix| arguments.pointer(prefix));
-        if let Some(Loose::Object(members)) = parent {
-            let mut folded: Vec<_> = members.keys().map(|key| key.to_lowercase()).collect();
-            folded.sort();
-            if folded.windows(2).any(|pair| pair.first() == pair.last()) {
-                return Err(ReasonCode::RequestAmbiguousKey);
-            }
-        }
-    }
-    Ok(())
 }
 
 fn is_strings(value: &Value) -> bool {

@@ -142,3 +142,17 @@ fn keys_equal_but_for_case_are_refused_where_policy_reads() {
     );
     assert!(extract(&spec, r#"{"pay":{"amount":"1"},"env":{"PATH":"a","Path":"b"}}"#).is_ok());
 }
+
+/// A tool that ignores case would run with an amount that policy took for absent.
+#[test]
+fn an_optional_argument_in_another_spelling_is_not_taken_for_a_missing_one() {
+    let mut spec =
+        spec(&[("amount", ContextKind::String, "/amount"), ("sums", ContextKind::String, "/sums")]);
+    for rule in spec.context.values_mut() {
+        rule.optional = true;
+    }
+    assert_eq!(extract(&spec, "{}"), Ok(BTreeMap::new()));
+    for other in [r#"{"Amount":"9"}"#, r#"{"sum\u017f":"9"}"#, r#"{"amount":"1","\u017fums":"9"}"#] {
+        assert_eq!(extract(&spec, other), Err(ReasonCode::RequestAmbiguousKey), "{other}");
+    }
+}
