@@ -60,14 +60,10 @@ impl Batch<'_> {
         for tile in tree.take_full_tiles() {
             store::add_tile(&transaction, &tile)?;
         }
-        store::set_head(
-            &transaction,
-            tree.size(),
-            &tree.root(),
-            opened.head.as_ref().map(VerifiedCheckpoint::note_bytes),
-        )?;
+        let (root, signed) = (tree.root(), opened.head.as_ref().map(VerifiedCheckpoint::note_bytes));
+        store::set_head(&transaction, tree.size(), &root, signed)?;
         transaction.commit()?;
-        opened.tree = tree;
+        (opened.tree, opened.root) = (tree, root);
         opened.last = health.now;
         Ok(Written::Committed)
     }

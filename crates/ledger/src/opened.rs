@@ -7,7 +7,7 @@ use portcullis_protocol::{Millis, ReasonCode};
 use portcullis_verify::merkle::{leaf_hash, verify_inclusion};
 use portcullis_verify::note::{signature_line, signed_text};
 use portcullis_verify::{
-    Checkpoint, NodeReader, TileReader, TileTree, TlogProof, TreeError, UnverifiedCheckpoint,
+    Checkpoint, Hash, NodeReader, TileReader, TileTree, TlogProof, TreeError, UnverifiedCheckpoint,
     VerifiedCheckpoint, VerifierKey, tree,
 };
 
@@ -23,6 +23,8 @@ use crate::verification::verify;
 pub(crate) struct Opened {
     pub(crate) store: Store,
     pub(crate) tree: TileTree,
+    /// The tree's root, computed once.
+    pub(crate) root: Hash,
     pub(crate) anchor: Anchor,
     /// The newest signed and anchored head; `None` only before the first.
     pub(crate) head: Option<VerifiedCheckpoint>,
@@ -87,6 +89,7 @@ impl Opened {
         let signed_at_open = verified.anchored.as_ref().map_or(0, VerifiedCheckpoint::size);
         Ok(Self {
             store,
+            root: verified.tree.root(),
             tree: verified.tree,
             anchor,
             head: verified.anchored,
@@ -122,7 +125,7 @@ impl Opened {
 
     fn sign(&self, signer: &mut dyn Signer) -> Result<VerifiedCheckpoint, LedgerError> {
         let key = signer.verifier().clone();
-        let head = Checkpoint { origin: key.name().clone(), size: self.tree.size(), root: self.tree.root() };
+        let head = Checkpoint { origin: key.name().clone(), size: self.tree.size(), root: self.root };
         let text = head.to_string();
         let signature = signer.sign(signed_text(&text).map_err(|_| SignError::Failed)?)?;
         let note = format!("{text}\n{}", signature_line(&key, &signature)).into_bytes();

@@ -266,7 +266,7 @@ fn permit_row(row: &Row<'_>) -> Result<PermitRow> {
 }
 
 /// An outcome's word that nobody wrote is damage, not an outcome.
-fn outcome_of(word: &str) -> Result<Outcome> {
+pub(crate) fn outcome_of(word: &str) -> Result<Outcome> {
     let all = [Outcome::Ok, Outcome::Failed, Outcome::Unknown, Outcome::Expired, Outcome::Withheld];
     all.into_iter().find(|outcome| outcome.as_str() == word).ok_or(rusqlite::Error::InvalidQuery)
 }

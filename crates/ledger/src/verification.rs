@@ -67,7 +67,8 @@ pub(crate) fn verify(
         return Err(behind("the anchor has more records than the ledger"));
     }
     let mut expected: Vec<_> = anchored.iter().chain(&carried).chain(known).map(Expected::of).collect();
-    let (tree, last) = hash_all(connection, head.size, &mut expected)?;
+    let signed = anchored_size.map_or(0, |size| size);
+    let (tree, last) = hash_all(connection, head.size, Projection::new(connection, signed), &mut expected)?;
     if tree.root() != head.root {
         return Err(LedgerError::Corrupt("the records do not hash to the database's head".into()));
     }
@@ -90,12 +91,12 @@ fn checkpoint(note: &[u8], key: &VerifierKey) -> Result<VerifiedCheckpoint, Ledg
 fn hash_all(
     connection: &Connection,
     size: u64,
+    mut projection: Projection<'_>,
     expected: &mut [Expected],
 ) -> Result<(TileTree, Millis), LedgerError> {
     let mut tree = TileTree::new();
     let mut newest = None;
     let mut tiles = 0;
-    let mut projection = Projection::new(connection);
     store::for_each_record(connection, u64::MAX, |seq, body| {
         if seq != tree.size() {
             return Err(LedgerError::Corrupt(format!("record {} is missing", tree.size())));
