@@ -13,5 +13,6 @@
 mod support;
 
 mod answers;
+mod campaign;
 mod interlocks;
 mod takeover;

@@ -1,14 +1,13 @@
 //! One data directory and several gates: the first hosts the arbiter, and when it dies another takes over. And what
 //! becomes of a dead gate's tool server.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use portcullis_protocol::{Event, Outcome};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::process::{children_of, command_line, descendants_of, lives};
+use crate::support::process::{children_of, command_line, descendants_of, hosts, lives};
 use crate::support::{
     Daemon, Gate, PATIENCE, Place, Recording, demo_server, files_server, peer, signal, text, until,
 };
@@ -42,14 +41,6 @@ impl Scene {
     }
 }
 
-/// Whether a process holds the data directory's lock, as the kernel tells it.
-fn hosts(gate: &Gate, data: &Path) -> bool {
-    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", gate.child.id())).unwrap();
-    let open = descriptors.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
-    // A client of the arbiter opens nothing in the data directory.
-    open.into_iter().any(|path| path.starts_with(data))
-}
-
 /// Calls until a call runs; every call before it is SILENCE for want of an arbiter. How many those were.
 fn silent_until_it_runs(gate: &mut Gate) -> usize {
     let end = Instant::now() + PATIENCE;
@@ -76,7 +67,7 @@ fn a_second_gate_takes_over_when_the_first_is_killed() {
     let mut second = scene.gate();
     second.call("read_balance", balance()).ran();
     let data = &scene.place.config.data;
-    assert!(hosts(&first, data) && !hosts(&second, data));
+    assert!(hosts(&first.child, data) && !hosts(&second.child, data));
 
     // A call that waits for the host when it dies. The ping behind it says that the gate has taken it up.
     signal(&first.child, Signal::STOP);
@@ -86,14 +77,14 @@ fn a_second_gate_takes_over_when_the_first_is_killed() {
     first.child.wait().unwrap();
     assert_eq!(second.called(waiting).unwrap().code(), "arbiter.unreachable");
     let silent = 1 + silent_until_it_runs(&mut second);
-    assert!(hosts(&second, data));
+    assert!(hosts(&second.child, data));
     assert_eq!(scene.ran(), 3, "after {silent} silent calls");
     assert_eq!(second.settled(&scene.recording).len(), 3);
 
     // A third one is the second one's client.
     let mut third = scene.gate();
     third.call("read_balance", balance()).ran();
-    assert!(!hosts(&third, data));
+    assert!(!hosts(&third.child, data));
     third.end();
     second.end();
     let log = scene.place.log();
@@ -107,10 +98,10 @@ fn takeover_after_takeover_loses_nothing_and_the_whole_log_verifies() {
     let mut gates: Vec<Gate> = (0..4).map(|_| scene.gate()).collect();
     let data = &scene.place.config.data;
     while let Some(host) = until("a host", || {
-        let host = gates.iter().position(|gate| hosts(gate, data));
+        let host = gates.iter().position(|gate| hosts(&gate.child, data));
         if gates.is_empty() { Some(None) } else { host.map(Some) }
     }) {
-        assert_eq!(gates.iter().filter(|gate| hosts(gate, data)).count(), 1);
+        assert_eq!(gates.iter().filter(|gate| hosts(&gate.child, data)).count(), 1);
         for gate in &mut gates {
             silent_until_it_runs(gate);
         }
@@ -160,7 +151,7 @@ fn a_daemon_waits_for_the_directory_and_takes_over_from_a_killed_gate() {
     scene.place.ready();
     let mut client = scene.gate();
     client.call("read_balance", balance()).ran();
-    assert!(!hosts(&client, &scene.place.config.data));
+    assert!(!hosts(&client.child, &scene.place.config.data));
     client.end();
     assert!(daemon.end(Signal::TERM).success());
     assert_eq!(scene.place.log().permits().len(), 2);
@@ -179,10 +170,10 @@ fn a_frozen_host_is_silence_and_is_not_overtaken() {
     assert_eq!(answer.code(), "arbiter.timeout");
     assert!(took < Duration::from_secs(3), "{took:?}");
     let data = &scene.place.config.data;
-    assert!(hosts(&first, data) && !hosts(&second, data), "two writers");
+    assert!(hosts(&first.child, data) && !hosts(&second.child, data), "two writers");
     signal(&first.child, Signal::CONT);
     silent_until_it_runs(&mut second);
-    assert!(hosts(&first, data) && !hosts(&second, data));
+    assert!(hosts(&first.child, data) && !hosts(&second.child, data));
     assert_eq!(scene.ran(), 3);
     assert_eq!(second.settled(&scene.recording).len(), 3);
 }

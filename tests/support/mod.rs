@@ -10,6 +10,7 @@ pub(crate) mod client;
 pub(crate) mod http;
 pub(crate) mod place;
 pub(crate) mod process;
+pub(crate) mod random;
 pub(crate) mod recording;
 
 use std::path::PathBuf;

@@ -86,6 +86,19 @@ pub(crate) fn lives(pid: u32) -> bool {
     stat.is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z')))
 }
 
+/// Whether a process holds anything open in a data directory, as only the arbiter's host does.
+pub(crate) fn hosts(process: &Child, data: &Path) -> bool {
+    // A process that has ended holds nothing.
+    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{}/fd", process.id())) else { return false };
+    let mut open = descriptors.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    open.any(|path| path.starts_with(data))
+}
+
+/// Whether some process has these words in its command line.
+pub(crate) fn runs(words: &str) -> bool {
+    processes().into_iter().any(|pid| command_line(pid).contains(words) && lives(pid))
+}
+
 /// A process's command line, its words parted by spaces.
 pub(crate) fn command_line(pid: u32) -> String {
     let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
