@@ -26,8 +26,13 @@ fn failed(data: &Path, done: &'static str) -> impl FnOnce(std::io::Error) -> Ope
 /// # Errors
 /// If that cannot be told; the gate then counts as shut.
 pub fn is_shut(data: &Path) -> Result<Option<String>, OperatorError> {
-    match std::fs::read_to_string(data.join("SHUT")) {
-        Ok(reason) => Ok(Some(reason.trim_end().to_owned())),
+    let mark = data.join("SHUT");
+    match std::fs::symlink_metadata(&mark) {
+        // A link that leads nowhere is there, and unreadable.
+        Ok(_) => {
+            let reason = std::fs::read_to_string(&mark).map_err(failed(data, "read"))?;
+            Ok(Some(reason.trim_end().to_owned()))
+        }
         // Without its directory the mark is not absent but unreadable.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && data.is_dir() => Ok(None),
         Err(error) => Err(failed(data, "read")(error)),
@@ -73,6 +78,9 @@ mod tests {
         assert_eq!(open(directory.path()).unwrap().as_deref(), Some("incident 7"));
         assert_eq!(open(directory.path()).unwrap(), None);
         std::fs::create_dir(directory.path().join("SHUT")).unwrap();
+        assert!(is_shut(directory.path()).is_err());
+        std::fs::remove_dir(directory.path().join("SHUT")).unwrap();
+        std::os::unix::fs::symlink("nowhere", directory.path().join("SHUT")).unwrap();
         assert!(is_shut(directory.path()).is_err());
         assert!(is_shut(&directory.path().join("gone")).is_err());
     }
