@@ -20,7 +20,7 @@ pub(crate) struct Cli {
 #[derive(Args, Debug)]
 pub(crate) struct ConfigArg {
     /// The configuration file.
-    #[arg(long, short, default_value = "portcullis.toml", value_name = "FILE")]
+    #[arg(long, short, global = true, default_value = "portcullis.toml", value_name = "FILE")]
     pub(crate) config: PathBuf,
 }
 

@@ -36,7 +36,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Open(args) => status::open(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Completions(args) => {
-            clap_complete::generate(args.shell, &mut Cli::command(), "portcullis", &mut std::io::stdout());
+            clap_complete::generate(args.shell, &mut shown(), "portcullis", &mut std::io::stdout());
             ExitCode::SUCCESS
         }
         Command::Upstream(args) => portcullis_gate::supervise::run(&args.command),
@@ -45,6 +45,16 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
             Err(error) => say::error(&error),
         },
     }
+}
+
+/// The command line without what is hidden, which completion scripts would offer.
+fn shown() -> clap::Command {
+    let all = Cli::command();
+    let commands = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    clap::Command::new("portcullis")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(all.get_arguments().cloned())
+        .subcommands(commands)
 }
 
 /// A runtime for a command that waits for others.

@@ -9,5 +9,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    commands::run(args::Cli::parse())
+    match args::Cli::try_parse() {
+        Ok(cli) => commands::run(cli),
+        Err(error) => say::usage(&error),
+    }
 }

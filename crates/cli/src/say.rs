@@ -34,6 +34,13 @@ pub(crate) fn misuse(text: &str) -> ExitCode {
     ExitCode::from(FAILED)
 }
 
+/// Prints what the parser of the command line has to say: help and version, or what is wrong with the arguments. The
+/// parser's own exit code of misuse is another than ours.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    drop(error.print().err());
+    if error.use_stderr() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS }
+}
+
 /// Whether standard output is a terminal that shows colours.
 pub(crate) fn is_colourful() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
