@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use portcullis_arbiter::{Evidence, Fact, Health, Ports};
+use portcullis_arbiter::{Evidence, Fact, GateState, Health, Ports};
 use portcullis_protocol::{BundleDigest, Event, Millis, ReasonCode};
 use portcullis_verify::VerifiedCheckpoint;
 
@@ -49,6 +49,7 @@ pub(crate) struct Writer {
     quota: Quota,
     counts: Counts,
     bundle: Option<BundleDigest>,
+    gate: GateState,
     syncs: u64,
     batches: u64,
     closing: bool,
@@ -75,6 +76,7 @@ impl Writer {
             quota: Quota::default(),
             counts,
             bundle: None,
+            gate: GateState::Open,
             syncs: 0,
             batches: 0,
             closing: false,
@@ -243,13 +245,15 @@ impl Writer {
     fn commit(&mut self, mut commands: VecDeque<Command>, health: &Health) {
         let overdue = self.overdue(health.now);
         let taken = self.counts.with(|counts| counts.take(health.boot, self.closing));
-        let bundle = self.changed_bundle(health);
-        if commands.is_empty() && overdue.is_empty() && taken.is_empty() && bundle.is_none() {
+        let (bundle, gate) = (self.changed_bundle(health), self.changed_gate(health));
+        if commands.is_empty() && overdue.is_empty() && taken.is_empty() && bundle.is_none() && gate.is_none()
+        {
             return;
         }
         let mut quota = std::mem::take(&mut self.quota);
         let written = self.transact(health, |batch| {
-            unasked(batch, bundle, &overdue, &taken)?;
+            changes(batch, bundle, gate)?;
+            unasked(batch, &overdue, &taken)?;
             while let Some(command) = commands.pop_front() {
                 batch.take(command, &mut quota)?;
             }
@@ -258,6 +262,7 @@ impl Writer {
         self.quota = quota;
         if written {
             self.bundle = bundle.or(self.bundle);
+            self.gate = gate.map_or(self.gate, |gate| gate);
         } else {
             self.counts.with(|counts| counts.restore(taken));
         }
@@ -358,6 +363,15 @@ impl Writer {
         }
     }
 
+    /// What an operator has done since the last batch. Whether the gate is shut decides each call; this puts the
+    /// lever's turns on record.
+    fn changed_gate(&self, health: &Health) -> Option<GateState> {
+        match health.gate {
+            Fact::Known(gate) if gate != self.gate => Some(gate),
+            Fact::Known(_) | Fact::Unknown => None,
+        }
+    }
+
     fn status(&self, health: &Health) -> Status {
         let opened = self.phase.as_ref().ok(); // tidy: allow the reason is in `tripped`
         let permits = opened.map(|opened| store::open_permits(&opened.store.connection));
@@ -389,16 +403,7 @@ impl Writer {
 }
 
 /// Records that nobody waits for.
-fn unasked(
-    batch: &mut Batch<'_>,
-    bundle: Option<BundleDigest>,
-    overdue: &[PermitRow],
-    taken: &Taken,
-) -> Result<(), LedgerError> {
-    if let Some(digest) = bundle {
-        let detail = BTreeMap::from([("digest".to_owned(), digest.to_string())]);
-        batch.event(Event::BundleInForce, detail)?;
-    }
+fn unasked(batch: &mut Batch<'_>, overdue: &[PermitRow], taken: &Taken) -> Result<(), LedgerError> {
     for permit in overdue {
         batch.overdue(permit)?;
     }
@@ -421,4 +426,21 @@ fn displaced(opened: &mut Opened, lock: &DirectoryLock) -> Option<ReasonCode> {
         return Some(ReasonCode::EvidenceUnwritable);
     }
     (opened.anchor.place() != Place::Here).then_some(ReasonCode::EvidenceAnchorUnwritable)
+}
+
+/// Records that another bundle came into force, and that an operator turned the lever.
+fn changes(
+    batch: &mut Batch<'_>,
+    bundle: Option<BundleDigest>,
+    gate: Option<GateState>,
+) -> Result<(), LedgerError> {
+    if let Some(digest) = bundle {
+        let detail = BTreeMap::from([("digest".to_owned(), digest.to_string())]);
+        batch.event(Event::BundleInForce, detail)?;
+    }
+    match gate {
+        Some(GateState::Shut) => batch.event(Event::Shut, BTreeMap::new()).map(drop),
+        Some(GateState::Open) => batch.event(Event::Reopened, BTreeMap::new()).map(drop),
+        None => Ok(()),
+    }
 }

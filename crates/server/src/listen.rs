@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
-/// Connections at once.
+/// Connections at once: more than calls, so that a call too many is told that it is shed.
 const CONNECTIONS: usize = 512;
 /// How long a request's header may take.
 const HEADER_PATIENCE: Duration = Duration::from_secs(5);

@@ -14,7 +14,7 @@ use portcullis_protocol::{
     AgentId, AttemptId, Decision, Nonce, Outcome, Precondition, ReasonCode, Record, SurfaceTable,
 };
 use portcullis_sdk::{Authorizer, Call, OutcomeReport, Refusal};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::agents::Agents;
 use crate::config::ArbiterConfig;
@@ -25,6 +25,8 @@ use crate::surroundings::Surroundings;
 
 /// How often a verdict is computed anew when the bundle changes under it.
 const EVALUATIONS: u32 = 3;
+/// Calls that are decided at once; more are shed.
+const CALLS: usize = 256;
 /// Longest deadline that a caller may ask for.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(60);
 /// How long questions without a deadline of their own may take.
@@ -39,6 +41,7 @@ pub struct Arbiter {
     clocks: SystemClocks,
     data: std::path::PathBuf,
     metrics: Metrics,
+    places: Semaphore,
 }
 
 /// The arbiter could not be started.
@@ -70,6 +73,7 @@ impl Arbiter {
             clocks: SystemClocks,
             data: config.data.clone(),
             metrics: Metrics::default(),
+            places: Semaphore::new(CALLS),
         })
     }
 
@@ -91,17 +95,27 @@ impl Arbiter {
         self.ledger.count(reason, agent);
     }
 
-    /// Decides a call.
+    /// Decides a call, or sheds it if too many are being decided already.
     pub async fn decide(&self, call: DecisionCall, credential: &Credential) -> DecisionReply {
         let deadline = Duration::from_millis(call.deadline_ms).min(LONGEST_DEADLINE);
         let received = self.clocks.boot();
-        let reply = match tokio::time::timeout(deadline, self.settle(&call, credential, received)).await {
-            Ok(reply) => reply,
-            // What the writer still settles has its deadline behind it: it is not a PERMIT.
-            Err(_) => DecisionReply::unrecorded(ReasonCode::OverloadDeadline, None),
+        let reply = match self.places.try_acquire() {
+            Err(_) => self.shed(credential),
+            Ok(_place) => {
+                match tokio::time::timeout(deadline, self.settle(&call, credential, received)).await {
+                    Ok(reply) => reply,
+                    // What the writer still settles has its deadline behind it: it is not a PERMIT.
+                    Err(_) => DecisionReply::unrecorded(ReasonCode::OverloadDeadline, None),
+                }
+            }
         };
         self.metrics.decided(reply.decision, reply.reason.as_ref().map(|reason| reason.code));
         reply
+    }
+
+    fn shed(&self, credential: &Credential) -> DecisionReply {
+        self.count(Some(ReasonCode::OverloadShed), Some(credential.agent.clone()));
+        DecisionReply::unrecorded(ReasonCode::OverloadShed, None)
     }
 
     async fn settle(&self, call: &DecisionCall, credential: &Credential, received: u64) -> DecisionReply {
@@ -119,8 +133,7 @@ impl Arbiter {
             let (reply, answer) = oneshot::channel();
             let asked = self.ledger.decide(intake, |answer| hand_over(reply, answer));
             if asked.is_err() {
-                self.count(Some(ReasonCode::OverloadShed), Some(credential.agent.clone()));
-                return DecisionReply::unrecorded(ReasonCode::OverloadShed, None);
+                return self.shed(credential);
             }
             match answer.await {
                 Ok(DecideReply::Decided(decided)) => return reply_of(*decided),
@@ -305,3 +318,7 @@ pub(crate) const fn is_reportable(outcome: Outcome) -> bool {
 pub(crate) fn is_permit(reply: &DecisionReply) -> bool {
     reply.decision == Decision::Permit
 }
+
+#[cfg(test)]
+#[path = "service_tests.rs"]
+mod tests;

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use portcullis_arbiter::{Fact, GateState};
 use portcullis_ledger::DecideReply;
 use portcullis_protocol::{Captured, Decision, Event, ReasonCode};
 
@@ -85,4 +86,20 @@ fn a_verdict_of_a_bundle_that_was_replaced_is_computed_again() {
     drop(policy);
     let reply = world.ask(&ledger, &Call::read(1)).recv().unwrap();
     assert!(matches!(reply, DecideReply::EvaluateAgain));
+}
+
+#[test]
+fn an_operators_lever_is_on_record_each_time_it_is_turned() {
+    let world = World::new();
+    let ledger = world.start();
+    for (turn, gate) in
+        [GateState::Shut, GateState::Shut, GateState::Open, GateState::Open].into_iter().enumerate()
+    {
+        *world.ports.gate.lock().unwrap() = Fact::Known(gate);
+        world.decide(&ledger, &Call::read(turn as u64 + 1));
+    }
+    drop(ledger);
+    let turns: Vec<_> =
+        world.events().into_iter().filter(|e| matches!(e, Event::Shut | Event::Reopened)).collect();
+    assert_eq!(turns, [Event::Shut, Event::Reopened]);
 }

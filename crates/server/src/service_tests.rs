@@ -1,0 +1,29 @@
+use super::*;
+use portcullis_protocol::{Captured, Salt, request::Ask};
+
+#[tokio::test]
+async fn a_call_too_many_is_told_that_it_is_shed() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = crate::setup::init(directory.path()).unwrap();
+    let config = crate::config::Config::read(&made.config).unwrap().arbiter().unwrap();
+    std::fs::create_dir(&config.data).unwrap();
+    std::fs::create_dir(config.anchor.parent().unwrap()).unwrap();
+    let lock = DirectoryLock::acquire(&config.data).unwrap().unwrap();
+    let arbiter = Arbiter::start(&config, lock).unwrap();
+    let credential = Credential { agent: "assistant".parse().unwrap(), expires: None };
+    let ask = r#"{"surface":"files.list_allowed_directories","action":"files.list_allowed_directories",
+        "resource":{"type":"Surface","id":"files.list_allowed_directories"}}"#;
+    let call = |attempt| DecisionCall {
+        request: Ask::parse(ask.as_bytes()).unwrap(),
+        attempt: AttemptId::from_bytes([attempt; 32]),
+        salt: Salt::from_bytes([0; 32]),
+        gate: "gate".parse().unwrap(),
+        deadline_ms: 20_000,
+    };
+    let taken = arbiter.places.acquire_many(256).await.unwrap();
+    let shed = arbiter.decide(call(1), &credential).await;
+    assert_eq!(shed.reason.unwrap().code, ReasonCode::OverloadShed);
+    assert_eq!((shed.captured, shed.receipt), (Captured::None, None));
+    drop(taken);
+    assert_eq!(arbiter.decide(call(2), &credential).await.decision, Decision::Permit);
+}
