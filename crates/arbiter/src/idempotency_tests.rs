@@ -11,6 +11,7 @@ fn spec(idempotency: Idempotency) -> SurfaceSpec {
         outcome_within_ms: 60_000,
         derived_window_ms: 10_000,
         actions: Vec::new(),
+        tools: Vec::new(),
         resource: None,
         context: BTreeMap::new(),
     }

@@ -210,6 +210,13 @@ faults! {
     /// An action that two surfaces claim.
     SharedAction { action: String, first: String, second: String } =
         "action `{action}` belongs to both `{first}` and `{second}`", "Give each action to one surface.";
+    /// A tool that two surfaces list.
+    SharedTool { tool: String, first: String, second: String } =
+        "tool `{tool}` belongs to both `{first}` and `{second}`", "List each tool on one surface.";
+    /// A tool that one surface lists and another is called after.
+    AmbiguousTool { tool: String, surface: String, namesake: String } =
+        "tool `{tool}` is listed on `{surface}`, and surface `{namesake}` is called after it",
+        "Rename or remove the one, or list the tool on it: a reader of the bundle must not guess which one applies.";
     /// The schema does not parse or contradicts itself.
     Schema { message: String } = "{message}", "Correct the schema.";
     /// A schema that leaves declarations to others.

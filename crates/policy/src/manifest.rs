@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_protocol::{
     ActionName, ContextRule, Idempotency, Millis, OnSilence, Resource, SurfaceName, SurfaceSpec, Tier,
+    ToolName,
 };
 use serde::{Deserialize, Deserializer};
 
@@ -47,6 +48,7 @@ struct SurfaceText {
     outcome_within: Option<Span>,
     derived_window: Option<Span>,
     actions: Option<Vec<ActionName>>,
+    tools: Option<Vec<ToolName>>,
     resource: Option<Resource>,
     #[serde(default)]
     context: BTreeMap<String, ContextRule>,
@@ -118,6 +120,7 @@ impl Manifest {
             parsed.surfaces.into_iter().map(|(name, text)| Ok((name.clone(), text.into_spec(&name)?)));
         let surfaces = surfaces.collect::<Result<_, _>>()?;
         refuse_shared_actions(&surfaces)?;
+        refuse_shared_tools(&surfaces)?;
         Ok(Self { name: parsed.name.0, version: parsed.version.0, valid_from, valid_until, surfaces })
     }
 }
@@ -153,6 +156,7 @@ impl SurfaceText {
             outcome_within_ms,
             derived_window_ms,
             actions: actions(self.actions, name).map_err(fault)?,
+            tools: tools(self.tools, name).map_err(fault)?,
             resource: self.resource.or_else(|| Some(surface_resource(name))),
             context: self.context,
         })
@@ -185,6 +189,22 @@ fn actions(given: Option<Vec<ActionName>>, surface: &SurfaceName) -> Result<Vec<
     Ok(actions)
 }
 
+fn tools(given: Option<Vec<ToolName>>, surface: &SurfaceName) -> Result<Vec<ToolName>, &'static str> {
+    let Some(tools) = given else { return Ok(Vec::new()) };
+    if tools.is_empty() {
+        // Left out it means the tool of the surface's own name, and this looks like none.
+        return Err("`tools` is empty");
+    }
+    if tools.iter().collect::<BTreeSet<_>>().len() != tools.len() {
+        return Err("`tools` names one twice");
+    }
+    let mut words = surface.as_str().split('.').skip(1);
+    if words.next() == Some("mcp") && words.next().is_some() {
+        return Err("`{server}.mcp.…` is for a server's methods, and has no `tools`");
+    }
+    Ok(tools)
+}
+
 fn surface_resource(name: &SurfaceName) -> Resource {
     Resource { kind: crate::entities::SURFACE.to_owned(), id: name.to_string() }
 }
@@ -209,6 +229,27 @@ fn refuse_shared_actions(surfaces: &BTreeMap<SurfaceName, SurfaceSpec>) -> Resul
                     first: first.to_string(),
                     second: surface.to_string(),
                 }));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn refuse_shared_tools(surfaces: &BTreeMap<SurfaceName, SurfaceSpec>) -> Result<(), BundleError> {
+    let mut owners: BTreeMap<&ToolName, &SurfaceName> = BTreeMap::new();
+    for (surface, spec) in surfaces {
+        for tool in &spec.tools {
+            if let Some(first) = owners.insert(tool, surface) {
+                return Err(corrupt(Fault::SharedTool {
+                    tool: tool.to_string(),
+                    first: first.to_string(),
+                    second: surface.to_string(),
+                }));
+            }
+            let namesake = tool.as_str().replace('/', ".");
+            if surface.as_str() != namesake && surfaces.keys().any(|other| other.as_str() == namesake) {
+                let (tool, surface) = (tool.to_string(), surface.to_string());
+                return Err(corrupt(Fault::AmbiguousTool { tool, surface, namesake }));
             }
         }
     }

@@ -5,3 +5,4 @@ mod load;
 mod shipped;
 mod signature;
 mod source;
+mod tools;

@@ -95,6 +95,14 @@ text_id!(
     |text| text.len() <= 128 && text.contains('.') && text.split('.').all(|part| word(part, b"_-", 128))
 );
 text_id!(
+    /// A tool as a bundle names it: its server's name, a slash, and its own name as the server has it.
+    ToolName, "tool",
+    "a server's name of a-z, 0-9, `_` and `-`, one slash, and a tool's name of 1 to 128 printable characters",
+    |text| text.split_once('/').is_some_and(|(server, tool)| {
+        word(server, b"_-", 128) && printable(tool, 128) && !tool.contains('/')
+    })
+);
+text_id!(
     /// The action of a request: the id of an `Action` entity in the bundle's schema.
     ActionName, "action", "1 to 128 printable characters", |text| printable(text, 128)
 );
@@ -270,6 +278,18 @@ mod tests {
         }
         for bad in ["payments", "Payments.charge", "a..b", ".a", "a.", "a.b c", "a.b\n", "a._b", ""] {
             assert!(bad.parse::<SurfaceName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_tool_is_a_server_and_any_printable_name() {
+        let longest = format!("s/{}", "x".repeat(128));
+        for good in ["stripe/create_charge", "stripe/Create.Charge2", "s-1/é x", "s/.", longest.as_str()] {
+            assert!(good.parse::<ToolName>().is_ok(), "{good}");
+        }
+        let longer = format!("{longest}x");
+        for bad in ["charge", "stripe/", "/charge", "a.b/c", "Stripe/c", "a/b/c", "a/b\n", "", "/", &longer] {
+            assert!(bad.parse::<ToolName>().is_err(), "{bad:?}");
         }
     }
 

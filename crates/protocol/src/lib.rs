@@ -14,13 +14,14 @@ pub mod reference;
 pub mod request;
 pub mod spelling;
 pub mod surface;
+pub mod tools;
 pub mod verdict;
 pub mod wire;
 
 pub use digest::{Digest, Domain};
 pub use ids::{
     ActionName, AgentId, AttemptId, BundleDigest, GateId, IdempotencyKey, InvalidId, Millis, Nonce, PolicyId,
-    Salt, SurfaceName,
+    Salt, SurfaceName, ToolName,
 };
 pub use json::{JsonError, Limits, Loose, Value};
 pub use reason::{Precondition, ReasonCode};

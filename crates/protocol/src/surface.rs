@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ActionName, BundleDigest, SurfaceName};
+use crate::ids::{ActionName, BundleDigest, SurfaceName, ToolName};
 use crate::json::{Loose, Value};
 use crate::reason::ReasonCode;
 use crate::request::Resource;
@@ -63,6 +63,9 @@ pub struct SurfaceSpec {
     pub derived_window_ms: u64,
     /// The actions that belong to it; no action belongs to two surfaces.
     pub actions: Vec<ActionName>,
+    /// The tools whose calls belong to it, and then no others do; without any, the tool of its own name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolName>,
     /// The resource of calls that name none of their own, such as tool calls.
     pub resource: Option<Resource>,
     /// The inputs that policy may read, all of them.

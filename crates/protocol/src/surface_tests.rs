@@ -10,6 +10,7 @@ fn spec(context: &[(&str, ContextKind, &str)]) -> SurfaceSpec {
         outcome_within_ms: 60_000,
         derived_window_ms: 60_000,
         actions: Vec::new(),
+        tools: Vec::new(),
         resource: None,
         context: context
             .iter()

@@ -35,6 +35,7 @@ pub(crate) fn surface(idempotency: Idempotency, context: &[(&str, ContextKind)])
         outcome_within_ms: 60_000,
         derived_window_ms: 60_000,
         actions: vec!["act".parse().unwrap()],
+        tools: Vec::new(),
         resource: None,
         context: context.iter().map(|(key, kind)| ((*key).to_owned(), rule(*kind, key))).collect(),
     }

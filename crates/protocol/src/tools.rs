@@ -1,0 +1,43 @@
+//! To which surface the calls of a tool belong.
+
+use crate::ids::SurfaceName;
+use crate::surface::{SurfaceSpec, SurfaceTable};
+
+impl SurfaceTable {
+    /// The surface of a tool, by its name as the server called `server` has it: the one that lists it, else the
+    /// one called `{server}.{tool}`, declared or not. With `None` no call of it may run.
+    #[must_use]
+    pub fn surface_of_tool(&self, server: &str, tool: &str) -> Option<SurfaceName> {
+        let mut listing = self.surfaces.iter().filter(|(_, spec)| spec.lists(server, tool));
+        match (listing.next(), listing.next()) {
+            (Some((surface, _)), None) => Some(surface.clone()),
+            // No such bundle loads. A table that says so all the same gives nobody a choice.
+            (Some(_), Some(_)) => None,
+            (None, _) => self.surface_by_name(server, tool),
+        }
+    }
+
+    /// `{server}.{tool}`, if the tool's name is one word of a surface. A surface that lists tools is a closed list:
+    /// a tool that the server adds under the surface's name is not on it.
+    fn surface_by_name(&self, server: &str, tool: &str) -> Option<SurfaceName> {
+        if server.contains('.') || tool.contains('.') {
+            return None;
+        }
+        let name: SurfaceName = match format!("{server}.{tool}").parse() {
+            Ok(name) => name,
+            Err(_) => return None,
+        };
+        let closed = self.surfaces.get(&name).is_some_and(|spec| !spec.tools.is_empty());
+        (!closed).then_some(name)
+    }
+}
+
+impl SurfaceSpec {
+    fn lists(&self, server: &str, tool: &str) -> bool {
+        self.tools.iter().any(|listed| listed.as_str().split_once('/') == Some((server, tool)))
+    }
+}
+
+#[cfg(test)]
+#[path = "tools_tests.rs"]
+mod tests;
