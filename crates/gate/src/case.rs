@@ -70,7 +70,7 @@ impl Case {
     }
 
     fn refused(&self, refusal: &Refusal) -> Reply {
-        let blocked = || answer::blocked(refusal, self.operation.tool);
+        let blocked = || answer::blocked(refusal, self.operation.is_tool());
         match self.way {
             Way::ToUpstream => answer::replay(refusal).unwrap_or_else(blocked),
             Way::ToClient => blocked(),
@@ -78,7 +78,7 @@ impl Case {
     }
 
     async fn permitted(&mut self, permit: Permit, terms: Terms) {
-        if !self.operation.named {
+        if !terms.named {
             let refusal = Refusal::own(ReasonCode::SurfaceUnknown, None);
             let end = End::Answer(self.refused(&refusal));
             return self.unspent(permit.decline(), terms, end).await;
@@ -143,7 +143,7 @@ impl Case {
         let outcome = reply.as_ref().map_or(Outcome::Unknown, answer::outcome);
         let result = reply.as_ref().filter(|_| terms.keeps_results).and_then(kept);
         let report = running.finish(outcome, result);
-        let unknown = || answer::unknown(attempt, self.operation.tool);
+        let unknown = || answer::unknown(attempt, self.operation.is_tool());
         let end = End::Answer(reply.unwrap_or_else(unknown));
         if terms.keeps_results {
             self.shared.outcomes.settle(report, terms.outcome_within).await;
@@ -173,7 +173,7 @@ impl Case {
     async fn end(&self, end: End) {
         let Some(Asker { id, .. }) = &self.asker else {
             if let End::Answer(reply) = end {
-                self.shared.note_blocked(self.operation.surface.as_str(), &reply);
+                self.shared.note_blocked(&self.operation.label(), &reply);
             }
             return;
         };

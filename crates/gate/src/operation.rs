@@ -1,4 +1,5 @@
-//! What a message asks to do: its surface, what makes it the operation it is, and the exact bytes to be sent.
+//! What a message asks to do: what makes it the operation it is, the exact bytes to be sent, and, once the
+//! surfaces are known, to which of them it belongs.
 
 use std::time::Duration;
 
@@ -9,9 +10,12 @@ use portcullis_protocol::{
 };
 
 use crate::message::{Body, Members, Params, Refused};
+use crate::notes::escape;
 
 /// Where a client puts its idempotency key, in `params._meta`.
 pub(crate) const KEY: &str = "portcullis/idempotency-key";
+/// The surface of what has none of its own, behind the server's name.
+const UNKNOWN: &str = ".mcp.unknown";
 /// Parameters that some method gives a meaning.
 const KNOWN: [&str; 6] = ["name", "arguments", "uri", "_meta", "task", "ref"];
 /// When the outcome of a surface that is not in the table counts as lost.
@@ -20,12 +24,10 @@ const OUTCOME_WITHIN: Duration = Duration::from_secs(60);
 /// A message that needs a decision.
 #[derive(Debug)]
 pub(crate) struct Operation {
-    pub(crate) surface: SurfaceName,
-    /// Whether `surface` names this operation. What has no surface of its own is decided, so that it is on
-    /// record, and never runs.
-    pub(crate) named: bool,
-    /// Whether a refusal is answered as a tool's result.
-    pub(crate) tool: bool,
+    server: String,
+    target: Target,
+    /// The surface of what has none of its own.
+    unknown: SurfaceName,
     /// The message without its id.
     pub(crate) bytes: Vec<u8>,
     payload: Digest,
@@ -33,9 +35,21 @@ pub(crate) struct Operation {
     key: Option<IdempotencyKey>,
 }
 
+/// What a message addresses, as far as it can be told without a bundle.
+#[derive(Debug)]
+enum Target {
+    /// A tool, by the name that its server knows. The bundle says to which surface it belongs.
+    Tool(String),
+    /// Any other method, which has the surface of its own name, if its name can be one.
+    Method(Option<SurfaceName>),
+}
+
 /// What a surface promises, as far as the gate must keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
+    /// Whether the operation has a surface by these rules. What has none is decided, so that it is on record, and
+    /// never runs.
+    pub(crate) named: bool,
     /// Whether repeats are answered with what the first run left.
     pub(crate) keeps_results: bool,
     /// How long an outcome is worth reporting.
@@ -50,54 +64,84 @@ impl Operation {
         let params = body.params.as_ref();
         let key = params.map_or(Ok(None), key)?;
         let (name, parts) = if tool { tool_call(params)? } else { method_call(body) };
-        let surface = if tool { word(server, &name) } else { method(server, &body.method) };
-        let named = surface.is_some();
-        let unknown = || format!("{server}.mcp.unknown").parse();
-        let surface = surface.map_or_else(unknown, Ok);
-        let surface =
-            surface.map_err(|error| Refused::new(ReasonCode::RequestInvalidValue, error.to_string()))?;
+        let unknown = format!("{server}{UNKNOWN}").parse().map_err(invalid)?;
         let payload = Digest::of(
             Domain::Payload,
             &[server.as_bytes(), body.method.as_bytes(), name.as_bytes(), &parts.operands, &parts.rest],
         );
-        let named = named && !surface.as_str().ends_with(".mcp.unknown");
-        Ok(Self { surface, named, tool, bytes: body.to_bytes(), payload, arguments: parts.arguments, key })
+        let target = if tool { Target::Tool(name) } else { Target::Method(method(server, &body.method)) };
+        let (bytes, arguments) = (body.to_bytes(), parts.arguments);
+        Ok(Self { server: server.to_owned(), target, unknown, bytes, payload, arguments, key })
+    }
+
+    /// Whether a refusal is answered as a tool's result.
+    pub(crate) const fn is_tool(&self) -> bool {
+        match self.target {
+            Target::Tool(_) => true,
+            Target::Method(_) => false,
+        }
+    }
+
+    /// What people are told that it is.
+    pub(crate) fn label(&self) -> String {
+        match &self.target {
+            Target::Tool(name) => format!("{}/{}", self.server, escape(name.as_bytes(), 128)),
+            Target::Method(surface) => surface.as_ref().map_or(&self.unknown, |surface| surface).to_string(),
+        }
+    }
+
+    /// The surface by these rules; `None` if there is none and it must not run.
+    fn surface(&self, table: &SurfaceTable) -> Option<SurfaceName> {
+        let surface = match &self.target {
+            Target::Tool(name) => table.surface_of_tool(&self.server, name),
+            Target::Method(surface) => surface.clone(),
+        };
+        surface.filter(|surface| !surface.as_str().ends_with(UNKNOWN))
     }
 
     /// The question to the arbiter, read by the rules of a bundle's surfaces.
     pub(crate) fn ask(&self, table: &SurfaceTable, run: &[u8; 32]) -> Result<(Ask, Terms), Refused> {
-        let spec = table.surfaces.get(&self.surface);
+        let own = self.surface(table);
+        let named = own.is_some();
+        let surface = own.unwrap_or_else(|| self.unknown.clone());
+        let spec = table.surfaces.get(&surface);
         let context = spec.map_or_else(|| Ok(Default::default()), |spec| self.context(spec))?;
-        let name = self.surface.as_str();
         let resource = spec.and_then(|spec| spec.resource.clone());
         let idempotency = spec.map_or(Idempotency::None, |spec| spec.idempotency);
+        let itself = || Resource { kind: "Surface".into(), id: surface.to_string() };
         let ask = Ask {
-            surface: self.surface.clone(),
-            action: action(spec, &self.surface)?,
-            resource: resource.unwrap_or_else(|| Resource { kind: "Surface".into(), id: name.into() }),
+            action: action(spec, &surface)?,
+            resource: resource.unwrap_or_else(itself),
             context,
-            idempotency_key: self.key_for(idempotency, run)?,
+            idempotency_key: self.key_for(idempotency, &surface, run)?,
             payload: Some(self.payload),
             envelope: Some(Digest::of(Domain::Payload, &[&self.bytes])),
             mapped_with: Some(table.bundle),
+            surface,
         };
         let within = |spec: &SurfaceSpec| Duration::from_millis(spec.outcome_within_ms);
         let keeps_results = match idempotency {
             Idempotency::Key | Idempotency::Derived => true,
             Idempotency::None => false,
         };
-        Ok((ask, Terms { keeps_results, outcome_within: spec.map_or(OUTCOME_WITHIN, within) }))
+        let outcome_within = spec.map_or(OUTCOME_WITHIN, within);
+        Ok((ask, Terms { named, keeps_results, outcome_within }))
     }
 
     fn context(&self, spec: &SurfaceSpec) -> Result<std::collections::BTreeMap<String, Value>, Refused> {
         spec.extract(&self.arguments).map_err(|code| Refused::new(code, code.message()))
     }
 
-    fn key_for(&self, idempotency: Idempotency, run: &[u8; 32]) -> Result<Option<IdempotencyKey>, Refused> {
+    fn key_for(
+        &self,
+        idempotency: Idempotency,
+        surface: &SurfaceName,
+        run: &[u8; 32],
+    ) -> Result<Option<IdempotencyKey>, Refused> {
         match (idempotency, &self.key) {
             // On a surface without keys the arbiter says that it takes none.
             (Idempotency::None | Idempotency::Key, given) => Ok(given.clone()),
-            (Idempotency::Derived, None) => self.derived(run).map(Some),
+            (Idempotency::Derived, None) => self.derived(surface, run).map(Some),
             // A new key for each retry would undo what the surface promises.
             (Idempotency::Derived, Some(_)) => Err(Refused::new(
                 ReasonCode::IdempotencyKeyUnexpected,
@@ -106,8 +150,8 @@ impl Operation {
         }
     }
 
-    fn derived(&self, run: &[u8; 32]) -> Result<IdempotencyKey, Refused> {
-        let parts: [&[u8]; 3] = [run, self.surface.as_str().as_bytes(), self.payload.as_bytes()];
+    fn derived(&self, surface: &SurfaceName, run: &[u8; 32]) -> Result<IdempotencyKey, Refused> {
+        let parts: [&[u8]; 3] = [run, surface.as_str().as_bytes(), self.payload.as_bytes()];
         let digest = Digest::of(Domain::Key, &parts).to_string();
         let key = format!("run:{}", digest.trim_start_matches("sha256:"));
         key.parse().map_err(invalid)
@@ -197,11 +241,6 @@ fn key(params: &Params) -> Result<Option<IdempotencyKey>, Refused> {
         Some(Loose::Str(text)) => text.parse().map(Some).map_err(invalid),
         Some(_) => Err(refused(ReasonCode::RequestInvalidValue, "an idempotency key must be a string")),
     }
-}
-
-/// `{server}.{tool}`, if the tool's name is one word of a surface.
-fn word(server: &str, tool: &str) -> Option<SurfaceName> {
-    (!tool.contains('.')).then(|| format!("{server}.{tool}").parse().ok()).flatten()
 }
 
 /// `{server}.mcp.{method}`, with dots for slashes.

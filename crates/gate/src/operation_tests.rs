@@ -1,3 +1,5 @@
+use portcullis_protocol::{BundleDigest, OnSilence, Tier};
+
 use super::*;
 use crate::message::{From, Message, read};
 
@@ -13,17 +15,81 @@ fn operation(method: &str, params: &str) -> Operation {
     Operation::of("srv", &body(&line)).unwrap()
 }
 
+fn tool(name: &str) -> Operation {
+    operation("tools/call", &format!(r#"{{"name":"{name}"}}"#))
+}
+
+/// A table in which the surface `pay.charge` lists these tools, or nothing is declared.
+fn table(tools: &[&str]) -> SurfaceTable {
+    let spec = SurfaceSpec {
+        tier: Tier::Critical,
+        on_silence: OnSilence::Terminate,
+        idempotency: Idempotency::Derived,
+        permit_ttl_ms: 5_000,
+        outcome_within_ms: 60_000,
+        derived_window_ms: 60_000,
+        actions: vec!["charge".parse().unwrap()],
+        tools: tools.iter().map(|tool| tool.parse().unwrap()).collect(),
+        resource: None,
+        context: Default::default(),
+    };
+    let surfaces = [("pay.charge".parse().unwrap(), spec)].into_iter().filter(|_| !tools.is_empty());
+    SurfaceTable { bundle: BundleDigest(Digest::sha256(b"")), surfaces: surfaces.collect() }
+}
+
+/// The surface that is asked for, and whether what it permits may run.
+fn asked(operation: &Operation, table: &SurfaceTable) -> (String, bool) {
+    let (ask, terms) = operation.ask(table, &[7; 32]).unwrap();
+    (ask.surface.to_string(), terms.named)
+}
+
 #[test]
 fn surfaces_of_tools_and_methods_never_meet() {
-    let tool = |name: &str| operation("tools/call", &format!(r#"{{"name":"{name}"}}"#));
-    assert_eq!(tool("read_file-2").surface.as_str(), "srv.read_file-2");
+    let asked = |operation: &Operation| asked(operation, &table(&[]));
+    assert_eq!(asked(&tool("read_file-2")), ("srv.read_file-2".into(), true));
     // A dot would make a tool of this name pass for a method.
-    let dotted = tool("mcp.resources.read");
-    assert_eq!((dotted.surface.as_str(), dotted.named), ("srv.mcp.unknown", false));
-    assert!(!operation("unknown", "{}").named);
-    assert!(operation("resources/read", "{}").named);
-    let long = tool(&"x".repeat(200));
-    assert!(!long.named);
+    assert_eq!(asked(&tool("mcp.resources.read")), ("srv.mcp.unknown".into(), false));
+    assert_eq!(asked(&operation("unknown", "{}")), ("srv.mcp.unknown".into(), false));
+    assert_eq!(asked(&operation("resources/read", "{}")), ("srv.mcp.resources.read".into(), true));
+    assert_eq!(asked(&tool(&"x".repeat(200))), ("srv.mcp.unknown".into(), false));
+}
+
+#[test]
+fn the_surface_is_read_from_the_table_at_hand() {
+    let odd = tool("Create.Charge2");
+    let listed = table(&["srv/Create.Charge2"]);
+    assert_eq!(asked(&odd, &listed), ("pay.charge".into(), true));
+    assert_eq!(asked(&odd, &table(&["other/Create.Charge2"])), ("srv.mcp.unknown".into(), false));
+    assert_eq!(asked(&odd, &table(&[])), ("srv.mcp.unknown".into(), false));
+    // Methods are not tools, whatever a table says.
+    assert_eq!(asked(&operation("resources/read", "{}"), &table(&["srv/read"])).0, "srv.mcp.resources.read");
+    // What is sent, and what makes it the same operation, does not depend on it.
+    let (with, without) = (odd.ask(&listed, &[7; 32]).unwrap(), odd.ask(&table(&[]), &[7; 32]).unwrap());
+    assert_eq!((with.0.payload, with.0.envelope), (without.0.payload, without.0.envelope));
+    assert_eq!((with.1.keeps_results, without.1.keeps_results), (true, false));
+}
+
+/// No table makes what has no surface of its own run, not even one that no bundle yields.
+#[test]
+fn nothing_is_listed_on_the_surface_of_the_unknown() {
+    let mut table = table(&["srv/Odd"]);
+    let spec = table.surfaces.pop_first().unwrap().1;
+    table.surfaces.insert("other.mcp.unknown".parse().unwrap(), spec);
+    assert!(!asked(&tool("Odd"), &table).1);
+}
+
+#[test]
+fn two_tools_of_a_surface_have_two_derived_keys() {
+    let table = table(&["srv/Odd", "srv/Odd.Two"]);
+    let key = |name: &str| tool(name).ask(&table, &[7; 32]).unwrap().0.idempotency_key;
+    assert!(key("Odd").is_some());
+    assert_ne!(key("Odd"), key("Odd.Two"));
+}
+
+#[test]
+fn a_label_does_not_steer_a_terminal() {
+    assert_eq!(tool("a\\u001b[31m").label(), "srv/a\\u{1b}[31m");
+    assert_eq!(operation("resources/read", "{}").label(), "srv.mcp.resources.read");
 }
 
 #[test]

@@ -9,6 +9,8 @@ mod clients;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod mapping;
+#[cfg(test)]
 mod permits;
 #[cfg(test)]
 mod receipts;
