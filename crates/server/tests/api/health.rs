@@ -76,6 +76,14 @@ async fn a_shut_gate_is_not_ready() {
 }
 
 #[tokio::test]
+async fn a_mark_that_cannot_be_read_is_not_ready() {
+    let mark = |served: &Served| served.config.data.join("SHUT");
+    let spoil = |served: &Served| std::fs::create_dir(mark(served)).unwrap();
+    let remove = |served: &Served| std::fs::remove_dir(mark(served)).unwrap();
+    interlock("gate", ReasonCode::GateUnknown, spoil, remove).await;
+}
+
+#[tokio::test]
 async fn an_altered_bundle_is_not_ready() {
     let policy = |served: &Served| served.config.bundle.join("policies/demo.cedar");
     let alter = |served: &Served| {
