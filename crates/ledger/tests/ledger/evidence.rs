@@ -92,11 +92,10 @@ fn a_verdict_of_a_bundle_that_was_replaced_is_computed_again() {
 fn an_operators_lever_is_on_record_each_time_it_is_turned() {
     let world = World::new();
     let ledger = world.start();
-    for (turn, gate) in
-        [GateState::Shut, GateState::Shut, GateState::Open, GateState::Open].into_iter().enumerate()
-    {
+    let turns = [GateState::Shut, GateState::Shut, GateState::Open, GateState::Open];
+    for (attempt, gate) in (1..).zip(turns) {
         *world.ports.gate.lock().unwrap() = Fact::Known(gate);
-        world.decide(&ledger, &Call::read(turn as u64 + 1));
+        world.decide(&ledger, &Call::read(attempt));
     }
     drop(ledger);
     let turns: Vec<_> =

@@ -479,7 +479,7 @@ pub(crate) const POISON: &str =
 /// Holds the writer in its next signature, so that what is asked meanwhile becomes one batch.
 pub(crate) struct Held {
     go: std::sync::mpsc::Sender<()>,
-    _asked: Receiver<DecideReply>,
+    asked: Receiver<DecideReply>,
 }
 
 impl Held {
@@ -495,11 +495,13 @@ impl Held {
         });
         let asked = world.ask(ledger, &Call::read(attempt));
         is_held.recv_timeout(PATIENCE).expect("the writer signs");
-        Self { go, _asked: asked }
+        Self { go, asked }
     }
 
-    pub(crate) fn release(self) {
+    /// Lets the writer go on. Returns where the held call is answered.
+    pub(crate) fn release(self) -> Receiver<DecideReply> {
         self.go.send(()).unwrap();
+        self.asked
     }
 }
 

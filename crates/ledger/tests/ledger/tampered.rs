@@ -169,6 +169,18 @@ fn a_permit_forged_beyond_the_signed_head_was_signed_and_released() {
 }
 
 #[test]
+fn bytes_beyond_the_signed_head_that_are_no_record_were_signed() {
+    let world = closed();
+    let newest = world.size();
+    let body =
+        format!(r#"{{"detail":{{}},"event":"opened","extra":1,"kind":"event","seq":{newest},"time":1}}"#);
+    let connection = rusqlite::Connection::open(world.database()).unwrap();
+    connection.execute("INSERT INTO records VALUES (?1, ?2)", (newest, body.into_bytes())).unwrap();
+    forge(&world, "");
+    expect(&world, ReasonCode::EvidenceCorrupt);
+}
+
+#[test]
 fn a_tile_that_changes_under_an_open_ledger_releases_nothing_and_is_found() {
     let world = closed();
     let ledger = world.start();
