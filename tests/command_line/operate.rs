@@ -40,6 +40,10 @@ fn status_says_what_is_shut_and_why() {
     away.back();
     until("a status that is ready", || (with(config, &["status"]).code == 0).then_some(()));
     assert!(daemon.end(Signal::TERM).success());
+    let events = place.log().events();
+    for event in [Event::Shut, Event::Reopened] {
+        assert!(events.contains(&event), "{event:?} is not in {events:?}");
+    }
 }
 
 #[test]
