@@ -141,6 +141,15 @@ fn an_answer_without_a_receipt_proves_nothing() {
 }
 
 #[test]
+fn what_is_no_http_proves_nothing() {
+    let mut scene = Scene::new();
+    for bytes in [&b"\x00\xff\x80garbage\r\n\r\n"[..], b"PERMIT\n", b"HTTP/9.9 200 OK\r\n\r\n{}"] {
+        scene.is_silent(&format!("{bytes:?}"), "receipt.unverifiable", |_, _| Act::Bytes(bytes.into()));
+    }
+    scene.ends();
+}
+
+#[test]
 fn a_true_permit_under_a_wrong_status_proves_nothing() {
     let mut scene = Scene::new();
     for status in [201, 202, 206, 302, 403, 500, 503] {
