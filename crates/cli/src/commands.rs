@@ -74,6 +74,14 @@ fn stop_signal() -> tokio::sync::watch::Receiver<bool> {
     stopped
 }
 
+/// What a piece of work comes to, or `None` if the process is asked to end first: dropping the work cleans up.
+async fn until_signal<T>(work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        done = work => Some(done),
+        () = wait_for_signal() => None,
+    }
+}
+
 async fn wait_for_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let both = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));

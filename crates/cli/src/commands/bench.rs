@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use portcullis_drills::bench::{Options, run as measure};
 
 use crate::args::BenchArgs;
-use crate::commands::runtime;
+use crate::commands::{runtime, until_signal};
 use crate::say;
 
 pub(crate) fn run(args: &BenchArgs) -> ExitCode {
@@ -18,8 +18,9 @@ pub(crate) fn run(args: &BenchArgs) -> ExitCode {
         Err(error) => return say::error(&error),
     };
     let options = Options { program, calls: args.calls, json: args.json };
-    match runtime.block_on(measure(&options, &mut say::line)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => say::error(&error),
+    match runtime.block_on(until_signal(measure(&options, &mut say::line))) {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(error)) => say::error(&error),
+        None => say::misuse("interrupted; its processes and files are gone"),
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use portcullis_drills::demo::{Options, run as drill};
 
 use crate::args::DemoArgs;
-use crate::commands::runtime;
+use crate::commands::{runtime, until_signal};
 use crate::say;
 
 pub(crate) fn run(args: &DemoArgs) -> ExitCode {
@@ -18,9 +18,10 @@ pub(crate) fn run(args: &DemoArgs) -> ExitCode {
         Err(error) => return say::error(&error),
     };
     let options = Options { program, keep: args.keep.clone(), json: args.json, colour: say::is_colourful() };
-    match runtime.block_on(drill(&options, &mut say::line)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(say::FAILED),
-        Err(error) => say::error(&error),
+    match runtime.block_on(until_signal(drill(&options, &mut say::line))) {
+        Some(Ok(true)) => ExitCode::SUCCESS,
+        Some(Ok(false)) => ExitCode::from(say::FAILED),
+        Some(Err(error)) => say::error(&error),
+        None => say::misuse("interrupted; its processes and files are gone"),
     }
 }
