@@ -77,3 +77,20 @@ impl Pacing {
         self.next.map_or(Duration::ZERO, |next| next.saturating_duration_since(Instant::now()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_is_followed_by_a_rest_of_twice_the_time_it_took_within_bounds() {
+        let mut pacing = Pacing::default();
+        assert!(pacing.rest().is_zero());
+        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+        let before = Instant::now();
+        pacing.ended(&Attempt(ago(5)));
+        assert!(pacing.next.unwrap() >= before + Duration::from_secs(10) && !pacing.rest().is_zero());
+        pacing.ended(&Attempt(ago(100)));
+        assert!(pacing.rest() <= LONGEST_REST && !pacing.rest().is_zero());
+    }
+}

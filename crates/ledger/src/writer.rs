@@ -410,10 +410,11 @@ fn unasked(batch: &mut Batch<'_>, overdue: &[PermitRow], taken: &Taken) -> Resul
     taken.records(batch.now()).try_for_each(|record| batch.aggregate(record))
 }
 
+/// Whether a question needs a ledger that can be written. Closing does: what was counted is still to be recorded.
 const fn writes(command: &Command) -> bool {
     match command {
-        Command::Decide(..) | Command::Outcome(..) | Command::Event(..) => true,
-        Command::Find(..) | Command::Status(_) | Command::Close(_) => false,
+        Command::Decide(..) | Command::Outcome(..) | Command::Event(..) | Command::Close(_) => true,
+        Command::Find(..) | Command::Status(_) => false,
     }
 }
 
@@ -444,3 +445,7 @@ fn changes(
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

@@ -1,7 +1,7 @@
 use portcullis_ledger::{Overloaded, SignError};
 use portcullis_protocol::{Captured, Outcome, ReasonCode, Record};
 
-use crate::harness::{Call, Held, World, answer};
+use crate::harness::{Call, Held, POISON, World, answer};
 
 #[test]
 fn refusals_over_the_quota_are_counted_and_others_are_not_affected() {
@@ -82,6 +82,22 @@ fn what_is_refused_while_nothing_can_be_recorded_is_counted() {
     let counted = world.counted();
     assert_eq!(counted.get(&Some(ReasonCode::SignerUnavailable)), Some(&7));
     assert_eq!(counted.get(&None), Some(&1), "a caller that was nobody");
+}
+
+#[test]
+fn counts_of_a_batch_that_failed_are_recorded_later() {
+    let world = World::new();
+    let ledger = world.start();
+    world.sql(POISON);
+    let held = Held::hold(&world, &ledger, 0);
+    let poisoned = world.ask(&ledger, &Call::poison(1));
+    for _ in 0..9 {
+        ledger.count(None, None);
+    }
+    held.release();
+    assert!(answer(&poisoned).verdict.reason().is_some());
+    drop(ledger);
+    assert_eq!(world.counted().get(&None), Some(&9));
 }
 
 #[test]

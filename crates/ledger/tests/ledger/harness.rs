@@ -250,18 +250,26 @@ impl World {
 
     /// Starts the ledger with the signer that the test controls.
     pub(crate) fn start(&self) -> Ledger {
+        self.start_with(self.signer())
+    }
+
+    pub(crate) fn signer(&self) -> Box<dyn Signer> {
         let (key, verifier) = (self.key.clone(), self.verifier.clone());
-        self.start_with(Box::new(TestSigner { key, verifier, behaviour: Arc::clone(&self.behaviour) }))
+        Box::new(TestSigner { key, verifier, behaviour: Arc::clone(&self.behaviour) })
     }
 
     pub(crate) fn start_with(&self, signer: Box<dyn Signer>) -> Ledger {
+        self.start_locked(self.lock(), signer)
+    }
+
+    pub(crate) fn start_locked(&self, lock: DirectoryLock, signer: Box<dyn Signer>) -> Ledger {
         let config = LedgerConfig {
             directory: self.data(),
             anchor: self.anchor(),
             disk_reserve: self.disk_reserve,
             clocks: self.clocks.clone(),
         };
-        let ledger = Ledger::start(config, self.lock(), signer, Box::new(self.ports.clone())).unwrap();
+        let ledger = Ledger::start(config, lock, signer, Box::new(self.ports.clone())).unwrap();
         // Opening comes before the first answer: from here on, what the test does is done to an open ledger.
         self.status(&ledger);
         ledger

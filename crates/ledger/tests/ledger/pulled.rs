@@ -202,6 +202,20 @@ fn a_replaced_lock_file_fences_the_writer() {
 }
 
 #[test]
+fn a_writer_that_is_fenced_from_the_start_touches_no_file() {
+    let world = World::new();
+    let held = world.lock();
+    let (lock, away) = (world.data().join("lock"), world.data().join("away"));
+    fs::rename(&lock, &away).unwrap();
+    let ledger = world.start_locked(held, world.signer());
+    assert!(world.decide(&ledger, &Call::read(1)).verdict.reason().is_some());
+    assert!(!world.data().join("ledger").exists(), "no ledger");
+    assert!(!world.anchor().exists(), "no anchor");
+    fs::rename(&away, &lock).unwrap();
+    world.permitted(&ledger, &Call::read(2));
+}
+
+#[test]
 fn a_permit_was_released_although_the_lock_was_lost_while_it_was_signed() {
     let world = World::new();
     let ledger = world.start();

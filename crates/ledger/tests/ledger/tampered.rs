@@ -172,10 +172,13 @@ fn a_permit_forged_beyond_the_signed_head_was_signed_and_released() {
 fn bytes_beyond_the_signed_head_that_are_no_record_were_signed() {
     let world = closed();
     let newest = world.size();
-    let body =
-        format!(r#"{{"detail":{{}},"event":"opened","extra":1,"kind":"event","seq":{newest},"time":1}}"#);
     let connection = rusqlite::Connection::open(world.database()).unwrap();
-    connection.execute("INSERT INTO records VALUES (?1, ?2)", (newest, body.into_bytes())).unwrap();
+    for (seq, extra) in [(newest, r#""extra":1,"#), (newest + 1, "")] {
+        let body = format!(
+            r#"{{"detail":{{}},"event":"opened",{extra}"kind":"event","seq":{seq},"time":1800000000000}}"#
+        );
+        connection.execute("INSERT INTO records VALUES (?1, ?2)", (seq, body.into_bytes())).unwrap();
+    }
     forge(&world, "");
     expect(&world, ReasonCode::EvidenceCorrupt);
 }
