@@ -132,7 +132,7 @@ fn names(listed: &Value) -> Vec<&str> {
 /// The code of a blocked call, as the Python client shows it.
 fn blocked(result: &Value) -> &str {
     assert_eq!(result["isError"], true, "{result}");
-    let told = &result["structuredContent"]["portcullis"];
+    let told = &result["_meta"]["portcullis/decision"];
     assert_eq!(told["enforcement"], "BLOCKED", "{result}");
     let code = told["reason"]["code"].as_str().unwrap();
     let sentence = result["content"][0]["text"].as_str().unwrap();
@@ -166,12 +166,12 @@ fn the_python_client_meets(mode: &str) {
         assert_ne!(read["isError"], true, "{read}");
     }
     assert_eq!(blocked(&seen[3]), "policy.no_grant");
-    assert_eq!(seen[3]["structuredContent"]["portcullis"]["decision"], "DENY");
-    assert_eq!(seen[3]["structuredContent"]["portcullis"]["captured"], "logged");
+    assert_eq!(seen[3]["_meta"]["portcullis/decision"]["decision"], "DENY");
+    assert_eq!(seen[3]["_meta"]["portcullis/decision"]["captured"], "logged");
     assert_eq!(blocked(&seen[4]), "policy.no_grant");
     assert_eq!(blocked(&seen[5]), "surface.unknown");
     assert_eq!(blocked(&seen[6]), "request.not_canonical");
-    assert_eq!(seen[6]["structuredContent"]["portcullis"]["captured"], "none");
+    assert_eq!(seen[6]["_meta"]["portcullis/decision"]["captured"], "none");
     desk.untouched();
     let read = ("read_text_file".to_owned(), json!({ "path": path }));
     assert_eq!(desk.recording.calls(), vec![read; 2]);
@@ -234,6 +234,9 @@ fn inspector_does_not_write() {
     let method = ["tools/call", "--tool-name", "write_file", "--tool-arg", &path, "--tool-arg", content];
     let (ok, printed, errors) = inspector(desk.folder.path(), &desk.gate(), &method);
     assert!(!ok, "{printed} {errors}");
+    // The tool declares an output schema, and Inspector holds even a refusal's structured content against it.
+    assert_eq!(printed["isError"], true, "{printed} {errors}");
+    assert!(printed["content"][0]["text"].as_str().unwrap().contains("policy.no_grant"), "{printed}");
     assert_eq!(desk.recording.calls(), []);
     assert!(desk.audited().contains(&("DENY".to_owned(), Some("policy.no_grant".to_owned()))));
     desk.untouched();

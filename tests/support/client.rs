@@ -171,9 +171,9 @@ impl Drop for Gate {
 pub(crate) struct Answer(pub(crate) Value);
 
 impl Answer {
-    /// What the gate says of a blocked call: its structured content.
+    /// What the gate says of a blocked call: in `_meta` of a tool's result, in the data of an error.
     pub(crate) fn told(&self) -> Option<&Value> {
-        let told = self.0.pointer("/result/structuredContent/portcullis");
+        let told = self.0.pointer("/result/_meta/portcullis~1decision");
         told.or_else(|| self.0.pointer("/error/data/portcullis"))
     }
 

@@ -6,8 +6,11 @@ use portcullis_sdk::Refusal;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::form::{Form, TypedTools};
 use crate::message::{Defect, Members, Reply, members_of, quote};
 
+/// Where a tool's result says what was decided, in `_meta`.
+const DECISION: &str = "portcullis/decision";
 /// JSON-RPC error code of a blocked request.
 const BLOCKED: i32 = -32001;
 /// JSON-RPC error code of what is no request.
@@ -54,36 +57,41 @@ impl Told {
     }
 
     /// A tool's result, or for other methods an error.
-    fn reply(&self, tool: bool, text: &str) -> Reply {
-        let data = json!({ "portcullis": self });
-        if tool {
-            let content = json!([{ "type": "text", "text": text }]);
-            Reply::Result(
-                json!({ "content": content, "isError": true, "structuredContent": data }).to_string(),
-            )
-        } else {
-            Reply::Error(json!({ "code": BLOCKED, "message": text, "data": data }).to_string())
+    fn reply(&self, form: Form, text: &str) -> Reply {
+        let content = json!([{ "type": "text", "text": text }]);
+        let (meta, data) = (json!({ DECISION: self }), json!({ "portcullis": self }));
+        match form {
+            Form::Error => {
+                Reply::Error(json!({ "code": BLOCKED, "message": text, "data": data }).to_string())
+            }
+            Form::TypedTool => {
+                Reply::Result(json!({ "content": content, "isError": true, "_meta": meta }).to_string())
+            }
+            Form::Tool => Reply::Result(
+                json!({ "content": content, "isError": true, "structuredContent": data, "_meta": meta })
+                    .to_string(),
+            ),
         }
     }
 }
 
 /// The answer to a request that did not run.
-pub(crate) fn blocked(refusal: &Refusal, tool: bool) -> Reply {
-    Told::blocked(refusal).reply(tool, &sentence(refusal))
+pub(crate) fn blocked(refusal: &Refusal, form: Form) -> Reply {
+    Told::blocked(refusal).reply(form, &sentence(refusal))
 }
 
 /// The answer to a request that was sent, and of which nobody knows what became of it.
-pub(crate) fn unknown(attempt: AttemptId, tool: bool) -> Reply {
+pub(crate) fn unknown(attempt: AttemptId, form: Form) -> Reply {
     let text = "Portcullis: the call was permitted and sent, but the tool server gave no answer. It may or may not \
                 have taken effect. Do not repeat it; tell the user, so that a person can find out.";
-    Told::unknown(attempt).reply(tool, text)
+    Told::unknown(attempt).reply(form, text)
 }
 
 /// The answer to a message that is not acted upon, whether or not it has an id.
-pub(crate) fn defect(defect: &Defect) -> Reply {
+pub(crate) fn defect(defect: &Defect, typed: &TypedTools) -> Reply {
     let refusal = Refusal::own(defect.refused.code, Some(defect.refused.detail.clone()));
     if defect.id.is_some() {
-        return blocked(&refusal, defect.tool);
+        return blocked(&refusal, if defect.tool { typed.form(None) } else { Form::Error });
     }
     let data = json!({ "portcullis": Told::blocked(&refusal) });
     Reply::Error(json!({ "code": INVALID, "message": sentence(&refusal), "data": data }).to_string())
@@ -126,7 +134,7 @@ const REPLAYED: &str = "portcullis/replayed";
 
 /// The answer to a request that needs no decision, while there is nobody to answer it.
 pub(crate) fn unavailable() -> Reply {
-    blocked(&Refusal::own(ReasonCode::UpstreamUnavailable, None), false)
+    blocked(&Refusal::own(ReasonCode::UpstreamUnavailable, None), Form::Error)
 }
 
 /// The answer to a request whose answer cannot be read.

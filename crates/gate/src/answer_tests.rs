@@ -16,9 +16,11 @@ fn only_what_says_so_is_a_success() {
 fn every_code_makes_an_answer_that_says_blocked() {
     for code in ReasonCode::ALL {
         let refusal = Refusal::own(*code, None);
-        let Reply::Result(text) = blocked(&refusal, true) else { panic!("a tool's answer is a result") };
+        let Reply::Result(text) = blocked(&refusal, Form::Tool) else {
+            panic!("a tool's answer is a result")
+        };
         assert!(text.contains(r#""isError":true"#) && text.contains(r#""enforcement":"BLOCKED""#), "{text}");
-        assert!(matches!(blocked(&refusal, false), Reply::Error(_)));
+        assert!(matches!(blocked(&refusal, Form::Error), Reply::Error(_)));
         assert_eq!(replay(&refusal), None, "nothing is replayed without proof");
     }
 }

@@ -70,7 +70,7 @@ impl Case {
     }
 
     fn refused(&self, refusal: &Refusal) -> Reply {
-        let blocked = || answer::blocked(refusal, self.operation.is_tool());
+        let blocked = || answer::blocked(refusal, self.operation.form(&self.shared.typed));
         match self.way {
             Way::ToUpstream => answer::replay(refusal).unwrap_or_else(blocked),
             Way::ToClient => blocked(),
@@ -143,7 +143,7 @@ impl Case {
         let outcome = reply.as_ref().map_or(Outcome::Unknown, answer::outcome);
         let result = reply.as_ref().filter(|_| terms.keeps_results).and_then(kept);
         let report = running.finish(outcome, result);
-        let unknown = || answer::unknown(attempt, self.operation.is_tool());
+        let unknown = || answer::unknown(attempt, self.operation.form(&self.shared.typed));
         let end = End::Answer(reply.unwrap_or_else(unknown));
         if terms.keeps_results {
             self.shared.outcomes.settle(report, terms.outcome_within).await;

@@ -13,6 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::desk::Desk;
+use crate::form::TypedTools;
 use crate::notes::{Notes, stderr};
 use crate::outcomes::Outcomes;
 use crate::peer::{Outgoing, Peer};
@@ -158,7 +159,19 @@ fn shared(
     let slots = |count| Arc::new(Semaphore::new(usize::try_from(count).map_or(1, |count: usize| count)));
     let (slots, upstream_slots) = (slots(CALLS), slots(UPSTREAM_CALLS));
     let tasks = Mutex::new(JoinSet::new());
-    Ok(Arc::new(Shared { server, desk, outcomes, notes, slots, upstream_slots, client, upstream, tasks }))
+    let typed = TypedTools::default();
+    Ok(Arc::new(Shared {
+        server,
+        desk,
+        outcomes,
+        notes,
+        slots,
+        upstream_slots,
+        client,
+        upstream,
+        tasks,
+        typed,
+    }))
 }
 
 /// Ends every task of a session with it, whichever way that ends.

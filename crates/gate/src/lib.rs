@@ -10,6 +10,7 @@
 mod answer;
 mod case;
 mod desk;
+mod form;
 mod gate;
 mod harmless;
 mod line;

@@ -9,6 +9,7 @@ use portcullis_protocol::{
     SurfaceName, SurfaceSpec, SurfaceTable, Value, canonical, fold,
 };
 
+use crate::form::{Form, TypedTools};
 use crate::message::{Body, Members, Params, Refused};
 use crate::notes::escape;
 
@@ -74,11 +75,11 @@ impl Operation {
         Ok(Self { server: server.to_owned(), target, unknown, bytes, payload, arguments, key })
     }
 
-    /// Whether a refusal is answered as a tool's result.
-    pub(crate) const fn is_tool(&self) -> bool {
-        match self.target {
-            Target::Tool(_) => true,
-            Target::Method(_) => false,
+    /// In which form its refusal is answered.
+    pub(crate) fn form(&self, typed: &TypedTools) -> Form {
+        match &self.target {
+            Target::Tool(name) => typed.form(Some(name)),
+            Target::Method(_) => Form::Error,
         }
     }
 

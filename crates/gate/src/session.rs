@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use crate::answer;
 use crate::case::{Asker, Case, Way};
 use crate::desk::Desk;
+use crate::form::{Form, TypedTools};
 use crate::harmless::{
     CANCELLED, ClientNotice, ClientRequest, Harmless, ServerNotice, cancellation, nothing_else,
 };
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) client: Peer,
     pub(crate) upstream: Peer,
     pub(crate) tasks: Mutex<JoinSet<()>>,
+    pub(crate) typed: TypedTools,
 }
 
 impl Shared {
@@ -130,7 +132,7 @@ async fn client_line(shared: &Arc<Shared>, line: Line) {
         Ok(Message::Notification(body)) => client_notice(shared, &body),
         Ok(Message::Response(id, reply)) => client_response(shared, &id, reply),
         Err(defect) if defect.answerable => refuse(shared, defect).await,
-        Err(defect) => shared.note_blocked("a message", &answer::defect(&defect)),
+        Err(defect) => shared.note_blocked("a message", &answer::defect(&defect, &shared.typed)),
     }
 }
 
@@ -147,7 +149,7 @@ async fn client_request(shared: &Arc<Shared>, id: Id, body: &Body) {
 async fn refuse(shared: &Shared, mut defect: Defect) {
     // Under the id of a request in flight this would pass for its answer.
     defect.id = defect.id.filter(|id| !shared.upstream.table.holds(id));
-    let reply = answer::defect(&defect);
+    let reply = answer::defect(&defect, &shared.typed);
     shared.answer_client(defect.id, reply).await;
 }
 
@@ -177,7 +179,7 @@ fn client_notice(shared: &Arc<Shared>, body: &Body) {
     };
     if let Err(refused) = done {
         let refusal = Refusal::own(refused.code, Some(refused.detail));
-        shared.note_blocked(&escape(body.method.as_bytes(), SAMPLE), &answer::blocked(&refusal, false));
+        shared.note_blocked(&escape(body.method.as_bytes(), SAMPLE), &answer::blocked(&refusal, Form::Error));
     }
 }
 
@@ -264,7 +266,9 @@ async fn upstream_response(shared: &Shared, id: &Id, reply: Option<Reply>, garba
     let number = if let Id::Int(number) = id { u64::try_from(*number).ok() } else { None };
     match number.and_then(|number| shared.upstream.table.answered(number)) {
         Some(Route::Forward(id)) => {
-            shared.answer_client(Some(id), reply.unwrap_or_else(answer::unreadable)).await;
+            let reply = reply.unwrap_or_else(answer::unreadable);
+            shared.typed.learn(&reply);
+            shared.answer_client(Some(id), reply).await;
         }
         Some(Route::Call(answer)) => match reply {
             Some(reply) => drop(answer.send(reply)),
@@ -291,7 +295,7 @@ async fn upstream_request(shared: &Arc<Shared>, id: Id, body: &Body) {
     } else {
         match shared.decide(Way::ToClient, Some(&id), body) {
             Ok(()) => return,
-            Err(refused) => answer::blocked(&Refusal::own(refused.code, Some(refused.detail)), false),
+            Err(refused) => answer::blocked(&Refusal::own(refused.code, Some(refused.detail)), Form::Error),
         }
     };
     if !shared.upstream.offer(Outgoing::Answer(Answer { id: Some(id), reply })) {
