@@ -107,6 +107,7 @@ fn sentence(refusal: &Refusal) -> String {
             "No permission could be established, so nothing was run; this is not a failure of the tool."
         }
     };
+    let detail = detail.filter(|detail| *detail != message);
     let detail = detail.map_or_else(String::new, |detail| format!(" ({detail})"));
     format!(
         "Blocked by Portcullis: {message} [{code}]{detail}. {meaning} {remedy} Do not try to reach the same effect in \

@@ -279,30 +279,30 @@ reason_codes! {
         remedy: "Ask an operator to put the pinned bundle back; it clears by itself.",
         doc: "The bundle cannot be read where the configuration says it is."
     }
-    PolicyCorrupt = "policy.corrupt", Silence, Policy, 503 {
-        message: "the policy bundle cannot be understood",
-        remedy: "Ask the bundle's author to run `portcullis bundle check`.",
-        doc: "A file of the bundle does not parse, does not validate, or asks for what this version does not have."
-    }
-    PolicyPinMismatch = "policy.pin_mismatch", Silence, Policy, 503 {
-        message: "the policy bundle is not the pinned one",
-        remedy: "Ask an operator to restore the pinned bundle or to pin the new one with `portcullis bundle pin`.",
-        doc: "The bundle's digest differs from the configured pin."
-    }
     PolicyUnsigned = "policy.unsigned", Silence, Policy, 503 {
         message: "the policy bundle is not signed",
         remedy: "Ask the bundle's author to sign it with `portcullis bundle sign`.",
         doc: "The bundle has no signature, or an empty one."
+    }
+    PolicyUntrustedKey = "policy.untrusted_key", Silence, Policy, 503 {
+        message: "the policy bundle is signed by an unknown key",
+        remedy: "Ask an operator to add the signer's key to the trusted keys if it is meant to be trusted.",
+        doc: "No signature of the bundle is by a key that the configuration trusts."
     }
     PolicySignatureInvalid = "policy.signature_invalid", Silence, Policy, 503 {
         message: "the policy bundle's signature does not verify",
         remedy: "Ask the bundle's author to sign it again.",
         doc: "A signature of a trusted key does not fit the bundle's digest, name and version."
     }
-    PolicyUntrustedKey = "policy.untrusted_key", Silence, Policy, 503 {
-        message: "the policy bundle is signed by an unknown key",
-        remedy: "Ask an operator to add the signer's key to the trusted keys if it is meant to be trusted.",
-        doc: "No signature of the bundle is by a key that the configuration trusts."
+    PolicyPinMismatch = "policy.pin_mismatch", Silence, Policy, 503 {
+        message: "the policy bundle is not the pinned one",
+        remedy: "Ask an operator to restore the pinned bundle or to pin the new one with `portcullis bundle pin`.",
+        doc: "The bundle's digest differs from the configured pin."
+    }
+    PolicyCorrupt = "policy.corrupt", Silence, Policy, 503 {
+        message: "the policy bundle cannot be understood",
+        remedy: "Ask the bundle's author to run `portcullis bundle check`.",
+        doc: "A file of the bundle does not parse, does not validate, or asks for what this version does not have."
     }
     PolicyNotYetValid = "policy.not_yet_valid", Silence, Policy, 503 {
         message: "the policy bundle is not valid yet",
