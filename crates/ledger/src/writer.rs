@@ -25,6 +25,8 @@ use crate::waiting::{Uncounted, Waiting, refuse};
 
 /// Questions in one batch, at most.
 const LARGEST_BATCH: usize = 1_024;
+/// How long an outcome alone is held for what may follow.
+const HOLD: Duration = Duration::from_millis(2);
 /// How often overdue outcomes and counts are looked at when nothing else happens.
 const TICK: Duration = Duration::from_secs(1);
 /// How long calls are kept waiting for the next attempt to open the ledger. Beyond that they get the reason.
@@ -87,11 +89,7 @@ impl Writer {
         self.step(VecDeque::new());
         while !self.closing {
             match queue.recv_timeout(TICK) {
-                Ok(first) => {
-                    let more = queue.try_iter().take(LARGEST_BATCH - 1);
-                    let commands = std::iter::once(first).chain(more).collect();
-                    self.step(commands);
-                }
+                Ok(first) => self.step(waiting(first, queue)),
                 Err(RecvTimeoutError::Timeout) => self.step(VecDeque::new()),
                 Err(RecvTimeoutError::Disconnected) => self.closing = true,
             }
@@ -399,6 +397,34 @@ impl Writer {
             let note = Some(head.note_bytes());
             drop(store::set_head(&opened.store.connection, head.size(), &head.root(), note));
         }
+    }
+}
+
+/// What waits, as one batch.
+///
+/// An outcome alone is held for a moment: an agent's next call mostly follows at once, and sharing its batch saves
+/// that call the wait for two syncs. Whoever reports a result to be kept is waited for, and not held.
+fn waiting(first: Command, queue: &Receiver<Command>) -> VecDeque<Command> {
+    let mut commands: VecDeque<_> =
+        std::iter::once(first).chain(queue.try_iter().take(LARGEST_BATCH - 1)).collect();
+    if commands.iter().all(can_be_held)
+        && let Ok(next) = queue.recv_timeout(HOLD)
+    {
+        let room = LARGEST_BATCH.saturating_sub(commands.len().saturating_add(1));
+        commands.push_back(next);
+        commands.extend(queue.try_iter().take(room));
+    }
+    commands
+}
+
+fn can_be_held(command: &Command) -> bool {
+    match command {
+        Command::Outcome(report, _) => report.result.is_none(),
+        Command::Decide(..)
+        | Command::Event(..)
+        | Command::Find(..)
+        | Command::Status(_)
+        | Command::Close(_) => false,
     }
 }
 

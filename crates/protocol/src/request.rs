@@ -146,13 +146,27 @@ impl From<JsonError> for Refused {
     }
 }
 
+/// Whether a body is an object, and holds arrays only in its context. Trap: serde takes an array for a struct, its
+/// fields by position, which no reader of the API's description would.
+fn has_named_fields(body: &Value) -> bool {
+    let Some(members) = body.as_object() else { return false };
+    members.iter().all(|(name, member)| match member {
+        Value::Array(_) => false,
+        Value::Object(_) => name == "context" || has_named_fields(member),
+        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Str(_) => true,
+    })
+}
+
 /// Reads a typed value from untrusted bytes: first as strict JSON within [`Limits::REQUEST`], then into its
 /// type, which must deny unknown fields.
 ///
 /// # Errors
 /// A `request.*` code and what exactly was refused.
 pub fn parse_strict<T: serde::de::DeserializeOwned>(text: &[u8]) -> Result<T, Refused> {
-    Value::parse(text, Limits::REQUEST)?;
+    if !has_named_fields(&Value::parse(text, Limits::REQUEST)?) {
+        let detail = "an array where an object with named fields is expected".to_owned();
+        return Err(Refused { code: ReasonCode::RequestMalformed, detail });
+    }
     serde_json::from_slice(text).map_err(|error| {
         let detail = error.to_string();
         let code = match error.classify() {
@@ -193,6 +207,19 @@ mod tests {
             refused(&ASK.replacen(r#""id":"#, r#""role":"admin","id":"#, 1)),
             ReasonCode::RequestUnknownField
         );
+    }
+
+    #[test]
+    fn fields_have_names_not_places() {
+        assert_eq!(
+            refused(r#"["payments.charge","charge",{"type":"Account","id":"a-1"}]"#),
+            ReasonCode::RequestMalformed
+        );
+        let placed = ASK.replace(r#"{"type":"Account","id":"a-1"}"#, r#"["Account","a-1"]"#);
+        assert_ne!(placed, ASK);
+        assert_eq!(refused(&placed), ReasonCode::RequestMalformed);
+        let list = ASK.replace("\"12.50\"", r#"["12.50"]"#);
+        assert!(Ask::parse(list.as_bytes()).is_ok(), "a context value may be an array");
     }
 
     #[test]
