@@ -140,7 +140,7 @@ impl Intake {
 
     fn surface_match(&self, bundle: &Bundle, verdict: &Verdict) -> SurfaceMatch {
         let mapped = self.request.ask.mapped_with;
-        if mapped.is_some_and(|mapped| mapped != bundle.reference().digest) {
+        if mapped.is_some_and(|mapped| Some(mapped) != bundle.surfaces_digest()) {
             return SurfaceMatch::MappedOtherwise;
         }
         match (&self.spec, verdict.reason()) {

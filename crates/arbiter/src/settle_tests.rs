@@ -182,7 +182,7 @@ fn a_call_prepared_without_a_bundle_is_never_permitted() {
 fn a_call_mapped_by_another_bundles_rules_is_refused() {
     let bundle = demo();
     let mut mapped = charge("1.00", "k");
-    mapped.request.mapped_with = Some(BundleDigest(Digest::sha256(b"other")));
+    mapped.request.mapped_with = Some(Digest::sha256(b"other"));
     let intake = prepared(mapped, agent("demo-agent"), &bundle);
     let settled = settle(&intake, &health(&bundle), Fact::Known(None));
     assert_eq!(reason(&settled), Some(ReasonCode::SurfaceMappingChanged));

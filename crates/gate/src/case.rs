@@ -135,8 +135,10 @@ impl Case {
         answer: Option<oneshot::Receiver<Reply>>,
     ) {
         let Some(answer) = answer else {
-            // A notification has no answer; that it was handed over is all that can become of it.
-            let report = running.finish(Outcome::Ok, None);
+            // A notification has no answer; that it was handed over is all that can become of it. Where the other
+            // side broke off meanwhile, not even that is known.
+            let lost = self.executor().table.is_shut();
+            let report = running.finish(if lost { Outcome::Unknown } else { Outcome::Ok }, None);
             return self.shared.outcomes.settle(report, terms.outcome_within).await;
         };
         let reply = self.answered(answer).await;

@@ -3,13 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_protocol::{AgentId, BundleDigest, GateId, ReasonCode, SurfaceTable};
+use portcullis_protocol::canonical::NotCanonical;
+use portcullis_protocol::{AgentId, Digest, GateId, ReasonCode, SurfaceTable};
 use portcullis_sdk::{Attempt, Authorizer, Permit, Refusal, TrustedLog, authorize};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::message::Refused;
 use crate::operation::{Operation, Terms};
+
+/// The surfaces that calls are read by, as the arbiter gave them. They are not evidence: their digest is part of
+/// every request, and the arbiter refuses one that was read by others than its own.
+pub(crate) struct Rules {
+    surfaces: SurfaceTable,
+    digest: Digest,
+}
 
 /// Where permits come from.
 pub(crate) struct Desk {
@@ -20,7 +28,7 @@ pub(crate) struct Desk {
     pub(crate) deadline: Duration,
     /// Random, per session: keys derived in one run mean nothing in another.
     pub(crate) run: [u8; 32],
-    pub(crate) table: Mutex<Option<Arc<SurfaceTable>>>,
+    pub(crate) table: Mutex<Option<Arc<Rules>>>,
 }
 
 impl Desk {
@@ -32,8 +40,8 @@ impl Desk {
     }
 
     async fn decide(&self, operation: &Operation, end: Instant) -> Result<(Permit, Terms), Refusal> {
-        let (table, fresh) = self.surfaces(None).await?;
-        let first = self.by(&table, operation, end).await;
+        let (rules, fresh) = self.surfaces(None).await?;
+        let first = self.by(&rules, operation, end).await;
         let stale = match &first {
             Ok(_) => false,
             // The call may be in order by the rules of a newer bundle; in the end the arbiter compares the two.
@@ -43,33 +51,39 @@ impl Desk {
         if !stale {
             return first.map_err(Refusal::from);
         }
-        let (table, _) = self.surfaces(Some(table.bundle)).await?;
-        self.by(&table, operation, end).await.map_err(Refusal::from)
+        let (rules, _) = self.surfaces(Some(rules.digest)).await?;
+        self.by(&rules, operation, end).await.map_err(Refusal::from)
     }
 
     async fn by(
         &self,
-        table: &SurfaceTable,
+        rules: &Rules,
         operation: &Operation,
         end: Instant,
     ) -> Result<(Permit, Terms), NoPermit> {
-        let (ask, terms) = operation.ask(table, &self.run).map_err(Unasked)?;
+        let (mut ask, terms) = operation.ask(&rules.surfaces, &self.run).map_err(Unasked)?;
+        ask.mapped_with = Some(rules.digest);
         let attempt = Attempt::new(self.gate.clone(), ask.by(self.agent.clone())).map_err(Answered)?;
         let left = end.saturating_duration_since(Instant::now());
         let permit = authorize(self.arbiter.as_ref(), attempt, &self.log, left).await.map_err(Answered)?;
         Ok((permit, terms))
     }
 
-    /// The surfaces in force, and whether they were fetched just now. Those of the bundle `but` are too old.
-    async fn surfaces(&self, but: Option<BundleDigest>) -> Result<(Arc<SurfaceTable>, bool), Refusal> {
+    /// The surfaces in force, and whether they were fetched just now. Those of the digest `but` are too old; if the
+    /// arbiter gives the same again, the calls that they do not fit are refused by them.
+    async fn surfaces(&self, but: Option<Digest>) -> Result<(Arc<Rules>, bool), Refusal> {
         let mut kept = self.table.lock().await;
-        if let Some(table) = kept.as_ref().filter(|table| Some(table.bundle) != but) {
-            return Ok((Arc::clone(table), false));
+        if let Some(rules) = kept.as_ref().filter(|rules| Some(rules.digest) != but) {
+            return Ok((Arc::clone(rules), false));
         }
         *kept = None;
-        let table = Arc::new(self.arbiter.surfaces().await?);
-        *kept = Some(Arc::clone(&table));
-        Ok((table, true))
+        let surfaces = self.arbiter.surfaces().await?;
+        let unreadable = |error: NotCanonical| {
+            Refusal::own(ReasonCode::ReceiptUnverifiable, Some(format!("the arbiter's surfaces: {error}")))
+        };
+        let rules = Arc::new(Rules { digest: surfaces.digest().map_err(unreadable)?, surfaces });
+        *kept = Some(Arc::clone(&rules));
+        Ok((rules, true))
     }
 }
 

@@ -117,7 +117,7 @@ impl Operation {
             idempotency_key: self.key_for(idempotency, &surface, run)?,
             payload: Some(self.payload),
             envelope: Some(Digest::of(Domain::Payload, &[&self.bytes])),
-            mapped_with: Some(table.bundle),
+            mapped_with: None,
             surface,
         };
         let within = |spec: &SurfaceSpec| Duration::from_millis(spec.outcome_within_ms);

@@ -21,7 +21,7 @@ fn permit() -> Permit {
         idempotency_key: None,
         payload: None,
         envelope: Some(Digest::of(Domain::Payload, &[DECIDED])),
-        mapped_with: Some(receipts::bundle(1)),
+        mapped_with: None,
     };
     let attempt = Attempt::new("gate".parse().unwrap(), ask.by(receipts::agent())).unwrap();
     let record = receipts::record(&attempt.call(Duration::from_secs(1)), None, 60_000);

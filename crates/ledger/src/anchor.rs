@@ -68,18 +68,26 @@ impl Anchor {
         Ok((Self { path: path.to_owned(), file, identity, turn }, newest.map(|(_, note)| note)))
     }
 
+    /// Notes a head without waiting for the disk: a killed process leaves it behind, a power failure may not.
+    ///
+    /// # Errors
+    /// If it was not written.
+    pub(crate) fn note(&mut self, note: &[u8]) -> io::Result<()> {
+        let turn = self.turn.saturating_add(1);
+        let slot =
+            encode(turn, note).ok_or_else(|| io::Error::other("the checkpoint is longer than a slot"))?;
+        self.file.write_all_at(&slot, (turn % 2).saturating_mul(slot_length()))?;
+        self.turn = turn;
+        Ok(())
+    }
+
     /// Keeps a head, durably.
     ///
     /// # Errors
     /// If it was not written or synced. The writer is then poisoned: whether it lies there is unknown.
     pub fn keep(&mut self, note: &[u8]) -> io::Result<()> {
-        let turn = self.turn.saturating_add(1);
-        let slot =
-            encode(turn, note).ok_or_else(|| io::Error::other("the checkpoint is longer than a slot"))?;
-        self.file.write_all_at(&slot, (turn % 2).saturating_mul(slot_length()))?;
-        self.file.sync_data()?;
-        self.turn = turn;
-        Ok(())
+        self.note(note)?;
+        self.file.sync_data()
     }
 
     /// Whether the file is still where it was opened.

@@ -347,6 +347,12 @@ impl Opened {
             let Some(seq) = store::attempt(&self.store.connection, attempt)? else { return Ok(None) };
             let Some(body) = store::record(&self.store.connection, seq)? else { return Ok(None) };
             let record = Record::parse(&body)?;
+            // The receipt of a PERMIT that was taken back would still make a permit within its lifetime.
+            let permit = store::permit(&self.store.connection, attempt)?;
+            let taken_back = permit.and_then(|permit| permit.outcome);
+            if matches!(taken_back, Some(Outcome::Withheld | Outcome::Expired)) {
+                return Ok(None);
+            }
             Ok(Some(Found { record, receipt: self.receipt(seq, body)? }))
         };
         found().unwrap_or(None) // tidy: allow what does not prove itself is not shown

@@ -17,7 +17,10 @@ use crate::generation::{self, Generation, Generations};
 use crate::proofs::Remembering;
 use crate::signer::{SignError, Signer};
 use crate::store::{self, Store};
-use crate::verification::verify;
+use crate::verification::{checkpoint, verify};
+
+/// Name of the file, in the data directory, that notes the newest anchored head before receipts are released.
+const RELEASED: &str = "released";
 
 /// An open ledger.
 pub(crate) struct Opened {
@@ -26,6 +29,10 @@ pub(crate) struct Opened {
     /// The tree's root, computed once.
     pub(crate) root: Hash,
     pub(crate) anchor: Anchor,
+    /// The newest anchored head once more, beside the database and unsynced. Were the anchor alone to lose a head,
+    /// by damage or because an older copy was put in place, what was released under it would look as if it never
+    /// was, and its keys would be given back.
+    released: Anchor,
     /// The newest signed and anchored head; `None` only before the first.
     pub(crate) head: Option<VerifiedCheckpoint>,
     pub(crate) last: Millis,
@@ -85,13 +92,18 @@ impl Opened {
         } else {
             Anchor::open(location.anchor).map_err(LedgerError::Anchor)?
         };
-        let verified = verify(&store.connection, note.as_deref(), location.key, location.known)?;
+        let (released, noted) =
+            Anchor::open(&location.directory.join(RELEASED)).map_err(LedgerError::file(RELEASED))?;
+        let noted = noted.map(|noted| checkpoint(&noted, location.key)).transpose()?;
+        let known: Vec<_> = location.known.into_iter().chain(&noted).collect();
+        let verified = verify(&store.connection, note.as_deref(), location.key, &known)?;
         let signed_at_open = verified.anchored.as_ref().map_or(0, VerifiedCheckpoint::size);
         Ok(Self {
             store,
             root: verified.tree.root(),
             tree: verified.tree,
             anchor,
+            released,
             head: verified.anchored,
             last: verified.last,
             signed_at_open,
@@ -119,6 +131,7 @@ impl Opened {
     pub(crate) fn seal(&mut self, signer: &mut dyn Signer) -> Result<(), LedgerError> {
         let head = self.sign(signer)?;
         self.anchor.keep(head.note_bytes()).map_err(LedgerError::Anchor)?;
+        self.released.note(head.note_bytes()).map_err(LedgerError::file(RELEASED))?;
         self.head = Some(head);
         Ok(())
     }

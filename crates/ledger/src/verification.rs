@@ -40,7 +40,7 @@ impl Expected {
     }
 }
 
-/// Verifies a database against the anchor, and against the newest head that this process `knows` of.
+/// Verifies a database against the anchor, and against newer heads that are `known` from elsewhere.
 ///
 /// Every head must be signed by `key`, and the records must hash to its root at its size. The database may be
 /// ahead of the anchor, by what was committed and not yet anchored, never behind it; and the anchor may be behind
@@ -49,7 +49,7 @@ pub(crate) fn verify(
     connection: &Connection,
     anchor: Option<&[u8]>,
     key: &VerifierKey,
-    known: Option<&VerifiedCheckpoint>,
+    known: &[&VerifiedCheckpoint],
 ) -> Result<Verified, LedgerError> {
     let head =
         store::head(connection)?.ok_or_else(|| LedgerError::Corrupt("the database has no head".into()))?;
@@ -60,13 +60,14 @@ pub(crate) fn verify(
         return Err(behind("the anchor is empty or was replaced"));
     }
     let newer = |head: &&VerifiedCheckpoint| anchored_size.is_none_or(|size| size < head.size());
-    if carried.iter().chain(known).any(|head| newer(&head)) {
+    if carried.iter().chain(known.iter().copied()).any(|head| newer(&head)) {
         return Err(behind("the anchor is older than a head that was signed"));
     }
     if anchored_size.is_some_and(|size| size > head.size) {
         return Err(behind("the anchor has more records than the ledger"));
     }
-    let mut expected: Vec<_> = anchored.iter().chain(&carried).chain(known).map(Expected::of).collect();
+    let mut expected: Vec<_> =
+        anchored.iter().chain(&carried).chain(known.iter().copied()).map(Expected::of).collect();
     let signed = anchored_size.map_or(0, |size| size);
     let (tree, last) = hash_all(connection, head.size, Projection::new(connection, signed), &mut expected)?;
     if tree.root() != head.root {
@@ -82,7 +83,7 @@ fn behind(what: &str) -> LedgerError {
     LedgerError::BehindAnchor(what.into())
 }
 
-fn checkpoint(note: &[u8], key: &VerifierKey) -> Result<VerifiedCheckpoint, LedgerError> {
+pub(crate) fn checkpoint(note: &[u8], key: &VerifierKey) -> Result<VerifiedCheckpoint, LedgerError> {
     Ok(UnverifiedCheckpoint::parse(note)?.verify(std::slice::from_ref(key))?)
 }
 

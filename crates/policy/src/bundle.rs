@@ -1,6 +1,6 @@
 //! A verified bundle.
 
-use portcullis_protocol::{AgentId, BundleRef, Millis, ReasonCode, SurfaceTable, Verdict};
+use portcullis_protocol::{AgentId, BundleRef, Digest, Millis, ReasonCode, SurfaceTable, Verdict};
 
 use crate::compile::Compiled;
 
@@ -16,6 +16,7 @@ pub const fn engine() -> &'static str {
 pub struct Bundle {
     pub(crate) reference: BundleRef,
     pub(crate) table: SurfaceTable,
+    pub(crate) table_digest: Option<Digest>,
     pub(crate) compiled: Compiled,
 }
 
@@ -32,7 +33,9 @@ impl Bundle {
     pub(crate) fn new(reference: BundleRef, compiled: Compiled) -> Self {
         let surfaces = compiled.manifest.surfaces.clone();
         let table = SurfaceTable { bundle: reference.digest, surfaces };
-        Self { reference, table, compiled }
+        // Without a digest no gate's reading matches, so calls that gates read are refused.
+        let table_digest = table.digest().ok(); // tidy: allow None matches nothing
+        Self { reference, table, table_digest, compiled }
     }
 
     /// Name, version and digest, as records name this bundle.
@@ -45,6 +48,12 @@ impl Bundle {
     #[must_use]
     pub const fn surfaces(&self) -> &SurfaceTable {
         &self.table
+    }
+
+    /// Digest of the surfaces, for comparing by which rules a gate has read a call.
+    #[must_use]
+    pub const fn surfaces_digest(&self) -> Option<Digest> {
+        self.table_digest
     }
 
     /// From when on it may decide, and from when on it may not any more.

@@ -27,6 +27,8 @@ pub enum Domain {
     Result,
     /// A bundle's manifest.
     Bundle,
+    /// The surfaces that gates read calls by.
+    Surfaces,
     /// A bearer token, as kept at rest.
     Token,
 }
@@ -42,6 +44,7 @@ impl Domain {
             Self::Payload => "portcullis/payload/v1",
             Self::Result => "portcullis/result/v1",
             Self::Bundle => "portcullis/bundle/v1",
+            Self::Surfaces => "portcullis/surfaces/v1",
             Self::Token => "portcullis/token/v1",
         }
     }

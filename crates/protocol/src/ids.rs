@@ -306,6 +306,9 @@ mod tests {
     fn a_nonce_never_prints() {
         let nonce = Nonce::from_bytes([7; 32]);
         assert_eq!(format!("{nonce:?}"), "***");
+        let call =
+            crate::wire::OutcomeCall { nonce: nonce.reveal(), outcome: crate::Outcome::Ok, result: None };
+        assert!(!format!("{call:?}").contains(&nonce.reveal()));
         assert_ne!(nonce.attempt_id().to_string(), nonce.reveal());
         let refused = "07".parse::<Nonce>().unwrap_err().to_string();
         assert!(!refused.contains("07"), "{refused}");

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::{self, NotCanonical};
 use crate::digest::{Digest, Domain};
-use crate::ids::{ActionName, AgentId, BundleDigest, IdempotencyKey, Salt, SurfaceName};
+use crate::ids::{ActionName, AgentId, IdempotencyKey, Salt, SurfaceName};
 use crate::json::{JsonError, Limits, Value};
 use crate::reason::ReasonCode;
 
@@ -43,9 +43,10 @@ pub struct Ask {
     /// Digest of the exact bytes that will be sent, transport details included. A retry may differ in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub envelope: Option<Digest>,
-    /// The bundle by whose rules `context` was read out of a tool call.
+    /// Digest of the surfaces by whose rules a tool call was read ([`crate::SurfaceTable::digest`]). The arbiter
+    /// compares it with its own: a gate that was given other rules would ask about another call than it sends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mapped_with: Option<BundleDigest>,
+    pub mapped_with: Option<Digest>,
 }
 
 impl Ask {
@@ -73,8 +74,7 @@ pub struct Request {
     pub ask: Ask,
 }
 
-/// The canonical form that digests are made over. `mapped_with` is left out: it says how the gate came to the
-/// context, and the record names the bundle itself.
+/// The canonical form that digests are made over.
 #[derive(Serialize)]
 struct Canonical<'a> {
     v: u8,
@@ -86,10 +86,15 @@ struct Canonical<'a> {
     idempotency_key: Option<&'a IdempotencyKey>,
     payload: Option<&'a Digest>,
     envelope: Option<&'a Digest>,
+    mapped_with: Option<&'a Digest>,
 }
 
 impl Request {
-    fn canonical(&self, envelope: Option<&Digest>) -> Result<Vec<u8>, NotCanonical> {
+    fn canonical(
+        &self,
+        envelope: Option<&Digest>,
+        mapped_with: Option<&Digest>,
+    ) -> Result<Vec<u8>, NotCanonical> {
         let Ask { surface, action, resource, context, idempotency_key, payload, .. } = &self.ask;
         canonical::to_bytes(&Canonical {
             v: 1,
@@ -101,6 +106,7 @@ impl Request {
             idempotency_key: idempotency_key.as_ref(),
             payload: payload.as_ref(),
             envelope,
+            mapped_with,
         })
     }
 
@@ -109,15 +115,17 @@ impl Request {
     /// # Errors
     /// If the request has no canonical form; it is then refused as malformed.
     pub fn digest(&self) -> Result<Digest, NotCanonical> {
-        Ok(Digest::of(Domain::Request, &[&self.canonical(self.ask.envelope.as_ref())?]))
+        let canonical = self.canonical(self.ask.envelope.as_ref(), self.ask.mapped_with.as_ref())?;
+        Ok(Digest::of(Domain::Request, &[&canonical]))
     }
 
-    /// The digest that tells whether two attempts mean the same operation: without the envelope.
+    /// The digest that tells whether two attempts mean the same operation: without the envelope, and whatever rules
+    /// it was read by.
     ///
     /// # Errors
     /// As [`Self::digest`].
     pub fn operation(&self) -> Result<Digest, NotCanonical> {
-        Ok(Digest::of(Domain::Operation, &[&self.canonical(None)?]))
+        Ok(Digest::of(Domain::Operation, &[&self.canonical(None, None)?]))
     }
 
     /// What a record says of this request: its digest, salted, so that a small set of possible requests cannot
@@ -260,6 +268,10 @@ mod tests {
         let mut sent = base.clone();
         sent.ask.payload = Some(Digest::sha256(b"x"));
         assert_ne!(base.digest(), sent.digest());
+        let mut mapped = base.clone();
+        mapped.ask.mapped_with = Some(Digest::sha256(b"x"));
+        assert_ne!(base.digest(), mapped.digest(), "the rules it was read by are part of what was asked");
+        assert_eq!(base.operation(), mapped.operation());
     }
 
     #[test]

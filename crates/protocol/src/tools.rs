@@ -1,9 +1,19 @@
 //! To which surface the calls of a tool belong.
 
+use crate::canonical::{self, NotCanonical};
+use crate::digest::{Digest, Domain};
 use crate::ids::SurfaceName;
 use crate::surface::{SurfaceSpec, SurfaceTable};
 
 impl SurfaceTable {
+    /// Digest of all rules by which calls are read.
+    ///
+    /// # Errors
+    /// If the table has no canonical form; then nothing is read by it.
+    pub fn digest(&self) -> Result<Digest, NotCanonical> {
+        Ok(Digest::of(Domain::Surfaces, &[&canonical::to_bytes(self)?]))
+    }
+
     /// The surface of a tool, by its name as the server called `server` has it: the one that lists it, else the
     /// one called `{server}.{tool}`, declared or not. With `None` no call of it may run.
     #[must_use]

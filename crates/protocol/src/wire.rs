@@ -90,7 +90,7 @@ impl DecisionReply {
 }
 
 /// `POST /v1/decisions/{attempt}/outcome`: what became of a PERMIT, by the gate that held the attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutcomeCall {
     /// The attempt's nonce, in hexadecimal: proof that the reporter is the gate that held it.
@@ -100,6 +100,18 @@ pub struct OutcomeCall {
     /// The result's text, to be returned to repeats of the same key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
+}
+
+impl std::fmt::Debug for OutcomeCall {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { outcome, result, .. } = self;
+        let kept = result.as_ref().map(String::len);
+        formatter
+            .debug_struct("OutcomeCall")
+            .field("outcome", outcome)
+            .field("result_bytes", &kept)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The answer to an outcome call: that it is on record.

@@ -293,7 +293,13 @@ impl Config {
                 expires: section.expires_ms.map(Millis),
             })
         };
-        self.file.agents.iter().map(agent).collect()
+        let agents: Vec<AgentConfig> = self.file.agents.iter().map(agent).collect::<Result<_, _>>()?;
+        let distinct: std::collections::BTreeSet<_> = agents.iter().map(|agent| agent.token).collect();
+        if distinct.len() < agents.len() {
+            let error = "two agents have one token, so it would not tell who asks; make each its own";
+            return Err(ConfigError::Value { key: "agents.token", error: error.into() });
+        }
+        Ok(agents)
     }
 
     /// What a gate needs.

@@ -56,3 +56,12 @@ fn every_key_is_documented() {
         assert!(!key.doc.trim().is_empty() && !key.default.is_empty(), "{}.{}", key.section, key.name);
     }
 }
+
+#[test]
+fn two_agents_with_one_token_are_refused() {
+    let doubled = read(|text| {
+        let token = text.lines().find(|line| line.starts_with("token = ")).unwrap();
+        format!("{text}\n[agents.other]\n{token}\n")
+    });
+    assert!(doubled.unwrap().arbiter().unwrap_err().to_string().contains("one token"));
+}

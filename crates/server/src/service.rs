@@ -27,8 +27,8 @@ use crate::surroundings::Surroundings;
 const EVALUATIONS: u32 = 3;
 /// Calls that are decided at once; more are shed.
 const CALLS: usize = 256;
-/// Longest deadline that a caller may ask for.
-const LONGEST_DEADLINE: Duration = Duration::from_secs(60);
+/// Longest deadline that a caller may ask for, in milliseconds.
+const LONGEST_DEADLINE: u64 = 60_000;
 /// How long questions without a deadline of their own may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -96,15 +96,17 @@ impl Arbiter {
     }
 
     /// Decides a call, or sheds it if too many are being decided already.
-    pub async fn decide(&self, call: DecisionCall, credential: &Credential) -> DecisionReply {
-        let deadline = Duration::from_millis(call.deadline_ms).min(LONGEST_DEADLINE);
+    pub async fn decide(&self, mut call: DecisionCall, credential: &Credential) -> DecisionReply {
+        call.deadline_ms = call.deadline_ms.min(LONGEST_DEADLINE);
+        let deadline = Duration::from_millis(call.deadline_ms);
         let received = self.clocks.boot();
         let reply = match self.places.try_acquire() {
             Err(_) => self.shed(credential),
             Ok(_place) => {
                 match tokio::time::timeout(deadline, self.settle(&call, credential, received)).await {
                     Ok(reply) => reply,
-                    // What the writer still settles has its deadline behind it: it is not a PERMIT.
+                    // What the writer settles from here on is not a PERMIT. One that it settled before, and is
+                    // still making durable, is not released: its attempt can ask again, or it ends as unknown.
                     Err(_) => DecisionReply::unrecorded(ReasonCode::OverloadDeadline, None),
                 }
             }

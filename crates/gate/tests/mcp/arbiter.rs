@@ -73,6 +73,12 @@ impl TestArbiter {
         *self.act.lock().unwrap() = act;
     }
 
+    /// Whether a call was read by the table that is served, and that is the one of `version`.
+    fn reads_by(&self, version: u8, call: &DecisionCall) -> bool {
+        let table = self.table.lock().unwrap().clone().unwrap();
+        table.bundle == bundle(version) && call.request.mapped_with == Some(table.digest().unwrap())
+    }
+
     pub(crate) fn questions(&self) -> Vec<DecisionCall> {
         self.asked.borrow().clone()
     }
@@ -115,9 +121,7 @@ impl TestArbiter {
                 reply.receipt = reply.receipt.filter(|_| on_record);
                 Ok(reply)
             }
-            Act::PermitMappedWith(version) if call.request.mapped_with == Some(bundle(version)) => {
-                Ok(permit(&call, 60_000))
-            }
+            Act::PermitMappedWith(version) if self.reads_by(version, &call) => Ok(permit(&call, 60_000)),
             Act::PermitMappedWith(_) => Ok(refusal(&call, ReasonCode::SurfaceMappingChanged, None)),
             Act::Hang => std::future::pending().await,
             Act::Garbage(text) => Ok(DecisionReply { receipt: Some(text), ..permit(&call, 60_000) }),

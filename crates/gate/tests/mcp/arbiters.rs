@@ -92,6 +92,9 @@ async fn a_changed_mapping_is_fetched_and_decided_anew_once() {
     let mut gate = Gate::start();
     gate.tool(1, "read", "{}").await;
     assert_eq!(*gate.arbiter.tables.lock().unwrap(), 1);
+    // Whoever gives the gate other rules than the arbiter's has them named in the request that is decided.
+    let rules = table(1).digest().unwrap();
+    assert_eq!(gate.arbiter.questions()[0].request.mapped_with, Some(rules));
 
     gate.arbiter.will(Act::PermitMappedWith(2));
     *gate.arbiter.table.lock().unwrap() = Ok(table(2));

@@ -64,6 +64,20 @@ fn a_crash_before_the_commit_leaves_no_record_and_no_consumed_key() {
 }
 
 #[test]
+fn the_receipt_of_a_withheld_permit_could_still_be_fetched() {
+    let world = World::new();
+    let ledger = world.start();
+    let call = Call::charge(1, "12.50", Some("k"));
+    let crashed = crash_before_signing(&world, &ledger, &call);
+    let ledger = crashed.start();
+    assert_eq!(crashed.tripped(&ledger), None);
+    let (sender, found) = std::sync::mpsc::channel();
+    ledger.find(call.attempt(), move |found| drop(sender.send(found))).unwrap();
+    assert!(found.recv().unwrap().is_none(), "its key is free again, so nothing may run under it");
+    assert_eq!(crashed.outcomes().len(), 1);
+}
+
+#[test]
 fn a_crash_after_the_anchor_leaves_a_permit_that_its_gate_can_ask_for_again() {
     let world = World::new();
     let ledger = world.start();
@@ -135,6 +149,7 @@ fn a_crash_in_the_first_moments_locked_the_ledger_for_ever() {
     fs::remove_dir_all(earlier.data().join("ledger")).unwrap();
     fs::create_dir_all(earlier.data().join("ledger/000001")).unwrap();
     fs::remove_file(earlier.anchor()).unwrap();
+    fs::remove_file(earlier.data().join("released")).unwrap();
     earlier.permitted(&earlier.start(), &Call::read(1));
 }
 

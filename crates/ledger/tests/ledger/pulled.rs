@@ -11,8 +11,10 @@ fn a_pulled_anchor_permits_nothing_until_it_is_back() {
     let ledger = world.start();
     world.permitted(&ledger, &Call::read(1));
     let away = world.directory.path().join("away");
+    let size = world.status(&ledger).size;
     fs::rename(world.anchor(), &away).unwrap();
     assert_eq!(world.refused(&ledger, &Call::read(2)), ReasonCode::EvidenceAnchorUnwritable);
+    assert_eq!(world.status(&ledger).size, size, "nothing is recorded that cannot be anchored");
     assert!(!world.anchor().exists(), "no empty anchor takes its place");
     fs::rename(&away, world.anchor()).unwrap();
     world.permitted(&ledger, &Call::read(3));
@@ -97,9 +99,11 @@ fn a_database_moved_away_permits_nothing_and_goes_on_when_it_is_back() {
     let ledger = world.start();
     world.permitted(&ledger, &Call::read(1));
     let (here, away) = (world.data().join("ledger"), world.data().join("away"));
+    let size = world.status(&ledger).size;
     fs::rename(&here, &away).unwrap();
     let call = Call::read(1);
     assert_eq!(world.refused(&ledger, &Call::read(2)), ReasonCode::EvidenceUnwritable);
+    assert_eq!(world.status(&ledger).size, size, "nothing is recorded where nobody finds it");
     let outcome = world.report(&ledger, &call, Outcome::Ok, None);
     assert_eq!(outcome, Err(OutcomeRefused::Unavailable(ReasonCode::EvidenceUnwritable)));
     fs::rename(&away, &here).unwrap();
@@ -245,4 +249,39 @@ fn outcomes_are_recorded_from_the_disk_reserve_and_decisions_are_not() {
     world.disk_reserve = 0;
     let again = world.decide(&world.start(), &Call::charge(3, "12.50", Some("k")));
     assert_eq!(again.stored.unwrap().result, None, "the reserve is not for results");
+}
+
+/// A world whose writer was killed just after it had released a PERMIT with a key, and the anchor before that.
+fn killed_after_a_release() -> (World, Vec<u8>) {
+    let world = World::new();
+    let ledger = world.start();
+    world.permitted(&ledger, &Call::read(0));
+    let before = fs::read(world.anchor()).unwrap();
+    world.permitted(&ledger, &Call::charge(1, "12.50", Some("k")));
+    (world.crashed(), before)
+}
+
+#[test]
+fn a_damaged_anchor_gave_the_key_of_a_released_permit_back() {
+    let (world, _) = killed_after_a_release();
+    let mut anchor = fs::read(world.anchor()).unwrap();
+    let turn =
+        |slot: usize| u64::from_be_bytes(anchor[slot * 4096 + 32..slot * 4096 + 40].try_into().unwrap());
+    let newest = usize::from(turn(1) > turn(0));
+    anchor[newest * 4096 + 100] ^= 1;
+    fs::write(world.anchor(), anchor).unwrap();
+    let again = Call::charge(2, "12.50", Some("k"));
+    assert_eq!(world.refused(&world.start(), &again), ReasonCode::EvidenceBehindAnchor);
+}
+
+#[test]
+fn an_anchor_one_head_old_gave_the_key_of_a_released_permit_back() {
+    let (world, before) = killed_after_a_release();
+    let newest = fs::read(world.anchor()).unwrap();
+    fs::write(world.anchor(), before).unwrap();
+    let again = Call::charge(2, "12.50", Some("k"));
+    assert_eq!(world.refused(&world.start(), &again), ReasonCode::EvidenceBehindAnchor);
+    // With the anchor that it had, the same ledger opens, and the key is consumed.
+    fs::write(world.anchor(), newest).unwrap();
+    assert_eq!(world.refused(&world.start(), &again), ReasonCode::IdempotencyInFlight);
 }

@@ -79,6 +79,14 @@ fn records_tiles_and_heads_that_disagree_are_refused() {
 }
 
 #[test]
+fn an_anchor_wiped_out_is_no_beginning_even_if_the_database_forgot_its_head() {
+    let world = closed();
+    world.sql("UPDATE head SET note = NULL");
+    fs::write(world.anchor(), vec![0; 8192]).unwrap();
+    expect(&world, ReasonCode::EvidenceBehindAnchor);
+}
+
+#[test]
 fn a_key_deleted_from_the_state_ran_twice() {
     refuses("a key", "DELETE FROM keys WHERE key = 'ran'", ReasonCode::EvidenceCorrupt);
     refuses("a key in flight", "DELETE FROM keys WHERE key = 'open'", ReasonCode::EvidenceCorrupt);
@@ -107,7 +115,11 @@ fn state_that_is_not_what_the_records_say_is_refused() {
         ("a key consumed by another PERMIT", "UPDATE keys SET permit = 3 WHERE key = 'open'"),
         (
             "a key that was given back",
-            "INSERT INTO keys SELECT agent, key, zeroblob(32), seq, 0 FROM permits WHERE key = 'unspent'",
+            "INSERT INTO keys SELECT agent, key, zeroblob(32), seq, 1800000000000 FROM permits WHERE key = 'unspent'",
+        ),
+        (
+            "another key throughout",
+            "UPDATE permits SET key = 'other' WHERE key = 'open'; UPDATE keys SET key = 'other' WHERE key = 'open'",
         ),
         ("a key of nobody", "INSERT INTO keys VALUES ('x', 'y', zeroblob(32), 3, 0)"),
     ];
