@@ -73,11 +73,7 @@ impl Anchor {
     /// # Errors
     /// If it was not written.
     pub(crate) fn note(&mut self, note: &[u8]) -> io::Result<()> {
-        let turn = self.turn.saturating_add(1);
-        let slot =
-            encode(turn, note).ok_or_else(|| io::Error::other("the checkpoint is longer than a slot"))?;
-        self.file.write_all_at(&slot, (turn % 2).saturating_mul(slot_length()))?;
-        self.turn = turn;
+        self.turn = self.write(note)?;
         Ok(())
     }
 
@@ -86,8 +82,20 @@ impl Anchor {
     /// # Errors
     /// If it was not written or synced. The writer is then poisoned: whether it lies there is unknown.
     pub fn keep(&mut self, note: &[u8]) -> io::Result<()> {
-        self.note(note)?;
-        self.file.sync_data()
+        let turn = self.write(note)?;
+        self.file.sync_data()?;
+        // Not before: whoever tries again must overwrite this slot, not the one that is known to be durable.
+        self.turn = turn;
+        Ok(())
+    }
+
+    /// Writes the slot whose turn it is. Returns the turn.
+    fn write(&self, note: &[u8]) -> io::Result<u64> {
+        let turn = self.turn.saturating_add(1);
+        let slot =
+            encode(turn, note).ok_or_else(|| io::Error::other("the checkpoint is longer than a slot"))?;
+        self.file.write_all_at(&slot, (turn % 2).saturating_mul(slot_length()))?;
+        Ok(turn)
     }
 
     /// Whether the file is still where it was opened.
