@@ -59,9 +59,20 @@ fn shown() -> clap::Command {
 
 /// A runtime for a command that waits for others.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    // A failed write must be an error that trips evidence, not a signal that ends the process (setrlimit(2)).
-    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, std::sync::Arc::default())?;
+    survive_file_limit()?;
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+/// A runtime for a gate: one thread, because a call passes through many tasks one after the other, and waking
+/// another thread costs more than each of them does.
+fn gate_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    survive_file_limit()?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// A failed write must be an error that trips evidence, not a signal that ends the process (setrlimit(2)).
+fn survive_file_limit() -> std::io::Result<()> {
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, std::sync::Arc::default()).map(drop)
 }
 
 /// Turns true when the process is asked to end.

@@ -11,7 +11,7 @@ use portcullis_server::config::GateConfig;
 use portcullis_server::{Config, ConfigError, Node};
 
 use crate::args::McpArgs;
-use crate::commands::{runtime, wait_for_signal};
+use crate::commands::{gate_runtime, wait_for_signal};
 use crate::say;
 
 /// How long calls without a deadline of their own may take: surfaces and outcome reports.
@@ -37,7 +37,7 @@ pub(crate) fn run(args: McpArgs) -> ExitCode {
         pass_environment,
         supervisor,
     };
-    match runtime() {
+    match gate_runtime() {
         Ok(runtime) => {
             let code = runtime.block_on(gated(mcp, gate, &config));
             // Standard input is read on a thread that cannot be woken; it must not hold the process up.
