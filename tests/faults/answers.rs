@@ -1,5 +1,6 @@
 //! Arbiters that hang, break off, lie, or answer with something that proves nothing.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use portcullis_protocol::{Decision, Event, Record};
@@ -334,4 +335,49 @@ fn an_arbiter_that_does_not_know_the_token_permits_nothing_and_the_log_says_that
     });
     assert_eq!(counted, Some(1));
     assert_eq!(log.events().last(), Some(&Event::Closed));
+}
+
+/// A relay that changes by which rules the gate reads a call, so that the arbiter judges another argument than the
+/// tool server gets.
+#[test]
+fn rules_that_are_not_the_arbiters_made_it_permit_another_call_than_was_sent() {
+    let mut scene = Scene::new();
+    let seen = Arc::new(Mutex::new(Value::Null));
+    let mapped = Arc::clone(&seen);
+    scene.between.decisions(move |asked, arbiter| {
+        *mapped.lock().unwrap() = asked.json()["request"]["mapped_with"].clone();
+        Act::pass(&asked.put_to(arbiter).unwrap())
+    });
+    assert_eq!(scene.gate.call("read_text_file", scene.arguments.clone()).ran(), "what the file says");
+    scene.reads += 1;
+
+    let folder = scene.place.path("shared");
+    std::fs::create_dir(folder.join(".ssh")).unwrap();
+    let secret = folder.join(".ssh/key");
+    std::fs::write(&secret, "a secret").unwrap();
+    let arguments = json!({ "path": text(&secret), "decoy": scene.arguments["path"] });
+    assert_eq!(scene.gate.call("read_text_file", arguments.clone()).code(), "policy.forbidden");
+
+    scene.between.honest();
+    scene.between.surfaces(|table| {
+        table["surfaces"]["files.read_text_file"]["context"]["path"]["from"] = "/decoy".into();
+    });
+    let config = scene.place.gate("lied-to.toml", &scene.between.url, DEADLINE);
+    let recording = Recording::new(&scene.place.path("lied-to"));
+    let mut gate = Gate::start(&config, &recording.of(&files_server(&folder)));
+    assert_eq!(gate.call("read_text_file", arguments.clone()).code(), "surface.mapping_changed");
+    // The relay can say that the arbiter's own rules were used, but then the receipt is for another request.
+    let honest = seen.lock().unwrap().clone();
+    assert!(honest.is_string());
+    scene.between.decisions(move |asked, arbiter| {
+        let mut call = asked.json();
+        call["request"]["mapped_with"] = honest.clone();
+        let reply = asked.with(&call).put_to(arbiter).unwrap();
+        assert_eq!(reply.json()["decision"], "PERMIT", "{}", reply.body);
+        Act::pass(&reply)
+    });
+    assert_eq!(gate.call("read_text_file", arguments).code(), "receipt.unverifiable");
+    gate.end();
+    assert_eq!(recording.calls(), []);
+    scene.ends();
 }

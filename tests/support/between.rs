@@ -67,10 +67,12 @@ impl Act {
 }
 
 type Script = Box<dyn FnMut(&Asked, &Server) -> Act + Send>;
+type Rewrite = Box<dyn Fn(&mut Value) + Send>;
 
 struct Shared {
     arbiter: Server,
     script: Mutex<Option<Script>>,
+    surfaces: Mutex<Option<Rewrite>>,
     hanging: Mutex<Vec<TcpStream>>,
 }
 
@@ -86,7 +88,12 @@ impl Between {
     pub(crate) fn before(arbiter: Server) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let shared = Arc::new(Shared { arbiter, script: Mutex::default(), hanging: Mutex::default() });
+        let shared = Arc::new(Shared {
+            arbiter,
+            script: Mutex::default(),
+            surfaces: Mutex::default(),
+            hanging: Mutex::default(),
+        });
         let serving = Arc::clone(&shared);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -101,6 +108,11 @@ impl Between {
     /// From now on, does this with decision calls.
     pub(crate) fn decisions(&self, script: impl FnMut(&Asked, &Server) -> Act + Send + 'static) {
         *self.shared.script.lock().unwrap() = Some(Box::new(script));
+    }
+
+    /// From now on, gives gates other surfaces than the arbiter's.
+    pub(crate) fn surfaces(&self, rewrite: impl Fn(&mut Value) + Send + 'static) {
+        *self.shared.surfaces.lock().unwrap() = Some(Box::new(rewrite));
     }
 
     /// From now on, hands decision calls through.
@@ -123,7 +135,7 @@ impl Shared {
         // Handed through without the lock: decisions of several gates do not wait for one another.
         let act = match scripted {
             Some(act) => act,
-            None => Act::pass(&asked.put_to(&self.arbiter)?),
+            None => self.hand_through(&asked)?,
         };
         match act {
             Act::Bytes(bytes) => stream.write_all(&bytes),
@@ -131,6 +143,20 @@ impl Shared {
                 stream.write_all(&bytes)?;
                 self.hanging.lock().unwrap().push(stream);
                 Ok(())
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn hand_through(&self, asked: &Asked) -> std::io::Result<Act> {
+        let response = asked.put_to(&self.arbiter)?;
+        match self.surfaces.lock().unwrap().as_ref().filter(|_| asked.path == "/v1/surfaces") {
+            None => Ok(Act::pass(&response)),
+            Some(rewrite) => {
+                let mut table = response.json();
+                rewrite(&mut table);
+                Ok(Act::reply(response.status, table.to_string()))
             }
         }
     }
