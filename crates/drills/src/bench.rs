@@ -61,7 +61,7 @@ pub async fn run(options: &Options, say: &mut dyn FnMut(&str)) -> Result<(), Dri
         call(&mut direct, number).await?;
         call(&mut gated, number).await?;
     }
-    let before = syncs(&place).await;
+    let before = syncs(&place).await?;
     let ran_before = place.ran()?;
     let mut samples = Samples::default();
     for number in WARM_UP..WARM_UP.saturating_add(options.calls) {
@@ -70,7 +70,7 @@ pub async fn run(options: &Options, say: &mut dyn FnMut(&str)) -> Result<(), Dri
         samples.sync.push(sync(&mut file)?);
     }
     let upstream_calls = place.ran()?.saturating_sub(ran_before);
-    let syncs = syncs(&place).await.saturating_sub(before);
+    let syncs = syncs(&place).await?.saturating_sub(before);
     let memory_after = resident(gated.id());
     gated.end().await?;
     direct.end().await?;
@@ -101,8 +101,10 @@ fn sync(file: &mut File) -> Result<Duration, DrillError> {
     Ok(began.elapsed())
 }
 
-async fn syncs(place: &Deployment) -> u64 {
-    place.health().await.and_then(|health| health.syncs).unwrap_or_default()
+/// Syncs so far. A count that cannot be had is an error: it must not read as none.
+async fn syncs(place: &Deployment) -> Result<u64, DrillError> {
+    let counted = place.health().await.and_then(|health| health.syncs);
+    counted.ok_or_else(|| DrillError::Answer("the arbiter does not say how often it has synced".into()))
 }
 
 /// Resident memory of a process in kilobytes, where the system tells.
