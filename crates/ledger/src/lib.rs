@@ -28,6 +28,7 @@ mod reader;
 mod signer;
 mod store;
 mod verification;
+mod view;
 mod waiting;
 mod writer;
 
@@ -39,3 +40,4 @@ pub use ledger::{Ledger, LedgerConfig, Overloaded};
 pub use lock::{DirectoryLock, LockError};
 pub use reader::{LedgerReader, Listed};
 pub use signer::{KeyFile, KeyFileError, SignError, Signer, generate};
+pub use view::{LogTip, LogView};

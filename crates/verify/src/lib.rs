@@ -12,7 +12,9 @@
 //! | [`proof`] | the file format that joins index, hashes and checkpoint | c2sp.org/tlog-proof |
 //! | [`receipt`] | that a record is in a signed log | a tlog-proof carrying its record |
 //! | [`log`] | that a whole log is what its checkpoints say | all of the above |
-//! | [`tree`], [`tiles`] | the other side: building trees and proofs | c2sp.org/tlog-tiles |
+//! | [`layout`] | the names and bytes of a tiled log's files | c2sp.org/tlog-tiles |
+//! | [`static_log`] | that an exported log is what its checkpoint signs, file by file | c2sp.org/tlog-tiles |
+//! | [`tree`], [`tiles`], [`checked`] | the other side: building trees and proofs, and reading tiles back | c2sp.org/tlog-tiles |
 //!
 //! What has not been verified has a type of its own (`Unverified…`) that yields no content. The matching
 //! `Verified…` type has no constructor but `verify`: holding one is the proof that its checks passed.
@@ -25,14 +27,17 @@
 //! }
 //! ```
 
+pub mod checked;
 pub mod checkpoint;
 mod encoding;
 pub mod key;
+pub mod layout;
 pub mod log;
 pub mod merkle;
 pub mod note;
 pub mod proof;
 pub mod receipt;
+pub mod static_log;
 pub mod tiles;
 pub mod tree;
 
@@ -40,11 +45,14 @@ pub mod tree;
 mod testing;
 
 pub use checkpoint::{Checkpoint, CheckpointError, UnverifiedCheckpoint, VerifiedCheckpoint};
+pub use checked::{CheckedTileError, CheckedTiles};
 pub use key::{KeyName, KeyNameError, VerifierKey, VerifierKeyError};
+pub use layout::{LayoutError, LogPath, LogPathError};
 pub use log::{LogAudit, LogError, LogSummary};
 pub use merkle::{Hash, HashError, MerkleError};
 pub use note::{NoteError, UnverifiedNote, VerifiedNote};
 pub use proof::{ProofError, TlogProof};
 pub use receipt::{ReceiptError, UnverifiedReceipt, VerifiedReceipt};
+pub use static_log::{StaticLog, StaticLogError, VerifiedStaticLog};
 pub use tiles::{EdgeTile, Tile, TileError, TileReader, TileTree, TileTreeError};
 pub use tree::{NodeReader, TreeError};

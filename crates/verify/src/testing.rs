@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use ed25519_dalek::{Signer, SigningKey};
 
+use portcullis_protocol::{Event, EventRecord, Millis, Record};
+
 use crate::checkpoint::{Checkpoint, UnverifiedCheckpoint, VerifiedCheckpoint};
 use crate::key::VerifierKey;
+use crate::layout::{LogPath, join_entries, join_hashes, partial_tiles};
 use crate::merkle::{Hash, empty_root, leaf_hash, node_hash};
 use crate::note::{signature_line, signed_text};
 use crate::proof::TlogProof;
@@ -60,6 +63,33 @@ impl TestLog {
         log
     }
 
+    /// A log of real records: events, one a millisecond.
+    pub(crate) fn of_events(records: u64) -> Self {
+        let mut log = Self::new(0);
+        (0..records).for_each(|seq| log.append(&event(seq)));
+        log
+    }
+
+    /// The whole log as files, by path, at its present size.
+    pub(crate) fn files(&self) -> BTreeMap<LogPath, Vec<u8>> {
+        let size = self.tree.size();
+        let note = self.key.note(&self.checkpoint_at(size).to_string());
+        let mut files = BTreeMap::from([(LogPath::Checkpoint, note.into_bytes())]);
+        for ((level, index), hashes) in &self.full_tiles {
+            let path = LogPath::Tile { level: *level, index: *index, width: 256 };
+            files.insert(path, join_hashes(hashes));
+        }
+        for path in partial_tiles(size) {
+            let LogPath::Tile { level, .. } = path else { panic!("a tile") };
+            files.insert(path, join_hashes(&self.tree.right_edge()[usize::from(level)]));
+        }
+        for (index, bundle) in (0..).zip(self.records.chunks(256)) {
+            let path = LogPath::Entries { index, width: u16::try_from(bundle.len()).unwrap() };
+            files.insert(path, join_entries(bundle.iter().map(Vec::as_slice)).unwrap());
+        }
+        files
+    }
+
     pub(crate) fn append(&mut self, record: &[u8]) {
         self.records.push(record.to_vec());
         self.tree.append(leaf_hash(record));
@@ -95,6 +125,13 @@ impl TestLog {
             checkpoint: self.key.note(&self.checkpoint_at(size).to_string()).into_bytes(),
         }
     }
+}
+
+/// The bytes of a record: an event with this index.
+pub(crate) fn event(seq: u64) -> Vec<u8> {
+    let detail = BTreeMap::new();
+    let record = EventRecord { seq, time: Millis(1_000 + seq), event: Event::Opened, detail };
+    Record::Event(record).to_bytes().unwrap()
 }
 
 /// Leaf hashes of distinct leaves.

@@ -3,7 +3,7 @@
 //! Nothing here checks what a [`NodeReader`] returns: a wrong hash makes a wrong proof, which
 //! [`merkle`](crate::merkle) refuses. Verify what you hand out.
 
-use crate::merkle::{Hash, empty_root, node_hash};
+use crate::merkle::{Hash, empty_root, node_hash, tree_root};
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +50,12 @@ pub enum TreeError<E> {
 /// The reader's.
 pub fn root<R: NodeReader>(size: u64, reader: &R) -> Result<Hash, R::Error> {
     range_root(0, size, reader)
+}
+
+/// Root of a full tile, or of any other complete row of hashes: what the level above says of it.
+#[must_use]
+pub fn tile_root(hashes: &[Hash]) -> Hash {
+    tree_root(hashes)
 }
 
 /// Inclusion proof for the leaf at `index` in the tree of the first `size` leaves, from the leaf's sibling up to
