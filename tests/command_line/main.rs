@@ -11,6 +11,7 @@
 mod support;
 
 mod decide;
+mod log;
 mod operate;
 mod policy;
 mod receipts;

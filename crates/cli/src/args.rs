@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Look at the decisions on record and take out their receipts.
     Receipts(ReceiptsArgs),
+    /// Take the log out as static files, and verify what was taken out.
+    Log(LogArgs),
     /// Check, sign and pin the policy bundle.
     Bundle(BundleArgs),
     /// Make keys and tokens, and show what verifies them.
@@ -153,6 +155,48 @@ pub(crate) enum ReceiptsCommand {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct LogArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    #[command(subcommand)]
+    pub(crate) command: LogCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Write the log as static files (C2SP tlog-tiles): a signed checkpoint, tiles and records.
+    ///
+    /// An earlier export of the same log is extended. The checkpoint is written last.
+    Export {
+        /// The directory; made if it does not exist.
+        directory: PathBuf,
+        /// Leave out tiles and bundles that lie wholly below this record: a pruned log.
+        #[arg(long, default_value_t = 0, value_name = "INDEX")]
+        from: u64,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Verify an exported log offline, with nothing but its public key. Exits 0 if all of it verifies.
+    Verify {
+        /// The directory.
+        directory: PathBuf,
+        /// The log's verifier key, or a file that holds it. May be given more than once.
+        #[arg(long, required = true, value_name = "VKEY|FILE")]
+        key: Vec<String>,
+        /// Accept that tiles and bundles which lie wholly below this record are missing: the log was pruned.
+        #[arg(long, default_value_t = 0, value_name = "INDEX")]
+        pruned_below: u64,
+        /// An earlier checkpoint that the log must contain. May be given more than once.
+        #[arg(long, value_name = "FILE")]
+        since: Vec<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct BundleArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArg,
@@ -209,6 +253,11 @@ pub(crate) enum KeysCommand {
     /// Make a bearer token for an agent: its digest goes into the configuration, the token into a new file.
     Agent {
         /// The agent's name.
+        name: String,
+    },
+    /// Make a bearer token for an auditor, who may read the whole log over HTTP and nothing else.
+    Auditor {
+        /// The auditor's name.
         name: String,
     },
 }

@@ -6,6 +6,7 @@ mod decide;
 mod demo;
 mod init;
 mod keys;
+mod log;
 mod mcp;
 mod receipts;
 mod serve;
@@ -29,6 +30,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Decide(args) => decide::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Receipts(args) => receipts::run(&args),
+        Command::Log(args) => log::run(&args),
         Command::Bundle(args) => bundle::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Status(args) => status::run(&args),

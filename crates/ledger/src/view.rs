@@ -31,6 +31,14 @@ pub struct LogTip {
     tree: TileTree,
 }
 
+impl LogTip {
+    /// How many records the head covers.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.head.size()
+    }
+}
+
 /// A read-only view of a log at its newest anchored head.
 pub struct LogView {
     connection: Connection,

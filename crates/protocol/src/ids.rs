@@ -85,6 +85,11 @@ text_id!(
     |text| word(text, b"._-", 64)
 );
 text_id!(
+    /// The name of an auditor: one who reads the whole log, and asks for nothing.
+    AuditorId, "auditor name", "1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit",
+    |text| word(text, b"._-", 64)
+);
+text_id!(
     /// The name of a gate: the enforcement point that asked.
     GateId, "gate name", "1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit",
     |text| word(text, b"._-", 64)

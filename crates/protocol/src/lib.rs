@@ -20,7 +20,7 @@ pub mod wire;
 
 pub use digest::{Digest, Domain};
 pub use ids::{
-    ActionName, AgentId, AttemptId, BundleDigest, GateId, IdempotencyKey, InvalidId, Millis, Nonce, PolicyId,
+    ActionName, AgentId, AttemptId, AuditorId, BundleDigest, GateId, IdempotencyKey, InvalidId, Millis, Nonce, PolicyId,
     Salt, SurfaceName, ToolName,
 };
 pub use json::{JsonError, Limits, Loose, Value};

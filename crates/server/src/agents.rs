@@ -37,9 +37,14 @@ impl Agents {
     /// The credential in an `authorization` header.
     #[must_use]
     pub fn bearer(&self, header: Option<&str>) -> Option<&Credential> {
-        let (scheme, token) = header?.split_once(' ')?;
-        if scheme.eq_ignore_ascii_case("bearer") { self.credential(token.trim()) } else { None }
+        self.credential(bearer_token(header)?)
     }
+}
+
+/// The token in an `authorization` header of the bearer scheme.
+pub(crate) fn bearer_token(header: Option<&str>) -> Option<&str> {
+    let (scheme, token) = header?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 #[cfg(test)]

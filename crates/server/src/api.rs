@@ -18,6 +18,7 @@ use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeCall};
 use portcullis_protocol::{AttemptId, ReasonCode};
 use serde::Serialize;
 
+use crate::log_api;
 use crate::service::{Arbiter, is_permit, is_reportable, outcome_code};
 
 /// Longest body of a decision call, in bytes; the request in it is bounded by the protocol.
@@ -34,20 +35,33 @@ pub struct Route {
     pub method: &'static str,
     /// Its path, with parameters in braces.
     pub path: &'static str,
-    /// Whether it needs an agent's bearer token.
-    pub authenticated: bool,
+    /// Whose bearer token it needs.
+    pub needs: Caller,
+}
+
+/// Who may use an endpoint. An agent's token opens none of an auditor's, nor an auditor's one of an agent's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// No token is asked for.
+    Anybody,
+    /// An agent's.
+    Agent,
+    /// An auditor's; none is asked for if the log is public.
+    Auditor,
 }
 
 /// Every endpoint. The router is built from this list and nothing else, and a test asks each without a token.
 pub const ROUTES: &[Route] = &[
-    Route { method: "POST", path: "/v1/decisions", authenticated: true },
-    Route { method: "POST", path: "/v1/decisions/{attempt}/outcome", authenticated: true },
-    Route { method: "GET", path: "/v1/receipts/{attempt}", authenticated: true },
-    Route { method: "GET", path: "/v1/surfaces", authenticated: true },
-    Route { method: "GET", path: "/healthz", authenticated: false },
-    Route { method: "GET", path: "/readyz", authenticated: false },
-    Route { method: "GET", path: "/metrics", authenticated: false },
-    Route { method: "GET", path: "/openapi.json", authenticated: false },
+    Route { method: "POST", path: "/v1/decisions", needs: Caller::Agent },
+    Route { method: "POST", path: "/v1/decisions/{attempt}/outcome", needs: Caller::Agent },
+    Route { method: "GET", path: "/v1/receipts/{attempt}", needs: Caller::Agent },
+    Route { method: "GET", path: "/v1/surfaces", needs: Caller::Agent },
+    Route { method: "GET", path: "/log/checkpoint", needs: Caller::Auditor },
+    Route { method: "GET", path: "/log/tile/{*resource}", needs: Caller::Auditor },
+    Route { method: "GET", path: "/healthz", needs: Caller::Anybody },
+    Route { method: "GET", path: "/readyz", needs: Caller::Anybody },
+    Route { method: "GET", path: "/metrics", needs: Caller::Anybody },
+    Route { method: "GET", path: "/openapi.json", needs: Caller::Anybody },
 ];
 
 type Shared = State<Arc<Arbiter>>;
@@ -67,6 +81,7 @@ fn handler(path: &str) -> Option<MethodRouter<Arc<Arbiter>>> {
         "/v1/decisions/{attempt}/outcome" => post(outcome).layer(DefaultBodyLimit::max(OUTCOME_BODY)),
         "/v1/receipts/{attempt}" => get(receipt),
         "/v1/surfaces" => get(surfaces),
+        "/log/checkpoint" | "/log/tile/{*resource}" => get(log_api::resource),
         "/healthz" => get(async || "ok\n"),
         "/readyz" => get(ready),
         "/metrics" => get(metrics),
@@ -77,21 +92,24 @@ fn handler(path: &str) -> Option<MethodRouter<Arc<Arbiter>>> {
 
 /// Who asks, by the header alone. A caller that is nobody gets a bare 401, is counted, and nothing of its body is
 /// read: it cannot make the arbiter wait for it, or keep it.
-struct Caller(Credential);
+struct AsAgent(Credential);
 
-impl FromRequestParts<Arc<Arbiter>> for Caller {
+impl FromRequestParts<Arc<Arbiter>> for AsAgent {
     type Rejection = StatusCode;
 
     async fn from_request_parts(parts: &mut Parts, arbiter: &Arc<Arbiter>) -> Result<Self, StatusCode> {
-        let mut values = parts.headers.get_all(AUTHORIZATION).iter();
-        let (first, second) = (values.next(), values.next());
-        // Two credentials could name two agents.
-        let header = first.filter(|_| second.is_none()).and_then(|value| value.to_str().ok());
-        arbiter.agents().bearer(header).cloned().map(Self).ok_or_else(|| {
+        arbiter.agents().bearer(authorization(parts)).cloned().map(Self).ok_or_else(|| {
             arbiter.count(None, None);
             StatusCode::UNAUTHORIZED
         })
     }
+}
+
+/// The one credential of a request. Two could name two callers, so they name none.
+pub(crate) fn authorization(parts: &Parts) -> Option<&str> {
+    let mut values = parts.headers.get_all(AUTHORIZATION).iter();
+    let (first, second) = (values.next(), values.next());
+    first.filter(|_| second.is_none()).and_then(|value| value.to_str().ok())
 }
 
 /// A body: whole, within its limit and in time, or the code under which it is refused.
@@ -133,7 +151,7 @@ fn refuse(arbiter: &Arbiter, credential: &Credential, code: ReasonCode, detail: 
     refusal(code, detail)
 }
 
-async fn decide(State(arbiter): Shared, Caller(credential): Caller, Content(content): Content) -> Response {
+async fn decide(State(arbiter): Shared, AsAgent(credential): AsAgent, Content(content): Content) -> Response {
     let body = match content {
         Ok(body) => body,
         Err((code, detail)) => return refuse(&arbiter, &credential, code, Some(detail)),
@@ -152,7 +170,7 @@ async fn decide(State(arbiter): Shared, Caller(credential): Caller, Content(cont
 
 async fn outcome(
     State(arbiter): Shared,
-    Caller(credential): Caller,
+    AsAgent(credential): AsAgent,
     Path(attempt): Path<String>,
     Content(content): Content,
 ) -> Response {
@@ -177,7 +195,7 @@ async fn outcome(
 
 async fn receipt(
     State(arbiter): Shared,
-    Caller(credential): Caller,
+    AsAgent(credential): AsAgent,
     Path(attempt): Path<String>,
 ) -> Response {
     let Ok(attempt) = attempt.parse::<AttemptId>() else {
@@ -191,7 +209,7 @@ async fn receipt(
     }
 }
 
-async fn surfaces(State(arbiter): Shared, _: Caller) -> Response {
+async fn surfaces(State(arbiter): Shared, _: AsAgent) -> Response {
     match arbiter.surfaces() {
         Ok(table) => json(200, &table),
         Err(code) => refusal(code, None),

@@ -15,6 +15,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Deserialize;
 
+mod log;
+
+pub use log::{AuditorConfig, LogConfig};
+
 /// A key of the configuration, for its reference.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -75,6 +79,20 @@ sections! {
         /// When the token expires, in milliseconds since 1970; never, if left out.
         expires_ms: Option<u64> = "never",
     }
+    /// The log, as others may read it.
+    "log" LogSection {
+        /// Whether anybody may read the whole log at `/log/`, without a token. Records say in clear who did what.
+        public: Option<bool> = "false",
+        /// Tiles and entry bundles that lie wholly below this record are not served. Nothing is removed.
+        minimum_index: Option<u64> = "0",
+    }
+    /// An auditor, by name: may read the whole log at `/log/`, and nothing else.
+    "auditors.NAME" AuditorSection {
+        /// Digest of the auditor's bearer token; `portcullis keys auditor` makes both.
+        token: String = "required",
+        /// When the token expires, in milliseconds since 1970; never, if left out.
+        expires_ms: Option<u64> = "never",
+    }
     /// The gate.
     "gate" GateSection {
         /// The gate's name in records.
@@ -117,6 +135,9 @@ struct File {
     policy: Option<PolicySection>,
     #[serde(default)]
     agents: BTreeMap<String, AgentSection>,
+    log: Option<LogSection>,
+    #[serde(default)]
+    auditors: BTreeMap<String, AuditorSection>,
     gate: Option<GateSection>,
     mcp: Option<McpSection>,
     serve: Option<ServeSection>,
@@ -188,6 +209,8 @@ pub struct ArbiterConfig {
     pub trusted_keys: Vec<VerifierKey>,
     /// Agents, by name.
     pub agents: Vec<AgentConfig>,
+    /// Who may read the log over HTTP, and what of it.
+    pub log: LogConfig,
 }
 
 /// An agent's credential, as kept at rest.
@@ -282,6 +305,7 @@ impl Config {
             pin: parse("policy.pin", &policy.pin)?,
             trusted_keys,
             agents: self.agents()?,
+            log: self.log()?,
         })
     }
 

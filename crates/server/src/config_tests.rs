@@ -65,3 +65,29 @@ fn two_agents_with_one_token_are_refused() {
     });
     assert!(doubled.unwrap().arbiter().unwrap_err().to_string().contains("one token"));
 }
+
+#[test]
+fn an_auditor_who_is_also_an_agent_would_open_the_log_to_it() {
+    let shared = |section: &str| {
+        let config = read(|text| {
+            let token = text.lines().find(|line| line.starts_with("token = ")).unwrap();
+            let twice = format!("[auditors.one]\ntoken = \"{}\"\n", crate::Agents::digest("x"));
+            format!("{text}\n{twice}\n{}\n", section.replace("TOKEN", token))
+        });
+        config.unwrap().arbiter().map(drop)
+    };
+    assert!(shared("[auditors.other]\nTOKEN").unwrap_err().to_string().contains("auditors.token"));
+    let digest = crate::Agents::digest("x");
+    let two = format!("[auditors.other]\ntoken = \"{digest}\"");
+    assert!(shared(&two).unwrap_err().to_string().contains("auditors.token"));
+    assert!(shared("").is_ok());
+}
+
+#[test]
+fn the_log_is_not_public_unless_it_is_said() {
+    let log = read(str::to_owned).unwrap().arbiter().unwrap().log;
+    assert!(!log.public && log.minimum_index == 0 && log.auditors.is_empty());
+    let log = read(|text| format!("{text}\n[log]\npublic = true\nminimum_index = 512\n")).unwrap();
+    let log = log.arbiter().unwrap().log;
+    assert!(log.public && log.minimum_index == 512);
+}

@@ -3,9 +3,12 @@
 
 mod agents;
 mod api;
+mod auditors;
 pub mod config;
+mod export;
 mod host;
 mod listen;
+mod log_api;
 mod metrics;
 mod operator;
 mod records;
@@ -13,11 +16,13 @@ mod remote;
 mod serve;
 mod service;
 mod setup;
+mod shelf;
 mod surroundings;
 
 pub use agents::Agents;
-pub use api::{ROUTES, Route};
+pub use api::{Caller, ROUTES, Route};
 pub use config::{Config, ConfigError};
+pub use export::{ExportError, Exported, UNFINISHED, export_log, open_log};
 pub use host::{HostError, Node};
 pub use metrics::Metrics;
 pub use operator::{OperatorError, is_shut, open, shut};
@@ -26,6 +31,6 @@ pub use remote::{Health, Interlock, ask_health};
 pub use serve::{ServeError, serve};
 pub use service::{Arbiter, LocalAuthorizer, StartError};
 pub use setup::{
-    Deployment, Initialized, SetupError, add_agent, demo, deploy, init, new_key, pin_bundle, sign_bundle,
+    Deployment, Initialized, SetupError, add_agent, add_auditor, demo, deploy, init, new_key, pin_bundle, sign_bundle,
     verifier_of,
 };

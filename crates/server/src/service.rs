@@ -11,7 +11,7 @@ use portcullis_ledger::{
 use portcullis_policy::{BundleSource, Trust};
 use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeCall, OutcomeReply, ReasonBody};
 use portcullis_protocol::{
-    AgentId, AttemptId, Decision, Nonce, Outcome, Precondition, ReasonCode, Record, SurfaceTable,
+    AgentId, AttemptId, Decision, Millis, Nonce, Outcome, Precondition, ReasonCode, Record, SurfaceTable,
 };
 use portcullis_sdk::{Authorizer, Call, OutcomeReport, Refusal};
 use tokio::sync::{Semaphore, oneshot};
@@ -21,6 +21,7 @@ use crate::config::ArbiterConfig;
 use crate::metrics::Metrics;
 use crate::operator;
 use crate::remote::{Health, Interlock};
+use crate::shelf::Shelf;
 use crate::surroundings::Surroundings;
 
 /// How often a verdict is computed anew when the bundle changes under it.
@@ -42,6 +43,7 @@ pub struct Arbiter {
     data: std::path::PathBuf,
     metrics: Metrics,
     places: Semaphore,
+    shelf: Arc<Shelf>,
 }
 
 /// The arbiter could not be started.
@@ -74,6 +76,7 @@ impl Arbiter {
             data: config.data.clone(),
             metrics: Metrics::default(),
             places: Semaphore::new(CALLS),
+            shelf: Arc::new(Shelf::new(config)),
         })
     }
 
@@ -81,6 +84,16 @@ impl Arbiter {
     #[must_use]
     pub const fn agents(&self) -> &Agents {
         &self.agents
+    }
+
+    /// The log, as others may read it.
+    pub(crate) const fn shelf(&self) -> &Arc<Shelf> {
+        &self.shelf
+    }
+
+    /// The time, if there is a clock.
+    pub(crate) fn now(&self) -> Option<Millis> {
+        self.clocks.wall()
     }
 
     /// Counters since the arbiter started.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use portcullis_ledger::{KeyFile, KeyFileError, generate};
 use portcullis_policy::{BundleError, SignError, Snapshot, bundles};
-use portcullis_protocol::{AgentId, BundleDigest, InvalidId};
+use portcullis_protocol::{AgentId, AuditorId, BundleDigest, Digest, InvalidId};
 use portcullis_verify::VerifierKey;
 use zeroize::Zeroizing;
 
@@ -267,6 +267,23 @@ pub fn add_agent(config: &Config, agent: &AgentId) -> Result<PathBuf, SetupError
     Ok(keys.join(format!("{agent}.token")))
 }
 
+/// Makes a token for an auditor, as [`add_agent`] does for an agent. Returns the token's file.
+///
+/// # Errors
+/// [`SetupError`].
+pub fn add_auditor(config: &Config, auditor: &AuditorId) -> Result<PathBuf, SetupError> {
+    let path = config.path();
+    let keys = path.parent().map_or_else(PathBuf::new, |base| base.join("keys"));
+    make_directory(&keys)?;
+    let text = fs::read_to_string(path).map_err(at(path))?;
+    // Another ending than agents' tokens have, so that an agent of the same name keeps its own.
+    let file = keys.join(format!("{auditor}.auditor-token"));
+    let digest = write_token(&file)?;
+    let section = format!("[auditors.\"{auditor}\"]\ntoken = \"{digest}\"\n");
+    replace(path, format!("{text}\n{section}").as_bytes(), 0o600)?;
+    Ok(file)
+}
+
 /// Makes a signing key in a new file, mode 0600.
 ///
 /// # Errors
@@ -287,9 +304,15 @@ pub fn verifier_of(path: &Path) -> Result<VerifierKey, SetupError> {
 
 /// Writes a new token and returns its section of the configuration.
 fn new_token(keys: &Path, agent: &AgentId) -> Result<String, SetupError> {
+    let digest = write_token(&keys.join(format!("{agent}.token")))?;
+    Ok(format!("[agents.\"{agent}\"]\ntoken = \"{digest}\"\n"))
+}
+
+/// Writes a new token into a new file, mode 0600. Returns the digest that is kept of it.
+fn write_token(file: &Path) -> Result<Digest, SetupError> {
     let token = Zeroizing::new(format!("pcl_{}", random_hex(32)?));
-    write_private(&keys.join(format!("{agent}.token")), &format!("{}\n", token.as_str()))?;
-    Ok(format!("[agents.\"{agent}\"]\ntoken = \"{}\"\n", Agents::digest(&token)))
+    write_private(file, &Zeroizing::new(format!("{}\n", token.as_str())))?;
+    Ok(Agents::digest(&token))
 }
 
 fn random_hex(bytes: usize) -> Result<String, SetupError> {

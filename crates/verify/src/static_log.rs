@@ -109,6 +109,9 @@ pub enum StaticLogError<E> {
     /// An earlier checkpoint is of another log.
     #[error("the earlier checkpoint is of another log")]
     OtherLog,
+    /// Whoever asked wants to stop.
+    #[error("stopped before all of it was verified")]
+    Stopped,
     /// A file that is no part of the log.
     #[error("`{name}` is no part of this log")]
     Stray {
@@ -190,15 +193,15 @@ impl VerifiedStaticLog {
 }
 
 impl StaticLog<'_> {
-    /// Verifies every file of a log. `read` gives a file's bytes, or `None` if there is no such file; `progress` is
-    /// told the index of each first record of a bundle that comes next.
+    /// Verifies every file of a log. `read` gives a file's bytes, or `None` if there is no such file; `go_on` is told,
+    /// before each bundle, its first record and how many records there are, and says whether to go on.
     ///
     /// # Errors
     /// [`StaticLogError`], the first that was met.
     pub fn verify<E>(
         &self,
         read: impl Fn(&LogPath) -> Result<Option<Vec<u8>>, E>,
-        progress: impl FnMut(u64),
+        go_on: impl FnMut(u64, u64) -> bool,
     ) -> Result<VerifiedStaticLog, StaticLogError<E>> {
         let files = Files { read, pruned_below: self.pruned_below };
         let head = files.need(LogPath::Checkpoint)?;
@@ -210,7 +213,7 @@ impl StaticLog<'_> {
                 (0..count).try_for_each(|index| files.full_tile(&tiles, level, index).map(drop))?;
             }
         }
-        let (records, absent) = files.records(&tiles, head.size(), progress)?;
+        let (records, absent) = files.records(&tiles, head.size(), go_on)?;
         self.compare(&head, &files, &tree)?;
         Ok(VerifiedStaticLog { head, records, absent })
     }
@@ -344,12 +347,14 @@ impl<E, F: Fn(&LogPath) -> Result<Option<Vec<u8>>, E>> Files<F> {
         &self,
         tiles: &CheckedTiles<'_, impl Fn(u8, u64) -> Result<Vec<Hash>, StaticLogError<E>>>,
         size: u64,
-        mut progress: impl FnMut(u64),
+        mut go_on: impl FnMut(u64, u64) -> bool,
     ) -> Result<(u64, u64), StaticLogError<E>> {
         let (mut there, mut absent) = (0_u64, 0_u64);
         let mut first = 0;
         while first < size {
-            progress(first);
+            if !go_on(first, size) {
+                return Err(StaticLogError::Stopped);
+            }
             let index = first / u64::from(TILE_WIDTH);
             let tile = LogPath::Tile { level: 0, index, width: TILE_WIDTH }.grown(size);
             let Some(tile @ LogPath::Tile { width, .. }) = tile else { return Err(StaticLogError::OtherTree) };

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use portcullis_protocol::AgentId;
-use portcullis_server::{Config, add_agent, new_key, verifier_of};
+use portcullis_protocol::{AgentId, AuditorId};
+use portcullis_server::{Config, add_agent, add_auditor, new_key, verifier_of};
 
 use crate::args::{KeysArgs, KeysCommand};
 use crate::say;
@@ -22,6 +22,7 @@ pub(crate) fn run(args: &KeysArgs) -> ExitCode {
             }
         }
         KeysCommand::Agent { name } => agent(args, name),
+        KeysCommand::Auditor { name } => auditor(args, name),
     }
 }
 
@@ -48,6 +49,25 @@ fn agent(args: &KeysArgs, name: &str) -> ExitCode {
         Ok(file) => {
             say::line(&format!("token of `{agent}` in {}", file.display()));
             say::line("Add the agent to the bundle's entities, and start the arbiter again.");
+            ExitCode::SUCCESS
+        }
+        Err(error) => say::error(&error),
+    }
+}
+
+fn auditor(args: &KeysArgs, name: &str) -> ExitCode {
+    let auditor: AuditorId = match name.parse() {
+        Ok(auditor) => auditor,
+        Err(error) => return say::error(&error),
+    };
+    let config = match Config::read(&args.config.config) {
+        Ok(config) => config,
+        Err(error) => return say::error(&error),
+    };
+    match add_auditor(&config, &auditor) {
+        Ok(file) => {
+            say::line(&format!("token of auditor `{auditor}` in {}", file.display()));
+            say::line("It opens the whole log at `/log/`, and nothing else. Start the arbiter again.");
             ExitCode::SUCCESS
         }
         Err(error) => say::error(&error),

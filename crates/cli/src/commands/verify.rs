@@ -36,7 +36,7 @@ pub(crate) fn run(args: &VerifyArgs) -> ExitCode {
 }
 
 /// A verifier key, given as such or as a file that holds it in a line.
-fn read_key(key: &str) -> Result<VerifierKey, String> {
+pub(super) fn read_key(key: &str) -> Result<VerifierKey, String> {
     let direct = key.parse::<VerifierKey>();
     let Err(error) = direct else { return direct.map_err(|error| error.to_string()) };
     match std::fs::read_to_string(key) {
@@ -47,14 +47,21 @@ fn read_key(key: &str) -> Result<VerifierKey, String> {
 
 fn verify(file: &Path, keys: &[VerifierKey]) -> Result<(VerifiedReceipt, Record), String> {
     let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
-    let chain = |error: &dyn std::error::Error| match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    };
     let receipt = UnverifiedReceipt::parse(&bytes).map_err(|error| chain(&error))?;
     let receipt = receipt.verify(keys).map_err(|error| chain(&error))?;
     let record = receipt.record().map_err(|error| chain(&error))?;
     Ok((receipt, record))
+}
+
+/// An error with what caused it, in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(&format!(": {source}"));
+        cause = source.source();
+    }
+    text
 }
 
 fn describe(file: &Path, receipt: &VerifiedReceipt, record: &Record, json: bool) -> String {

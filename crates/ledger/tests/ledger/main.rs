@@ -28,3 +28,5 @@ mod shutdown;
 mod signers;
 #[cfg(test)]
 mod tampered;
+#[cfg(test)]
+mod view;

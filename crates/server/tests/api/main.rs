@@ -12,6 +12,7 @@ mod bodies;
 mod health;
 mod keys;
 mod limits;
+mod log;
 mod routes;
 mod stop;
 mod support;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_server::ROUTES;
+use portcullis_server::{Caller, ROUTES};
 use serde_json::Value;
 
 use crate::support::Served;
@@ -13,7 +13,7 @@ const WITHOUT_TOKEN: [&str; 4] = ["GET /healthz", "GET /readyz", "GET /metrics",
 
 /// A path with its parameters filled in.
 fn filled(path: &str) -> String {
-    path.replace("{attempt}", &"0".repeat(64))
+    path.replace("{attempt}", &"0".repeat(64)).replace("{*resource}", "0/000.p/1")
 }
 
 #[tokio::test]
@@ -44,10 +44,10 @@ async fn no_endpoint_but_the_listed_ones_answers_without_a_token_that_names_an_a
     let mut unauthenticated = 0;
     for route in ROUTES {
         let name = format!("{} {}", route.method, route.path);
-        assert_eq!(!route.authenticated, WITHOUT_TOKEN.contains(&name.as_str()), "{name}");
+        assert_eq!(route.needs == Caller::Anybody, WITHOUT_TOKEN.contains(&name.as_str()), "{name}");
         for (caller, headers) in &callers {
             let answer = served.ask(route.method, &filled(route.path), headers, b"").await;
-            if route.authenticated {
+            if route.needs != Caller::Anybody {
                 assert_eq!((answer.status, answer.body.len()), (401, 0), "{name} with {caller}");
                 unauthenticated += 1;
             } else {
@@ -56,9 +56,12 @@ async fn no_endpoint_but_the_listed_ones_answers_without_a_token_that_names_an_a
         }
         let known = served.ask(route.method, &filled(route.path), &[&valid], b"").await;
         assert_ne!(known.status, 401, "{name} with a token");
+        let not_an_agents = !matches!(route.needs, Caller::Anybody | Caller::Agent);
+        assert_eq!((known.status, known.body.len()) == (403, 0), not_an_agents, "{name} with an agent's token");
     }
     let counted = served.metric("portcullis_unrecorded_total{reason=\"unauthenticated\"}").await;
-    assert_eq!(counted, unauthenticated);
+    let refused = ROUTES.iter().filter(|route| route.needs == Caller::Auditor).count();
+    assert_eq!(counted, unauthenticated + u64::try_from(refused).unwrap());
     assert!(
         WITHOUT_TOKEN
             .iter()
@@ -117,14 +120,21 @@ async fn the_description_lists_exactly_the_routes_and_which_need_a_token() {
         for (method, operation) in methods.as_object().unwrap() {
             let open =
                 operation.get("security").is_some_and(|needed| needed.as_array().is_some_and(Vec::is_empty));
-            assert!(open || operation.get("security").is_none(), "{method} {path}");
+            let needs = match operation.get("security") {
+                None => "Agent",
+                Some(_) if open => "Anybody",
+                Some(needed) => {
+                    assert_eq!(*needed, serde_json::json!([{ "auditor": [] }]), "{method} {path}");
+                    "Auditor"
+                }
+            };
             let unauthorized = operation["responses"].get("401").is_some();
             assert_eq!(unauthorized, !open, "{method} {path}");
-            listed.insert((method.to_uppercase(), path.clone(), !open));
+            listed.insert((method.to_uppercase(), path.clone(), needs.to_owned()));
         }
     }
     let routes =
-        ROUTES.iter().map(|route| (route.method.to_owned(), route.path.to_owned(), route.authenticated));
+        ROUTES.iter().map(|route| (route.method.to_owned(), route.path.to_owned(), format!("{:?}", route.needs)));
     assert_eq!(listed, routes.collect());
     assert_references(&described, &described);
 }

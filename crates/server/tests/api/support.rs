@@ -8,7 +8,7 @@ use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{AgentId, Millis, Outcome};
 use portcullis_sdk::{Attempt, OutcomeReport, TrustedLog};
 use portcullis_server::config::ListenConfig;
-use portcullis_server::config::{AgentConfig, ArbiterConfig};
+use portcullis_server::config::{AgentConfig, ArbiterConfig, AuditorConfig};
 use portcullis_server::{Agents, Config, Row, ServeError, demo, open_ledger, rows, serve};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -25,7 +25,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The demo's deployment, served. Agents: `demo-agent` may read balances and charge at most 100.00,
 /// `stranger-agent` is known and has no grant, `ghost-agent` has a token and is not known to the bundle; `expired` is
-/// a second token of `demo-agent`, which has expired.
+/// a second token of `demo-agent`, which has expired. `auditor` is an auditor's token, `former` one that has expired.
 pub(crate) struct Served {
     pub(crate) folder: TempDir,
     pub(crate) config: ArbiterConfig,
@@ -77,6 +77,13 @@ impl Served {
         };
         config.agents.push(agent("ghost-agent", "ghost", None));
         config.agents.push(agent("demo-agent", "expired", Some(Millis(1))));
+        let auditor = |name: &str, token: &str, expires| AuditorConfig {
+            auditor: name.parse().unwrap(),
+            token: Agents::digest(token),
+            expires,
+        };
+        config.log.auditors =
+            vec![auditor("auditor", "auditor", None), auditor("former", "former", Some(Millis(1)))];
         Self::over(folder, config).await
     }
 

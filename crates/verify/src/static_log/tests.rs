@@ -27,7 +27,7 @@ fn verify_as(
     since: &[VerifiedCheckpoint],
 ) -> Result<VerifiedStaticLog, Error> {
     let key = TestKey::new("gate.example/log", 1);
-    StaticLog { keys: key.alone(), pruned_below, since }.verify(read(files), |_| ())
+    StaticLog { keys: key.alone(), pruned_below, since }.verify(read(files), |_, _| true)
 }
 
 fn verify(files: &Files) -> Result<VerifiedStaticLog, Error> {
@@ -247,7 +247,7 @@ fn a_file_that_cannot_be_read_is_not_taken_for_missing() {
             if asked == path { Err("broken disk") } else { Ok(files.get(asked).cloned()) }
         };
         let all = StaticLog { keys: key.alone(), pruned_below: u64::MAX, since: &[] };
-        let error = all.verify(read, |_| ()).unwrap_err();
+        let error = all.verify(read, |_, _| true).unwrap_err();
         assert_eq!(error, StaticLogError::Read { path: *path, source: "broken disk" });
     }
     let malformed = LayoutError::TileLength { width: 44, expected: 44 * 32, found: 0 };

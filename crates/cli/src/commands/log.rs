@@ -1,0 +1,19 @@
+//! `portcullis log`
+
+mod export;
+mod verify;
+
+use std::process::ExitCode;
+
+use crate::args::{LogArgs, LogCommand};
+
+pub(crate) fn run(args: &LogArgs) -> ExitCode {
+    match &args.command {
+        LogCommand::Export { directory, from, json } => {
+            export::run(&args.config.config, directory, *from, *json)
+        }
+        LogCommand::Verify { directory, key, pruned_below, since, json } => {
+            verify::run(&verify::Asked { directory, key, pruned_below: *pruned_below, since, json: *json })
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The log, as the daemon shows it: what its anchored head covers, checked on every reading, beside the writer.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use portcullis_ledger::{LogTip, LogView};
+use portcullis_protocol::ReasonCode;
+use portcullis_verify::{LogPath, VerifierKey};
+use tokio::sync::Semaphore;
+
+use crate::auditors::Auditors;
+use crate::config::ArbiterConfig;
+
+/// Readings at once; more are shed. Each has a connection to the database of its own.
+const READINGS: usize = 4;
+
+/// What is shown of a log, and to whom.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    data: PathBuf,
+    anchor: PathBuf,
+    key: VerifierKey,
+    minimum_index: u64,
+    /// Whether anybody may read.
+    pub(crate) public: bool,
+    /// Who may, otherwise.
+    pub(crate) auditors: Auditors,
+    /// The newest head that was shown: the log is never shown at an older one.
+    tip: Mutex<Option<LogTip>>,
+    places: Arc<Semaphore>,
+}
+
+impl Shelf {
+    pub(crate) fn new(config: &ArbiterConfig) -> Self {
+        Self {
+            data: config.data.clone(),
+            anchor: config.anchor.clone(),
+            key: config.log_key.clone(),
+            minimum_index: config.log.minimum_index,
+            public: config.log.public,
+            auditors: Auditors::new(&config.log.auditors),
+            tip: Mutex::new(None),
+            places: Arc::new(Semaphore::new(READINGS)),
+        }
+    }
+
+    /// The bytes of a resource; `None` if the log has no such thing, or it is pruned.
+    ///
+    /// # Errors
+    /// The reason why that cannot be told. Bytes that the head does not prove are never returned.
+    pub(crate) async fn read(self: Arc<Self>, path: LogPath) -> Result<Option<Vec<u8>>, ReasonCode> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| ReasonCode::OverloadShed)?;
+        let reading = tokio::task::spawn_blocking(move || {
+            let read = self.read_now(path);
+            drop(place);
+            read
+        });
+        reading.await.map_err(|_| ReasonCode::StateUnreachable)?
+    }
+
+    fn read_now(&self, path: LogPath) -> Result<Option<Vec<u8>>, ReasonCode> {
+        let known = self.tip.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let view = LogView::open(&self.data, &self.anchor, &self.key, known.as_ref());
+        let view = view.map_err(|error| error.code())?;
+        let size = view.head().size();
+        // A minimum beyond the log's end is taken for its end: the growing tiles are always there.
+        let pruned = path.is_prunable(self.minimum_index.min(size));
+        let bytes = if pruned { None } else { view.resource(path).map_err(|error| error.code())? };
+        let mut tip = self.tip.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another reading may have seen a newer head meanwhile.
+        if tip.as_ref().is_none_or(|tip| tip.size() < size) {
+            *tip = Some(view.into_tip());
+        }
+        Ok(bytes)
+    }
+}
