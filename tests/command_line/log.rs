@@ -35,7 +35,10 @@ fn verify(place: &Place, directory: &Path, more: &[&str]) -> Ended {
 }
 
 fn refused(said: &Ended, words: &str) {
-    assert!(said.code == 1 && said.out.contains("NOT VERIFIED") && said.out.contains(words), "`{words}`: {said:?}");
+    assert!(
+        said.code == 1 && said.out.contains("NOT VERIFIED") && said.out.contains(words),
+        "`{words}`: {said:?}"
+    );
 }
 
 /// Every file below a directory, by its path in it.
@@ -65,7 +68,10 @@ fn an_exported_log_verifies_with_the_public_key_alone_and_every_changed_file_is_
     let records = place.log().records.len();
     let verified = verify(&place, &log, &["--json"]);
     let line: Value = serde_json::from_str(verified.ok()).unwrap();
-    assert_eq!((&line["verified"], &line["records"], &line["pruned"]), (&json!(true), &json!(records), &json!(0)));
+    assert_eq!(
+        (&line["verified"], &line["records"], &line["pruned"]),
+        (&json!(true), &json!(records), &json!(0))
+    );
     assert!(verify(&place, &log, &[]).ok().contains(": verified\n"));
 
     let exported = files(&log);
@@ -203,7 +209,16 @@ fn an_interrupted_export_says_so_leaves_no_checkpoint_and_is_finished_by_the_nex
     let log = place.path("log");
     let trace = place.path("trace");
     let output = Command::new("strace")
-        .args(["-f", "-qq", "-o", &text(&trace), "-e", "trace=rename", "-e", "inject=rename:signal=INT:when=2"])
+        .args([
+            "-f",
+            "-qq",
+            "-o",
+            &text(&trace),
+            "-e",
+            "trace=rename",
+            "-e",
+            "inject=rename:signal=INT:when=2",
+        ])
         .arg(program())
         .args(["log", "export", &text(&log), "--config", &text(&place.config_path)])
         .output()

@@ -10,8 +10,8 @@ use portcullis_verify::layout::{join_entries, join_hashes};
 use portcullis_verify::merkle::leaf_hash;
 use portcullis_verify::tiles::TILE_WIDTH;
 use portcullis_verify::{
-    CheckedTiles, Hash, LogPath, TileReader, TileTree, UnverifiedCheckpoint, VerifiedCheckpoint, VerifierKey,
-    tree,
+    CheckedTileError, CheckedTiles, Hash, LogPath, TileReader, TileTree, UnverifiedCheckpoint,
+    VerifiedCheckpoint, VerifierKey, tree,
 };
 use rusqlite::Connection;
 
@@ -147,7 +147,8 @@ impl LogView {
         let leaf = self.tile(0, seq / width, u16::from(place).saturating_add(1))?;
         let body = bodies(&self.connection, seq, seq.saturating_add(1))?.pop();
         let body = body.filter(|body| leaf.last() == Some(&leaf_hash(body)));
-        let body = body.ok_or_else(|| LedgerError::Corrupt(format!("record {seq} is not the one in the tree")))?;
+        let body =
+            body.ok_or_else(|| LedgerError::Corrupt(format!("record {seq} is not the one in the tree")))?;
         Ok((Record::parse(&body)?, body))
     }
 
@@ -186,8 +187,10 @@ impl LogView {
         let stored = |level, index| store::tile(&self.connection, level, index);
         let tiles = CheckedTiles::new(&self.tip.tree, stored);
         let mut hashes = tiles.tile(level, index).map_err(|error| match error {
-            portcullis_verify::CheckedTileError::Storage { source, .. } => LedgerError::from(source),
-            other => LedgerError::Corrupt(other.to_string()),
+            CheckedTileError::Storage { source, .. } => LedgerError::from(source),
+            other @ (CheckedTileError::NoSuchTile { .. } | CheckedTileError::OtherTile { .. }) => {
+                LedgerError::Corrupt(other.to_string())
+            }
         })?;
         if hashes.len() < usize::from(width) {
             return Err(LedgerError::Corrupt(format!("the head covers no {width} hashes of tile {index}")));
@@ -254,8 +257,8 @@ fn edge(connection: &Connection, size: u64) -> Result<TileTree, LedgerError> {
 
 /// The records from `first` up to, not including, `end`: all of them, or an error.
 fn bodies(connection: &Connection, first: u64, end: u64) -> Result<Vec<Vec<u8>>, LedgerError> {
-    let mut statement =
-        connection.prepare_cached("SELECT seq, body FROM records WHERE seq >= ?1 AND seq < ?2 ORDER BY seq")?;
+    let mut statement = connection
+        .prepare_cached("SELECT seq, body FROM records WHERE seq >= ?1 AND seq < ?2 ORDER BY seq")?;
     let mut rows = statement.query([first, end])?;
     let mut bodies = Vec::new();
     let mut expected = first;
@@ -267,5 +270,9 @@ fn bodies(connection: &Connection, first: u64, end: u64) -> Result<Vec<Vec<u8>>,
         bodies.push(row.get(1)?);
         expected = expected.saturating_add(1);
     }
-    if expected == end { Ok(bodies) } else { Err(LedgerError::Corrupt(format!("record {expected} is missing"))) }
+    if expected == end {
+        Ok(bodies)
+    } else {
+        Err(LedgerError::Corrupt(format!("record {expected} is missing")))
+    }
 }

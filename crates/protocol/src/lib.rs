@@ -20,8 +20,8 @@ pub mod wire;
 
 pub use digest::{Digest, Domain};
 pub use ids::{
-    ActionName, AgentId, AttemptId, AuditorId, BundleDigest, GateId, IdempotencyKey, InvalidId, Millis, Nonce, PolicyId,
-    Salt, SurfaceName, ToolName,
+    ActionName, AgentId, AttemptId, AuditorId, BundleDigest, GateId, IdempotencyKey, InvalidId, Millis,
+    Nonce, PolicyId, Salt, SurfaceName, ToolName,
 };
 pub use json::{JsonError, Limits, Loose, Value};
 pub use reason::{Precondition, ReasonCode};

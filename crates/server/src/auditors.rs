@@ -42,8 +42,7 @@ mod tests {
             token: Agents::digest(token),
             expires,
         };
-        let auditors =
-            Auditors::new(&[config("ever", "a", None), config("once", "b", Some(Millis(1_000)))]);
+        let auditors = Auditors::new(&[config("ever", "a", None), config("once", "b", Some(Millis(1_000)))]);
         let named = |header, now| auditors.bearer(header, now).map(|auditor| auditor.as_str().to_owned());
         assert_eq!(named(Some("Bearer a"), None).as_deref(), Some("ever"));
         assert_eq!(named(Some("Bearer b"), Some(Millis(999))).as_deref(), Some("once"));

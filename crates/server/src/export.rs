@@ -37,7 +37,9 @@ pub enum ExportError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// The directory holds something else.
-    #[error("`{path}` is no part of an exported log; choose an empty directory, or one that `log export` made")]
+    #[error(
+        "`{path}` is no part of an exported log; choose an empty directory, or one that `log export` made"
+    )]
     NotAnExport {
         /// What was found.
         path: PathBuf,
@@ -55,7 +57,9 @@ pub enum ExportError {
     #[error("the directory holds an unfinished export of another log, `{0}`")]
     OtherUnfinished(String),
     /// The directory has records that this ledger does not have.
-    #[error("the directory holds {exported} records of this log, and the ledger's anchored head covers {size}")]
+    #[error(
+        "the directory holds {exported} records of this log, and the ledger's anchored head covers {size}"
+    )]
     Ahead {
         /// Records exported before.
         exported: u64,
@@ -191,7 +195,8 @@ impl Target {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
             Err(error) => return Err(at(&path)(error)),
         };
-        let earlier = UnverifiedCheckpoint::parse(&note).and_then(|note| note.verify(std::slice::from_ref(key)));
+        let earlier =
+            UnverifiedCheckpoint::parse(&note).and_then(|note| note.verify(std::slice::from_ref(key)));
         let earlier = earlier.map_err(ExportError::OtherLog)?;
         let (exported, size) = (earlier.size(), view.head().size());
         if exported > size {
@@ -215,7 +220,8 @@ impl Target {
         if path.is_within(before) && fs::symlink_metadata(&file).is_ok() {
             return Ok(false);
         }
-        let bytes = view.resource(path)?.ok_or_else(|| LedgerError::Corrupt(format!("the log has no `{path}`")))?;
+        let bytes =
+            view.resource(path)?.ok_or_else(|| LedgerError::Corrupt(format!("the log has no `{path}`")))?;
         if fs::read(&file).is_ok_and(|found| found == bytes) {
             return Ok(false);
         }

@@ -31,6 +31,6 @@ pub use remote::{Health, Interlock, ask_health};
 pub use serve::{ServeError, serve};
 pub use service::{Arbiter, LocalAuthorizer, StartError};
 pub use setup::{
-    Deployment, Initialized, SetupError, add_agent, add_auditor, demo, deploy, init, new_key, pin_bundle, sign_bundle,
-    verifier_of,
+    Deployment, Initialized, SetupError, add_agent, add_auditor, demo, deploy, init, new_key, pin_bundle,
+    sign_bundle, verifier_of,
 };

@@ -87,14 +87,12 @@ const fn content_type(path: LogPath) -> &'static str {
 const fn cache_control(path: LogPath, public: bool) -> &'static str {
     match (path, public) {
         (LogPath::Checkpoint, _) => "no-cache",
-        (
-            LogPath::Tile { width: TILE_WIDTH, .. } | LogPath::Entries { width: TILE_WIDTH, .. },
-            true,
-        ) => "public, max-age=31536000, immutable",
-        (
-            LogPath::Tile { width: TILE_WIDTH, .. } | LogPath::Entries { width: TILE_WIDTH, .. },
-            false,
-        ) => "private, max-age=31536000, immutable",
+        (LogPath::Tile { width: TILE_WIDTH, .. } | LogPath::Entries { width: TILE_WIDTH, .. }, true) => {
+            "public, max-age=31536000, immutable"
+        }
+        (LogPath::Tile { width: TILE_WIDTH, .. } | LogPath::Entries { width: TILE_WIDTH, .. }, false) => {
+            "private, max-age=31536000, immutable"
+        }
         (LogPath::Tile { .. } | LogPath::Entries { .. }, true) => "public, max-age=3600",
         (LogPath::Tile { .. } | LogPath::Entries { .. }, false) => "private, max-age=3600",
     }

@@ -96,8 +96,11 @@ where
             index,
             size: self.tree.size(),
         })?;
-        let hashes = (self.stored)(level, index)
-            .map_err(|source| CheckedTileError::Storage { level, index, source })?;
+        let hashes = (self.stored)(level, index).map_err(|source| CheckedTileError::Storage {
+            level,
+            index,
+            source,
+        })?;
         if hashes.len() != usize::from(TILE_WIDTH) || tree_root(&hashes) != expected {
             return Err(other);
         }

@@ -286,8 +286,8 @@ pub fn split_hashes(bytes: &[u8], width: u16) -> Result<Vec<Hash>, LayoutError> 
 pub fn join_entries<'a>(records: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<u8>, LayoutError> {
     let mut bytes = Vec::new();
     for record in records {
-        let length = u16::try_from(record.len())
-            .map_err(|_| LayoutError::EntryTooLarge { found: record.len() })?;
+        let length =
+            u16::try_from(record.len()).map_err(|_| LayoutError::EntryTooLarge { found: record.len() })?;
         bytes.extend_from_slice(&length.to_be_bytes());
         bytes.extend_from_slice(record);
     }

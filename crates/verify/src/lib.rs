@@ -44,8 +44,8 @@ pub mod tree;
 #[cfg(test)]
 mod testing;
 
-pub use checkpoint::{Checkpoint, CheckpointError, UnverifiedCheckpoint, VerifiedCheckpoint};
 pub use checked::{CheckedTileError, CheckedTiles};
+pub use checkpoint::{Checkpoint, CheckpointError, UnverifiedCheckpoint, VerifiedCheckpoint};
 pub use key::{KeyName, KeyNameError, VerifierKey, VerifierKeyError};
 pub use layout::{LayoutError, LogPath, LogPathError};
 pub use log::{LogAudit, LogError, LogSummary};

@@ -99,7 +99,9 @@ pub enum StaticLogError<E> {
         size: u64,
     },
     /// An earlier head covers more records than this one.
-    #[error("the log had signed {earlier} records before, and this checkpoint covers {size}: it was rolled back")]
+    #[error(
+        "the log had signed {earlier} records before, and this checkpoint covers {size}: it was rolled back"
+    )]
     RolledBack {
         /// Size of the earlier checkpoint.
         earlier: u64,
@@ -333,13 +335,12 @@ impl<E, F: Fn(&LogPath) -> Result<Option<Vec<u8>>, E>> Files<F> {
             }
             Err(CheckedTileError::NoSuchTile { .. }) => return Err(StaticLogError::OtherTree),
         };
-        match error {
-            StaticLogError::Missing { path: missing } if missing.is_prunable(self.pruned_below) => {
-                let is_there = missing != path && self.get(path)?.is_some();
-                if is_there { Err(StaticLogError::Unprovable { path }) } else { Ok(None) }
-            }
-            error => Err(error),
+        let StaticLogError::Missing { path: missing } = error else { return Err(error) };
+        if !missing.is_prunable(self.pruned_below) {
+            return Err(error);
         }
+        let is_there = missing != path && self.get(path)?.is_some();
+        if is_there { Err(StaticLogError::Unprovable { path }) } else { Ok(None) }
     }
 
     /// Checks level 0 and the records. Returns how many records were there, and how many were not.
@@ -357,7 +358,9 @@ impl<E, F: Fn(&LogPath) -> Result<Option<Vec<u8>>, E>> Files<F> {
             }
             let index = first / u64::from(TILE_WIDTH);
             let tile = LogPath::Tile { level: 0, index, width: TILE_WIDTH }.grown(size);
-            let Some(tile @ LogPath::Tile { width, .. }) = tile else { return Err(StaticLogError::OtherTree) };
+            let Some(tile @ LogPath::Tile { width, .. }) = tile else {
+                return Err(StaticLogError::OtherTree);
+            };
             let path = LogPath::Entries { index, width };
             let hashes = match tile {
                 LogPath::Tile { width: TILE_WIDTH, .. } => self.full_tile(tiles, 0, index)?,
@@ -395,8 +398,7 @@ fn check_records<E>(
         if leaf_hash(entry) != *hash {
             return Err(StaticLogError::AlteredRecord { path, index });
         }
-        let record =
-            Record::parse(entry).map_err(|source| StaticLogError::Record { path, index, source })?;
+        let record = Record::parse(entry).map_err(|source| StaticLogError::Record { path, index, source })?;
         if record.seq() != index {
             return Err(StaticLogError::OtherPlace { path, index, says: record.seq() });
         }

@@ -96,7 +96,8 @@ fn what_the_head_does_not_prove_is_an_error_and_never_shown() {
         assert!(outcome.values().all(|code| code.is_none() || *code == corrupt), "{outcome:?}");
         outcome.iter().filter(|(_, code)| code.is_some()).map(|(path, _)| path.clone()).collect()
     };
-    let altered = "UPDATE records SET body = CAST(replace(CAST(body AS TEXT), 'demo-agent', 'demo-agenx') AS BLOB)
+    let altered =
+        "UPDATE records SET body = CAST(replace(CAST(body AS TEXT), 'demo-agent', 'demo-agenx') AS BLOB)
         WHERE seq = 20";
     assert_eq!(bad(&tampered(altered)), ["tile/entries/000"]);
     assert_eq!(bad(&tampered("DELETE FROM records WHERE seq = 20")), ["tile/entries/000"]);

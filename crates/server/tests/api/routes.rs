@@ -57,7 +57,11 @@ async fn no_endpoint_but_the_listed_ones_answers_without_a_token_that_names_an_a
         let known = served.ask(route.method, &filled(route.path), &[&valid], b"").await;
         assert_ne!(known.status, 401, "{name} with a token");
         let not_an_agents = !matches!(route.needs, Caller::Anybody | Caller::Agent);
-        assert_eq!((known.status, known.body.len()) == (403, 0), not_an_agents, "{name} with an agent's token");
+        assert_eq!(
+            (known.status, known.body.len()) == (403, 0),
+            not_an_agents,
+            "{name} with an agent's token"
+        );
     }
     let counted = served.metric("portcullis_unrecorded_total{reason=\"unauthenticated\"}").await;
     let refused = ROUTES.iter().filter(|route| route.needs == Caller::Auditor).count();
@@ -133,8 +137,9 @@ async fn the_description_lists_exactly_the_routes_and_which_need_a_token() {
             listed.insert((method.to_uppercase(), path.clone(), needs.to_owned()));
         }
     }
-    let routes =
-        ROUTES.iter().map(|route| (route.method.to_owned(), route.path.to_owned(), format!("{:?}", route.needs)));
+    let routes = ROUTES
+        .iter()
+        .map(|route| (route.method.to_owned(), route.path.to_owned(), format!("{:?}", route.needs)));
     assert_eq!(listed, routes.collect());
     assert_references(&described, &described);
 }

@@ -42,7 +42,10 @@ fn every_stored_tile_is_read_and_every_changed_one_refused() {
 fn another_tile_of_the_same_tree_in_its_place_is_refused() {
     let (tree, tiles) = tree();
     let reader = CheckedTiles::new(&tree, |level, index| find(&tiles, level, index ^ 1));
-    assert_eq!(reader.tile(1, 0), Err(CheckedTileError::Storage { level: 1, index: 0, source: "not stored" }));
+    assert_eq!(
+        reader.tile(1, 0),
+        Err(CheckedTileError::Storage { level: 1, index: 0, source: "not stored" })
+    );
     let short = CheckedTiles::new(&tree, |level, index| {
         find(&tiles, level, index).map(|hashes| hashes[..255].to_vec())
     });

@@ -38,7 +38,9 @@ pub(super) fn run(config: &Path, directory: &Path, from: u64, json: bool) -> Exi
         }
         Ok(Exported { size, before, written }) => {
             let place = directory.display();
-            say::line(&format!("{size} records in {place}, {before} of them from before; {written} files written"));
+            say::line(&format!(
+                "{size} records in {place}, {before} of them from before; {written} files written"
+            ));
             say::line(&format!("verify: portcullis log verify {place} --key {}", config.log_key));
             ExitCode::SUCCESS
         }

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use portcullis_server::UNFINISHED;
 use portcullis_verify::{
-    LogPath, StaticLog, StaticLogError, UnverifiedCheckpoint, VerifiedCheckpoint, VerifiedStaticLog, VerifierKey,
+    LogPath, StaticLog, StaticLogError, UnverifiedCheckpoint, VerifiedCheckpoint, VerifiedStaticLog,
+    VerifierKey,
 };
 
 use crate::commands::verify::{chain, read_key};
@@ -62,7 +63,9 @@ fn verify(
 ) -> Result<VerifiedStaticLog, String> {
     let mut progress = Progress::new("verified record").map_err(|error| error.to_string())?;
     if asked.directory.join(UNFINISHED).exists() {
-        return Err("an export into it was interrupted; run `portcullis log export` again to finish it".into());
+        return Err(
+            "an export into it was interrupted; run `portcullis log export` again to finish it".into()
+        );
     }
     let read = |path: &LogPath| match std::fs::read(asked.directory.join(path.to_string())) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -104,7 +107,9 @@ fn told(error: StaticLogError<io::Error>) -> String {
     if let StaticLogError::Missing { path } = &error
         && path.is_prunable(u64::MAX)
     {
-        return format!("{text}; if the log was pruned by agreement, say below which record with --pruned-below");
+        return format!(
+            "{text}; if the log was pruned by agreement, say below which record with --pruned-below"
+        );
     }
     text
 }
