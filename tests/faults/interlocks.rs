@@ -161,7 +161,7 @@ fn without_the_bundle_nothing_is_permitted() {
 
 #[test]
 fn without_the_signing_key_nothing_is_permitted() {
-    pulled(|place| place.config.signing_key.clone(), "signer.unavailable");
+    pulled(|place| place.signing_key(), "signer.unavailable");
 }
 
 #[test]

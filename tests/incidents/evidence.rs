@@ -24,7 +24,7 @@ fn i09_what_cannot_be_recorded_does_not_run() {
 #[test]
 fn i10_nothing_runs_unsigned_or_signed_by_something_else() {
     let mut scene = Scene::new();
-    let key = scene.place.config.signing_key.clone();
+    let key = scene.place.signing_key();
     scene.runs(&ALL, &Deed::read());
     let pulled = pull(&key);
     scene.blocked(&ALL, &Deed::read(), "signer.unavailable");

@@ -91,6 +91,11 @@ impl Place {
         })
     }
 
+    /// The log's signing key, which is a file unless a test says otherwise.
+    pub(crate) fn signing_key(&self) -> PathBuf {
+        self.config.signer.key_file().expect("a key file").clone()
+    }
+
     /// The data directory's socket.
     pub(crate) fn socket(&self) -> PathBuf {
         self.config.data.join("arbiter.sock")

@@ -87,7 +87,7 @@ impl Fault {
             Self::PolicyPulled => place.config.bundle.clone(),
             Self::AnchorPulled => place.config.anchor.clone(),
             Self::KeyPulled | Self::Killed | Self::Hung | Self::LedgerUnwritable | Self::Shut => {
-                place.config.signing_key.clone()
+                place.config.signer.key_file().cloned().unwrap_or_default()
             }
         }
     }

@@ -18,6 +18,9 @@ pub enum SignError {
     /// The key cannot be read.
     #[error("the signing key cannot be read: {0}")]
     Unavailable(String),
+    /// The signer gave no answer within its deadline.
+    #[error("the signer did not answer within its deadline")]
+    Timeout,
     /// The key is not the log's.
     #[error("the signing key is not the log's: expected `{expected}`")]
     WrongKey {
@@ -35,6 +38,7 @@ impl SignError {
     pub const fn code(&self) -> ReasonCode {
         match self {
             Self::Unavailable(_) => ReasonCode::SignerUnavailable,
+            Self::Timeout => ReasonCode::SignerTimeout,
             Self::WrongKey { .. } => ReasonCode::SignerWrongKey,
             Self::Failed => ReasonCode::SignerFailed,
         }
@@ -42,17 +46,21 @@ impl SignError {
 }
 
 /// Signs checkpoints with the log's key.
+///
+/// The writer's thread asks it and waits. A signer that depends on another process or machine must answer within a
+/// bound of its own, whatever becomes of that.
 pub trait Signer: Send {
     /// The key that verifies.
     fn verifier(&self) -> &VerifierKey;
 
-    /// Whether a signature could be made now.
+    /// Whether a signature could be made now, as far as that is known without making one: this is asked before
+    /// every batch. What it misses, [`Self::sign`] does not.
     ///
     /// # Errors
     /// Why not.
     fn ready(&mut self) -> Result<(), SignError>;
 
-    /// An Ed25519 signature (RFC 8032) over a note's text.
+    /// An Ed25519 signature (RFC 8032) over a note's text. It is verified by whoever asked for it.
     ///
     /// # Errors
     /// Why there is none.

@@ -251,8 +251,13 @@ reason_codes! {
     }
     SignerUnavailable = "signer.unavailable", Silence, Evidence, 503 {
         message: "the signer is not available",
-        remedy: "Ask an operator to put the signing key back; it clears by itself.",
-        doc: "The signing key cannot be read."
+        remedy: "Ask an operator to put the signing key or the signer back; it clears by itself.",
+        doc: "The signing key cannot be read, or the signer that holds it cannot be reached."
+    }
+    SignerTimeout = "signer.timeout", Silence, Evidence, 503 {
+        message: "the signer did not answer in time",
+        remedy: "Ask an operator to look at the signer; it clears by itself when it answers in time.",
+        doc: "The signer was asked and gave no signature within `signer.deadline_ms`. One that comes late is not used."
     }
     SignerWrongKey = "signer.wrong_key", Silence, Evidence, 503 {
         message: "the signer holds another key than the log's",

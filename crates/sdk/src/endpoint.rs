@@ -1,4 +1,4 @@
-//! Where an arbiter listens, and whose certificates are believed.
+//! Where an arbiter or a signer listens, and whose certificates are believed.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 
-/// Where an arbiter listens.
+/// Where an arbiter or a signer listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// `http://127.0.0.1:PORT`, loopback only: a bearer token must not cross a network in clear.
@@ -35,7 +35,7 @@ pub enum Endpoint {
 
 /// A text that names no usable endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a usable arbiter: {expected}")]
+#[error("`{text}` is not a usable endpoint: {expected}")]
 pub struct InvalidEndpoint {
     text: String,
     expected: &'static str,
@@ -119,7 +119,7 @@ impl Endpoint {
         }
         if let Some(rest) = text.strip_prefix("https://") {
             let authorities = authorities.ok_or_else(|| {
-                invalid("https needs the certificate authority to believe: `gate.arbiter_ca`")
+                invalid("https needs the certificate authority to believe: `gate.arbiter_ca`, or `signer.ca` for a signer")
             })?;
             return Self::tls(rest, authorities)
                 .ok_or_else(|| invalid("expected `https://HOST:PORT` and nothing else"));

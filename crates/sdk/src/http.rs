@@ -1,70 +1,28 @@
 //! The arbiter across a network or a Unix socket.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, StatusCode};
 use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeReply};
 use portcullis_protocol::{Decision, ReasonCode, SurfaceTable};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::TlsConnector;
-use zeroize::Zeroizing;
 
 use crate::authorizer::{Authorizer, Call};
+use crate::client::{Answer, HttpClient, Question, Token, unreachable};
 use crate::endpoint::Endpoint;
 use crate::permit::OutcomeReport;
 use crate::refusal::Refusal;
 
 /// Longest answer that is read, in bytes. A stored result is at most 1 MiB.
 const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
-/// Idle connections that are kept.
-const KEPT_CONNECTIONS: usize = 16;
-
-/// A bearer token. Prints as `***`.
-#[derive(Clone)]
-pub struct Token(Zeroizing<String>);
-
-impl Token {
-    /// Wraps a token's text; surrounding white space, as files end with, is dropped.
-    #[must_use]
-    pub fn new(text: &str) -> Self {
-        Self(Zeroizing::new(text.trim().to_owned()))
-    }
-
-    /// The token itself. Only for the `authorization` header and for comparing digests.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("***")
-    }
-}
-
-type Connection = SendRequest<Full<Bytes>>;
 
 /// An arbiter reached over HTTP/1.1. Keeps connections; asks within deadlines.
 #[derive(Debug)]
 pub struct HttpAuthorizer {
-    endpoint: Endpoint,
-    token: Token,
+    client: HttpClient,
     patience: Duration,
-    idle: Mutex<Vec<Connection>>,
-}
-
-struct Answer {
-    status: StatusCode,
-    body: Bytes,
 }
 
 impl HttpAuthorizer {
@@ -72,82 +30,7 @@ impl HttpAuthorizer {
     /// no deadline of their own.
     #[must_use]
     pub const fn new(endpoint: Endpoint, token: Token, patience: Duration) -> Self {
-        Self { endpoint, token, patience, idle: Mutex::new(Vec::new()) }
-    }
-
-    async fn connect(&self) -> Result<Connection, Refusal> {
-        match &self.endpoint {
-            Endpoint::Tcp { authority } => {
-                let stream = TcpStream::connect(authority).await.map_err(unreachable)?;
-                stream.set_nodelay(true).map_err(unreachable)?;
-                open(stream).await
-            }
-            Endpoint::Tls { authority, name, authorities } => {
-                let stream = TcpStream::connect(authority).await.map_err(unreachable)?;
-                stream.set_nodelay(true).map_err(unreachable)?;
-                let connector = TlsConnector::from(authorities.client());
-                open(connector.connect(name.clone(), stream).await.map_err(unreachable)?).await
-            }
-            Endpoint::Unix { path } => {
-                let stream = UnixStream::connect(path).await.map_err(unreachable)?;
-                check_peer(&stream)?;
-                open(stream).await
-            }
-        }
-    }
-
-    fn kept(&self) -> Option<Connection> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        std::iter::from_fn(|| idle.pop()).find(SendRequest::is_ready)
-    }
-
-    fn keep(&self, connection: Connection) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < KEPT_CONNECTIONS {
-            idle.push(connection);
-        }
-    }
-
-    /// Asks over a kept connection if there is one. The arbiter may be closing that in this very moment, so where
-    /// it ends without an answer the question is asked once more over a new one: both are about the same attempt,
-    /// which is spent once, and an outcome is recorded once.
-    async fn exchange(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Answer, Refusal> {
-        let body = Bytes::from(body);
-        if let Some(mut kept) = self.kept() {
-            match kept.send_request(self.request(&method, path, &body)?).await {
-                Ok(response) => return self.answer(kept, response).await,
-                Err(error) if error.is_parse() => return Err(unanswered(error)),
-                Err(_) => {}
-            }
-        }
-        let mut fresh = self.connect().await?;
-        let response = fresh.send_request(self.request(&method, path, &body)?).await.map_err(unanswered)?;
-        self.answer(fresh, response).await
-    }
-
-    fn request(&self, method: &Method, path: &str, body: &Bytes) -> Result<Request<Full<Bytes>>, Refusal> {
-        Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "arbiter")
-            .header("authorization", format!("Bearer {}", self.token.reveal()))
-            .header("content-type", "application/json")
-            .body(Full::new(body.clone()))
-            .map_err(unreachable)
-    }
-
-    async fn answer(
-        &self,
-        connection: Connection,
-        response: hyper::Response<Incoming>,
-    ) -> Result<Answer, Refusal> {
-        let status = response.status();
-        let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await.map_err(|error| {
-            // Cut off or over-long: an answer in part is no answer.
-            Refusal::unverifiable(format!("the answer broke off: {error}"))
-        })?;
-        self.keep(connection);
-        Ok(Answer { status, body: body.to_bytes() })
+        Self { client: HttpClient::arbiter(endpoint, token), patience }
     }
 
     async fn within(
@@ -157,10 +40,10 @@ impl HttpAuthorizer {
         path: &str,
         body: Vec<u8>,
     ) -> Result<Answer, Refusal> {
-        match tokio::time::timeout(deadline, self.exchange(method, path, body)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Refusal::own(ReasonCode::ArbiterTimeout, None)),
-        }
+        let (content_type, body) = ("application/json", Bytes::from(body));
+        self.client
+            .within(deadline, &Question { method, path, content_type, body, longest: LONGEST_ANSWER })
+            .await
     }
 }
 
@@ -171,39 +54,6 @@ impl HttpAuthorizer {
 pub async fn fetch(endpoint: &Endpoint, path: &str, patience: Duration) -> Result<Vec<u8>, Refusal> {
     let arbiter = HttpAuthorizer::new(endpoint.clone(), Token::new(""), patience);
     Ok(arbiter.within(patience, Method::GET, path, Vec::new()).await?.body.to_vec())
-}
-
-async fn open<S>(stream: S) -> Result<Connection, Refusal>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
-    // Ends with the connection; whoever holds the sender sees its error.
-    tokio::spawn(async move { drop(connection.await) });
-    Ok(sender)
-}
-
-/// A socket that another user serves is not the arbiter that this data directory belongs to.
-fn check_peer(stream: &UnixStream) -> Result<(), Refusal> {
-    let peer = stream.peer_cred().map_err(unreachable)?;
-    if peer.uid() == rustix::process::geteuid().as_raw() {
-        Ok(())
-    } else {
-        Err(Refusal::own(ReasonCode::ArbiterUnreachable, Some("the socket is served by another user".into())))
-    }
-}
-
-fn unreachable(error: impl std::fmt::Display) -> Refusal {
-    Refusal::own(ReasonCode::ArbiterUnreachable, Some(error.to_string()))
-}
-
-/// Why no answer came. Bytes that are no HTTP are one, of a sort: it proves nothing.
-fn unanswered(error: hyper::Error) -> Refusal {
-    if error.is_parse() {
-        Refusal::unverifiable(format!("the answer is not HTTP: {error}"))
-    } else {
-        unreachable(error)
-    }
 }
 
 fn body<T: Serialize>(value: &T) -> Result<Vec<u8>, Refusal> {

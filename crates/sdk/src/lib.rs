@@ -22,6 +22,7 @@
 
 mod attempt;
 mod authorizer;
+mod client;
 mod clock;
 mod endpoint;
 mod http;
@@ -32,9 +33,10 @@ mod testing;
 
 pub use attempt::{Attempt, TrustedLog, UntrustedLog};
 pub use authorizer::{Authorizer, Call, authorize, run};
+pub use client::{HttpClient, Token};
 pub use clock::BootInstant;
 pub use endpoint::{Authorities, Endpoint, InvalidAuthorities, InvalidEndpoint};
-pub use http::{HttpAuthorizer, Token, fetch};
+pub use http::{HttpAuthorizer, fetch};
 pub use permit::{Lapsed, OutcomeReport, Permit, Running};
 pub use refusal::{Blocked, ReceiptRef, Refusal, Unavailable, Unverifiable};
 

@@ -16,8 +16,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Deserialize;
 
 mod log;
+mod signer;
 
 pub use log::{AuditorConfig, LogConfig};
+pub use signer::{ServiceConfig, SignerConfig, SignerKind};
 
 /// A key of the configuration, for its reference.
 #[derive(Clone, Copy, Debug)]
@@ -58,10 +60,34 @@ sections! {
         anchor: PathBuf = "required",
         /// The log's verifier key, pinned: receipts count only if this key signed them.
         log_key: String = "required",
-        /// The file with the log's signing key, mode 0600.
-        signing_key: PathBuf = "required",
+        /// The file with the log's signing key, mode 0600. Instead of it there may be a section `[signer]`.
+        signing_key: Option<PathBuf> = "required without `[signer]`",
         /// Bytes of disk that are kept for outcomes and operators; below them nothing is permitted.
         disk_reserve: Option<u64> = "67108864",
+    }
+    /// The log's signer, where it is not the key file of `arbiter.signing_key`.
+    "signer" SignerSection {
+        /// `file`: a key file. `pkcs11`: a key in a token. `command`: a program that is run for each signature.
+        /// `http`: a service.
+        kind: String = "required",
+        /// How long a signature may take, in milliseconds, from 10 to 10000. After it nothing is permitted, and an
+        /// answer that comes later is not used. Gates should wait longer than twice as long.
+        deadline_ms: Option<u64> = "500",
+        /// Of a `file`: the signing key's file, mode 0600.
+        key_file: Option<PathBuf> = "none",
+        /// Of a `command`: absolute path of the program, which others must not be able to write, and its arguments.
+        /// It reads the text to be signed from standard input and writes one signature line of a C2SP signed note.
+        /// It sees no environment but PATH, and is killed at the deadline with its process group.
+        command: Option<Vec<String>> = "none",
+        /// Of `http`: `https://HOST:PORT`, `http://127.0.0.1:PORT` or `unix:/path`. The text to be signed is posted;
+        /// the answer is 200 with one signature line of a C2SP signed note.
+        endpoint: Option<String> = "none",
+        /// Of `http`: the path that is posted to.
+        path: Option<String> = "/sign",
+        /// Of `http`: PEM file with the certificate authority of an `https` endpoint.
+        ca: Option<PathBuf> = "none",
+        /// Of `http`: the file with the bearer token that the service is shown, mode 0600.
+        token_file: Option<PathBuf> = "none",
     }
     /// The policy.
     "policy" PolicySection {
@@ -132,6 +158,7 @@ sections! {
 #[serde(deny_unknown_fields)]
 struct File {
     arbiter: Option<ArbiterSection>,
+    signer: Option<SignerSection>,
     policy: Option<PolicySection>,
     #[serde(default)]
     agents: BTreeMap<String, AgentSection>,
@@ -197,8 +224,8 @@ pub struct ArbiterConfig {
     pub anchor: PathBuf,
     /// The log's verifier key.
     pub log_key: VerifierKey,
-    /// The signing key's file.
-    pub signing_key: PathBuf,
+    /// What signs with that key.
+    pub signer: SignerConfig,
     /// Bytes of disk kept in reserve.
     pub disk_reserve: u64,
     /// The bundle's directory.
@@ -299,7 +326,7 @@ impl Config {
             data,
             anchor,
             log_key: parse("arbiter.log_key", &arbiter.log_key)?,
-            signing_key: self.at(&arbiter.signing_key),
+            signer: self.signer(arbiter)?,
             disk_reserve: arbiter.disk_reserve.map_or(64 * 1024 * 1024, |bytes| bytes),
             bundle: self.at(&policy.bundle),
             pin: parse("policy.pin", &policy.pin)?,
@@ -342,7 +369,7 @@ impl Config {
         Ok(GateConfig {
             name: parse("gate.name", &gate.name)?,
             agent: parse("gate.agent", &gate.agent)?,
-            token: read_token(&self.at(&gate.token_file))?,
+            token: read_token("gate.token_file", &self.at(&gate.token_file))?,
             deadline: Duration::from_millis(gate.deadline_ms.map_or(2_000, |milliseconds| milliseconds)),
             arbiter: endpoint,
             log: TrustedLog::new(vec![log_key]).map_err(|error| value("arbiter.log_key", &error))?,
@@ -429,9 +456,9 @@ where
 }
 
 /// Reads a token file, which only its owner may read.
-fn read_token(path: &Path) -> Result<Token, ConfigError> {
-    refuse_exposed("gate.token_file", path)?;
-    let failed = |error: String| ConfigError::Value { key: "gate.token_file", error };
+fn read_token(key: &'static str, path: &Path) -> Result<Token, ConfigError> {
+    refuse_exposed(key, path)?;
+    let failed = |error: String| ConfigError::Value { key, error };
     let text =
         std::fs::read_to_string(path).map_err(|error| failed(format!("`{}`: {error}", path.display())))?;
     let token = Token::new(&zeroize::Zeroizing::new(text));

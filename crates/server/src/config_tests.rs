@@ -91,3 +91,30 @@ fn the_log_is_not_public_unless_it_is_said() {
     let log = log.arbiter().unwrap().log;
     assert!(log.public && log.minimum_index == 512);
 }
+
+#[test]
+fn a_signer_is_one_thing_with_its_own_keys_and_a_bound() {
+    let key_file = "signing_key = \"keys/log.key\"";
+    let signer = |lines: &str| refused(key_file, &format!("[signer]\n{lines}"));
+    assert!(refused(key_file, "").contains("arbiter.signing_key"));
+    let both = refused("[policy]", "[signer]\nkind = \"file\"\nkey_file = \"keys/log.key\"\n[policy]");
+    assert!(both.contains("two signers"), "{both}");
+    assert!(signer("kind = \"yubikey\"").contains("signer.kind"));
+    assert!(signer("kind = \"file\"").contains("signer.key_file"));
+    assert!(signer("kind = \"command\"\ncommand = []").contains("absolute path"));
+    assert!(signer("kind = \"command\"\ncommand = [\"sign\"]").contains("absolute path"));
+    assert!(
+        signer("kind = \"command\"\ncommand = [\"/sign\"]\nkey_file = \"x\"").contains("signer.key_file")
+    );
+    for deadline in [0, 9, 10_001] {
+        let lines = format!("kind = \"file\"\nkey_file = \"x\"\ndeadline_ms = {deadline}");
+        assert!(signer(&lines).contains("signer.deadline_ms"));
+    }
+    assert!(signer("kind = \"http\"\nendpoint = \"http://192.0.2.1:80\"").contains("loopback"));
+    assert!(signer("kind = \"http\"\nendpoint = \"https://signer.test:443\"").contains("signer.ca"));
+    assert!(signer("kind = \"http\"\nendpoint = \"unix:/s\"\npath = \"sign\"").contains("signer.path"));
+    assert!(
+        signer("kind = \"http\"\nendpoint = \"unix:/s\"\ntoken_file = \"none\"")
+            .contains("signer.token_file")
+    );
+}

@@ -17,6 +17,7 @@ mod serve;
 mod service;
 mod setup;
 mod shelf;
+mod signing;
 mod surroundings;
 
 pub use agents::Agents;

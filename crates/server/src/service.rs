@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use portcullis_arbiter::{Credential, Intake, prepare};
 use portcullis_ledger::{
-    Clocks, DecideReply, Decided, DirectoryLock, Found, KeyFile, Ledger, LedgerConfig, OutcomeRefused,
+    Clocks, DecideReply, Decided, DirectoryLock, Found, Ledger, LedgerConfig, OutcomeRefused,
     ReportedOutcome, Status, SystemClocks,
 };
 use portcullis_policy::{BundleSource, Trust};
@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::operator;
 use crate::remote::{Health, Interlock};
 use crate::shelf::Shelf;
+use crate::signing::signer;
 use crate::surroundings::Surroundings;
 
 /// How often a verdict is computed anew when the bundle changes under it.
@@ -48,7 +49,7 @@ pub struct Arbiter {
 
 /// The arbiter could not be started.
 #[derive(Debug, thiserror::Error)]
-#[error("the ledger's thread cannot be started: {0}")]
+#[error("the ledger's thread or its signer's cannot be started: {0}")]
 pub struct StartError(#[from] std::io::Error);
 
 impl Arbiter {
@@ -66,10 +67,10 @@ impl Arbiter {
             disk_reserve: config.disk_reserve,
             clocks: Arc::new(SystemClocks),
         };
-        let signer = KeyFile::new(config.signing_key.clone(), config.log_key.clone());
+        let signer = signer(&config.signer, &config.log_key)?;
         let surroundings = Surroundings { data: config.data.clone(), bundles: Arc::clone(&bundles) };
         Ok(Self {
-            ledger: Ledger::start(ledger, lock, Box::new(signer), Box::new(surroundings))?,
+            ledger: Ledger::start(ledger, lock, signer, Box::new(surroundings))?,
             bundles,
             agents: Agents::new(&config.agents),
             clocks: SystemClocks,

@@ -88,6 +88,26 @@ pub enum NoteError {
     NoKnownSignature,
 }
 
+/// Why a signer's line is no signature of the key that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureLineError {
+    /// Not a signature line.
+    #[error("not a signature line")]
+    Form(#[from] NoteError),
+    /// A signature line of another key.
+    #[error("the signature is of another key than `{expected}`")]
+    OtherKey {
+        /// The key that was asked for.
+        expected: VerifierKey,
+    },
+    /// Not 64 bytes behind the key id.
+    #[error("an Ed25519 signature has 64 bytes, not {found}")]
+    Length {
+        /// Bytes found.
+        found: usize,
+    },
+}
+
 /// A note nobody has vouched for yet. Its text cannot be had before [`verify`](Self::verify).
 #[derive(Clone, Debug)]
 pub struct UnverifiedNote {
@@ -238,4 +258,19 @@ pub fn signed_text(text: &str) -> Result<&[u8], NoteError> {
 pub fn signature_line(key: &VerifierKey, signature: &[u8; 64]) -> String {
     let identified: Vec<u8> = key.key_id().to_be_bytes().into_iter().chain(*signature).collect();
     format!("{SIGNATURE_PREFIX}{} {}\n", key.name(), to_base64(&identified))
+}
+
+/// For writers: the signature in a line that a signer made with `key`, without its newline. Says nothing about
+/// whether the signature is good.
+///
+/// # Errors
+/// [`SignatureLineError`].
+pub fn signature_in_line(line: &str, key: &VerifierKey) -> Result<[u8; 64], SignatureLineError> {
+    refuse_control_characters(line)?;
+    let found = NoteSignature::parse(line, 1)?;
+    if !found.is_under(key) {
+        return Err(SignatureLineError::OtherKey { expected: key.clone() });
+    }
+    let length = SignatureLineError::Length { found: found.signature.len() };
+    <[u8; 64]>::try_from(found.signature).map_err(|_| length)
 }

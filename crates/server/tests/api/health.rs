@@ -54,7 +54,7 @@ async fn without_the_bundle_it_is_not_ready() {
 
 #[tokio::test]
 async fn without_the_signing_key_it_is_not_ready() {
-    let key = |served: &Served| served.config.signing_key.clone();
+    let key = |served: &Served| served.config.signer.key_file().unwrap().clone();
     let (pull, back) =
         (|served: &Served| rename(&key(served), false), |served: &Served| rename(&key(served), true));
     interlock("ledger", ReasonCode::SignerUnavailable, pull, back).await;

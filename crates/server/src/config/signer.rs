@@ -1,0 +1,139 @@
+//! The log's signer, as configured.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use portcullis_sdk::{Authorities, Endpoint, Token};
+
+use super::{ArbiterSection, Config, ConfigError, SignerSection, read_token, value};
+
+/// How long a signature may take where nothing is said, in milliseconds.
+const DEADLINE: u64 = 500;
+/// What may be said.
+const DEADLINES: std::ops::RangeInclusive<u64> = 10..=10_000;
+
+/// The log's signer.
+#[derive(Clone, Debug)]
+pub struct SignerConfig {
+    /// What signs.
+    pub kind: SignerKind,
+    /// How long a signature may take. A key file needs no such bound.
+    pub deadline: Duration,
+}
+
+/// What signs.
+#[derive(Clone, Debug)]
+pub enum SignerKind {
+    /// A key file.
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A program, run for each signature.
+    Command {
+        /// Its absolute path.
+        program: PathBuf,
+        /// Its arguments.
+        arguments: Vec<String>,
+    },
+    /// A service.
+    Http(ServiceConfig),
+}
+
+/// A signing service.
+#[derive(Clone, Debug)]
+pub struct ServiceConfig {
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// The path that is posted to.
+    pub path: String,
+    /// The bearer token that it is shown.
+    pub token: Option<Token>,
+}
+
+impl SignerConfig {
+    /// The key file, if the signer is one.
+    #[must_use]
+    pub const fn key_file(&self) -> Option<&PathBuf> {
+        match &self.kind {
+            SignerKind::File { path } => Some(path),
+            SignerKind::Command { .. } | SignerKind::Http(_) => None,
+        }
+    }
+}
+
+impl Config {
+    pub(super) fn signer(&self, arbiter: &ArbiterSection) -> Result<SignerConfig, ConfigError> {
+        let refuse =
+            |error: &str| Err(ConfigError::Value { key: "arbiter.signing_key", error: error.into() });
+        match (&arbiter.signing_key, &self.file.signer) {
+            (Some(path), None) => {
+                let kind = SignerKind::File { path: self.at(path) };
+                Ok(SignerConfig { kind, deadline: Duration::from_millis(DEADLINE) })
+            }
+            (None, Some(section)) => self.signer_of(section),
+            (None, None) => refuse("is missing, and there is no section `[signer]` instead"),
+            (Some(_), Some(_)) => refuse("and a section `[signer]` are two signers; leave one of them out"),
+        }
+    }
+
+    fn signer_of(&self, section: &SignerSection) -> Result<SignerConfig, ConfigError> {
+        let deadline = section.deadline_ms.map_or(DEADLINE, |deadline| deadline);
+        if !DEADLINES.contains(&deadline) {
+            return Err(value("signer.deadline_ms", &"must be from 10 to 10000"));
+        }
+        only_keys_of(section)?;
+        let kind = match section.kind.as_str() {
+            "file" => {
+                SignerKind::File { path: self.at(&needed("signer.key_file", section.key_file.clone())?) }
+            }
+            "command" => program(needed("signer.command", section.command.clone())?)?,
+            "http" => SignerKind::Http(self.service(section)?),
+            _ => return Err(value("signer.kind", &"must be `file`, `command` or `http`")),
+        };
+        Ok(SignerConfig { kind, deadline: Duration::from_millis(deadline) })
+    }
+
+    fn service(&self, section: &SignerSection) -> Result<ServiceConfig, ConfigError> {
+        let authorities = section.ca.as_ref().map(|path| Authorities::read(&self.at(path))).transpose();
+        let authorities = authorities.map_err(|error| value("signer.ca", &error))?;
+        let endpoint = needed("signer.endpoint", section.endpoint.clone())?;
+        let endpoint = Endpoint::parse(&endpoint, authorities.as_ref());
+        let endpoint = endpoint.map_err(|error| value("signer.endpoint", &error))?;
+        let path = section.path.clone().unwrap_or_else(|| "/sign".to_owned());
+        if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(value("signer.path", &"must begin with `/` and be printable ASCII without spaces"));
+        }
+        let token = section.token_file.as_ref().map(|path| read_token("signer.token_file", &self.at(path)));
+        Ok(ServiceConfig { endpoint, path, token: token.transpose()? })
+    }
+}
+
+fn needed<T>(key: &'static str, given: Option<T>) -> Result<T, ConfigError> {
+    given.ok_or_else(|| value(key, &"is missing, and `signer.kind` needs it"))
+}
+
+/// A key that the kind of signer does not have was written for something that would not happen.
+fn only_keys_of(section: &SignerSection) -> Result<(), ConfigError> {
+    let given = [
+        ("signer.key_file", "file", section.key_file.is_some()),
+        ("signer.command", "command", section.command.is_some()),
+        ("signer.endpoint", "http", section.endpoint.is_some()),
+        ("signer.path", "http", section.path.is_some()),
+        ("signer.ca", "http", section.ca.is_some()),
+        ("signer.token_file", "http", section.token_file.is_some()),
+    ];
+    match given.iter().find(|(_, kind, given)| *given && *kind != section.kind) {
+        Some((key, kind, _)) => Err(value(key, &format!("belongs to `signer.kind = \"{kind}\"` only"))),
+        None => Ok(()),
+    }
+}
+
+fn program(command: Vec<String>) -> Result<SignerKind, ConfigError> {
+    let mut words = command.into_iter();
+    let program = PathBuf::from(words.next().unwrap_or_default());
+    if !program.is_absolute() {
+        return Err(value("signer.command", &"must begin with the absolute path of a program"));
+    }
+    Ok(SignerKind::Command { program, arguments: words.collect() })
+}
