@@ -184,7 +184,7 @@ fn a_permit_with_any_part_of_its_receipt_changed_proves_nothing() {
 /// A deployment with the same bundle and a log of the same name, but with a signing key of its own.
 fn impostor(of: &Place) -> (Place, Daemon) {
     let mut place = Place::files();
-    std::fs::remove_file(&place.signing_key()).unwrap();
+    std::fs::remove_file(place.signing_key()).unwrap();
     let key = new_key(&place.signing_key(), of.config.log_key.name().as_str()).unwrap();
     let own = place.config.log_key.to_string();
     let path = place.configure("impostor.toml", |text| text.replace(&own, &key.to_string()));

@@ -16,27 +16,32 @@ const DEADLINE: u64 = 2_000;
 const SLACK: Duration = Duration::from_millis(1_000);
 
 /// An arbiter's daemon, a gate that asks it, and a real file server behind the gate.
-struct Scene {
-    place: Place,
-    daemon: Daemon,
-    gate: Gate,
+pub(crate) struct Scene {
+    pub(crate) place: Place,
+    pub(crate) daemon: Daemon,
+    pub(crate) gate: Gate,
     recording: Recording,
     file: PathBuf,
     reads: usize,
+    deadline: u64,
 }
 
 impl Scene {
     /// Everything works: a read was permitted, ran, and is the only call in the recording.
     fn new(endpoint: impl FnOnce(&Place, &Daemon) -> String) -> Self {
-        let place = Place::files();
+        Self::on(Place::files(), DEADLINE, endpoint)
+    }
+
+    /// The same with a deployment of the test's own, and another deadline.
+    pub(crate) fn on(place: Place, deadline: u64, endpoint: impl FnOnce(&Place, &Daemon) -> String) -> Self {
         let folder = place.directory("shared");
         let file = folder.join("note.txt");
         std::fs::write(&file, "what the file says").unwrap();
         let daemon = Daemon::start(&place);
-        let config = place.gate("gate.toml", &endpoint(&place, &daemon), DEADLINE);
+        let config = place.gate("gate.toml", &endpoint(&place, &daemon), deadline);
         let recording = Recording::new(&place.path("recording"));
         let gate = Gate::start(&config, &recording.of(&files_server(&folder)));
-        let mut scene = Self { place, daemon, gate, recording, file, reads: 0 };
+        let mut scene = Self { place, daemon, gate, recording, file, reads: 0, deadline };
         scene.runs();
         scene
     }
@@ -50,7 +55,7 @@ impl Scene {
     }
 
     /// The read runs: it comes back with what the file says, and the recording has one call more.
-    fn runs(&mut self) {
+    pub(crate) fn runs(&mut self) {
         let answer = self.gate.call("read_text_file", self.arguments());
         assert_eq!(answer.ran(), "what the file says");
         self.ran_once_more();
@@ -63,30 +68,38 @@ impl Scene {
     }
 
     /// The same read is SILENCE with this code, within the deadline, and the recording has nothing new.
-    fn is_silent(&mut self, code: &str) -> Answer {
+    pub(crate) fn is_silent(&mut self, code: &str) -> Answer {
         let (answer, took) = self.gate.timed("read_text_file", self.arguments());
         assert_eq!(answer.code(), code, "{}", answer.0);
         assert_eq!(answer.told().unwrap()["decision"], "SILENCE");
-        assert!(took < Duration::from_millis(DEADLINE) + SLACK, "{code} took {took:?}");
+        assert!(took < Duration::from_millis(self.deadline) + SLACK, "{code} took {took:?}");
         assert_eq!(self.gate.settled(&self.recording).len(), self.reads, "something reached the tool server");
         answer
     }
 
     /// The read runs again, at the latest when the interlock has cleared by itself.
-    fn recovers(&mut self) {
+    pub(crate) fn recovers(&mut self) {
         self.place.ready();
         self.runs();
     }
 
     /// Ends everything and verifies the log: as many PERMITs as reads that ran, and as many outcomes.
-    fn verifies(self) {
+    pub(crate) fn verifies(self) {
+        let withheld = self.ends();
+        assert_eq!(withheld, 0);
+    }
+
+    /// The same, where PERMITs may have been recorded and never released. Returns how many were.
+    pub(crate) fn ends(self) -> usize {
         let Self { place, daemon, gate, recording, reads, .. } = self;
         gate.end();
         daemon.end(Signal::TERM);
         let log = place.log();
-        assert_eq!(log.permits().len(), reads);
+        let withheld = log.outcomes(Some(portcullis_protocol::Outcome::Withheld));
+        assert_eq!(log.permits().len(), reads + withheld);
         assert_eq!(log.outcomes(Some(portcullis_protocol::Outcome::Ok)), reads);
         assert_eq!(recording.calls().len(), reads);
+        withheld
     }
 }
 

@@ -15,4 +15,5 @@ mod support;
 mod answers;
 mod campaign;
 mod interlocks;
+mod signers;
 mod takeover;

@@ -7,7 +7,7 @@ use portcullis_policy::bundles;
 use portcullis_protocol::{Decision, DecisionRecord, Event, Outcome, ReasonCode, Record};
 use portcullis_server::config::ArbiterConfig;
 use portcullis_server::{Config, Deployment, Row, deploy, open_ledger, rows};
-use portcullis_verify::UnverifiedReceipt;
+use portcullis_verify::{UnverifiedReceipt, VerifierKey};
 use tempfile::TempDir;
 
 use super::http::{Server, get};
@@ -89,6 +89,17 @@ impl Place {
             assert!(text.contains("\ndeadline_ms = 2000\n"), "{text}");
             text.replace("deadline_ms = 2000", &deadline)
         })
+    }
+
+    /// Puts another signer in the place of the key file: a section `[signer]`, and the key that verifies.
+    pub(crate) fn signed_by(&mut self, key: &VerifierKey, section: &str) {
+        let text = std::fs::read_to_string(&self.config_path).unwrap();
+        let own = "signing_key = \"keys/log.key\"\n";
+        assert!(text.contains(own), "{text}");
+        let text = text.replace(own, &format!("[signer]\n{section}"));
+        let text = text.replace(&self.config.log_key.to_string(), &key.to_string());
+        std::fs::write(&self.config_path, text).unwrap();
+        self.config = Config::read(&self.config_path).unwrap().arbiter().unwrap();
     }
 
     /// The log's signing key, which is a file unless a test says otherwise.

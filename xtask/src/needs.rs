@@ -14,7 +14,7 @@ struct Need {
     otherwise: &'static str,
 }
 
-const NEEDS: [Need; 6] = [
+const NEEDS: [Need; 7] = [
     Need {
         name: "git",
         why: "lists the files of the tree",
@@ -42,6 +42,13 @@ const NEEDS: [Need; 6] = [
         present: || answer("ps", &["--version"]).is_some(),
         apt: &["procps"],
         otherwise: "install procps",
+    },
+    Need {
+        name: "OpenSSL 3",
+        why: "is a signer that nobody here wrote",
+        present: || version_of_openssl().is_some_and(|version| version >= (3, 0)),
+        apt: &["openssl"],
+        otherwise: "install OpenSSL 3.0 or later",
     },
     Need {
         name: "Node 18 or later, with npm",
@@ -125,6 +132,11 @@ pub(crate) fn version_of(program: &str) -> Option<(u32, u32)> {
     parse_version(&answer(program, &["--version"])?)
 }
 
+/// OpenSSL does not know `--version` everywhere.
+fn version_of_openssl() -> Option<(u32, u32)> {
+    parse_version(&answer("openssl", &["version"])?)
+}
+
 /// Reads `v22.23.3` or `Python 3.11.7`.
 fn parse_version(text: &str) -> Option<(u32, u32)> {
     let mut parts = text.trim_start_matches(|c: char| !c.is_ascii_digit()).split('.');
@@ -139,6 +151,7 @@ mod tests {
     fn versions_are_read() {
         assert_eq!(parse_version("v22.23.3"), Some((22, 23)));
         assert_eq!(parse_version("Python 3.11.7"), Some((3, 11)));
+        assert_eq!(parse_version("OpenSSL 3.0.19 27 Jan 2026"), Some((3, 0)));
         assert_eq!(parse_version("none"), None);
     }
 
@@ -149,7 +162,9 @@ mod tests {
             assert!(error.contains(need.name) && error.contains(need.otherwise), "{error}");
         }
         assert!(
-            error.contains("apt-get install git strace util-linux procps nodejs npm python3 python3-venv"),
+            error.contains(
+                "apt-get install git strace util-linux procps openssl nodejs npm python3 python3-venv"
+            ),
             "{error}"
         );
         assert_eq!(refuse(&[]), Ok(()));

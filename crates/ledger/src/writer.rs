@@ -140,10 +140,18 @@ impl Writer {
             self.reopen();
         }
         let health = self.surroundings();
-        if tripped(&health).is_none() || only_reserve(&health) {
-            self.begin(&health);
+        match tripped(&health) {
+            // What stands in the way now is why, whether or not it still does when the callers are told.
+            Some(code) if !only_reserve(&health) => self.still_pending(code),
+            Some(_) | None => self.begin(&health),
         }
         self.reopening.ended(&attempt);
+    }
+
+    fn still_pending(&mut self, code: ReasonCode) {
+        if let Ok(opened) = &mut self.phase {
+            opened.pending = Some(code);
+        }
     }
 
     /// A ledger that another file has taken the place of is closed: what lies there now must prove itself. One

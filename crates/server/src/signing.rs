@@ -42,7 +42,7 @@ fn answered(answer: &[u8], key: &VerifierKey) -> Result<[u8; 64], SignError> {
     let line = str::from_utf8(answer).map_err(|_| SignError::Failed)?;
     let line = line.strip_suffix('\n').ok_or(SignError::Failed)?;
     signature_in_line(line, key).map_err(|error| match error {
-        SignatureLineError::OtherKey { expected } => SignError::WrongKey { expected: expected.to_string() },
+        SignatureLineError::OtherKey => SignError::WrongKey { expected: key.to_string() },
         SignatureLineError::Form(_) | SignatureLineError::Length { .. } => SignError::Failed,
     })
 }

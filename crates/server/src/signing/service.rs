@@ -49,12 +49,15 @@ impl Device for Service {
 
 /// What became of the question.
 fn failure(refusal: &Refusal) -> SignError {
-    match refusal.code() {
-        ReasonCode::ArbiterTimeout => SignError::Timeout,
-        // Something answered: what is not HTTP, is cut off or too long.
-        ReasonCode::ReceiptUnverifiable => SignError::Failed,
-        _ => SignError::Unavailable(refusal.reason().detail.unwrap_or_default()),
+    let code = refusal.code();
+    if code == ReasonCode::ArbiterTimeout {
+        return SignError::Timeout;
     }
+    if code == ReasonCode::ReceiptUnverifiable {
+        // Something answered: what is not HTTP, is cut off or too long.
+        return SignError::Failed;
+    }
+    SignError::Unavailable(refusal.reason().detail.unwrap_or_default())
 }
 
 #[cfg(test)]
