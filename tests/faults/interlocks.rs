@@ -178,6 +178,11 @@ fn without_the_signing_key_nothing_is_permitted() {
 }
 
 #[test]
+fn without_the_vault_s_master_key_nothing_is_permitted() {
+    pulled(|place| place.config.vault_key.clone(), "evidence.vault_unavailable");
+}
+
+#[test]
 fn without_the_anchor_nothing_is_permitted() {
     pulled(|place| place.config.anchor.clone(), "evidence.anchor_unwritable");
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 fn spec(idempotency: Idempotency) -> SurfaceSpec {
     SurfaceSpec {
+        keep: portcullis_protocol::Keep::UNDECLARED,
         tier: Tier::Critical,
         on_silence: OnSilence::Terminate,
         idempotency,

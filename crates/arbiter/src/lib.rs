@@ -10,8 +10,10 @@
 
 mod decide;
 mod fact;
+mod facts;
 mod idempotency;
 mod ports;
+mod replay;
 mod settle;
 
 pub use decide::{Facts, decide};
@@ -20,4 +22,5 @@ pub use fact::{
 };
 pub use idempotency::{KeyStatus, StoredKey, key_of, key_state};
 pub use ports::Ports;
+pub use replay::{Replay, ReplayFault};
 pub use settle::{Credential, Health, Intake, PolicyNow, Settled, prepare, record, settle};

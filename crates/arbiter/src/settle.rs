@@ -1,16 +1,19 @@
 //! From a call to a record: what is prepared outside the ledger's writer, and what is settled inside it.
 
+use std::sync::Arc;
+
 use portcullis_policy::Bundle;
 use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{
     AgentId, AttemptId, BundleDigest, BundleRef, Decision, DecisionRecord, Digest, Domain, GateId,
-    IdempotencyKey, Millis, Precondition, ReasonCode, Request, SurfaceSpec, Verdict,
+    IdempotencyKey, Millis, Precondition, ReasonCode, Request, Salt, SurfaceSpec, Verdict,
 };
 
 use crate::decide::{Facts, decide};
 use crate::fact::{
     Clock, Deadline, Evidence, Fact, GateState, Identity, KeyState, Policy, State, SurfaceMatch,
 };
+use crate::facts::recorded;
 use crate::idempotency::{StoredKey, key_of, key_state};
 
 /// The credential that a caller presented, as the transport verified it.
@@ -31,6 +34,8 @@ pub struct Intake {
     pub attempt: AttemptId,
     /// The gate that asked.
     pub gate: GateId,
+    /// Salt of the commitment.
+    pub salt: Salt,
     /// The request's salted commitment.
     pub commitment: Digest,
     /// What idempotency compares.
@@ -39,6 +44,8 @@ pub struct Intake {
     pub key: Option<IdempotencyKey>,
     /// The bundle that was read, if one was in force.
     pub bundle: Option<BundleRef>,
+    /// That bundle's files ([`Bundle::archive`]), to be kept with the first record that names it.
+    pub archive: Option<Arc<[u8]>>,
     /// The surface's declaration, if there is one.
     pub spec: Option<SurfaceSpec>,
     /// Boot-clock milliseconds at which the caller stops waiting.
@@ -106,10 +113,12 @@ pub fn prepare(
     let mut intake = Intake {
         attempt: call.attempt,
         gate: call.gate,
+        salt: call.salt,
         commitment,
         operation,
         key: None,
         bundle: None,
+        archive: None,
         spec: None,
         deadline: received.saturating_add(call.deadline_ms),
         last_try: false,
@@ -130,6 +139,7 @@ impl Intake {
     fn read(&mut self, bundle: &Bundle) {
         let evaluation = bundle.evaluate(&self.request);
         self.bundle = Some(bundle.reference().clone());
+        self.archive = Some(Arc::clone(bundle.archive()));
         self.known_agent = Fact::Known(bundle.knows_agent(&self.request.agent));
         self.spec = bundle.surfaces().surfaces.get(&self.request.ask.surface).cloned();
         self.key = self.spec.as_ref().and_then(|spec| key_of(spec, &self.request, &self.operation));
@@ -153,6 +163,18 @@ impl Intake {
             }
             (Some(_), Some(_) | None) => SurfaceMatch::Fits,
         }
+    }
+
+    /// When the agent's credential expires, if ever.
+    pub(crate) const fn expires(&self) -> Option<Millis> {
+        self.expires
+    }
+
+    /// How record and state name the key: a digest of agent and key.
+    #[must_use]
+    pub fn key_commitment(&self) -> Option<Digest> {
+        let agent = self.request.agent.as_str().as_bytes();
+        self.key.as_ref().map(|key| Digest::of(Domain::Key, &[agent, key.as_str().as_bytes()]))
     }
 
     fn identity(&self, now: Millis) -> Fact<Identity> {
@@ -222,10 +244,10 @@ pub fn settle(intake: &Intake, health: &Health, stored: Fact<Option<StoredKey>>)
     }
 }
 
-/// The record of a settled call, at index `seq`.
+/// The record of a call settled in this health, at index `seq`.
 #[must_use]
-pub fn record(intake: &Intake, verdict: &Verdict, seq: u64, now: Millis) -> DecisionRecord {
-    let ask = &intake.request.ask;
+pub fn record(intake: &Intake, verdict: &Verdict, seq: u64, health: &Health) -> DecisionRecord {
+    let (ask, now) = (&intake.request.ask, health.now);
     let decision = verdict.decision();
     let terms = intake.spec.as_ref().filter(|_| decision == Decision::Permit);
     DecisionRecord {
@@ -241,17 +263,14 @@ pub fn record(intake: &Intake, verdict: &Verdict, seq: u64, now: Millis) -> Deci
         resource: ask.resource.clone(),
         tier: intake.spec.as_ref().map(|spec| spec.tier),
         request: intake.commitment,
-        key: intake.key.as_ref().map(|key| commit_key(&intake.request.agent, key)),
+        key: intake.key_commitment(),
         bundle: intake.bundle.clone(),
         policies: verdict.policies().to_vec(),
         permit_ttl_ms: terms.map(|spec| spec.permit_ttl_ms),
         outcome_due: terms.map(|spec| now.plus(spec.permit_ttl_ms).plus(spec.outcome_within_ms)),
         engine: portcullis_policy::engine().to_owned(),
+        facts: recorded(intake, health),
     }
-}
-
-fn commit_key(agent: &AgentId, key: &IdempotencyKey) -> Digest {
-    Digest::of(Domain::Key, &[agent.as_str().as_bytes(), key.as_str().as_bytes()])
 }
 
 #[cfg(test)]

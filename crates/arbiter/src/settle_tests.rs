@@ -70,7 +70,7 @@ fn a_granted_charge_is_permitted_and_recorded_with_its_terms() {
     let health = health(&bundle);
     let Settled::Decided(verdict) = settle(&intake, &health, Fact::Known(None)) else { panic!() };
     assert_eq!(verdict.decision(), Decision::Permit);
-    let record = record(&intake, &verdict, 9, health.now);
+    let record = record(&intake, &verdict, 9, &health);
     assert_eq!((record.seq, record.decision, record.reason), (9, Decision::Permit, None));
     assert_eq!(record.request, intake.commitment);
     assert!(record.permit_ttl_ms.is_some() && record.outcome_due > Some(health.now) && record.key.is_some());

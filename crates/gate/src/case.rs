@@ -147,7 +147,7 @@ impl Case {
         let report = running.finish(outcome, result);
         let unknown = || answer::unknown(attempt, self.operation.form(&self.shared.typed));
         let end = End::Answer(reply.unwrap_or_else(unknown));
-        if terms.keeps_results {
+        if terms.keyed {
             self.shared.outcomes.settle(report, terms.outcome_within).await;
             self.end(end).await;
         } else {

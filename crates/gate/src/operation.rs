@@ -51,7 +51,9 @@ pub(crate) struct Terms {
     /// Whether the operation has a surface by these rules. What has none is decided, so that it is on record, and
     /// never runs.
     pub(crate) named: bool,
-    /// Whether repeats are answered with what the first run left.
+    /// Whether it runs at most once: its outcome is then on record before its answer is handed out.
+    pub(crate) keyed: bool,
+    /// Whether its result is kept, for repeats to be answered with.
     pub(crate) keeps_results: bool,
     /// How long an outcome is worth reporting.
     pub(crate) outcome_within: Duration,
@@ -121,12 +123,13 @@ impl Operation {
             surface,
         };
         let within = |spec: &SurfaceSpec| Duration::from_millis(spec.outcome_within_ms);
-        let keeps_results = match idempotency {
+        let keyed = match idempotency {
             Idempotency::Key | Idempotency::Derived => true,
             Idempotency::None => false,
         };
+        let keeps_results = spec.is_some_and(|spec| spec.keep.result);
         let outcome_within = spec.map_or(OUTCOME_WITHIN, within);
-        Ok((ask, Terms { named, keeps_results, outcome_within }))
+        Ok((ask, Terms { named, keyed, keeps_results, outcome_within }))
     }
 
     fn context(&self, spec: &SurfaceSpec) -> Result<std::collections::BTreeMap<String, Value>, Refused> {

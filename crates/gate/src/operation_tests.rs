@@ -22,6 +22,7 @@ fn tool(name: &str) -> Operation {
 /// A table in which the surface `pay.charge` lists these tools, or nothing is declared.
 fn table(tools: &[&str]) -> SurfaceTable {
     let spec = SurfaceSpec {
+        keep: portcullis_protocol::Keep::by_default(Idempotency::Derived),
         tier: Tier::Critical,
         on_silence: OnSilence::Terminate,
         idempotency: Idempotency::Derived,
@@ -67,6 +68,7 @@ fn the_surface_is_read_from_the_table_at_hand() {
     let (with, without) = (odd.ask(&listed, &[7; 32]).unwrap(), odd.ask(&table(&[]), &[7; 32]).unwrap());
     assert_eq!((with.0.payload, with.0.envelope), (without.0.payload, without.0.envelope));
     assert_eq!((with.1.keeps_results, without.1.keeps_results), (true, false));
+    assert_eq!((with.1.keyed, without.1.keyed), (true, false));
 }
 
 /// No table makes what has no surface of its own run, not even one that no bundle yields.

@@ -1,26 +1,34 @@
 //! One batch: one transaction over records, tree and state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_arbiter::{Evidence, Fact, Health, Intake, Settled, record, settle};
 use portcullis_protocol::wire::StoredResult;
 use portcullis_protocol::{
-    AggregateRecord, AttemptId, Captured, Decision, DecisionRecord, Digest, Domain, Event, EventRecord,
-    Millis, Outcome, OutcomeRecord, ReasonCode, Record, Verdict,
+    AgentId, AggregateRecord, AttemptId, BundleDigest, Captured, Decision, DecisionRecord, Event,
+    EventRecord, Keep, KeptRequest, KeptResult, Millis, Outcome, OutcomeRecord, ReasonCode, Record, Salt,
+    Verdict,
 };
 use portcullis_verify::merkle::leaf_hash;
 use portcullis_verify::{TileTree, VerifiedCheckpoint};
 use rusqlite::{Connection, TransactionBehavior};
+use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::command::{Command, Decided, Found, OutcomeRefused, ReportedOutcome};
 use crate::error::LedgerError;
 use crate::opened::Opened;
+use crate::payloads::{self, Kept};
 use crate::quota::Quota;
 use crate::store::{self, NewPermit, PermitRow};
+use crate::vault::{Vault, VaultError};
 use crate::waiting::{Answer, Waiting};
 
 /// Longest result that is kept for repeats of a key, in bytes. Of a longer one only the digest is recorded.
 const LONGEST_RESULT: usize = 1024 * 1024;
+
+/// Payloads that are removed in one batch because their time is over.
+const MOST_EXPIRED: u32 = 4_096;
 
 /// A transaction being filled.
 pub(crate) struct Batch<'a> {
@@ -28,6 +36,10 @@ pub(crate) struct Batch<'a> {
     tree: &'a mut TileTree,
     health: &'a Health,
     signed_at_open: u64,
+    vault: &'a mut Vault,
+    archived: &'a BTreeSet<BundleDigest>,
+    /// Bundles that this batch archives.
+    archives: BTreeSet<BundleDigest>,
     waiting: &'a mut Vec<Waiting>,
 }
 
@@ -44,15 +56,42 @@ impl Batch<'_> {
     /// Fills a transaction and commits it. The open ledger's tree moves on only if the commit succeeds.
     pub(crate) fn write(
         opened: &mut Opened,
+        vault: &mut Vault,
+        health: &Health,
+        waiting: &mut Vec<Waiting>,
+        fill: impl FnOnce(&mut Batch<'_>) -> Result<(), LedgerError>,
+    ) -> Result<Written, LedgerError> {
+        let written = Self::attempt(opened, vault, health, waiting, fill);
+        if !matches!(written, Ok(Written::Committed)) {
+            // Keys of subjects that the transaction made went with it.
+            vault.forget();
+        }
+        written
+    }
+
+    fn attempt(
+        opened: &mut Opened,
+        vault: &mut Vault,
         health: &Health,
         waiting: &mut Vec<Waiting>,
         fill: impl FnOnce(&mut Batch<'_>) -> Result<(), LedgerError>,
     ) -> Result<Written, LedgerError> {
         let mut tree = opened.tree.clone();
-        let signed_at_open = opened.signed_at_open;
+        let (signed_at_open, archived) = (opened.signed_at_open, &opened.archived);
         let transaction =
             opened.store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        fill(&mut Batch { connection: &transaction, tree: &mut tree, health, signed_at_open, waiting })?;
+        let mut batch = Batch {
+            connection: &transaction,
+            tree: &mut tree,
+            health,
+            signed_at_open,
+            vault: &mut *vault,
+            archived,
+            archives: BTreeSet::new(),
+            waiting,
+        };
+        fill(&mut batch)?;
+        let archives = batch.archives;
         // The state changes only with records, so without records there is nothing to commit.
         if tree.size() == opened.tree.size() {
             return Ok(Written::Nothing);
@@ -64,6 +103,10 @@ impl Batch<'_> {
         store::set_head(&transaction, tree.size(), &root, signed)?;
         transaction.commit()?;
         (opened.tree, opened.root) = (tree, root);
+        opened.archived.extend(archives);
+        if let (None, Ok(master)) = (&opened.master, vault.master()) {
+            opened.master = Some(master.id());
+        }
         opened.last = health.now;
         Ok(Written::Committed)
     }
@@ -103,6 +146,9 @@ impl Batch<'_> {
         if self.tree.size() == 0 {
             self.event(Event::Genesis, BTreeMap::new())?;
         }
+        if payloads::master(self.connection)?.is_none() {
+            payloads::set_master(self.connection, &self.vault.master()?.id())?;
+        }
         let withheld = store::open_permits_from(self.connection, self.signed_at_open)?;
         let adopted = self.tree.size().saturating_sub(self.signed_at_open);
         let detail = BTreeMap::from([
@@ -112,6 +158,16 @@ impl Batch<'_> {
         self.event(event, detail)?;
         for permit in &withheld {
             self.end(permit, Outcome::Withheld, None)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what was kept for its time, and says so.
+    pub(crate) fn expire(&mut self) -> Result<(), LedgerError> {
+        let removed = payloads::remove_expired(self.connection, self.health.now, MOST_EXPIRED)?;
+        if removed > 0 {
+            let detail = BTreeMap::from([("payloads".to_owned(), removed.to_string())]);
+            self.event(Event::PayloadsExpired, detail)?;
         }
         Ok(())
     }
@@ -127,19 +183,38 @@ impl Batch<'_> {
         outcome: Outcome,
         result: Option<&str>,
     ) -> Result<u64, LedgerError> {
+        let result = result.map(kept_result).transpose()?;
         let record = Record::Outcome(OutcomeRecord {
             seq: self.tree.size(),
             time: self.health.now,
             permit: permit.seq,
             attempt: permit.attempt,
             outcome,
-            result: result.map(|result| Digest::of(Domain::Result, &[result.as_bytes()])),
+            result: result.as_ref().map(KeptResult::commitment),
             supersedes: permit.outcome_seq,
         });
         let seq = self.append(&record.to_bytes()?)?;
-        let kept = result.filter(|result| self.keeps(result));
-        store::end_permit(self.connection, permit, outcome, seq, kept)?;
+        store::end_permit(self.connection, permit, outcome, seq)?;
+        if let Some((result, for_ms)) = result.zip(permit.keep_result_ms)
+            && self.keeps(&result.result)
+        {
+            let agent = permit.agent.parse().map_err(|_| LedgerError::Corrupt("an agent is none".into()))?;
+            self.keep(seq, &agent, &result, for_ms)?;
+        }
         Ok(seq)
+    }
+
+    /// Keeps what a record commits to, sealed.
+    fn keep<T: Serialize>(
+        &mut self,
+        seq: u64,
+        agent: &AgentId,
+        content: &T,
+        for_ms: u64,
+    ) -> Result<(), LedgerError> {
+        let content = serde_json::to_vec(content).map(Zeroizing::new);
+        let content = content.map_err(|error| LedgerError::Corrupt(error.to_string()))?;
+        self.vault.keep(self.connection, seq, agent, &content, self.health.now.plus(for_ms))
     }
 
     /// Whether a result's text is kept. The disk's reserve is for what became of PERMITs, not for what they gave.
@@ -208,13 +283,12 @@ impl Batch<'_> {
         if let Some(seq) = store::attempt(self.connection, &intake.attempt)? {
             return self.ask_again(intake, seq);
         }
-        let stored = match &intake.key {
-            None => Fact::Known(None),
-            Some(key) => match store::key(self.connection, &intake.request.agent, key) {
-                Ok(stored) => Fact::Known(stored),
-                Err(_) => Fact::Unknown,
-            },
+        // A state that cannot be read now fails the batch: no record may rest on what no replay can find.
+        let stored = match intake.key_commitment() {
+            None => None,
+            Some(key) => store::key(self.connection, &key)?,
         };
+        let stored = Fact::Known(stored);
         let verdict = match settle(intake, self.health, stored) {
             Settled::EvaluateAgain => return Ok(Answer::EvaluateAgain),
             Settled::Decided(verdict) => verdict,
@@ -227,7 +301,7 @@ impl Batch<'_> {
     }
 
     fn settled(&mut self, intake: &Intake, verdict: Verdict) -> Result<Answer, LedgerError> {
-        let entry = record(intake, &verdict, self.tree.size(), self.health.now);
+        let entry = record(intake, &verdict, self.tree.size(), self.health);
         let due = match (entry.decision, entry.outcome_due) {
             (Decision::Permit, Some(due)) => Some(due),
             // A PERMIT that the state could not hold is none.
@@ -240,23 +314,42 @@ impl Batch<'_> {
         };
         let seq = self.append(&body)?;
         store::add_attempt(self.connection, &intake.attempt, seq)?;
+        let keep = intake.spec.as_ref().map_or(Keep::UNDECLARED, |spec| spec.keep);
         if let Some(due) = due {
-            self.consume(intake, seq, due)?;
+            self.consume(intake, seq, due, keep)?;
         }
+        if keep.request {
+            let kept = KeptRequest { request: intake.request.ask.clone(), salt: intake.salt };
+            self.keep(seq, &intake.request.agent, &kept, keep.for_ms)?;
+        }
+        self.archive(intake)?;
         let detail = intake.detail.clone();
         self.logged(intake, verdict, detail, seq, body)
     }
 
+    /// Keeps the bundle's files with the first record that names it.
+    fn archive(&mut self, intake: &Intake) -> Result<(), LedgerError> {
+        let Some((bundle, archive)) = intake.bundle.as_ref().zip(intake.archive.as_ref()) else {
+            return Ok(());
+        };
+        if !self.archived.contains(&bundle.digest) && self.archives.insert(bundle.digest) {
+            payloads::add_bundle(self.connection, &bundle.digest, archive)?;
+        }
+        Ok(())
+    }
+
     /// Enters a PERMIT into the state. Only a PERMIT consumes a key.
-    fn consume(&mut self, intake: &Intake, seq: u64, due: Millis) -> Result<(), LedgerError> {
+    fn consume(&mut self, intake: &Intake, seq: u64, due: Millis, keep: Keep) -> Result<(), LedgerError> {
+        let key = intake.key_commitment();
         let permit = NewPermit {
             seq,
             attempt: &intake.attempt,
             agent: &intake.request.agent,
-            key: intake.key.as_ref(),
+            key: key.as_ref(),
             operation: &intake.operation,
             now: self.health.now,
             due,
+            keep_result_ms: keep.result.then_some(keep.for_ms),
         };
         Ok(store::add_permit(self.connection, &permit)?)
     }
@@ -276,12 +369,28 @@ impl Batch<'_> {
     }
 
     fn stored(&self, intake: &Intake, verdict: &Verdict) -> Result<Option<StoredResult>, LedgerError> {
-        match (&intake.key, verdict.reason()) {
+        match (intake.key_commitment(), verdict.reason()) {
             (Some(key), Some(ReasonCode::IdempotencyCompleted)) => {
-                Ok(store::stored_result(self.connection, &intake.request.agent, key)?)
+                let Some((outcome, seq)) = store::key_outcome(self.connection, &key)? else {
+                    return Ok(None);
+                };
+                let result = self.kept_result(seq, &intake.request.agent)?;
+                Ok(Some(StoredResult { outcome, result }))
             }
             (_, _) => Ok(None),
         }
+    }
+
+    /// The result that an outcome's record commits to, if it is kept.
+    fn kept_result(&self, seq: u64, agent: &AgentId) -> Result<Option<String>, LedgerError> {
+        let sealed = match payloads::open(self.connection, self.vault.master()?, seq, agent)? {
+            Kept::Here(sealed) => sealed,
+            Kept::Erased | Kept::Nothing => return Ok(None),
+        };
+        let body = store::record(self.connection, seq)?;
+        let result = body.and_then(|body| payloads::committed_result(&sealed, &body));
+        let differs = || LedgerError::Corrupt(format!("the kept result of record {seq} is not what it says"));
+        result.map(Some).ok_or_else(differs)
     }
 
     /// The same attempt, asked again because its answer was lost: the same record, never a second one.
@@ -322,6 +431,13 @@ impl Batch<'_> {
             Settled::EvaluateAgain => Some(Answer::EvaluateAgain),
         })
     }
+}
+
+/// A result with a salt of its own, to be committed to.
+fn kept_result(result: &str) -> Result<KeptResult, LedgerError> {
+    let mut salt = [0; 32];
+    getrandom::fill(&mut salt).map_err(|_| VaultError::Seal)?;
+    Ok(KeptResult { result: result.to_owned(), salt: Salt::from_bytes(salt) })
 }
 
 /// Whether a gate may end a PERMIT so: `Ok(None)` to record it, `Ok(Some(seq))` if that is on record already.

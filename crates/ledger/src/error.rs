@@ -6,6 +6,7 @@ use portcullis_verify::{CheckpointError, TileTreeError};
 use rusqlite::ErrorCode;
 
 use crate::signer::SignError;
+use crate::vault::VaultError;
 
 /// An error of the ledger.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,9 @@ pub enum LedgerError {
     /// The signer failed.
     #[error(transparent)]
     Signer(#[from] SignError),
+    /// The vault failed.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
 }
 
 impl LedgerError {
@@ -48,6 +52,7 @@ impl LedgerError {
             Self::BehindAnchor(_) => ReasonCode::EvidenceBehindAnchor,
             Self::Corrupt(_) | Self::Checkpoint(_) => ReasonCode::EvidenceCorrupt,
             Self::Signer(error) => error.code(),
+            Self::Vault(error) => error.code(),
         }
     }
 

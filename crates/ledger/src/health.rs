@@ -10,6 +10,7 @@ use crate::lock::DirectoryLock;
 use crate::opened::Opened;
 use crate::place::Place;
 use crate::signer::Signer;
+use crate::vault::Vault;
 
 /// How far wall clock and boot clock may drift apart, in milliseconds.
 const DRIFT: u64 = 10_000;
@@ -54,6 +55,7 @@ impl Surroundings<'_> {
         watch: &mut ClockWatch,
         phase: &mut Result<Box<Opened>, ReasonCode>,
         signer: &mut dyn Signer,
+        vault: &mut Vault,
     ) -> Health {
         let wall = self.config.clocks.wall().filter(|wall| *wall <= LATEST);
         let boot = self.config.clocks.boot();
@@ -65,7 +67,7 @@ impl Surroundings<'_> {
         Health {
             gate: self.ports.gate(),
             clock,
-            evidence: Fact::Known(self.evidence(phase, signer)),
+            evidence: Fact::Known(self.evidence(phase, signer, vault)),
             state: Fact::Known(state),
             policy: self.ports.policy(now),
             now,
@@ -73,7 +75,12 @@ impl Surroundings<'_> {
         }
     }
 
-    fn evidence(&self, phase: &mut Result<Box<Opened>, ReasonCode>, signer: &mut dyn Signer) -> Evidence {
+    fn evidence(
+        &self,
+        phase: &mut Result<Box<Opened>, ReasonCode>,
+        signer: &mut dyn Signer,
+        vault: &mut Vault,
+    ) -> Evidence {
         let opened = match phase {
             Ok(opened) => opened,
             Err(code) => return Evidence::Tripped(*code),
@@ -85,6 +92,9 @@ impl Surroundings<'_> {
             return Evidence::Tripped(ReasonCode::EvidenceAnchorUnwritable);
         }
         if let Err(error) = signer.ready() {
+            return Evidence::Tripped(error.code());
+        }
+        if let Err(error) = vault.ready(opened.master.as_ref()) {
             return Evidence::Tripped(error.code());
         }
         match free_bytes(&self.config.directory) {

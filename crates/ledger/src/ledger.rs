@@ -29,6 +29,8 @@ pub struct LedgerConfig {
     pub directory: PathBuf,
     /// The anchor's file, outside the data directory.
     pub anchor: PathBuf,
+    /// The file with the vault's master key, never beside the database.
+    pub vault_key: PathBuf,
     /// Bytes of disk that are kept for outcomes and operators: below them nothing is permitted.
     pub disk_reserve: u64,
     /// The clocks.

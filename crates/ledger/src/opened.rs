@@ -1,9 +1,10 @@
 //! An open, verified ledger: database, tree, anchor, and the newest signed head.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use portcullis_protocol::{Millis, ReasonCode};
+use portcullis_protocol::{BundleDigest, Digest, Millis, ReasonCode};
 use portcullis_verify::merkle::{leaf_hash, verify_inclusion};
 use portcullis_verify::note::{signature_line, signed_text};
 use portcullis_verify::{
@@ -14,6 +15,7 @@ use portcullis_verify::{
 use crate::anchor::Anchor;
 use crate::error::LedgerError;
 use crate::generation::{self, Generation, Generations};
+use crate::payloads;
 use crate::proofs::Remembering;
 use crate::signer::{SignError, Signer};
 use crate::store::{self, Store};
@@ -38,6 +40,10 @@ pub(crate) struct Opened {
     pub(crate) last: Millis,
     /// Records that a signed head covered when the ledger was opened: what lies beyond was never released.
     pub(crate) signed_at_open: u64,
+    /// Bundles whose files are kept.
+    pub(crate) archived: BTreeSet<BundleDigest>,
+    /// The name of the vault's master key; `None` before the first record.
+    pub(crate) master: Option<Digest>,
     /// Why nothing is permitted yet: its first batch, which ends what was never released, is still to come.
     pub(crate) pending: Option<ReasonCode>,
 }
@@ -97,6 +103,8 @@ impl Opened {
         let noted = noted.map(|noted| checkpoint(&noted, location.key)).transpose()?;
         let known: Vec<_> = location.known.into_iter().chain(&noted).collect();
         let verified = verify(&store.connection, note.as_deref(), location.key, &known)?;
+        let archived = payloads::archived(&store.connection)?.into_iter().collect();
+        let master = payloads::master(&store.connection)?;
         let signed_at_open = verified.anchored.as_ref().map_or(0, VerifiedCheckpoint::size);
         Ok(Self {
             store,
@@ -107,6 +115,8 @@ impl Opened {
             head: verified.anchored,
             last: verified.last,
             signed_at_open,
+            archived,
+            master,
             pending: Some(ReasonCode::EvidenceRecovering),
         })
     }

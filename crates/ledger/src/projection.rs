@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
-use portcullis_protocol::{AttemptId, Digest, Domain, Limits, Millis, Outcome, Record, Value};
+use portcullis_protocol::{AttemptId, Digest, Limits, Millis, Outcome, Record, Value};
 use rusqlite::Connection;
 
 use crate::error::LedgerError;
@@ -82,24 +82,16 @@ impl<'a> Projection<'a> {
         }
         match (&entry.key, &row.key) {
             (None, None) => Ok(()),
-            (Some(commitment), Some(key)) => self.key(entry, *commitment, &row, key),
+            (Some(commitment), Some(key)) if commitment == key => self.key(entry, *commitment, &row),
+            (Some(_), Some(_)) => Err(differs(entry.seq)),
             (Some(_), None) | (None, Some(_)) => Err(differs(entry.seq)),
         }
     }
 
-    fn key(
-        &mut self,
-        entry: &Permitted,
-        commitment: Digest,
-        row: &PermitRow,
-        key: &str,
-    ) -> Result<(), LedgerError> {
-        if Digest::of(Domain::Key, &[row.agent.as_bytes(), key.as_bytes()]) != commitment {
-            return Err(differs(entry.seq));
-        }
+    fn key(&mut self, entry: &Permitted, commitment: Digest, row: &PermitRow) -> Result<(), LedgerError> {
         self.lapsed.remove(&commitment);
         let given_back = matches!(row.outcome, Some(Outcome::Expired | Outcome::Withheld));
-        match store::key_permit(self.connection, &row.agent, key)? {
+        match store::key_permit(self.connection, &commitment)? {
             Some((permit, consumed)) if permit == entry.seq => {
                 self.keys += 1;
                 if given_back || consumed != entry.time { Err(differs(entry.seq)) } else { Ok(()) }

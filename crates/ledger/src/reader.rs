@@ -16,7 +16,7 @@ use crate::store::{self, Store};
 /// A read-only view of a ledger at its newest anchored head. Nothing in it is believed that the head does not
 /// prove.
 pub struct LedgerReader {
-    connection: Connection,
+    pub(crate) connection: Connection,
     head: VerifiedCheckpoint,
     tree: TileTree,
 }

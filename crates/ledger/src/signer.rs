@@ -69,10 +69,10 @@ pub trait Signer: Send {
 
 /// What tells whether a key file is still the one that was read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp([i64; 4], [u64; 3]);
+pub(crate) struct Stamp([i64; 4], [u64; 3]);
 
 impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         Self(
             [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()],
             [metadata.dev(), metadata.ino(), metadata.size()],
@@ -100,6 +100,12 @@ pub enum KeyFileError {
     /// It is not in the note signer format.
     #[error("the key file `{path}` does not hold a note signing key (`PRIVATE+KEY+name+id+base64`)")]
     Malformed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is not a vault key.
+    #[error("the key file `{path}` does not hold a vault key (`PORTCULLIS-VAULT-KEY+base64`)")]
+    NoVaultKey {
         /// The file.
         path: PathBuf,
     },

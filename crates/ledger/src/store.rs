@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_arbiter::{KeyStatus, StoredKey};
-use portcullis_protocol::wire::StoredResult;
-use portcullis_protocol::{AgentId, AttemptId, Digest, IdempotencyKey, Millis, Outcome};
+use portcullis_protocol::{AgentId, AttemptId, Digest, Millis, Outcome};
 use portcullis_verify::{Hash, Tile};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Result, Row, params};
 
@@ -18,16 +17,21 @@ CREATE TABLE records (seq INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
 CREATE TABLE tiles (level INTEGER NOT NULL, position INTEGER NOT NULL, hashes BLOB NOT NULL,
   PRIMARY KEY (level, position)) STRICT, WITHOUT ROWID;
 CREATE TABLE attempts (attempt BLOB PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE permits (seq INTEGER PRIMARY KEY, attempt BLOB NOT NULL UNIQUE, agent TEXT NOT NULL, key TEXT,
-  due INTEGER NOT NULL, outcome TEXT, outcome_seq INTEGER) STRICT;
+CREATE TABLE permits (seq INTEGER PRIMARY KEY, attempt BLOB NOT NULL UNIQUE, agent TEXT NOT NULL, key BLOB,
+  due INTEGER NOT NULL, keep_result_ms INTEGER, outcome TEXT, outcome_seq INTEGER) STRICT;
 CREATE INDEX permits_open ON permits (due) WHERE outcome IS NULL;
-CREATE TABLE keys (agent TEXT NOT NULL, key TEXT NOT NULL, operation BLOB NOT NULL, permit INTEGER NOT NULL,
-  consumed INTEGER NOT NULL, PRIMARY KEY (agent, key)) STRICT, WITHOUT ROWID;
-CREATE TABLE results (permit INTEGER PRIMARY KEY, result TEXT NOT NULL) STRICT;
-PRAGMA user_version = 1;
+CREATE TABLE keys (key BLOB PRIMARY KEY, operation BLOB NOT NULL, permit INTEGER NOT NULL,
+  consumed INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE vault (id INTEGER PRIMARY KEY CHECK (id = 1), master BLOB NOT NULL) STRICT;
+CREATE TABLE subjects (id INTEGER PRIMARY KEY AUTOINCREMENT, agent TEXT NOT NULL UNIQUE, wrapped BLOB NOT NULL) STRICT;
+CREATE TABLE payloads (seq INTEGER PRIMARY KEY, subject INTEGER NOT NULL, expires INTEGER NOT NULL,
+  sealed BLOB NOT NULL) STRICT;
+CREATE INDEX payloads_expires ON payloads (expires);
+CREATE TABLE bundles (digest BLOB PRIMARY KEY, archive BLOB NOT NULL) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 2;
 ";
 /// The schema's version, as `user_version` has it.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The newest committed head, and the newest signed one that a commit has carried.
 #[derive(Clone, Debug)]
@@ -43,8 +47,10 @@ pub(crate) struct PermitRow {
     pub(crate) seq: u64,
     pub(crate) attempt: AttemptId,
     pub(crate) agent: String,
-    pub(crate) key: Option<String>,
+    pub(crate) key: Option<Digest>,
     pub(crate) due: Millis,
+    /// For how long its result is kept, in milliseconds, if it is.
+    pub(crate) keep_result_ms: Option<u64>,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) outcome_seq: Option<u64>,
 }
@@ -54,10 +60,11 @@ pub(crate) struct NewPermit<'a> {
     pub(crate) seq: u64,
     pub(crate) attempt: &'a AttemptId,
     pub(crate) agent: &'a AgentId,
-    pub(crate) key: Option<&'a IdempotencyKey>,
+    pub(crate) key: Option<&'a Digest>,
     pub(crate) operation: &'a Digest,
     pub(crate) now: Millis,
     pub(crate) due: Millis,
+    pub(crate) keep_result_ms: Option<u64>,
 }
 
 /// An open database file.
@@ -151,6 +158,8 @@ fn configure(connection: &Connection) -> Result<()> {
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // What is erased is overwritten, not just forgotten.
+    connection.pragma_update(None, "secure_delete", "ON")?;
     connection.set_prepared_statement_cache_capacity(64);
     let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
     if mode.eq_ignore_ascii_case("wal") { Ok(()) } else { Err(rusqlite::Error::InvalidQuery) }
@@ -228,19 +237,20 @@ pub(crate) fn attempt(connection: &Connection, attempt: &AttemptId) -> Result<Op
 
 /// Enters a PERMIT, and its key as consumed.
 pub(crate) fn add_permit(connection: &Connection, permit: &NewPermit<'_>) -> Result<()> {
-    let key = permit.key.map(IdempotencyKey::as_str);
-    let text = "INSERT INTO permits (seq, attempt, agent, key, due) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let key = permit.key.map(Digest::as_bytes);
+    let text =
+        "INSERT INTO permits (seq, attempt, agent, key, due, keep_result_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     connection.prepare_cached(text)?.execute(params![
         permit.seq,
         permit.attempt.as_bytes(),
         permit.agent.as_str(),
         key,
-        permit.due.0
+        permit.due.0,
+        permit.keep_result_ms
     ])?;
     if let Some(key) = key {
-        let text = "INSERT OR REPLACE INTO keys (agent, key, operation, permit, consumed) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let text = "INSERT OR REPLACE INTO keys (key, operation, permit, consumed) VALUES (?1, ?2, ?3, ?4)";
         connection.prepare_cached(text)?.execute(params![
-            permit.agent.as_str(),
             key,
             permit.operation.as_bytes(),
             permit.seq,
@@ -250,7 +260,8 @@ pub(crate) fn add_permit(connection: &Connection, permit: &NewPermit<'_>) -> Res
     Ok(())
 }
 
-const PERMIT: &str = "SELECT seq, attempt, agent, key, outcome, outcome_seq, due FROM permits";
+const PERMIT: &str =
+    "SELECT seq, attempt, agent, key, outcome, outcome_seq, due, keep_result_ms FROM permits";
 
 fn permit_row(row: &Row<'_>) -> Result<PermitRow> {
     let outcome: Option<String> = row.get(4)?;
@@ -258,7 +269,8 @@ fn permit_row(row: &Row<'_>) -> Result<PermitRow> {
         seq: row.get(0)?,
         attempt: AttemptId::from_bytes(row.get(1)?),
         agent: row.get(2)?,
-        key: row.get(3)?,
+        key: row.get::<_, Option<[u8; 32]>>(3)?.map(Digest::from_bytes),
+        keep_result_ms: row.get(7)?,
         outcome: outcome.map(|word| outcome_of(&word)).transpose()?,
         outcome_seq: row.get(5)?,
         due: Millis(row.get(6)?),
@@ -300,7 +312,6 @@ pub(crate) fn end_permit(
     permit: &PermitRow,
     outcome: Outcome,
     outcome_seq: u64,
-    result: Option<&str>,
 ) -> Result<()> {
     let mut end =
         connection.prepare_cached("UPDATE permits SET outcome = ?2, outcome_seq = ?3 WHERE seq = ?1")?;
@@ -308,24 +319,18 @@ pub(crate) fn end_permit(
     let Some(key) = &permit.key else { return Ok(()) };
     match outcome {
         Outcome::Expired | Outcome::Withheld => {
-            let text = "DELETE FROM keys WHERE agent = ?1 AND key = ?2 AND permit = ?3";
-            connection.prepare_cached(text)?.execute(params![permit.agent, key, permit.seq])?;
+            let text = "DELETE FROM keys WHERE key = ?1 AND permit = ?2";
+            connection.prepare_cached(text)?.execute(params![key.as_bytes(), permit.seq]).map(drop)
         }
-        Outcome::Ok | Outcome::Failed | Outcome::Unknown => {
-            if let Some(result) = result {
-                let text = "INSERT OR REPLACE INTO results (permit, result) VALUES (?1, ?2)";
-                connection.prepare_cached(text)?.execute(params![permit.seq, result])?;
-            }
-        }
+        Outcome::Ok | Outcome::Failed | Outcome::Unknown => Ok(()),
     }
-    Ok(())
 }
 
 /// Which PERMIT consumed a key, and when.
-pub(crate) fn key_permit(connection: &Connection, agent: &str, key: &str) -> Result<Option<(u64, Millis)>> {
-    let text = "SELECT permit, consumed FROM keys WHERE agent = ?1 AND key = ?2";
+pub(crate) fn key_permit(connection: &Connection, key: &Digest) -> Result<Option<(u64, Millis)>> {
+    let text = "SELECT permit, consumed FROM keys WHERE key = ?1";
     let mut statement = connection.prepare_cached(text)?;
-    statement.query_row([agent, key], |row| Ok((row.get(0)?, Millis(row.get(1)?)))).optional()
+    statement.query_row([key.as_bytes()], |row| Ok((row.get(0)?, Millis(row.get(1)?)))).optional()
 }
 
 /// How much the state holds.
@@ -343,13 +348,9 @@ pub(crate) fn totals(connection: &Connection) -> Result<Totals> {
 }
 
 /// What a key was consumed for, if it was.
-pub(crate) fn key(
-    connection: &Connection,
-    agent: &AgentId,
-    key: &IdempotencyKey,
-) -> Result<Option<StoredKey>> {
+pub(crate) fn key(connection: &Connection, key: &Digest) -> Result<Option<StoredKey>> {
     let text = "SELECT keys.operation, keys.consumed, permits.outcome FROM keys JOIN permits ON permits.seq = keys.permit
-        WHERE keys.agent = ?1 AND keys.key = ?2";
+        WHERE keys.key = ?1";
     let read = |row: &Row<'_>| {
         let outcome: Option<String> = row.get(2)?;
         let status = match outcome.map(|word| outcome_of(&word)).transpose()? {
@@ -361,24 +362,18 @@ pub(crate) fn key(
         let operation = Digest::from_bytes(row.get(0)?);
         Ok(StoredKey { operation, status, consumed: Millis(row.get(1)?) })
     };
-    connection.prepare_cached(text)?.query_row(params![agent.as_str(), key.as_str()], read).optional()
+    connection.prepare_cached(text)?.query_row([key.as_bytes()], read).optional()
 }
 
-/// What the execution under a key left.
-pub(crate) fn stored_result(
-    connection: &Connection,
-    agent: &AgentId,
-    key: &IdempotencyKey,
-) -> Result<Option<StoredResult>> {
-    let text = "SELECT permits.outcome, results.result FROM keys JOIN permits ON permits.seq = keys.permit
-        LEFT JOIN results ON results.permit = keys.permit WHERE keys.agent = ?1 AND keys.key = ?2";
+/// How the PERMIT that consumed a key ended, and the index of the record that says so.
+pub(crate) fn key_outcome(connection: &Connection, key: &Digest) -> Result<Option<(Outcome, u64)>> {
+    let text =
+        "SELECT permits.outcome, permits.outcome_seq FROM keys JOIN permits ON permits.seq = keys.permit
+        WHERE keys.key = ?1";
     let read = |row: &Row<'_>| {
         let outcome: Option<String> = row.get(0)?;
         let outcome = outcome.map(|word| outcome_of(&word)).transpose()?;
-        let result = row.get(1)?;
-        Ok(outcome.map(|outcome| StoredResult { outcome, result }))
+        Ok(outcome.zip(row.get::<_, Option<u64>>(1)?))
     };
-    let found =
-        connection.prepare_cached(text)?.query_row(params![agent.as_str(), key.as_str()], read).optional()?;
-    Ok(found.flatten())
+    Ok(connection.prepare_cached(text)?.query_row([key.as_bytes()], read).optional()?.flatten())
 }

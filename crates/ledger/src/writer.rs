@@ -17,20 +17,21 @@ use crate::health::{ClockWatch, Surroundings, only_reserve, tripped};
 use crate::ledger::LedgerConfig;
 use crate::lock::DirectoryLock;
 use crate::opened::{Location, Opened};
+use crate::payloads;
 use crate::place::Place;
+use crate::queue::{waiting, writes};
 use crate::quota::Quota;
 use crate::signer::Signer;
 use crate::store::{self, PermitRow};
+use crate::vault::Vault;
 use crate::waiting::{Uncounted, Waiting, refuse};
 
-/// Questions in one batch, at most.
-const LARGEST_BATCH: usize = 1_024;
-/// How long an outcome alone is held for what may follow.
-const HOLD: Duration = Duration::from_millis(2);
 /// How often overdue outcomes and counts are looked at when nothing else happens.
 const TICK: Duration = Duration::from_secs(1);
 /// How long calls are kept waiting for the next attempt to open the ledger. Beyond that they get the reason.
 const SOON: Duration = Duration::from_secs(2);
+/// How often it is looked whether payloads have expired, in boot-clock milliseconds.
+const EXPIRY_EVERY: u64 = 60_000;
 /// PERMITs that are ended in one batch because their outcome is overdue.
 const MOST_OVERDUE: u32 = 256;
 
@@ -39,6 +40,7 @@ pub(crate) struct Writer {
     config: LedgerConfig,
     lock: DirectoryLock,
     signer: Box<dyn Signer>,
+    vault: Vault,
     ports: Box<dyn Ports>,
     watch: ClockWatch,
     /// The open ledger, or the reason why nothing is permitted.
@@ -52,6 +54,8 @@ pub(crate) struct Writer {
     counts: Counts,
     bundle: Option<BundleDigest>,
     gate: GateState,
+    /// Boot-clock time, in milliseconds, at which payloads were last found not to have expired.
+    unexpired: Option<u64>,
     syncs: u64,
     batches: u64,
     closing: bool,
@@ -66,6 +70,7 @@ impl Writer {
         counts: Counts,
     ) -> Self {
         Self {
+            vault: Vault::new(config.vault_key.clone()),
             config,
             lock,
             signer,
@@ -79,6 +84,7 @@ impl Writer {
             counts,
             bundle: None,
             gate: GateState::Open,
+            unexpired: None,
             syncs: 0,
             batches: 0,
             closing: false,
@@ -122,7 +128,7 @@ impl Writer {
     fn surroundings(&mut self) -> Health {
         let surroundings =
             Surroundings { config: &self.config, lock: &self.lock, ports: self.ports.as_ref() };
-        surroundings.health(&mut self.watch, &mut self.phase, self.signer.as_mut())
+        surroundings.health(&mut self.watch, &mut self.phase, self.signer.as_mut(), &mut self.vault)
     }
 
     /// Opens the ledger and makes its first batch durable, as far as that can be done now.
@@ -252,14 +258,15 @@ impl Writer {
         let overdue = self.overdue(health.now);
         let taken = self.counts.with(|counts| counts.take(health.boot, self.closing));
         let (bundle, gate) = (self.changed_bundle(health), self.changed_gate(health));
-        if commands.is_empty() && overdue.is_empty() && taken.is_empty() && bundle.is_none() && gate.is_none()
-        {
+        let expired = self.expired(health);
+        let counted = !overdue.is_empty() || !taken.is_empty() || expired;
+        if commands.is_empty() && !counted && bundle.is_none() && gate.is_none() {
             return;
         }
         let mut quota = std::mem::take(&mut self.quota);
         let written = self.transact(health, |batch| {
             changes(batch, bundle, gate)?;
-            unasked(batch, &overdue, &taken)?;
+            unasked(batch, &overdue, &taken, expired)?;
             while let Some(command) = commands.pop_front() {
                 batch.take(command, &mut quota)?;
             }
@@ -296,7 +303,7 @@ impl Writer {
     ) -> bool {
         let Ok(opened) = &mut self.phase else { return false };
         let mut waiting = Vec::new();
-        let written = Batch::write(opened, health, &mut waiting, fill);
+        let written = Batch::write(opened, &mut self.vault, health, &mut waiting, fill);
         let committed = written.is_ok();
         let sealed = written.and_then(|written| match written {
             Written::Committed => opened.seal(self.signer.as_mut()).map(|()| true),
@@ -362,6 +369,18 @@ impl Writer {
         store::overdue(&opened.store.connection, now, MOST_OVERDUE).unwrap_or_else(|_| Vec::new()) // tidy: allow nothing is decided by it
     }
 
+    /// Whether payloads are kept beyond their time. Looked at once a minute, and until none is left.
+    fn expired(&mut self, health: &Health) -> bool {
+        let Ok(opened) = &self.phase else { return false };
+        if self.unexpired.is_some_and(|looked| health.boot.saturating_sub(looked) < EXPIRY_EVERY) {
+            return false;
+        }
+        // If it cannot be read now it is looked at again; nothing is decided by it.
+        let expired = payloads::any_expired(&opened.store.connection, health.now).is_ok_and(|any| any);
+        self.unexpired = (!expired).then_some(health.boot);
+        expired
+    }
+
     fn changed_bundle(&self, health: &Health) -> Option<BundleDigest> {
         match &health.policy {
             Fact::Known(policy) => policy.digest.filter(|digest| self.bundle != Some(*digest)),
@@ -408,48 +427,20 @@ impl Writer {
     }
 }
 
-/// What waits, as one batch.
-///
-/// An outcome alone is held for a moment: an agent's next call mostly follows at once, and sharing its batch saves
-/// that call the wait for two syncs. Whoever reports a result to be kept is waited for, and not held.
-fn waiting(first: Command, queue: &Receiver<Command>) -> VecDeque<Command> {
-    let mut commands: VecDeque<_> =
-        std::iter::once(first).chain(queue.try_iter().take(LARGEST_BATCH - 1)).collect();
-    if commands.iter().all(can_be_held)
-        && let Ok(next) = queue.recv_timeout(HOLD)
-    {
-        let room = LARGEST_BATCH.saturating_sub(commands.len().saturating_add(1));
-        commands.push_back(next);
-        commands.extend(queue.try_iter().take(room));
-    }
-    commands
-}
-
-fn can_be_held(command: &Command) -> bool {
-    match command {
-        Command::Outcome(report, _) => report.result.is_none(),
-        Command::Decide(..)
-        | Command::Event(..)
-        | Command::Find(..)
-        | Command::Status(_)
-        | Command::Close(_) => false,
-    }
-}
-
 /// Records that nobody waits for.
-fn unasked(batch: &mut Batch<'_>, overdue: &[PermitRow], taken: &Taken) -> Result<(), LedgerError> {
+fn unasked(
+    batch: &mut Batch<'_>,
+    overdue: &[PermitRow],
+    taken: &Taken,
+    expired: bool,
+) -> Result<(), LedgerError> {
+    if expired {
+        batch.expire()?;
+    }
     for permit in overdue {
         batch.overdue(permit)?;
     }
     taken.records(batch.now()).try_for_each(|record| batch.aggregate(record))
-}
-
-/// Whether a question needs a ledger that can be written. Closing does: what was counted is still to be recorded.
-const fn writes(command: &Command) -> bool {
-    match command {
-        Command::Decide(..) | Command::Outcome(..) | Command::Event(..) | Command::Close(_) => true,
-        Command::Find(..) | Command::Status(_) => false,
-    }
 }
 
 /// Why what was just written may be out of reach, or not ours.

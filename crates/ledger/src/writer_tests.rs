@@ -24,6 +24,7 @@ fn writer(directory: &Path, anchor: &Path) -> Writer {
     let config = LedgerConfig {
         directory: directory.to_owned(),
         anchor: anchor.to_owned(),
+        vault_key: directory.join("vault"),
         disk_reserve: 0,
         clocks: Arc::new(SystemClocks),
     };

@@ -1,5 +1,7 @@
 //! A verified bundle.
 
+use std::sync::Arc;
+
 use portcullis_protocol::{AgentId, BundleRef, Digest, Millis, ReasonCode, SurfaceTable, Verdict};
 
 use crate::compile::Compiled;
@@ -18,6 +20,7 @@ pub struct Bundle {
     pub(crate) table: SurfaceTable,
     pub(crate) table_digest: Option<Digest>,
     pub(crate) compiled: Compiled,
+    pub(crate) archive: Arc<[u8]>,
 }
 
 /// What policy says of a request.
@@ -30,18 +33,25 @@ pub struct Evaluation {
 }
 
 impl Bundle {
-    pub(crate) fn new(reference: BundleRef, compiled: Compiled) -> Self {
+    pub(crate) fn new(reference: BundleRef, compiled: Compiled, archive: Vec<u8>) -> Self {
         let surfaces = compiled.manifest.surfaces.clone();
         let table = SurfaceTable { bundle: reference.digest, surfaces };
         // Without a digest no gate's reading matches, so calls that gates read are refused.
         let table_digest = table.digest().ok(); // tidy: allow None matches nothing
-        Self { reference, table, table_digest, compiled }
+        Self { reference, table, table_digest, compiled, archive: archive.into() }
     }
 
     /// Name, version and digest, as records name this bundle.
     #[must_use]
     pub const fn reference(&self) -> &BundleRef {
         &self.reference
+    }
+
+    /// The bundle's files in one sequence of bytes, its signature included: what [`crate::Snapshot::from_archive`]
+    /// reads. Whoever replays a decision needs them.
+    #[must_use]
+    pub const fn archive(&self) -> &Arc<[u8]> {
+        &self.archive
     }
 
     /// The surfaces, as gates need them.

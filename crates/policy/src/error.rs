@@ -201,6 +201,8 @@ faults! {
     NotUtf8 = "not UTF-8", "Save the file as UTF-8.";
     /// The manifest cannot be written as canonical JSON.
     NoDigest = "the bundle has no digest", "Rename the files.";
+    /// Bytes that are no archive of a bundle.
+    Archive = "not an archive of a bundle", "Archive the bundle again.";
     /// `bundle.toml` does not parse, or has a key or value that is not understood.
     Manifest { message: String } = "{message}", "Correct bundle.toml; unknown keys are refused, never ignored.";
     /// `bundle.toml` contradicts itself.

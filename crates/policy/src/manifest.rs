@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_protocol::{
-    ActionName, ContextRule, Idempotency, Millis, OnSilence, Resource, SurfaceName, SurfaceSpec, Tier,
+    ActionName, ContextRule, Idempotency, Keep, Millis, OnSilence, Resource, SurfaceName, SurfaceSpec, Tier,
     ToolName,
 };
 use serde::{Deserialize, Deserializer};
@@ -16,6 +16,7 @@ use crate::units::{Instant, Span};
 /// The largest version: integers in records are exact up to here.
 const MAX_VERSION: u64 = 9_007_199_254_740_991;
 const MINUTE: u64 = 60_000;
+const DAY: u64 = 24 * 60 * MINUTE;
 
 /// What `bundle.toml` says.
 #[derive(Clone, Debug)]
@@ -52,6 +53,16 @@ struct SurfaceText {
     resource: Option<Resource>,
     #[serde(default)]
     context: BTreeMap<String, ContextRule>,
+    keep: Option<Vec<Kept>>,
+    keep_for: Option<Span>,
+}
+
+/// What a surface may ask to be kept.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kept {
+    Request,
+    Result,
 }
 
 struct BundleName(String);
@@ -148,6 +159,7 @@ impl SurfaceText {
         let derived_window_ms = within(or_minute(self.derived_window), 1_000, 60 * MINUTE)
             .ok_or_else(|| fault("`derived_window` is not within 1s and 60m"))?;
         check_context(&self.context).map_err(fault)?;
+        let keep = self.keep(idempotency).map_err(fault)?;
         Ok(SurfaceSpec {
             tier: self.tier,
             on_silence: self.on_silence.0,
@@ -159,7 +171,31 @@ impl SurfaceText {
             tools: tools(self.tools, name).map_err(fault)?,
             resource: self.resource.or_else(|| Some(surface_resource(name))),
             context: self.context,
+            keep,
         })
+    }
+
+    fn keep(&self, idempotency: Idempotency) -> Result<Keep, &'static str> {
+        let default = Keep::by_default(idempotency);
+        let keep = match &self.keep {
+            None => default,
+            Some(kept) if kept.len() > 2 || kept.first().is_some_and(|first| kept.get(1) == Some(first)) => {
+                return Err("`keep` names one twice");
+            }
+            Some(kept) => {
+                let (request, result) = (kept.contains(&Kept::Request), kept.contains(&Kept::Result));
+                Keep { request, result, ..default }
+            }
+        };
+        if self.keep_for.is_some() && !keep.request && !keep.result {
+            return Err("`keep_for` goes with something that is kept");
+        }
+        match self.keep_for {
+            None => Ok(keep),
+            Some(span) => within(span, MINUTE, 3_660 * DAY)
+                .map(|for_ms| Keep { for_ms, ..keep })
+                .ok_or("`keep_for` is not within 1m and 3660d"),
+        }
     }
 
     fn idempotency(&self) -> Option<Idempotency> {

@@ -8,6 +8,7 @@ use portcullis_verify::VerifierKey;
 use portcullis_verify::note::signature_line;
 use serde::Serialize;
 
+use crate::archive;
 use crate::compile::{CheckReport, Compiled};
 use crate::disk;
 use crate::error::{BundleError, Fault, Missing, SignError};
@@ -114,7 +115,8 @@ impl Snapshot {
         let compiled = Compiled::new(&self.files)?;
         statement.agree(&compiled.manifest.name, compiled.manifest.version)?;
         let Statement { name, version, digest } = statement;
-        Ok(Bundle::new(BundleRef { name, version, digest }, compiled))
+        let archive = archive::write(&self.files)?;
+        Ok(Bundle::new(BundleRef { name, version, digest }, compiled, archive))
     }
 
     /// Parses and validates everything but the signature, as [`Self::verify`] does, and yields nothing that can

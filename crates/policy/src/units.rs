@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Instant(pub(crate) Millis);
 
-/// A whole number and its unit: `250ms`, `5s`, `1m`. In milliseconds.
+/// A whole number and its unit: `250ms`, `5s`, `1m`, `12h`, `90d`. In milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Span(pub(crate) u64);
 
@@ -70,6 +70,8 @@ impl Span {
             "ms" => 1,
             "s" => 1000,
             "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
             _ => return None,
         };
         digits(number).map(|number| Self(number * factor))
@@ -88,7 +90,7 @@ impl<'de> Deserialize<'de> for Instant {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let expected = "expected a whole number and `ms`, `s` or `m`, as in \"5s\"";
+        let expected = "expected a whole number and `ms`, `s`, `m`, `h` or `d`, as in \"5s\"";
         Self::parse(&text)
             .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no duration: {expected}")))
     }
@@ -138,10 +140,17 @@ mod tests {
 
     #[test]
     fn durations_have_a_unit() {
-        for (text, millis) in [("250ms", 250), ("5s", 5_000), ("2m", 120_000), ("0s", 0)] {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("5s", 5_000),
+            ("2m", 120_000),
+            ("3h", 10_800_000),
+            ("90d", 7_776_000_000),
+            ("0s", 0),
+        ] {
             assert_eq!(Span::parse(text), Some(Span(millis)), "{text}");
         }
-        for text in ["", "5", "s", "5 s", "+5s", "-5s", "1.5s", "5h", "5S", "5s ", "99999999999s"] {
+        for text in ["", "5", "s", "5 s", "+5s", "-5s", "1.5s", "5w", "5S", "5s ", "99999999999s"] {
             assert_eq!(Span::parse(text), None, "{text}");
         }
     }

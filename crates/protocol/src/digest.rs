@@ -23,7 +23,7 @@ pub enum Domain {
     Key,
     /// The bytes that an executor will send.
     Payload,
-    /// The result that an executor got.
+    /// The result that an executor got, salted.
     Result,
     /// A bundle's manifest.
     Bundle,
@@ -31,6 +31,8 @@ pub enum Domain {
     Surfaces,
     /// A bearer token, as kept at rest.
     Token,
+    /// The vault's master key, as it is named.
+    VaultKey,
 }
 
 impl Domain {
@@ -46,6 +48,7 @@ impl Domain {
             Self::Bundle => "portcullis/bundle/v1",
             Self::Surfaces => "portcullis/surfaces/v1",
             Self::Token => "portcullis/token/v1",
+            Self::VaultKey => "portcullis/vault-key/v1",
         }
     }
 }

@@ -6,8 +6,11 @@
 
 pub mod canonical;
 pub mod digest;
+pub mod facts;
 pub mod ids;
 pub mod json;
+pub mod payload;
+pub mod precondition;
 pub mod reason;
 pub mod record;
 pub mod reference;
@@ -19,16 +22,18 @@ pub mod verdict;
 pub mod wire;
 
 pub use digest::{Digest, Domain};
+pub use facts::RecordedFacts;
 pub use ids::{
     ActionName, AgentId, AttemptId, AuditorId, BundleDigest, GateId, IdempotencyKey, InvalidId, Millis,
     Nonce, PolicyId, Salt, SurfaceName, ToolName,
 };
 pub use json::{JsonError, Limits, Loose, Value};
+pub use payload::{KeptRequest, KeptResult};
 pub use reason::{Precondition, ReasonCode};
 pub use record::{
     AggregateRecord, BundleRef, DecisionRecord, Event, EventRecord, Outcome, OutcomeRecord, Record,
 };
 pub use request::{Request, Resource};
 pub use spelling::fold;
-pub use surface::{ContextKind, ContextRule, Idempotency, OnSilence, SurfaceSpec, SurfaceTable, Tier};
+pub use surface::{ContextKind, ContextRule, Idempotency, Keep, OnSilence, SurfaceSpec, SurfaceTable, Tier};
 pub use verdict::{Captured, Decision, Enforcement, Verdict};

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::{self, NotCanonical};
 use crate::digest::Digest;
+use crate::facts::RecordedFacts;
 use crate::ids::{ActionName, AgentId, AttemptId, BundleDigest, GateId, Millis, PolicyId, SurfaceName};
 use crate::json::{JsonError, Limits, Value};
 use crate::reason::ReasonCode;
@@ -75,6 +76,8 @@ pub struct DecisionRecord {
     pub outcome_due: Option<Millis>,
     /// The policy engine and its version.
     pub engine: String,
+    /// What else it depended on, so that it can be decided again.
+    pub facts: RecordedFacts,
 }
 
 /// What became of a PERMIT.
@@ -167,6 +170,8 @@ pub enum Event {
     Shut,
     /// An operator opened the gate.
     Reopened,
+    /// Kept requests and results were removed, their time being over.
+    PayloadsExpired,
     /// The ledger was closed in good order.
     Closed,
 }
@@ -317,6 +322,7 @@ mod tests {
             permit_ttl_ms: Some(5_000),
             outcome_due: Some(Millis(1_700_000_060_000)),
             engine: "cedar-policy 4".into(),
+            facts: RecordedFacts::sound(),
         }
     }
 

@@ -45,6 +45,36 @@ pub enum Idempotency {
     Derived,
 }
 
+/// What is kept, encrypted, of a surface's requests and results. Records only commit to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keep {
+    /// Whether requests are kept, so that their decisions can be replayed.
+    pub request: bool,
+    /// Whether results are kept, so that repeats of a key get them.
+    pub result: bool,
+    /// For how long, in milliseconds.
+    pub for_ms: u64,
+}
+
+impl Keep {
+    /// How long is kept what the bundle says nothing about: 90 days, in milliseconds.
+    pub const DEFAULT_MS: u64 = 90 * 24 * 60 * 60 * 1_000;
+
+    /// What is kept of requests on surfaces that no bundle declares: what replaying their refusal needs.
+    pub const UNDECLARED: Self = Self { request: true, result: false, for_ms: Self::DEFAULT_MS };
+
+    /// The default: what replay needs, and for surfaces with keys what their repeats get.
+    #[must_use]
+    pub const fn by_default(idempotency: Idempotency) -> Self {
+        let result = match idempotency {
+            Idempotency::None => false,
+            Idempotency::Key | Idempotency::Derived => true,
+        };
+        Self { request: true, result, for_ms: Self::DEFAULT_MS }
+    }
+}
+
 /// A surface's declaration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,6 +100,8 @@ pub struct SurfaceSpec {
     pub resource: Option<Resource>,
     /// The inputs that policy may read, all of them.
     pub context: BTreeMap<String, ContextRule>,
+    /// What is kept of its requests and results.
+    pub keep: Keep,
 }
 
 /// The surfaces of a bundle, as a gate needs them to turn a tool call into a request.

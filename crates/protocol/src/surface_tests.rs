@@ -3,6 +3,7 @@ use crate::json::Limits;
 
 fn spec(context: &[(&str, ContextKind, &str)]) -> SurfaceSpec {
     SurfaceSpec {
+        keep: crate::Keep::UNDECLARED,
         tier: Tier::Standard,
         on_silence: OnSilence::Terminate,
         idempotency: Idempotency::None,

@@ -5,6 +5,7 @@ use crate::surface::{Idempotency, OnSilence, Tier};
 
 fn spec(tools: &[&str]) -> SurfaceSpec {
     SurfaceSpec {
+        keep: crate::Keep::UNDECLARED,
         tier: Tier::Critical,
         on_silence: OnSilence::Terminate,
         idempotency: Idempotency::None,

@@ -15,9 +15,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Deserialize;
 
+mod error;
 mod log;
 mod signer;
 
+pub use error::ConfigError;
 pub use log::{AuditorConfig, LogConfig};
 pub use signer::{ServiceConfig, SignerConfig, SignerKind};
 
@@ -62,6 +64,9 @@ sections! {
         log_key: String = "required",
         /// The file with the log's signing key, mode 0600. Instead of it there may be a section `[signer]`.
         signing_key: Option<PathBuf> = "required without `[signer]`",
+        /// The file with the vault's master key, mode 0600, outside the data directory: requests and results are kept
+        /// under keys that it wraps. Keep it where a backup of the data directory does not go.
+        vault_key: PathBuf = "required",
         /// Bytes of disk that are kept for outcomes and operators; below them nothing is permitted.
         disk_reserve: Option<u64> = "67108864",
     }
@@ -170,43 +175,6 @@ struct File {
     serve: Option<ServeSection>,
 }
 
-/// Why a configuration is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("the configuration `{path}` cannot be read: {error}; `portcullis init` writes one")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        error: String,
-    },
-    /// The file is not what it should be.
-    #[error("the configuration `{path}` is not valid: {error}")]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        error: String,
-    },
-    /// A section that the command needs is missing.
-    #[error(
-        "the configuration has no section `[{section}]`, which this command needs; see docs/configuration.md"
-    )]
-    Missing {
-        /// The section.
-        section: &'static str,
-    },
-    /// A key has a value that cannot be used.
-    #[error("`{key}` in the configuration: {error}")]
-    Value {
-        /// The key, with its section.
-        key: &'static str,
-        /// What is wrong.
-        error: String,
-    },
-}
-
 /// A configuration, read and resolved: paths are absolute, keys and names are parsed.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -226,6 +194,8 @@ pub struct ArbiterConfig {
     pub log_key: VerifierKey,
     /// What signs with that key.
     pub signer: SignerConfig,
+    /// The file with the vault's master key.
+    pub vault_key: PathBuf,
     /// Bytes of disk kept in reserve.
     pub disk_reserve: u64,
     /// The bundle's directory.
@@ -313,6 +283,11 @@ impl Config {
             let error = "must lie outside the data directory, or a restored backup brings its own anchor";
             return Err(ConfigError::Value { key: "arbiter.anchor", error: error.into() });
         }
+        let vault_key = self.at(&arbiter.vault_key);
+        if vault_key.starts_with(&data) {
+            let error = "must lie outside the data directory, or whoever has the database has what opens it";
+            return Err(ConfigError::Value { key: "arbiter.vault_key", error: error.into() });
+        }
         let trusted_keys: Vec<VerifierKey> = policy
             .trusted_keys
             .iter()
@@ -327,6 +302,7 @@ impl Config {
             anchor,
             log_key: parse("arbiter.log_key", &arbiter.log_key)?,
             signer: self.signer(arbiter)?,
+            vault_key,
             disk_reserve: arbiter.disk_reserve.map_or(64 * 1024 * 1024, |bytes| bytes),
             bundle: self.at(&policy.bundle),
             pin: parse("policy.pin", &policy.pin)?,

@@ -64,6 +64,7 @@ impl Arbiter {
         let ledger = LedgerConfig {
             directory: config.data.clone(),
             anchor: config.anchor.clone(),
+            vault_key: config.vault_key.clone(),
             disk_reserve: config.disk_reserve,
             clocks: Arc::new(SystemClocks),
         };

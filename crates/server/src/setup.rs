@@ -9,7 +9,7 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use portcullis_ledger::{KeyFile, KeyFileError, generate};
+use portcullis_ledger::{KeyFile, KeyFileError, generate, generate_vault_key};
 use portcullis_policy::{BundleError, SignError, Snapshot, bundles};
 use portcullis_protocol::{AgentId, AuditorId, BundleDigest, Digest, InvalidId};
 use portcullis_verify::VerifierKey;
@@ -138,6 +138,7 @@ pub fn deploy(directory: &Path, deployment: &Deployment<'_>) -> Result<Initializ
     make_directory(&keys)?;
     let log_key = new_key(&keys.join("log.key"), &format!("portcullis.local/log-{}", random_hex(4)?))?;
     let bundle_key = new_key(&keys.join("bundle.key"), "portcullis.local/bundle")?;
+    write_private(&keys.join("vault.key"), &generate_vault_key().map_err(SetupError::Key)?)?;
     let bundle = directory.join("bundle");
     for (name, content) in &deployment.bundle {
         let path = bundle.join(name);
@@ -179,6 +180,8 @@ anchor = "anchor/head"
 log_key = "{log_key}"
 # The log's signing key. Take it away, and nothing is permitted until it is back.
 signing_key = "keys/log.key"
+# What is kept of requests and results is encrypted under keys that this one wraps. Never keep it beside the data.
+vault_key = "keys/vault.key"
 
 [policy]
 # The bundle: surfaces, policies, schema, entities. After a change: `portcullis bundle sign`, then `pin`.

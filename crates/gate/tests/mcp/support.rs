@@ -28,6 +28,7 @@ pub(crate) fn example(name: &str) -> PathBuf {
 pub(crate) fn surface(idempotency: Idempotency, context: &[(&str, ContextKind)]) -> SurfaceSpec {
     let rule = |kind, key: &str| ContextRule { kind, from: Some(format!("/{key}")), optional: false };
     SurfaceSpec {
+        keep: portcullis_protocol::Keep::by_default(idempotency),
         tier: Tier::Standard,
         on_silence: OnSilence::Terminate,
         idempotency,

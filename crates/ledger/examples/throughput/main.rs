@@ -17,6 +17,7 @@ use ed25519_dalek::SigningKey;
 use portcullis_arbiter::{Credential, Fact, GateState, Intake, Policy, PolicyNow, Ports, Validity, prepare};
 use portcullis_ledger::{
     Clocks, DecideReply, DirectoryLock, KeyFile, Ledger, LedgerConfig, Status, SystemClocks, generate,
+    generate_vault_key,
 };
 use portcullis_policy::{Bundle, Snapshot, Trust, bundles};
 use portcullis_protocol::wire::DecisionCall;
@@ -80,12 +81,16 @@ fn start(directory: &Path, intake: &Intake) -> Outcome<Ledger> {
         std::fs::create_dir(directory.join("data"))?;
         let (text, verifier) = generate("gate.test/log")?;
         File::options().write(true).create_new(true).mode(0o600).open(&key)?.write_all(text.as_bytes())?;
+        let vault = generate_vault_key()?;
+        let path = directory.join("vault");
+        File::options().write(true).create_new(true).mode(0o600).open(path)?.write_all(vault.as_bytes())?;
         std::fs::write(directory.join("vkey"), verifier.to_string())?;
     }
     let verifier: VerifierKey = std::fs::read_to_string(directory.join("vkey"))?.parse()?;
     let config = LedgerConfig {
         directory: directory.join("data"),
         anchor: directory.join("anchor"),
+        vault_key: directory.join("vault"),
         disk_reserve: 0,
         clocks: Arc::new(SystemClocks),
     };

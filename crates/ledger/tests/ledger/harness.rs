@@ -160,15 +160,16 @@ pub(crate) struct World {
     pub(crate) verifier: VerifierKey,
 }
 
-fn bundle(derived: bool) -> Bundle {
+/// The demo bundle, with other words in its manifest.
+fn bundle(words: &[(&str, &str)]) -> Bundle {
     let key = SigningKey::from_bytes(&[7; 32]);
     let verifier = VerifierKey::ed25519("bundle.test", key.verifying_key().to_bytes()).unwrap();
     let mut files = bundles::demo();
-    if derived {
+    for (word, other) in words {
         let manifest = String::from_utf8(files["bundle.toml"].clone()).unwrap();
-        let derived = manifest.replace(r#"idempotency = "key""#, r#"idempotency = "derived""#);
-        assert_ne!(derived, manifest);
-        files.insert("bundle.toml".into(), derived.into_bytes());
+        let changed = manifest.replace(word, other);
+        assert_ne!(changed, manifest);
+        files.insert("bundle.toml".into(), changed.into_bytes());
     }
     let unsigned = Snapshot::from_files(files.clone()).unwrap();
     let pin = unsigned.digest();
@@ -178,12 +179,18 @@ fn bundle(derived: bool) -> Bundle {
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self::with(bundle(false))
+        Self::with(bundle(&[]))
     }
 
     /// Whose charges have derived keys.
     pub(crate) fn derived() -> Self {
-        Self::with(bundle(true))
+        Self::with(bundle(&[(r#"idempotency = "key""#, r#"idempotency = "derived""#)]))
+    }
+
+    /// Whose charges say this of what is kept of them.
+    pub(crate) fn keeping(keep: &str) -> Self {
+        let key = r#"idempotency = "key""#;
+        Self::with(bundle(&[(key, &format!("{key}\n{keep}"))]))
     }
 
     fn with(bundle: Bundle) -> Self {
@@ -191,6 +198,8 @@ impl World {
         for name in ["data", "anchor", "keys"] {
             std::fs::create_dir(directory.path().join(name)).unwrap();
         }
+        let vault_key = portcullis_ledger::generate_vault_key().unwrap();
+        write_private(&directory.path().join("keys/vault"), vault_key.as_bytes());
         let key = SigningKey::from_bytes(&[9; 32]);
         let verifier = VerifierKey::ed25519("gate.test/log", key.verifying_key().to_bytes()).unwrap();
         let policy = Policy::InForce(Validity::Valid);
@@ -213,6 +222,10 @@ impl World {
 
     pub(crate) fn data(&self) -> PathBuf {
         self.directory.path().join("data")
+    }
+
+    pub(crate) fn vault_key(&self) -> PathBuf {
+        self.directory.path().join("keys/vault")
     }
 
     pub(crate) fn anchor(&self) -> PathBuf {
@@ -266,6 +279,7 @@ impl World {
         let config = LedgerConfig {
             directory: self.data(),
             anchor: self.anchor(),
+            vault_key: self.vault_key(),
             disk_reserve: self.disk_reserve,
             clocks: self.clocks.clone(),
         };

@@ -29,4 +29,6 @@ mod signers;
 #[cfg(test)]
 mod tampered;
 #[cfg(test)]
+mod vault;
+#[cfg(test)]
 mod view;

@@ -1,0 +1,102 @@
+//! The facts of a decision as its record keeps them, and back.
+
+use portcullis_protocol::facts::{
+    ClockFact, DeadlineFact, EvidenceFact, GateFact, PolicyFact, RecordedFacts, StateFact,
+};
+use portcullis_protocol::{BundleDigest, Millis};
+
+use crate::fact::{Clock, Evidence, Fact, GateState, Policy, State, Validity};
+use crate::settle::{Health, Intake, PolicyNow};
+
+/// What a settled call depended on besides its request, its bundle and the log before it.
+pub(crate) fn recorded(intake: &Intake, health: &Health) -> RecordedFacts {
+    let (policy, in_force) = policy(&health.policy);
+    let own = intake.bundle.as_ref().map(|bundle| bundle.digest);
+    RecordedFacts {
+        clock: match health.clock {
+            Fact::Known(Clock::Steady) => ClockFact::Steady,
+            Fact::Known(Clock::Jumped) => ClockFact::Jumped,
+            Fact::Known(Clock::BehindLog) => ClockFact::BehindLog,
+            Fact::Unknown => ClockFact::Unknown,
+        },
+        credential_expires: intake.expires(),
+        deadline: if health.boot < intake.deadline { DeadlineFact::Ahead } else { DeadlineFact::Passed },
+        evidence: match health.evidence {
+            Fact::Known(Evidence::Sound) => EvidenceFact::Sound,
+            Fact::Known(Evidence::Tripped(code)) => EvidenceFact::Refused(code),
+            Fact::Unknown => EvidenceFact::Unknown,
+        },
+        gate: match health.gate {
+            Fact::Known(GateState::Open) => GateFact::Open,
+            Fact::Known(GateState::Shut) => GateFact::Shut,
+            Fact::Unknown => GateFact::Unknown,
+        },
+        in_force: in_force.filter(|digest| own != Some(*digest)),
+        last_try: intake.last_try,
+        policy,
+        state: match health.state {
+            Fact::Known(State::Held) => StateFact::Held,
+            Fact::Known(State::Fenced) => StateFact::Fenced,
+            Fact::Unknown => StateFact::Unknown,
+        },
+    }
+}
+
+fn policy(policy: &Fact<PolicyNow>) -> (PolicyFact, Option<BundleDigest>) {
+    match policy {
+        Fact::Unknown => (PolicyFact::Unknown, None),
+        Fact::Known(PolicyNow { digest, policy }) => {
+            let fact = match policy {
+                // In force, and nobody says which: settling takes that for Unknown too.
+                Policy::InForce(_) if digest.is_none() => PolicyFact::Unknown,
+                Policy::InForce(Validity::Valid) => PolicyFact::Valid,
+                Policy::InForce(Validity::NotYet) => PolicyFact::NotYetValid,
+                Policy::InForce(Validity::Expired) => PolicyFact::Expired,
+                Policy::Refused(code) => PolicyFact::Refused(*code),
+            };
+            (fact, *digest)
+        }
+    }
+}
+
+/// The health that a record's facts were taken from, at its `time`, for a record that names `bundle`.
+pub(crate) fn health(facts: &RecordedFacts, bundle: Option<BundleDigest>, time: Millis) -> Health {
+    let digest = facts.in_force.or(bundle);
+    let policy = |policy| Fact::Known(PolicyNow { digest, policy });
+    Health {
+        gate: match facts.gate {
+            GateFact::Open => Fact::Known(GateState::Open),
+            GateFact::Shut => Fact::Known(GateState::Shut),
+            GateFact::Unknown => Fact::Unknown,
+        },
+        clock: match facts.clock {
+            ClockFact::Steady => Fact::Known(Clock::Steady),
+            ClockFact::Jumped => Fact::Known(Clock::Jumped),
+            ClockFact::BehindLog => Fact::Known(Clock::BehindLog),
+            ClockFact::Unknown => Fact::Unknown,
+        },
+        evidence: match facts.evidence {
+            EvidenceFact::Sound => Fact::Known(Evidence::Sound),
+            EvidenceFact::Refused(code) => Fact::Known(Evidence::Tripped(code)),
+            EvidenceFact::Unknown => Fact::Unknown,
+        },
+        state: match facts.state {
+            StateFact::Held => Fact::Known(State::Held),
+            StateFact::Fenced => Fact::Known(State::Fenced),
+            StateFact::Unknown => Fact::Unknown,
+        },
+        policy: match facts.policy {
+            PolicyFact::Valid => policy(Policy::InForce(Validity::Valid)),
+            PolicyFact::NotYetValid => policy(Policy::InForce(Validity::NotYet)),
+            PolicyFact::Expired => policy(Policy::InForce(Validity::Expired)),
+            // A bundle that is refused has no digest in force, whatever the record's verdict was computed under.
+            PolicyFact::Refused(code) => {
+                Fact::Known(PolicyNow { digest: facts.in_force, policy: Policy::Refused(code) })
+            }
+            PolicyFact::Unknown => Fact::Unknown,
+        },
+        now: time,
+        // The deadline is a fact of its own: see `Intake`.
+        boot: 0,
+    }
+}

@@ -1,0 +1,92 @@
+//! Deciding again: a record's own facts, its request and its bundle, through the code that decided it.
+
+use portcullis_policy::Bundle;
+use portcullis_protocol::facts::DeadlineFact;
+use portcullis_protocol::request::Ask;
+use portcullis_protocol::wire::DecisionCall;
+use portcullis_protocol::{DecisionRecord, ReasonCode, Salt};
+
+use crate::fact::Fact;
+use crate::idempotency::StoredKey;
+use crate::settle::{Credential, Intake, Settled, prepare, record, settle};
+
+/// Why a decision cannot be reproduced. Each of these is a difference: the log says what cannot have happened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplayFault {
+    /// What is kept of the request is not what the record commits to.
+    #[error("the kept request is not the one that the record commits to")]
+    OtherRequest,
+    /// The request has no canonical form, so that it cannot have been decided.
+    #[error("the kept request has no canonical form")]
+    NotCanonical,
+    /// The bundle given is not the one that the record names.
+    #[error("the bundle is not the one that the record names")]
+    OtherBundle,
+    /// These facts lead to no decision, but to a new evaluation.
+    #[error("its facts lead to no decision")]
+    Undecided,
+}
+
+/// A request of the log, made ready to be decided again.
+#[derive(Debug)]
+pub struct Replay<'a> {
+    entry: &'a DecisionRecord,
+    intake: Intake,
+}
+
+impl<'a> Replay<'a> {
+    /// Prepares the request that `entry` decided, as it is kept, under the bundle that the record names.
+    ///
+    /// # Errors
+    /// [`ReplayFault`], if request or bundle are not those of the record.
+    pub fn prepare(
+        entry: &'a DecisionRecord,
+        request: Ask,
+        salt: Salt,
+        bundle: Option<&Bundle>,
+    ) -> Result<Self, ReplayFault> {
+        if bundle.map(Bundle::reference) != entry.bundle.as_ref() {
+            return Err(ReplayFault::OtherBundle);
+        }
+        let call =
+            DecisionCall { request, attempt: entry.attempt, salt, gate: entry.gate.clone(), deadline_ms: 0 };
+        let credential = Credential { agent: entry.agent.clone(), expires: entry.facts.credential_expires };
+        // Under which code there was no bundle does not matter here: the recorded fact says it.
+        let bundle = bundle.ok_or(ReasonCode::PolicyMissing);
+        let mut intake = prepare(call, credential, bundle, 0).map_err(|_| ReplayFault::NotCanonical)?;
+        if intake.commitment != entry.request {
+            return Err(ReplayFault::OtherRequest);
+        }
+        intake.last_try = entry.facts.last_try;
+        // The boot clock of the replay stands at zero.
+        intake.deadline = match entry.facts.deadline {
+            DeadlineFact::Ahead => 1,
+            DeadlineFact::Passed => 0,
+        };
+        Ok(Self { entry, intake })
+    }
+
+    /// The call as it was settled: its key and operation, for the state that it led to.
+    #[must_use]
+    pub const fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
+    /// Decides again, given what the log before the record says of the request's key.
+    ///
+    /// # Errors
+    /// [`ReplayFault::Undecided`].
+    pub fn decide(&self, stored: Option<StoredKey>) -> Result<DecisionRecord, ReplayFault> {
+        let entry = self.entry;
+        let bundle = entry.bundle.as_ref().map(|bundle| bundle.digest);
+        let health = crate::facts::health(&entry.facts, bundle, entry.time);
+        match settle(&self.intake, &health, Fact::Known(stored)) {
+            Settled::Decided(verdict) => Ok(record(&self.intake, &verdict, entry.seq, &health)),
+            Settled::EvaluateAgain => Err(ReplayFault::Undecided),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "replay_tests.rs"]
+mod tests;

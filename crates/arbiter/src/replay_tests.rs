@@ -1,0 +1,185 @@
+use super::*;
+use crate::fact::{Clock, Evidence, GateState, Policy, State, Validity};
+use crate::idempotency::KeyStatus;
+use crate::settle::{Health, PolicyNow};
+use ed25519_dalek::SigningKey;
+use portcullis_policy::{Snapshot, Trust, bundles};
+use portcullis_protocol::{AttemptId, BundleDigest, Decision, Digest, Millis, Record, Verdict};
+use portcullis_verify::VerifierKey;
+
+const NOW: Millis = Millis(1_800_000_000_000);
+
+fn demo() -> Bundle {
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let verifier = VerifierKey::ed25519("bundle.test", key.verifying_key().to_bytes()).unwrap();
+    let mut files = bundles::demo();
+    let unsigned = Snapshot::from_files(files.clone()).unwrap();
+    let pin = unsigned.digest();
+    files.insert("bundle.sig".into(), unsigned.sign(&key, "bundle.test").unwrap());
+    Snapshot::from_files(files).unwrap().verify(&Trust { keys: vec![verifier], pin }).unwrap()
+}
+
+fn ask(amount: &str, key: &str) -> Ask {
+    let text = format!(
+        r#"{{"surface":"demo.charge","action":"demo.charge","resource":{{"type":"Surface","id":"demo.charge"}},
+        "context":{{"account":"a","amount":"{amount}"}},"idempotency_key":"{key}"}}"#
+    );
+    Ask::parse(text.as_bytes()).unwrap()
+}
+
+fn salt() -> Salt {
+    Salt::from_bytes([2; 32])
+}
+
+/// Every health that a call can be settled in, one fact at a time.
+fn healths(bundle: &Bundle) -> Vec<Health> {
+    let digest = Some(bundle.reference().digest);
+    let policy = |digest, policy| Fact::Known(PolicyNow { digest, policy });
+    let sound = Health {
+        gate: Fact::Known(GateState::Open),
+        clock: Fact::Known(Clock::Steady),
+        evidence: Fact::Known(Evidence::Sound),
+        state: Fact::Known(State::Held),
+        policy: policy(digest, Policy::InForce(Validity::Valid)),
+        now: NOW,
+        boot: 500,
+    };
+    let mut all = vec![sound.clone(), Health { boot: 99_999, ..sound.clone() }];
+    for gate in [Fact::Known(GateState::Shut), Fact::Unknown] {
+        all.push(Health { gate, ..sound.clone() });
+    }
+    for clock in [Fact::Known(Clock::Jumped), Fact::Known(Clock::BehindLog), Fact::Unknown] {
+        all.push(Health { clock, ..sound.clone() });
+    }
+    for evidence in [Fact::Known(Evidence::Tripped(ReasonCode::EvidenceDiskReserve)), Fact::Unknown] {
+        all.push(Health { evidence, ..sound.clone() });
+    }
+    for state in [Fact::Known(State::Fenced), Fact::Unknown] {
+        all.push(Health { state, ..sound.clone() });
+    }
+    let other = Some(BundleDigest(Digest::sha256(b"another bundle")));
+    let refused = Policy::Refused(ReasonCode::PolicyMissing);
+    for (digest, now) in [
+        (digest, Policy::InForce(Validity::NotYet)),
+        (digest, Policy::InForce(Validity::Expired)),
+        (None, Policy::InForce(Validity::Valid)),
+        (other, Policy::InForce(Validity::Valid)),
+        (other, Policy::InForce(Validity::Expired)),
+        (None, refused),
+        (digest, refused),
+        (other, refused),
+    ] {
+        all.push(Health { policy: policy(digest, now), ..sound.clone() });
+    }
+    all.push(Health { policy: Fact::Unknown, ..sound });
+    all
+}
+
+/// Settles a call and gives its record, as the log would have it.
+fn decided(
+    bundle: Option<&Bundle>,
+    request: &Ask,
+    credential: &Credential,
+    health: &Health,
+    stored: Option<StoredKey>,
+) -> DecisionRecord {
+    let call = DecisionCall {
+        request: request.clone(),
+        attempt: AttemptId::from_bytes([1; 32]),
+        salt: salt(),
+        gate: "gate".parse().unwrap(),
+        deadline_ms: 1_000,
+    };
+    let bundle = bundle.ok_or(ReasonCode::PolicyMissing);
+    let mut intake = prepare(call, credential.clone(), bundle, 0).unwrap();
+    intake.last_try = matches!(settle(&intake, health, Fact::Known(stored)), Settled::EvaluateAgain);
+    let Settled::Decided(verdict) = settle(&intake, health, Fact::Known(stored)) else { panic!() };
+    let entry = record(&intake, &verdict, 9, health);
+    // What the log holds is what is read back from its bytes.
+    let bytes = Record::Decision(Box::new(entry)).to_bytes().unwrap();
+    let Record::Decision(entry) = Record::parse(&bytes).unwrap() else { panic!() };
+    *entry
+}
+
+#[test]
+fn whatever_was_decided_is_decided_again_byte_for_byte() {
+    let bundle = demo();
+    let operation = ask("1.00", "k").by("demo-agent".parse().unwrap()).operation().unwrap();
+    let key = |status, operation| Some(StoredKey { operation, status, consumed: Millis(NOW.0 - 5) });
+    let stored = [
+        None,
+        key(KeyStatus::InFlight, operation),
+        key(KeyStatus::Completed, operation),
+        key(KeyStatus::Unknown, operation),
+        key(KeyStatus::Completed, Digest::sha256(b"another operation")),
+    ];
+    let mut seen = std::collections::BTreeSet::new();
+    for health in healths(&bundle) {
+        for stored in stored {
+            for (agent, expires, amount) in [
+                ("demo-agent", None, "1.00"),
+                ("demo-agent", Some(Millis(NOW.0 + 1)), "1.00"),
+                ("demo-agent", Some(NOW), "1.00"),
+                ("stranger", None, "1.00"),
+                ("demo-agent", None, "1000000.00"),
+                ("demo-agent", None, "1.0"),
+            ] {
+                for bundle in [Some(&bundle), None] {
+                    let credential = Credential { agent: agent.parse().unwrap(), expires };
+                    let request = ask(amount, "k");
+                    let entry = decided(bundle, &request, &credential, &health, stored);
+                    seen.insert(entry.reason);
+                    let replay = Replay::prepare(&entry, request, salt(), bundle).unwrap();
+                    assert_eq!(replay.decide(stored).unwrap(), entry, "{health:?} {stored:?}");
+                }
+            }
+        }
+    }
+    assert!(seen.len() >= 20 && seen.contains(&None), "too little was decided: {seen:?}");
+}
+
+fn permit(bundle: &Bundle) -> DecisionRecord {
+    let credential = Credential { agent: "demo-agent".parse().unwrap(), expires: None };
+    let health = healths(bundle).remove(0);
+    let entry = decided(Some(bundle), &ask("1.00", "k"), &credential, &health, None);
+    assert_eq!(entry.decision, Decision::Permit);
+    entry
+}
+
+#[test]
+fn a_flipped_verdict_is_not_what_its_facts_lead_to() {
+    let bundle = demo();
+    let mut entry = permit(&bundle);
+    let verdict = Verdict::Refuse(ReasonCode::PolicyNoGrant, Vec::new());
+    entry.decision = verdict.decision();
+    entry.reason = verdict.reason();
+    let replayed = Replay::prepare(&entry, ask("1.00", "k"), salt(), Some(&bundle)).unwrap();
+    assert_ne!(replayed.decide(None).unwrap(), entry);
+}
+
+#[test]
+fn another_request_salt_agent_or_bundle_is_not_the_record_s() {
+    let bundle = demo();
+    let entry = permit(&bundle);
+    let fault = |entry: &DecisionRecord, ask, salt, bundle| Replay::prepare(entry, ask, salt, bundle).err();
+    assert_eq!(fault(&entry, ask("1.00", "k"), salt(), Some(&bundle)), None);
+    let other = Some(ReplayFault::OtherRequest);
+    assert_eq!(fault(&entry, ask("2.00", "k"), salt(), Some(&bundle)), other);
+    assert_eq!(fault(&entry, ask("1.00", "k"), Salt::from_bytes([3; 32]), Some(&bundle)), other);
+    let mut another = entry.clone();
+    another.agent = "stranger".parse().unwrap();
+    assert_eq!(fault(&another, ask("1.00", "k"), salt(), Some(&bundle)), other);
+    assert_eq!(fault(&entry, ask("1.00", "k"), salt(), None), Some(ReplayFault::OtherBundle));
+    another = entry.clone();
+    another.bundle = None;
+    assert_eq!(fault(&another, ask("1.00", "k"), salt(), Some(&bundle)), Some(ReplayFault::OtherBundle));
+}
+
+#[test]
+fn facts_that_lead_to_no_decision_are_a_fault_not_a_permit() {
+    let bundle = demo();
+    let mut entry = permit(&bundle);
+    entry.facts.in_force = Some(BundleDigest(Digest::sha256(b"another bundle")));
+    let replay = Replay::prepare(&entry, ask("1.00", "k"), salt(), Some(&bundle)).unwrap();
+    assert_eq!(replay.decide(None), Err(ReplayFault::Undecided));
+}

@@ -1,0 +1,48 @@
+//! What waits for the writer, taken from its queue as one batch.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use crate::command::Command;
+
+/// Questions in one batch, at most.
+const LARGEST_BATCH: usize = 1_024;
+/// How long an outcome alone is held for what may follow.
+const HOLD: Duration = Duration::from_millis(2);
+
+/// What waits, as one batch.
+///
+/// An outcome alone is held for a moment: an agent's next call mostly follows at once, and sharing its batch saves
+/// that call the wait for two syncs. Whoever reports a result to be kept is waited for, and not held.
+pub(crate) fn waiting(first: Command, queue: &Receiver<Command>) -> VecDeque<Command> {
+    let mut commands: VecDeque<_> =
+        std::iter::once(first).chain(queue.try_iter().take(LARGEST_BATCH - 1)).collect();
+    if commands.iter().all(can_be_held)
+        && let Ok(next) = queue.recv_timeout(HOLD)
+    {
+        let room = LARGEST_BATCH.saturating_sub(commands.len().saturating_add(1));
+        commands.push_back(next);
+        commands.extend(queue.try_iter().take(room));
+    }
+    commands
+}
+
+fn can_be_held(command: &Command) -> bool {
+    match command {
+        Command::Outcome(report, _) => report.result.is_none(),
+        Command::Decide(..)
+        | Command::Event(..)
+        | Command::Find(..)
+        | Command::Status(_)
+        | Command::Close(_) => false,
+    }
+}
+
+/// Whether a question needs a ledger that can be written. Closing does: what was counted is still to be recorded.
+pub(crate) const fn writes(command: &Command) -> bool {
+    match command {
+        Command::Decide(..) | Command::Outcome(..) | Command::Event(..) | Command::Close(_) => true,
+        Command::Find(..) | Command::Status(_) => false,
+    }
+}

@@ -1,0 +1,173 @@
+use std::fs;
+
+use portcullis_protocol::{Event, Millis, Outcome, ReasonCode, Record};
+
+use crate::harness::{Call, World};
+
+/// Names that nothing else in a ledger's files has.
+const KEY: &str = "the-key-of-this-charge";
+const RESULT: &str = "the result of this charge";
+
+/// A ledger with a charge that ran.
+fn charged(world: &World) -> Call {
+    let call = Call::charge(1, "57.31", Some(KEY));
+    let ledger = world.start();
+    world.permitted(&ledger, &call);
+    world.report(&ledger, &call, Outcome::Ok, Some(RESULT)).unwrap();
+    call
+}
+
+/// What a repeat of the charge gets.
+fn repeated(world: &World) -> Option<String> {
+    let ledger = world.start();
+    let decided = world.decide(&ledger, &Call::charge(2, "57.31", Some(KEY)));
+    assert_eq!(decided.verdict.reason(), Some(ReasonCode::IdempotencyCompleted));
+    decided.stored.expect("an earlier run").result
+}
+
+fn count(world: &World, table: &str) -> u64 {
+    let connection = rusqlite::Connection::open(world.database()).unwrap();
+    connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+}
+
+/// Every file below the data directory.
+fn bytes_on_disk(world: &World) -> Vec<u8> {
+    let (mut bytes, mut folders) = (Vec::new(), vec![world.data()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else {
+                bytes.extend(fs::read(entry.path()).unwrap());
+            }
+        }
+    }
+    bytes
+}
+
+#[test]
+fn requests_keys_and_results_lie_nowhere_in_clear() {
+    let world = World::new();
+    let ledger = world.start();
+    let call = Call::charge(1, "57.31", Some(KEY));
+    world.permitted(&ledger, &call);
+    world.report(&ledger, &call, Outcome::Ok, Some(RESULT)).unwrap();
+    // While the write-ahead log is there, and once it is merged into the database.
+    let open = bytes_on_disk(&world);
+    drop(ledger);
+    for (when, bytes) in [("open", open), ("closed", bytes_on_disk(&world))] {
+        let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(holds("demo-agent"), "{when}: what a record says in clear is there");
+        for text in ["57.31", KEY, RESULT] {
+            assert!(!holds(text), "{when}: `{text}` lies in clear");
+        }
+    }
+    assert_eq!(repeated(&world).as_deref(), Some(RESULT));
+}
+
+#[test]
+fn without_its_master_key_or_with_another_nothing_is_permitted() {
+    let world = World::new();
+    charged(&world);
+    let ledger = world.start();
+    let away = world.vault_key().with_extension("away");
+    fs::rename(world.vault_key(), &away).unwrap();
+    let read = |attempt| world.refused(&ledger, &Call::read(attempt));
+    assert_eq!(read(10), ReasonCode::EvidenceVaultUnavailable);
+    let other = World::new();
+    fs::copy(other.vault_key(), world.vault_key()).unwrap();
+    assert_eq!(read(11), ReasonCode::EvidenceVaultWrongKey);
+    fs::rename(&away, world.vault_key()).unwrap();
+    world.permitted(&ledger, &Call::read(12));
+    drop(ledger);
+    fs::copy(other.vault_key(), world.vault_key()).unwrap();
+    let ledger = world.start();
+    assert_eq!(world.refused(&ledger, &Call::read(13)), ReasonCode::EvidenceVaultWrongKey);
+}
+
+#[test]
+fn a_kept_result_that_was_altered_is_not_handed_out() {
+    let world = World::new();
+    charged(&world);
+    world.sql("UPDATE payloads SET sealed = CAST(x'00' || substr(sealed, 2) AS BLOB)");
+    let ledger = world.start();
+    let decided = world.decide(&ledger, &Call::charge(2, "57.31", Some(KEY)));
+    assert_eq!(decided.verdict.reason(), Some(ReasonCode::EvidenceCorrupt));
+    assert_eq!(decided.stored, None);
+}
+
+#[test]
+fn a_kept_result_put_in_another_s_place_is_not_handed_out() {
+    let world = World::new();
+    charged(&world);
+    let ledger = world.start();
+    let other = Call::charge(3, "1.00", Some("other"));
+    world.permitted(&ledger, &other);
+    world.report(&ledger, &other, Outcome::Ok, Some("another result")).unwrap();
+    drop(ledger);
+    // Its own seal holds, for the place it was made for; and the outcome's commitment for the result it was of.
+    let record = "seq IN (SELECT outcome_seq FROM permits WHERE key IS NOT NULL)";
+    world.sql(&format!(
+        "CREATE TEMP TABLE taken AS SELECT seq, sealed FROM payloads WHERE {record};
+         UPDATE payloads SET sealed = (SELECT sealed FROM taken WHERE taken.seq <> payloads.seq) WHERE {record};"
+    ));
+    let ledger = world.start();
+    let decided = world.decide(&ledger, &Call::charge(4, "1.00", Some("other")));
+    assert_eq!(decided.verdict.reason(), Some(ReasonCode::EvidenceCorrupt));
+    assert_eq!(decided.stored, None);
+}
+
+#[test]
+fn a_bundle_that_keeps_nothing_leaves_nothing_behind() {
+    let world = World::keeping("keep = []");
+    charged(&world);
+    assert_eq!((count(&world, "payloads"), count(&world, "subjects")), (0, 0));
+    assert_eq!(repeated(&world), None, "it ran, and what it left is not known");
+    let kept = World::keeping("keep = [\"request\"]");
+    charged(&kept);
+    assert_eq!(count(&kept, "payloads"), 1);
+    assert_eq!(repeated(&kept), None);
+}
+
+#[test]
+fn what_was_kept_for_its_time_is_removed_and_its_removal_is_on_record() {
+    let world = World::keeping("keep_for = \"1m\"");
+    charged(&world);
+    assert_eq!(count(&world, "payloads"), 2);
+    world.clocks.advance(59_000);
+    assert_eq!(repeated(&world).as_deref(), Some(RESULT));
+    world.clocks.advance(1_000);
+    let size = world.size();
+    drop(world.start());
+    // The repeat's own request has a minute of its own.
+    assert_eq!(count(&world, "payloads"), 1);
+    let said =
+        world.records().into_iter().skip(usize::try_from(size).unwrap()).find_map(|record| match record {
+            Record::Event(entry) if entry.event == Event::PayloadsExpired => Some((entry.time, entry.detail)),
+            Record::Event(_) | Record::Decision(_) | Record::Outcome(_) | Record::Aggregate(_) => None,
+        });
+    let (time, detail) = said.expect("the removal");
+    assert_eq!((time, detail["payloads"].as_str()), (Millis(1_800_000_060_000), "2"));
+    assert_eq!(repeated(&world), None);
+}
+
+#[test]
+fn the_bundle_is_archived_once_with_the_first_record_that_names_it() {
+    let world = World::new();
+    let ledger = world.start();
+    assert_eq!(count(&world, "bundles"), 0);
+    world.permitted(&ledger, &Call::read(1));
+    assert_eq!(count(&world, "bundles"), 1);
+    world.permitted(&ledger, &Call::read(2));
+    drop(ledger);
+    world.permitted(&world.start(), &Call::read(3));
+    assert_eq!(count(&world, "bundles"), 1);
+    let connection = rusqlite::Connection::open(world.database()).unwrap();
+    let row = connection.query_row("SELECT digest, archive FROM bundles", [], |row| {
+        Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, Vec<u8>>(1)?))
+    });
+    let (digest, archive) = row.unwrap();
+    let snapshot = portcullis_policy::Snapshot::from_archive(&archive).unwrap();
+    assert_eq!(snapshot.digest(), world.bundle.reference().digest);
+    assert_eq!(*snapshot.digest().0.as_bytes(), digest);
+}
