@@ -17,3 +17,4 @@ mod campaign;
 mod interlocks;
 mod signers;
 mod takeover;
+mod tokens;

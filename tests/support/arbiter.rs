@@ -52,16 +52,22 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts `portcullis serve` and waits until it is ready.
     pub(crate) fn start(place: &Place) -> Self {
-        let daemon = Self::with(&place.config_path);
+        let daemon = Self::within(&place.config_path, &place.environment);
         place.ready();
         daemon
     }
 
     /// Starts `portcullis serve` and waits until it listens.
     pub(crate) fn with(config: &Path) -> Self {
+        Self::within(config, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) fn within(config: &Path, environment: &[(String, String)]) -> Self {
         let mut child = Command::new(program())
             .args(["serve", "--config"])
             .arg(config)
+            .envs(environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -18,6 +18,8 @@ pub(crate) struct Place {
     folder: TempDir,
     pub(crate) config_path: PathBuf,
     pub(crate) config: ArbiterConfig,
+    /// What its daemon finds in its environment beside what the test has.
+    pub(crate) environment: Vec<(String, String)>,
 }
 
 impl Place {
@@ -38,7 +40,7 @@ impl Place {
         let deployment = Deployment { bundle, agents, server, listen: "127.0.0.1:0", arbiter: None };
         let config_path = deploy(folder.path(), &deployment).unwrap().config;
         let config = Config::read(&config_path).unwrap().arbiter().unwrap();
-        Self { folder, config_path, config }
+        Self { folder, config_path, config, environment: Vec::new() }
     }
 
     /// A path in the deployment's directory.

@@ -14,7 +14,7 @@ struct Need {
     otherwise: &'static str,
 }
 
-const NEEDS: [Need; 7] = [
+const NEEDS: [Need; 8] = [
     Need {
         name: "git",
         why: "lists the files of the tree",
@@ -49,6 +49,16 @@ const NEEDS: [Need; 7] = [
         present: || version_of_openssl().is_some_and(|version| version >= (3, 0)),
         apt: &["openssl"],
         otherwise: "install OpenSSL 3.0 or later",
+    },
+    Need {
+        name: "SoftHSM 2 and pkcs11-tool",
+        why: "are the token that holds the log's key",
+        present: || {
+            answer("softhsm2-util", &["--version"]).is_some()
+                && answer("sh", &["-c", "command -v pkcs11-tool"]).is_some()
+        },
+        apt: &["softhsm2", "opensc"],
+        otherwise: "install SoftHSM 2 with EdDSA, and OpenSC",
     },
     Need {
         name: "Node 18 or later, with npm",
@@ -163,7 +173,7 @@ mod tests {
         }
         assert!(
             error.contains(
-                "apt-get install git strace util-linux procps openssl nodejs npm python3 python3-venv"
+                "apt-get install git strace util-linux procps openssl softhsm2 opensc nodejs npm python3 python3-venv"
             ),
             "{error}"
         );

@@ -249,6 +249,12 @@ pub(crate) enum KeysCommand {
     Show {
         /// The signing key's file. Default: the log's verifier key of the configuration.
         file: Option<PathBuf>,
+        /// Instead, an Ed25519 public key that another program made: its 32 bytes, in hexadecimal.
+        #[arg(long, value_name = "HEX", requires = "name", conflicts_with = "file")]
+        public: Option<String>,
+        /// The name that this public key signs under.
+        #[arg(long, requires = "public")]
+        name: Option<String>,
     },
     /// Make a bearer token for an agent: its digest goes into the configuration, the token into a new file.
     Agent {

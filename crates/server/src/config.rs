@@ -5,23 +5,22 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_protocol::{AgentId, BundleDigest, Digest, GateId, Millis};
 use portcullis_sdk::{Authorities, Endpoint, Token, TrustedLog};
 use portcullis_verify::VerifierKey;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Deserialize;
 
 mod error;
+mod listen;
 mod log;
 mod signer;
 
 pub use error::ConfigError;
+pub use listen::ListenConfig;
 pub use log::{AuditorConfig, LogConfig};
-pub use signer::{ServiceConfig, SignerConfig, SignerKind};
+pub use signer::{ServiceConfig, SignerConfig, SignerKind, TokenConfig};
 
 /// A key of the configuration, for its reference.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +79,15 @@ sections! {
         deadline_ms: Option<u64> = "500",
         /// Of a `file`: the signing key's file, mode 0600.
         key_file: Option<PathBuf> = "none",
+        /// Of `pkcs11`: absolute path of the module, a shared library that is loaded into the arbiter.
+        module: Option<PathBuf> = "none",
+        /// Of `pkcs11`: the token's label.
+        token: Option<String> = "none",
+        /// Of `pkcs11`: the label of the Ed25519 private key in the token.
+        key: Option<String> = "none",
+        /// Of `pkcs11`: the file with the user's PIN, mode 0600. A PIN that was refused is not tried again before the
+        /// file has changed, for a token locks itself after a few.
+        pin_file: Option<PathBuf> = "none",
         /// Of a `command`: absolute path of the program, which others must not be able to write, and its arguments.
         /// It reads the text to be signed from standard input and writes one signature line of a C2SP signed note.
         /// It sees no environment but PATH, and is killed at the deadline with its process group.
@@ -360,52 +368,6 @@ impl Config {
         let mcp = Self::section(self.file.mcp.as_ref(), "mcp")?;
         Ok((mcp.server.clone(), mcp.pass_environment.clone().unwrap_or_default()))
     }
-
-    /// Where and how the HTTP API is served.
-    ///
-    /// # Errors
-    /// [`ConfigError`] if the section is missing, certificate and key cannot be used, or the address is not a
-    /// loopback address and there is no TLS.
-    pub fn listen(&self) -> Result<ListenConfig, ConfigError> {
-        let serve = Self::section(self.file.serve.as_ref(), "serve")?;
-        let address: std::net::SocketAddr = parse("serve.listen", &serve.listen)?;
-        let tls = match (&serve.tls_certificate, &serve.tls_key) {
-            (Some(certificate), Some(key)) => Some(tls(&self.at(certificate), &self.at(key))?),
-            (None, None) if address.ip().is_loopback() => None,
-            (None, None) => {
-                let error =
-                    "without TLS only loopback is served: bearer tokens would cross the network in clear";
-                return Err(ConfigError::Value { key: "serve.listen", error: error.into() });
-            }
-            (Some(_), None) | (None, Some(_)) => {
-                let error = "TLS needs both `tls_certificate` and `tls_key`";
-                return Err(ConfigError::Value { key: "serve.tls_key", error: error.into() });
-            }
-        };
-        Ok(ListenConfig { address, tls })
-    }
-}
-
-/// Where and how the HTTP API is served.
-#[derive(Clone, Debug)]
-pub struct ListenConfig {
-    /// Address and port.
-    pub address: std::net::SocketAddr,
-    /// TLS, if it is spoken.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
-}
-
-fn tls(certificate: &Path, key: &Path) -> Result<Arc<rustls::ServerConfig>, ConfigError> {
-    refuse_exposed("serve.tls_key", key)?;
-    let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect)
-        .map_err(|error| value("serve.tls_certificate", &error))?;
-    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| value("serve.tls_key", &error))?;
-    let config =
-        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
-    Ok(Arc::new(config.map_err(|error| value("serve.tls_certificate", &error))?))
 }
 
 /// Refuses a secret that others than its owner may read or write.

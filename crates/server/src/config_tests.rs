@@ -106,6 +106,9 @@ fn a_signer_is_one_thing_with_its_own_keys_and_a_bound() {
     assert!(
         signer("kind = \"command\"\ncommand = [\"/sign\"]\nkey_file = \"x\"").contains("signer.key_file")
     );
+    assert!(signer("kind = \"pkcs11\"\nmodule = \"libsofthsm2.so\"").contains("absolute path"));
+    let token = "kind = \"pkcs11\"\nmodule = \"/m.so\"\ntoken = \"t\"\nkey = \"k\"";
+    assert!(signer(token).contains("signer.pin_file"));
     for deadline in [0, 9, 10_001] {
         let lines = format!("kind = \"file\"\nkey_file = \"x\"\ndeadline_ms = {deadline}");
         assert!(signer(&lines).contains("signer.deadline_ms"));

@@ -6,6 +6,7 @@
 mod attended;
 mod command;
 mod service;
+mod token;
 
 use portcullis_ledger::{KeyFile, SignError, Signer};
 use portcullis_verify::VerifierKey;
@@ -25,6 +26,10 @@ pub(crate) fn signer(config: &SignerConfig, key: &VerifierKey) -> std::io::Resul
     let (key, deadline) = (key.clone(), config.deadline);
     Ok(match &config.kind {
         SignerKind::File { path } => Box::new(KeyFile::new(path.clone(), key)),
+        SignerKind::Token(token) => {
+            let (token, own) = (token.clone(), key.clone());
+            Box::new(Attended::new(key, deadline, move || token::Token::new(token, own))?)
+        }
         SignerKind::Command { program, arguments } => {
             let device = command::Program::new(program.clone(), arguments.clone(), key.clone());
             Box::new(Attended::new(key, deadline, move || device)?)

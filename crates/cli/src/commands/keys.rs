@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use portcullis_protocol::{AgentId, AuditorId};
 use portcullis_server::{Config, add_agent, add_auditor, new_key, verifier_of};
+use portcullis_verify::VerifierKey;
 
 use crate::args::{KeysArgs, KeysCommand};
 use crate::say;
@@ -11,8 +12,14 @@ use crate::say;
 pub(crate) fn run(args: &KeysArgs) -> ExitCode {
     match &args.command {
         KeysCommand::Generate { file, name } => shown(new_key(file, name)),
-        KeysCommand::Show { file: Some(file) } => shown(verifier_of(file)),
-        KeysCommand::Show { file: None } => {
+        KeysCommand::Show { public: Some(public), name, .. } => {
+            match public_key(public, name.as_deref().unwrap_or_default()) {
+                Ok(key) => shown::<std::convert::Infallible>(Ok(key)),
+                Err(error) => say::misuse(&error),
+            }
+        }
+        KeysCommand::Show { file: Some(file), .. } => shown(verifier_of(file)),
+        KeysCommand::Show { file: None, .. } => {
             match Config::read(&args.config.config).and_then(|config| config.arbiter()) {
                 Ok(arbiter) => {
                     say::line(&arbiter.log_key.to_string());
@@ -26,7 +33,20 @@ pub(crate) fn run(args: &KeysArgs) -> ExitCode {
     }
 }
 
-fn shown<E: std::error::Error>(key: Result<portcullis_verify::VerifierKey, E>) -> ExitCode {
+/// The verifier key of a public key that another program made.
+fn public_key(hex: &str, name: &str) -> Result<VerifierKey, String> {
+    let bytes: Option<Vec<u8>> = hex
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| str::from_utf8(pair).ok().filter(|pair| !pair.starts_with('+')))
+        .map(|pair| pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()))
+        .collect();
+    let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    let bytes = bytes.ok_or("a public key has 32 bytes, written as 64 hexadecimal digits")?;
+    VerifierKey::ed25519(name, bytes).map_err(|error| error.to_string())
+}
+
+fn shown<E: std::error::Error>(key: Result<VerifierKey, E>) -> ExitCode {
     match key {
         Ok(key) => {
             say::line(&key.to_string());

@@ -29,6 +29,8 @@ pub enum SignerKind {
         /// The file.
         path: PathBuf,
     },
+    /// A key in a token behind PKCS #11.
+    Token(TokenConfig),
     /// A program, run for each signature.
     Command {
         /// Its absolute path.
@@ -38,6 +40,19 @@ pub enum SignerKind {
     },
     /// A service.
     Http(ServiceConfig),
+}
+
+/// A key in a token.
+#[derive(Clone, Debug)]
+pub struct TokenConfig {
+    /// The module's absolute path.
+    pub module: PathBuf,
+    /// The token's label.
+    pub token: String,
+    /// The private key's label.
+    pub key: String,
+    /// The file with the user's PIN.
+    pub pin_file: PathBuf,
 }
 
 /// A signing service.
@@ -57,7 +72,7 @@ impl SignerConfig {
     pub const fn key_file(&self) -> Option<&PathBuf> {
         match &self.kind {
             SignerKind::File { path } => Some(path),
-            SignerKind::Command { .. } | SignerKind::Http(_) => None,
+            SignerKind::Token(_) | SignerKind::Command { .. } | SignerKind::Http(_) => None,
         }
     }
 }
@@ -87,11 +102,23 @@ impl Config {
             "file" => {
                 SignerKind::File { path: self.at(&needed("signer.key_file", section.key_file.clone())?) }
             }
+            "pkcs11" => SignerKind::Token(self.token(section)?),
             "command" => program(needed("signer.command", section.command.clone())?)?,
             "http" => SignerKind::Http(self.service(section)?),
-            _ => return Err(value("signer.kind", &"must be `file`, `command` or `http`")),
+            _ => return Err(value("signer.kind", &"must be `file`, `pkcs11`, `command` or `http`")),
         };
         Ok(SignerConfig { kind, deadline: Duration::from_millis(deadline) })
+    }
+
+    fn token(&self, section: &SignerSection) -> Result<TokenConfig, ConfigError> {
+        let module = needed("signer.module", section.module.clone())?;
+        if !module.is_absolute() {
+            return Err(value("signer.module", &"must be the absolute path of a PKCS #11 module"));
+        }
+        let token = needed("signer.token", section.token.clone())?;
+        let key = needed("signer.key", section.key.clone())?;
+        let pin_file = self.at(&needed("signer.pin_file", section.pin_file.clone())?);
+        Ok(TokenConfig { module, token, key, pin_file })
     }
 
     fn service(&self, section: &SignerSection) -> Result<ServiceConfig, ConfigError> {
@@ -117,6 +144,10 @@ fn needed<T>(key: &'static str, given: Option<T>) -> Result<T, ConfigError> {
 fn only_keys_of(section: &SignerSection) -> Result<(), ConfigError> {
     let given = [
         ("signer.key_file", "file", section.key_file.is_some()),
+        ("signer.module", "pkcs11", section.module.is_some()),
+        ("signer.token", "pkcs11", section.token.is_some()),
+        ("signer.key", "pkcs11", section.key.is_some()),
+        ("signer.pin_file", "pkcs11", section.pin_file.is_some()),
         ("signer.command", "command", section.command.is_some()),
         ("signer.endpoint", "http", section.endpoint.is_some()),
         ("signer.path", "http", section.path.is_some()),

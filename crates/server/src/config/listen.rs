@@ -1,0 +1,57 @@
+//! Where and how the HTTP API is served, as configured.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::{Config, ConfigError, parse, refuse_exposed, value};
+
+impl Config {
+    /// Where and how the HTTP API is served.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the section is missing, certificate and key cannot be used, or the address is not a
+    /// loopback address and there is no TLS.
+    pub fn listen(&self) -> Result<ListenConfig, ConfigError> {
+        let serve = Self::section(self.file.serve.as_ref(), "serve")?;
+        let address: std::net::SocketAddr = parse("serve.listen", &serve.listen)?;
+        let tls = match (&serve.tls_certificate, &serve.tls_key) {
+            (Some(certificate), Some(key)) => Some(tls(&self.at(certificate), &self.at(key))?),
+            (None, None) if address.ip().is_loopback() => None,
+            (None, None) => {
+                let error =
+                    "without TLS only loopback is served: bearer tokens would cross the network in clear";
+                return Err(ConfigError::Value { key: "serve.listen", error: error.into() });
+            }
+            (Some(_), None) | (None, Some(_)) => {
+                let error = "TLS needs both `tls_certificate` and `tls_key`";
+                return Err(ConfigError::Value { key: "serve.tls_key", error: error.into() });
+            }
+        };
+        Ok(ListenConfig { address, tls })
+    }
+}
+
+/// Where and how the HTTP API is served.
+#[derive(Clone, Debug)]
+pub struct ListenConfig {
+    /// Address and port.
+    pub address: std::net::SocketAddr,
+    /// TLS, if it is spoken.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+fn tls(certificate: &Path, key: &Path) -> Result<Arc<rustls::ServerConfig>, ConfigError> {
+    refuse_exposed("serve.tls_key", key)?;
+    let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect)
+        .map_err(|error| value("serve.tls_certificate", &error))?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| value("serve.tls_key", &error))?;
+    let config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
+    Ok(Arc::new(config.map_err(|error| value("serve.tls_certificate", &error))?))
+}
