@@ -97,8 +97,9 @@ impl Place {
     pub(crate) fn signed_by(&mut self, key: &VerifierKey, section: &str) {
         let text = std::fs::read_to_string(&self.config_path).unwrap();
         let own = "signing_key = \"keys/log.key\"\n";
-        assert!(text.contains(own), "{text}");
-        let text = text.replace(own, &format!("[signer]\n{section}"));
+        assert!(text.contains(own) && text.contains("\n[policy]\n"), "{text}");
+        let text =
+            text.replace(own, "").replace("\n[policy]\n", &format!("\n[signer]\n{section}\n[policy]\n"));
         let text = text.replace(&self.config.log_key.to_string(), &key.to_string());
         std::fs::write(&self.config_path, text).unwrap();
         self.config = Config::read(&self.config_path).unwrap().arbiter().unwrap();

@@ -95,7 +95,13 @@ fn the_log_is_not_public_unless_it_is_said() {
 #[test]
 fn a_signer_is_one_thing_with_its_own_keys_and_a_bound() {
     let key_file = "signing_key = \"keys/log.key\"";
-    let signer = |lines: &str| refused(key_file, &format!("[signer]\n{lines}"));
+    let signer = |lines: &str| {
+        let config = read(|text| {
+            let text = text.replace(key_file, "");
+            text.replace("\n[policy]\n", &format!("\n[signer]\n{lines}\n[policy]\n"))
+        });
+        config.and_then(|config| config.arbiter()).unwrap_err().to_string()
+    };
     assert!(refused(key_file, "").contains("arbiter.signing_key"));
     let both = refused("[policy]", "[signer]\nkind = \"file\"\nkey_file = \"keys/log.key\"\n[policy]");
     assert!(both.contains("two signers"), "{both}");
