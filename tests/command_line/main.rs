@@ -15,6 +15,7 @@ mod log;
 mod operate;
 mod policy;
 mod receipts;
+mod replay;
 
 use std::io::Write;
 use std::path::Path;

@@ -43,6 +43,17 @@ impl Place {
         Self { folder, config_path, config, environment: Vec::new() }
     }
 
+    /// The same deployment once more, somewhere else: a copy of its files as they lie.
+    pub(crate) fn copied(&self) -> Self {
+        let folder = TempDir::new().unwrap();
+        let from = self.folder.path().join(".");
+        let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(folder.path()).status();
+        assert!(copied.unwrap().success());
+        let config_path = folder.path().join("portcullis.toml");
+        let config = Config::read(&config_path).unwrap().arbiter().unwrap();
+        Self { folder, config_path, config }
+    }
+
     /// A path in the deployment's directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

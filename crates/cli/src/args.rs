@@ -162,6 +162,22 @@ pub(crate) struct LogArgs {
     pub(crate) command: LogCommand,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct ReplayArgs {
+    /// A key whose signature on a bundle counts, beside those of the configuration. May be given more than once.
+    #[arg(long, value_name = "VKEY|FILE")]
+    pub(crate) bundle_key: Vec<String>,
+    /// Do without the vault's master key: requests stay closed, and only order and state are compared.
+    #[arg(long)]
+    pub(crate) without_key: bool,
+    /// Print what came of each decision.
+    #[arg(long)]
+    pub(crate) each: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogCommand {
     /// Write the log as static files (C2SP tlog-tiles): a signed checkpoint, tiles and records.
@@ -177,6 +193,13 @@ pub(crate) enum LogCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Decide every recorded decision again, and build the state again from the log alone.
+    ///
+    /// Says for each decision whether it comes out `identical`, byte for byte, `different`, or is not replayable
+    /// (erased, not kept, key withheld, other engine version), and compares the state's tables with what the
+    /// records lead to. Exits 0 if nothing is different, 1 otherwise. Needs the ledger, its anchor and the vault's
+    /// master key of the configuration; a copy of them on another machine does.
+    Replay(ReplayArgs),
     /// Verify an exported log offline, with nothing but its public key. Exits 0 if all of it verifies.
     Verify {
         /// The directory.

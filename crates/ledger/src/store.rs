@@ -333,6 +333,14 @@ pub(crate) fn key_permit(connection: &Connection, key: &Digest) -> Result<Option
     statement.query_row([key.as_bytes()], |row| Ok((row.get(0)?, Millis(row.get(1)?)))).optional()
 }
 
+/// What a key was consumed for, by which PERMIT, and when.
+pub(crate) fn key_row(connection: &Connection, key: &Digest) -> Result<Option<(Digest, u64, Millis)>> {
+    let text = "SELECT operation, permit, consumed FROM keys WHERE key = ?1";
+    let mut statement = connection.prepare_cached(text)?;
+    let read = |row: &Row<'_>| Ok((Digest::from_bytes(row.get(0)?), row.get(1)?, Millis(row.get(2)?)));
+    statement.query_row([key.as_bytes()], read).optional()
+}
+
 /// How much the state holds.
 pub(crate) struct Totals {
     pub(crate) permits: u64,

@@ -13,6 +13,7 @@ mod metrics;
 mod operator;
 mod records;
 mod remote;
+mod replay;
 mod serve;
 mod service;
 mod setup;
@@ -29,6 +30,7 @@ pub use metrics::Metrics;
 pub use operator::{OperatorError, is_shut, open, shut};
 pub use records::{RecordsError, Row, open_ledger, rows};
 pub use remote::{Health, Interlock, ask_health};
+pub use replay::{Finding, NotReplayable, ReplaySummary, ReplayWith, Replayed, replay, vault_key};
 pub use serve::{ServeError, serve};
 pub use service::{Arbiter, LocalAuthorizer, StartError};
 pub use setup::{

@@ -1,6 +1,7 @@
 //! `portcullis log`
 
 mod export;
+mod replay;
 mod verify;
 
 use std::process::ExitCode;
@@ -12,6 +13,7 @@ pub(crate) fn run(args: &LogArgs) -> ExitCode {
         LogCommand::Export { directory, from, json } => {
             export::run(&args.config.config, directory, *from, *json)
         }
+        LogCommand::Replay(replayed) => replay::run(&args.config.config, replayed),
         LogCommand::Verify { directory, key, pruned_below, since, json } => {
             verify::run(&verify::Asked { directory, key, pruned_below: *pruned_below, since, json: *json })
         }

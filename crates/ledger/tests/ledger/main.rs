@@ -23,6 +23,8 @@ mod pulled;
 #[cfg(test)]
 mod reader;
 #[cfg(test)]
+mod replay;
+#[cfg(test)]
 mod shutdown;
 #[cfg(test)]
 mod signers;

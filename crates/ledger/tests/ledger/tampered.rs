@@ -139,7 +139,7 @@ fn state_that_is_not_what_the_records_say_is_refused() {
 }
 
 /// Rewrites a closed ledger so that it agrees with itself.
-fn forge(world: &World, rewrite: &str) {
+pub(crate) fn forge(world: &World, rewrite: &str) {
     world.sql(rewrite);
     let connection = rusqlite::Connection::open(world.database()).unwrap();
     let mut tree = TileTree::new();

@@ -1,0 +1,87 @@
+//! `portcullis log replay`
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use portcullis_server::{
+    Config, ReplaySummary, ReplayWith, Replayed, config::ArbiterConfig, open_ledger, replay, vault_key,
+};
+
+use crate::args::ReplayArgs;
+use crate::commands::verify::read_key;
+use crate::progress::Progress;
+use crate::say;
+
+pub(super) fn run(config: &Path, args: &ReplayArgs) -> ExitCode {
+    let config = match Config::read(config).and_then(|config| config.arbiter()) {
+        Ok(config) => config,
+        Err(error) => return say::error(&error),
+    };
+    match summary(&config, args) {
+        Ok(Some(summary)) => say(&summary, args.json),
+        Ok(None) => say::misuse("stopped before the last record; nothing is said about the log"),
+        Err(error) => say::misuse(&error),
+    }
+}
+
+fn summary(config: &ArbiterConfig, args: &ReplayArgs) -> Result<Option<ReplaySummary>, String> {
+    let master = match args.without_key {
+        true => None,
+        false => Some(
+            vault_key(config)
+                .map_err(|error| format!("{error}; --without-key replays what can be replayed without it"))?,
+        ),
+    };
+    let mut bundle_keys = config.trusted_keys.clone();
+    for key in &args.bundle_key {
+        bundle_keys.push(read_key(key)?);
+    }
+    let reader = open_ledger(config).map_err(|error| error.to_string())?;
+    let total = reader.head().size();
+    let mut progress = Progress::new("replaying record").map_err(|error| error.to_string())?;
+    let with = ReplayWith { master: master.as_ref(), bundle_keys: &bundle_keys };
+    let each = |entry: &portcullis_protocol::DecisionRecord, replayed: &Replayed| {
+        if args.each {
+            let said = serde_json::json!({ "record": entry.seq, "outcome": replayed });
+            say::line(&if args.json { said.to_string() } else { line(entry.seq, replayed) });
+        }
+        progress.step(entry.seq, total)
+    };
+    replay(&reader, &with, each).map_err(|error| error.to_string())
+}
+
+fn line(seq: u64, replayed: &Replayed) -> String {
+    match replayed {
+        Replayed::Identical => format!("{seq:>8}  identical"),
+        Replayed::Different { what } => format!("{seq:>8}  DIFFERENT: {what}"),
+        Replayed::NotReplayable { why } => format!("{seq:>8}  not replayable: {}", why.as_str()),
+    }
+}
+
+fn say(summary: &ReplaySummary, json: bool) -> ExitCode {
+    if json {
+        match serde_json::to_string(summary) {
+            Ok(text) => say::line(&text),
+            Err(error) => return say::misuse(&error.to_string()),
+        }
+    } else {
+        let ReplaySummary { records, identical, different, not_replayable, findings } = summary;
+        say::line(&format!("{records} records: {identical} decisions identical, {different} different"));
+        for (why, count) in not_replayable {
+            say::line(&format!("{count} decisions not replayable: {}", why.as_str()));
+        }
+        for finding in findings {
+            match finding.record {
+                Some(record) => say::line(&format!("record {record}: {}", finding.what)),
+                None => say::line(&finding.what),
+            }
+        }
+        let sound = "the state is what the records lead to";
+        say::line(if summary.is_sound() {
+            sound
+        } else {
+            "this log or its state was not made by its own rules"
+        });
+    }
+    if summary.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(say::FAILED) }
+}

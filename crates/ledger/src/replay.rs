@@ -1,0 +1,310 @@
+//! The state once more, from the log alone, and compared with the tables.
+//!
+//! Whoever replays a log feeds it the records in order. It answers what the log before a record says of a key, as
+//! the writer's tables did when the record was settled; it checks that each record can follow those before it; and
+//! in the end the tables must hold what it holds, and nothing else.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use portcullis_arbiter::{KeyStatus, StoredKey};
+use portcullis_protocol::{
+    AttemptId, Decision, DecisionRecord, Digest, Millis, Outcome, OutcomeRecord, Record,
+};
+use portcullis_verify::TileTree;
+use portcullis_verify::merkle::leaf_hash;
+
+use crate::error::LedgerError;
+use crate::reader::LedgerReader;
+use crate::store::{self, PermitRow};
+
+/// What the log says of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prior {
+    /// It was consumed so, or is free.
+    Known(Option<StoredKey>),
+    /// The PERMIT at this index consumed it, and for which operation cannot be told: its request is not to be had.
+    OfUnknownOperation(u64),
+}
+
+/// Something that the log or the tables say and that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contradiction {
+    /// Index of the record that it is about; `None` for what no record speaks of.
+    pub seq: Option<u64>,
+    /// What is wrong.
+    pub what: String,
+}
+
+struct Key {
+    operation: Option<Digest>,
+    permit: u64,
+    consumed: Millis,
+    status: KeyStatus,
+}
+
+struct Permit {
+    attempt: AttemptId,
+    agent: String,
+    key: Option<Digest>,
+    due: Option<Millis>,
+    /// The `unknown` that it ended as, which a late outcome may supersede.
+    unknown: Option<u64>,
+}
+
+/// The state that the records so far lead to. Takes memory for keys, and for PERMITs that are open or in doubt.
+pub struct StateReplay<'a> {
+    reader: &'a LedgerReader,
+    next: u64,
+    last: Millis,
+    keys: BTreeMap<Digest, Key>,
+    permits: BTreeMap<u64, Permit>,
+    granted: u64,
+    ended: u64,
+    found: Vec<Contradiction>,
+}
+
+impl std::fmt::Debug for StateReplay<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("StateReplay").field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
+/// Why reading ended before the last record.
+enum Ended {
+    BrokenOff,
+    Failed(LedgerError),
+}
+
+impl<E: Into<LedgerError>> From<E> for Ended {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl LedgerReader {
+    /// Calls `each` with every record of the database as it is now, and the state that those before it lead to, in
+    /// order; then compares the tables with the state that all lead to. Returns how many records there were, and
+    /// every contradiction; `None` if `each` broke off.
+    ///
+    /// `each` returns the operation that a PERMIT's key was consumed for, if it can be told.
+    ///
+    /// # Errors
+    /// If the database cannot be read, or its records are not those of the signed head: then nothing in it is
+    /// worth a replay.
+    pub fn replay(
+        &self,
+        mut each: impl FnMut(&Record, &[u8], &StateReplay<'_>) -> ControlFlow<(), Option<Digest>>,
+    ) -> Result<Option<(u64, Vec<Contradiction>)>, LedgerError> {
+        // One view of the database throughout, whatever the writer does meanwhile.
+        let _view = self.connection.unchecked_transaction()?;
+        let newest = store::head(&self.connection)?
+            .ok_or_else(|| LedgerError::Corrupt("the database has no head".into()))?;
+        let mut tree = TileTree::new();
+        let mut state = StateReplay::over(self);
+        let mut met = self.head().size() == 0;
+        let read = store::for_each_record(&self.connection, u64::MAX, |_, body| {
+            tree.append(leaf_hash(body));
+            drop(tree.take_full_tiles());
+            let record = Record::parse(body).map_err(LedgerError::from)?;
+            let ControlFlow::Continue(operation) = each(&record, body, &state) else {
+                return Err(Ended::BrokenOff);
+            };
+            state.apply(&record, operation)?;
+            if tree.size() == self.head().size() {
+                met = tree.root() == self.head().root();
+            }
+            Ok(())
+        });
+        match read {
+            Ok(()) => {}
+            Err(Ended::BrokenOff) => return Ok(None),
+            Err(Ended::Failed(error)) => return Err(error),
+        }
+        if !met {
+            return Err(LedgerError::BehindAnchor("its records are not those that were signed".into()));
+        }
+        if (tree.size(), tree.root()) != (newest.size, newest.root) {
+            return Err(LedgerError::Corrupt("the records do not hash to the database's head".into()));
+        }
+        Ok(Some((tree.size(), state.finish()?)))
+    }
+}
+
+impl<'a> StateReplay<'a> {
+    const fn over(reader: &'a LedgerReader) -> Self {
+        Self {
+            reader,
+            next: 0,
+            last: Millis(0),
+            keys: BTreeMap::new(),
+            permits: BTreeMap::new(),
+            granted: 0,
+            ended: 0,
+            found: Vec::new(),
+        }
+    }
+
+    /// What the log so far says of a key, by its commitment.
+    #[must_use]
+    pub fn prior(&self, key: Option<&Digest>) -> Prior {
+        match key.and_then(|key| self.keys.get(key)) {
+            None => Prior::Known(None),
+            Some(Key { operation: None, permit, .. }) => Prior::OfUnknownOperation(*permit),
+            Some(Key { operation: Some(operation), consumed, status, .. }) => {
+                Prior::Known(Some(StoredKey { operation: *operation, status: *status, consumed: *consumed }))
+            }
+        }
+    }
+
+    /// Whose PERMIT the outcome at hand is about, while it can still have one.
+    #[must_use]
+    pub fn agent_of(&self, permit: u64) -> Option<&str> {
+        self.permits.get(&permit).map(|permit| permit.agent.as_str())
+    }
+
+    fn say(&mut self, seq: u64, what: impl Into<String>) {
+        self.found.push(Contradiction { seq: Some(seq), what: what.into() });
+    }
+
+    fn apply(&mut self, record: &Record, operation: Option<Digest>) -> Result<(), LedgerError> {
+        let seq = self.next;
+        if record.seq() != seq {
+            self.say(seq, format!("it says that it is number {}", record.seq()));
+        }
+        if record.time() < self.last {
+            self.say(seq, "it is earlier than the record before it");
+        }
+        (self.next, self.last) = (seq.saturating_add(1), record.time());
+        match record {
+            Record::Decision(entry) => self.decision(seq, entry, operation),
+            Record::Outcome(entry) => self.outcome(seq, entry),
+            Record::Aggregate(_) | Record::Event(_) => Ok(()),
+        }
+    }
+
+    fn decision(
+        &mut self,
+        seq: u64,
+        entry: &DecisionRecord,
+        operation: Option<Digest>,
+    ) -> Result<(), LedgerError> {
+        if store::attempt(&self.reader.connection, &entry.attempt)? != Some(seq) {
+            self.say(seq, "its attempt is not in the state");
+        }
+        if entry.decision != Decision::Permit {
+            return Ok(());
+        }
+        self.granted += 1;
+        let key = entry.key;
+        let (attempt, agent, due) = (entry.attempt, entry.agent.to_string(), entry.outcome_due);
+        self.permits.insert(seq, Permit { attempt, agent, key, due, unknown: None });
+        if let Some(key) = key {
+            let key_of = Key { operation, permit: seq, consumed: entry.time, status: KeyStatus::InFlight };
+            self.keys.insert(key, key_of);
+        }
+        Ok(())
+    }
+
+    fn outcome(&mut self, seq: u64, entry: &OutcomeRecord) -> Result<(), LedgerError> {
+        let Some(mut permit) = self.permits.remove(&entry.permit) else {
+            self.say(seq, format!("record {} is no PERMIT that could still end", entry.permit));
+            return Ok(());
+        };
+        if permit.attempt != entry.attempt {
+            self.say(seq, "it names another attempt than its PERMIT");
+        }
+        if permit.unknown != entry.supersedes {
+            self.say(seq, "it does not supersede what its PERMIT had ended as");
+        }
+        if permit.unknown.is_none() {
+            self.ended += 1;
+        }
+        self.end_key(entry.permit, permit.key, entry.outcome);
+        if entry.outcome == Outcome::Unknown {
+            permit.unknown = Some(seq);
+            self.permits.insert(entry.permit, permit);
+            return Ok(());
+        }
+        self.compare(entry.permit, &permit, Some((entry.outcome, seq)))
+    }
+
+    fn end_key(&mut self, permit: u64, key: Option<Digest>, outcome: Outcome) {
+        let Some(key) = key else { return };
+        let own = self.keys.get_mut(&key).filter(|key| key.permit == permit);
+        match (outcome, own) {
+            (_, None) => {}
+            (Outcome::Ok | Outcome::Failed, Some(key)) => key.status = KeyStatus::Completed,
+            (Outcome::Unknown, Some(key)) => key.status = KeyStatus::Unknown,
+            (Outcome::Expired | Outcome::Withheld, Some(_)) => drop(self.keys.remove(&key)),
+        }
+    }
+
+    /// Compares a PERMIT's row with what the log says of it.
+    fn compare(
+        &mut self,
+        seq: u64,
+        permit: &Permit,
+        ended: Option<(Outcome, u64)>,
+    ) -> Result<(), LedgerError> {
+        let row = store::permit(&self.reader.connection, &permit.attempt)?;
+        if let Some(what) = difference(seq, permit, ended, row.as_ref()) {
+            self.say(seq, format!("its row in `permits` {what}"));
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<Contradiction>, LedgerError> {
+        for (seq, permit) in std::mem::take(&mut self.permits) {
+            let ended = permit.unknown.map(|seq| (Outcome::Unknown, seq));
+            self.compare(seq, &permit, ended)?;
+        }
+        let connection = &self.reader.connection;
+        let mut found = Vec::new();
+        for (commitment, key) in &self.keys {
+            let row = store::key_row(connection, commitment)?;
+            let agrees = row.is_some_and(|(operation, permit, consumed)| {
+                (permit, consumed) == (key.permit, key.consumed)
+                    && key.operation.is_none_or(|own| own == operation)
+            });
+            if !agrees {
+                let what = "its key's row in `keys` is missing or says something else".to_owned();
+                found.push(Contradiction { seq: Some(key.permit), what });
+            }
+        }
+        let totals = store::totals(connection)?;
+        let keys = u64::try_from(self.keys.len()).map_or(u64::MAX, |keys| keys);
+        let tables = [
+            ("permits", totals.permits, self.granted),
+            ("permits with an outcome", totals.ended, self.ended),
+            ("keys", totals.keys, keys),
+        ];
+        for (table, held, said) in tables {
+            if held != said {
+                let what = format!("the state holds {held} {table}, and the records speak of {said}");
+                found.push(Contradiction { seq: None, what });
+            }
+        }
+        self.found.append(&mut found);
+        Ok(self.found)
+    }
+}
+
+fn difference(
+    seq: u64,
+    permit: &Permit,
+    ended: Option<(Outcome, u64)>,
+    row: Option<&PermitRow>,
+) -> Option<&'static str> {
+    let Some(row) = row else { return Some("is missing") };
+    if row.seq != seq || row.agent != permit.agent {
+        return Some("is of another PERMIT");
+    }
+    if row.key != permit.key {
+        return Some("has another key");
+    }
+    if Some(row.due) != permit.due {
+        return Some("has its outcome due at another time");
+    }
+    (row.outcome.zip(row.outcome_seq) != ended).then_some("has another outcome")
+}

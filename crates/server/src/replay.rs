@@ -1,0 +1,297 @@
+//! Replaying a log: every decision once more from what its record keeps, and the state from the records alone.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use portcullis_arbiter::Replay;
+use portcullis_ledger::{
+    Contradiction, Kept, KeyFileError, LedgerError, LedgerReader, MasterKey, Prior, StateReplay,
+};
+use portcullis_policy::{Bundle, BundleError, Snapshot, Trust, engine};
+use portcullis_protocol::{BundleDigest, DecisionRecord, Digest, OutcomeRecord, Record};
+use portcullis_verify::VerifierKey;
+use serde::Serialize;
+
+use crate::config::ArbiterConfig;
+
+/// Why a decision cannot be made again, although nothing is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotReplayable {
+    /// The agent's key in the vault was destroyed on request.
+    Erased,
+    /// The bundle did not ask for the request to be kept, or it was kept for its time.
+    NotKept,
+    /// The vault's master key was not given.
+    KeyWithheld,
+    /// Another version of the policy engine decided.
+    OtherEngine,
+    /// The bundle's signature is by no key that is trusted here.
+    BundleUntrusted,
+    /// It depends on a PERMIT whose own request is not to be had.
+    PriorNotKept,
+}
+
+impl NotReplayable {
+    /// For people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Erased => "erased",
+            Self::NotKept => "not kept, or kept for its time",
+            Self::KeyWithheld => "the vault's master key was not given",
+            Self::OtherEngine => "decided by another version of the policy engine",
+            Self::BundleUntrusted => "its bundle is signed by no trusted key; give the key with --bundle-key",
+            Self::PriorNotKept => "it depends on an earlier request that is not to be had",
+        }
+    }
+}
+
+/// What replaying one decision came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "replay", rename_all = "snake_case")]
+pub enum Replayed {
+    /// The same bytes.
+    Identical,
+    /// Other bytes, or none: what the log says cannot have been decided so.
+    Different {
+        /// What differs.
+        what: String,
+    },
+    /// It cannot be told.
+    NotReplayable {
+        /// Why.
+        why: NotReplayable,
+    },
+}
+
+/// What replaying a log came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ReplaySummary {
+    /// Records in the log.
+    pub records: u64,
+    /// Decisions that came out the same, byte for byte.
+    pub identical: u64,
+    /// Decisions that came out otherwise.
+    pub different: u64,
+    /// Decisions that cannot be made again, by why.
+    pub not_replayable: BTreeMap<NotReplayable, u64>,
+    /// Everything that cannot be: different decisions, records that cannot follow those before them, state that
+    /// is not what the records lead to.
+    pub findings: Vec<Finding>,
+}
+
+/// Something that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Index of the record that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<u64>,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl From<Contradiction> for Finding {
+    fn from(found: Contradiction) -> Self {
+        Self { record: found.seq, what: found.what }
+    }
+}
+
+/// What a replay needs besides the ledger.
+#[derive(Debug)]
+pub struct ReplayWith<'a> {
+    /// The vault's master key, if it is given.
+    pub master: Option<&'a MasterKey>,
+    /// Keys whose signatures on bundles count.
+    pub bundle_keys: &'a [VerifierKey],
+}
+
+/// The vault's master key of a configuration.
+///
+/// # Errors
+/// [`KeyFileError`].
+pub fn vault_key(config: &ArbiterConfig) -> Result<MasterKey, KeyFileError> {
+    MasterKey::read(&config.vault_key)
+}
+
+/// Replays a log. `each` is called with every decision and what came of it, and says whether to go on; if it does
+/// not, there is no summary.
+///
+/// # Errors
+/// If the ledger cannot be read, is not what its signed head says, or the master key is not its own.
+pub fn replay(
+    reader: &LedgerReader,
+    with: &ReplayWith<'_>,
+    mut each: impl FnMut(&DecisionRecord, &Replayed) -> bool,
+) -> Result<Option<ReplaySummary>, LedgerError> {
+    if let Some(master) = with.master {
+        reader.unlocks(master)?;
+    }
+    let mut summary = ReplaySummary::default();
+    let mut bundles = Bundles { reader, keys: with.bundle_keys, loaded: BTreeMap::new() };
+    let replayed = reader.replay(|record, body, state| match record {
+        Record::Decision(entry) => {
+            let (replayed, operation) = decide(&mut bundles, with.master, entry, body, state);
+            if !each(entry, &replayed) {
+                return ControlFlow::Break(());
+            }
+            summary.take(entry.seq, replayed);
+            ControlFlow::Continue(operation)
+        }
+        Record::Outcome(entry) => {
+            if let Some(finding) = result(reader, with.master, entry, body, state) {
+                summary.findings.push(finding);
+            }
+            ControlFlow::Continue(None)
+        }
+        Record::Aggregate(_) | Record::Event(_) => ControlFlow::Continue(None),
+    })?;
+    let Some((records, contradictions)) = replayed else { return Ok(None) };
+    summary.records = records;
+    summary.findings.extend(contradictions.into_iter().map(Finding::from));
+    Ok(Some(summary))
+}
+
+impl ReplaySummary {
+    fn take(&mut self, seq: u64, replayed: Replayed) {
+        match replayed {
+            Replayed::Identical => self.identical += 1,
+            Replayed::Different { what } => {
+                self.different += 1;
+                self.findings.push(Finding { record: Some(seq), what });
+            }
+            Replayed::NotReplayable { why } => {
+                *self.not_replayable.entry(why).or_insert(0) += 1;
+            }
+        }
+    }
+
+    /// Whether nothing was found that cannot be.
+    #[must_use]
+    pub const fn is_sound(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// A decision that did not come out the same.
+enum Otherwise {
+    Different(String),
+    NotReplayable(NotReplayable),
+}
+
+impl From<NotReplayable> for Otherwise {
+    fn from(why: NotReplayable) -> Self {
+        Self::NotReplayable(why)
+    }
+}
+
+fn different(what: impl ToString) -> Otherwise {
+    Otherwise::Different(what.to_string())
+}
+
+fn decide(
+    bundles: &mut Bundles<'_>,
+    master: Option<&MasterKey>,
+    entry: &DecisionRecord,
+    body: &[u8],
+    state: &StateReplay<'_>,
+) -> (Replayed, Option<Digest>) {
+    let mut operation = None;
+    let mut again = || -> Result<(), Otherwise> {
+        let master = master.ok_or(NotReplayable::KeyWithheld)?;
+        let kept = match bundles.reader.kept_request(master, entry).map_err(different)? {
+            Kept::Here(kept) => kept,
+            Kept::Erased => return Err(NotReplayable::Erased.into()),
+            Kept::Nothing => return Err(NotReplayable::NotKept.into()),
+        };
+        if entry.engine != engine() {
+            return Err(NotReplayable::OtherEngine.into());
+        }
+        let bundle = bundles.of(entry)?;
+        let replay = Replay::prepare(entry, kept.request, kept.salt, bundle).map_err(different)?;
+        operation = Some(replay.intake().operation);
+        let stored = match state.prior(replay.intake().key_commitment().as_ref()) {
+            Prior::Known(stored) => stored,
+            Prior::OfUnknownOperation(_) => return Err(NotReplayable::PriorNotKept.into()),
+        };
+        let decided = replay.decide(stored).map_err(different)?;
+        let said = (decided.decision, decided.reason);
+        let bytes = Record::Decision(Box::new(decided)).to_bytes().map_err(different)?;
+        if bytes == body {
+            return Ok(());
+        }
+        let reason = said.1.map_or_else(String::new, |code| format!(" ({code})"));
+        let what = if said == (entry.decision, entry.reason) {
+            "decided again, its record has other bytes".to_owned()
+        } else {
+            format!("decided again, it is {}{reason}", said.0.as_str())
+        };
+        Err(Otherwise::Different(what))
+    };
+    let replayed = match again() {
+        Ok(()) => Replayed::Identical,
+        Err(Otherwise::Different(what)) => Replayed::Different { what },
+        Err(Otherwise::NotReplayable(why)) => Replayed::NotReplayable { why },
+    };
+    (replayed, operation)
+}
+
+/// Whether a kept result is what its outcome commits to.
+fn result(
+    reader: &LedgerReader,
+    master: Option<&MasterKey>,
+    entry: &OutcomeRecord,
+    body: &[u8],
+    state: &StateReplay<'_>,
+) -> Option<Finding> {
+    let (master, agent) = (master?, state.agent_of(entry.permit)?);
+    let what = match agent.parse().map(|agent| reader.result_agrees(master, &agent, entry.seq, body)) {
+        Ok(Ok(Kept::Here(true) | Kept::Erased | Kept::Nothing)) => return None,
+        Ok(Ok(Kept::Here(false))) => "its kept result is not what it commits to".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "its agent is none".to_owned(),
+    };
+    Some(Finding { record: Some(entry.seq), what })
+}
+
+/// The archived bundles, loaded once each.
+struct Bundles<'a> {
+    reader: &'a LedgerReader,
+    keys: &'a [VerifierKey],
+    loaded: BTreeMap<BundleDigest, Result<Bundle, BundleFault>>,
+}
+
+#[derive(Clone)]
+enum BundleFault {
+    Untrusted,
+    Wrong(String),
+}
+
+impl Bundles<'_> {
+    fn of(&mut self, entry: &DecisionRecord) -> Result<Option<&Bundle>, Otherwise> {
+        let Some(named) = &entry.bundle else { return Ok(None) };
+        if !self.loaded.contains_key(&named.digest) {
+            let loaded = self.load(&named.digest);
+            self.loaded.insert(named.digest, loaded);
+        }
+        match self.loaded.get(&named.digest) {
+            Some(Ok(bundle)) => Ok(Some(bundle)),
+            Some(Err(BundleFault::Untrusted)) => Err(NotReplayable::BundleUntrusted.into()),
+            Some(Err(BundleFault::Wrong(what))) => Err(Otherwise::Different(what.clone())),
+            None => Err(different("its bundle was not loaded")),
+        }
+    }
+
+    fn load(&self, digest: &BundleDigest) -> Result<Bundle, BundleFault> {
+        let wrong = |what: String| BundleFault::Wrong(what);
+        let archive = self.reader.bundle(digest).map_err(|error| wrong(error.to_string()))?;
+        let archive =
+            archive.ok_or_else(|| wrong(format!("its bundle {digest} is missing from the archive")))?;
+        let trust = Trust { keys: self.keys.to_vec(), pin: *digest };
+        let bundle = Snapshot::from_archive(&archive).and_then(|snapshot| snapshot.verify(&trust));
+        bundle.map_err(|error| match error {
+            BundleError::UntrustedKey(_) => BundleFault::Untrusted,
+            error => wrong(format!("its bundle {digest} cannot be used: {error}")),
+        })
+    }
+}

@@ -1,0 +1,152 @@
+//! `portcullis log replay`: what was decided is decided again, and the state is what the records lead to.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::{Gate, Place, demo_server, peer};
+use crate::{Ended, with};
+
+/// A deployment with a log of permits, refusals, repeats and an outcome in doubt.
+fn place() -> Place {
+    let place = Place::demo();
+    let mut gate = Gate::start(&place.config_path, &demo_server(&place.path("journal")));
+    gate.call("read_balance", json!({ "account": "acme" })).ran();
+    let charge = |amount: &str| json!({ "account": "acme", "amount": amount });
+    gate.call_with("charge", &charge("12.50"), Some("k1")).ran();
+    assert!(gate.call_with("charge", &charge("12.50"), Some("k1")).is_replay());
+    for (amount, key, code) in [
+        ("13.50", Some("k1"), "idempotency.conflict"),
+        ("12.50", None, "idempotency.key_missing"),
+        ("999.00", Some("k2"), "policy.no_grant"),
+    ] {
+        assert_eq!(gate.call_with("charge", &charge(amount), key).code(), code);
+    }
+    assert_eq!(gate.call("no_such_tool", json!({})).code(), "surface.unknown");
+    assert!(with(&place.config_path, &["shut", "--reason", "a drill"]).code == 0);
+    drop(gate.call("read_balance", json!({ "account": "acme" })));
+    assert!(with(&place.config_path, &["open"]).code == 0);
+    gate.call("read_balance", json!({ "account": "acme" })).ran();
+    assert!(gate.end().success());
+    place
+}
+
+fn replay(place: &Place, more: &[&str]) -> (Ended, Value) {
+    let ended = with(&place.config_path, &[&["log", "replay", "--json"], more].concat());
+    let said = serde_json::from_str(&ended.out).unwrap_or(Value::Null);
+    (ended, said)
+}
+
+/// Works on the database with a program that is not ours.
+fn sql(place: &Place, statement: &str) {
+    let program = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1])\nn=c.execute(sys.argv[2]).rowcount\nc.commit()\nassert n>0,n";
+    let mut python = Command::new(peer("py/bin/python"));
+    let done = python.args(["-c", program]).arg(database(place)).arg(statement).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+fn database(place: &Place) -> PathBuf {
+    let root = place.config.data.join("ledger");
+    let current = std::fs::read_to_string(root.join("CURRENT")).unwrap();
+    Path::new(&root).join(current.trim_end()).join("ledger.db")
+}
+
+fn found(said: &Value) -> Vec<(Option<u64>, String)> {
+    let findings = said["findings"].as_array().unwrap();
+    findings.iter().map(|found| (found["record"].as_u64(), text_of(&found["what"]))).collect()
+}
+
+fn text_of(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+#[test]
+fn every_decision_comes_out_the_same_byte_for_byte() {
+    let place = place();
+    let (ended, said) = replay(&place, &[]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(said["identical"].as_u64().unwrap() >= 8, "{said}");
+    assert_eq!(
+        (&said["different"], &said["not_replayable"], &said["findings"]),
+        (&json!(0), &json!({}), &json!([]))
+    );
+    // Somewhere else: a copy of everything, and nothing of the original.
+    let copy = place.copied();
+    drop(place);
+    assert_eq!(replay(&copy, &[]).1, said);
+}
+
+#[test]
+fn without_the_vault_s_key_order_and_state_are_still_compared() {
+    let place = place();
+    let (ended, said) = replay(&place, &["--without-key"]);
+    assert_eq!((ended.code, &said["identical"]), (0, &json!(0)));
+    assert!(said["not_replayable"]["key_withheld"].as_u64().unwrap() >= 8, "{said}");
+    std::fs::rename(&place.config.vault_key, place.path("away")).unwrap();
+    let (ended, _) = replay(&place, &[]);
+    assert!(ended.code == 1 && ended.err.contains("--without-key"), "{ended:?}");
+    sql(&place, "UPDATE keys SET consumed = consumed - 1");
+    assert_eq!(replay(&place, &["--without-key"]).0.code, 1);
+}
+
+#[test]
+fn a_missing_bundle_is_named_with_its_records() {
+    let place = place();
+    sql(&place, "DELETE FROM bundles");
+    let (ended, said) = replay(&place, &[]);
+    assert_eq!(ended.code, 1);
+    let named = found(&said)
+        .into_iter()
+        .filter(|(record, what)| record.is_some() && what.contains("missing from the archive"));
+    assert_eq!(u64::try_from(named.count()).unwrap(), said["different"].as_u64().unwrap());
+}
+
+#[test]
+fn a_bundle_of_a_key_that_is_not_trusted_is_not_replayable() {
+    let place = place();
+    let other = portcullis_server::new_key(&place.path("other.key"), "portcullis.test/other").unwrap();
+    let config = std::fs::read_to_string(&place.config_path).unwrap();
+    let own = place.config.trusted_keys[0].to_string();
+    std::fs::write(&place.config_path, config.replace(&own, &other.to_string())).unwrap();
+    let (ended, said) = replay(&place, &[]);
+    assert_eq!((ended.code, &said["different"], &said["identical"]), (0, &json!(0), &json!(0)), "{said}");
+    assert!(said["not_replayable"]["bundle_untrusted"].as_u64().unwrap() >= 8);
+    assert_eq!(replay(&place, &["--bundle-key", &own]).1["not_replayable"], json!({}));
+}
+
+#[test]
+fn every_change_of_the_state_is_named_with_its_record() {
+    let changes = [
+        ("UPDATE keys SET consumed = consumed - 1", "its key's row in `keys`", true),
+        ("UPDATE keys SET operation = zeroblob(32)", "its key's row in `keys`", true),
+        ("UPDATE keys SET permit = permit + 1", "its key's row in `keys`", true),
+        ("DELETE FROM keys", "its key's row in `keys`", true),
+        (
+            "INSERT INTO keys VALUES (zeroblob(32), zeroblob(32), 3, 0)",
+            "keys, and the records speak of",
+            false,
+        ),
+        ("UPDATE permits SET outcome = 'unknown' WHERE outcome = 'ok'", "has another outcome", true),
+        ("UPDATE permits SET outcome_seq = outcome_seq + 1", "has another outcome", true),
+        ("UPDATE permits SET due = due + 1", "has its outcome due at another time", true),
+        ("UPDATE permits SET agent = 'stranger-agent'", "is of another PERMIT", true),
+        ("UPDATE permits SET key = zeroblob(32)", "has another key", true),
+        ("DELETE FROM permits", "is missing", true),
+        ("DELETE FROM attempts", "its attempt is not in the state", true),
+        ("UPDATE payloads SET sealed = zeroblob(40)", "do not open", true),
+    ];
+    let original = place();
+    for (statement, words, with_record) in changes {
+        let place = original.copied();
+        sql(&place, statement);
+        let (ended, said) = replay(&place, &[]);
+        assert_eq!(ended.code, 1, "{statement}: {ended:?}");
+        let named = found(&said);
+        assert!(
+            named.iter().any(|(record, what)| record.is_some() == with_record && what.contains(words)),
+            "{statement}: {named:?}"
+        );
+    }
+    assert_eq!(replay(&original, &[]).0.code, 0);
+}
