@@ -51,7 +51,7 @@ impl Place {
         assert!(copied.unwrap().success());
         let config_path = folder.path().join("portcullis.toml");
         let config = Config::read(&config_path).unwrap().arbiter().unwrap();
-        Self { folder, config_path, config }
+        Self { folder, config_path, config, environment: self.environment.clone() }
     }
 
     /// A path in the deployment's directory.

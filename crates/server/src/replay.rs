@@ -291,7 +291,11 @@ impl Bundles<'_> {
         let bundle = Snapshot::from_archive(&archive).and_then(|snapshot| snapshot.verify(&trust));
         bundle.map_err(|error| match error {
             BundleError::UntrustedKey(_) => BundleFault::Untrusted,
-            error => wrong(format!("its bundle {digest} cannot be used: {error}")),
+            BundleError::Missing(_)
+            | BundleError::Unsigned(_)
+            | BundleError::SignatureInvalid(_)
+            | BundleError::PinMismatch(_)
+            | BundleError::Corrupt(_) => wrong(format!("its bundle {digest} cannot be used: {error}")),
         })
     }
 }
