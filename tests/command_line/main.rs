@@ -13,6 +13,7 @@ mod support;
 mod decide;
 mod log;
 mod operate;
+mod outcomes;
 mod policy;
 mod receipts;
 mod replay;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 /// The fail-closed execution layer between AI agents and everything they can do.
@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Bundle(BundleArgs),
     /// Make keys and tokens, and show what verifies them.
     Keys(KeysArgs),
+    /// Look at PERMITs of which nobody knows what became, and say what a person found out.
+    Outcomes(OutcomesArgs),
     /// Say what is shut now, and why. Exits 0 if a PERMIT could be issued, 1 otherwise.
     Status(StatusArgs),
     /// Shut the gate: from the next decision on, nothing is permitted.
@@ -289,6 +291,68 @@ pub(crate) enum KeysCommand {
         /// The auditor's name.
         name: String,
     },
+    /// Make a bearer token for an operator, a person who gives orders: digest into the configuration, token into a
+    /// new file.
+    Operator {
+        /// The operator's name, as the log will have it.
+        name: String,
+    },
+}
+
+/// By which token an operator gives orders.
+#[derive(Args, Debug)]
+pub(crate) struct OperatorArg {
+    /// The file with the operator's token. Default: `operator.token_file` of the configuration.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct OutcomesArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    #[command(subcommand)]
+    pub(crate) command: OutcomesCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OutcomesCommand {
+    /// List PERMITs whose outcome is unknown and that need a person, oldest first.
+    Unknown {
+        /// Those of `read` tier that block no key too. They need nobody.
+        #[arg(long)]
+        all: bool,
+        /// Print JSON, one PERMIT a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put on record what became of a PERMIT whose outcome is unknown. Find out before; it cannot be taken back.
+    Resolve {
+        /// Its attempt, or the beginning of it.
+        attempt: String,
+        /// What became of it. `not-run` gives its key back: the same may then be permitted again.
+        #[arg(long = "as", value_name = "OUTCOME")]
+        outcome: ResolvedAs,
+        /// How you know, for the record, where it stays in clear.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        operator: OperatorArg,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What a person found out.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ResolvedAs {
+    /// It ran and succeeded.
+    Ok,
+    /// It ran and failed.
+    Failed,
+    /// Nothing ran.
+    NotRun,
 }
 
 #[derive(Args, Debug)]

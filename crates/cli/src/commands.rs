@@ -8,6 +8,7 @@ mod init;
 mod keys;
 mod log;
 mod mcp;
+mod outcomes;
 mod receipts;
 mod serve;
 mod status;
@@ -33,6 +34,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Log(args) => log::run(&args),
         Command::Bundle(args) => bundle::run(&args),
         Command::Keys(args) => keys::run(&args),
+        Command::Outcomes(args) => outcomes::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Shut(args) => status::shut(&args),
         Command::Open(args) => status::open(&args),

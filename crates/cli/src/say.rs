@@ -3,6 +3,9 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use chrono::{DateTime, SecondsFormat};
+use portcullis_protocol::Millis;
+
 /// Exit code of misuse and failure.
 pub(crate) const FAILED: u8 = 1;
 
@@ -39,6 +42,14 @@ pub(crate) fn misuse(text: &str) -> ExitCode {
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     drop(error.print().err());
     if error.use_stderr() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS }
+}
+
+/// An instant as RFC 3339 has it, in UTC.
+pub(crate) fn time(at: Millis) -> String {
+    let milliseconds = i64::try_from(at.0).ok().and_then(DateTime::from_timestamp_millis);
+    // No record holds a time beyond the year 9999.
+    milliseconds
+        .map_or_else(|| format!("{} ms", at.0), |time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
 /// Whether standard output is a terminal that shows colours.

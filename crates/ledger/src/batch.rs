@@ -6,8 +6,8 @@ use portcullis_arbiter::{Evidence, Fact, Health, Intake, Settled, record, settle
 use portcullis_protocol::wire::StoredResult;
 use portcullis_protocol::{
     AgentId, AggregateRecord, AttemptId, BundleDigest, Captured, Decision, DecisionRecord, Event,
-    EventRecord, Keep, KeptRequest, KeptResult, Millis, Outcome, OutcomeRecord, ReasonCode, Record, Salt,
-    Verdict,
+    EventRecord, Keep, KeptRequest, KeptResult, Millis, Ordered, Outcome, OutcomeRecord, ReasonCode, Record,
+    Salt, Verdict,
 };
 use portcullis_verify::merkle::leaf_hash;
 use portcullis_verify::{TileTree, VerifiedCheckpoint};
@@ -15,7 +15,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::command::{Command, Decided, Found, OutcomeRefused, ReportedOutcome};
+use crate::command::{Command, Decided, Found, OrderRefused, OutcomeRefused};
 use crate::error::LedgerError;
 use crate::opened::Opened;
 use crate::payloads::{self, Kept};
@@ -32,9 +32,9 @@ const MOST_EXPIRED: u32 = 4_096;
 
 /// A transaction being filled.
 pub(crate) struct Batch<'a> {
-    connection: &'a Connection,
-    tree: &'a mut TileTree,
-    health: &'a Health,
+    pub(crate) connection: &'a Connection,
+    pub(crate) tree: &'a mut TileTree,
+    pub(crate) health: &'a Health,
     signed_at_open: u64,
     vault: &'a mut Vault,
     archived: &'a BTreeSet<BundleDigest>,
@@ -115,7 +115,7 @@ impl Batch<'_> {
         self.health.now
     }
 
-    fn append(&mut self, body: &[u8]) -> Result<u64, LedgerError> {
+    pub(crate) fn append(&mut self, body: &[u8]) -> Result<u64, LedgerError> {
         let seq = self.tree.size();
         store::add_record(self.connection, seq, body)?;
         self.tree.append(leaf_hash(body));
@@ -123,7 +123,13 @@ impl Batch<'_> {
     }
 
     fn event_record(&self, event: Event, detail: BTreeMap<String, String>) -> Record {
-        Record::Event(EventRecord { seq: self.tree.size(), time: self.health.now, event, detail })
+        Record::Event(EventRecord {
+            seq: self.tree.size(),
+            time: self.health.now,
+            event,
+            detail,
+            order: None,
+        })
     }
 
     pub(crate) fn event(
@@ -177,11 +183,22 @@ impl Batch<'_> {
         self.end(permit, Outcome::Unknown, None).map(drop)
     }
 
-    fn end(
+    pub(crate) fn end(
         &mut self,
         permit: &PermitRow,
         outcome: Outcome,
         result: Option<&str>,
+    ) -> Result<u64, LedgerError> {
+        self.end_by(permit, outcome, result, None)
+    }
+
+    /// Ends a PERMIT, on an operator's word if there is one.
+    pub(crate) fn end_by(
+        &mut self,
+        permit: &PermitRow,
+        outcome: Outcome,
+        result: Option<&str>,
+        ordered: Option<&Ordered>,
     ) -> Result<u64, LedgerError> {
         let result = result.map(kept_result).transpose()?;
         let record = Record::Outcome(OutcomeRecord {
@@ -192,6 +209,8 @@ impl Batch<'_> {
             outcome,
             result: result.as_ref().map(KeptResult::commitment),
             supersedes: permit.outcome_seq,
+            by: ordered.map(|ordered| ordered.by.clone()),
+            reason: ordered.map(|ordered| ordered.reason.clone()),
         });
         let seq = self.append(&record.to_bytes()?)?;
         store::end_permit(self.connection, permit, outcome, seq)?;
@@ -250,6 +269,14 @@ impl Batch<'_> {
                 self.waiting.push(Waiting::Event { reply, answer });
                 failed
             }
+            Command::Order(ordered, reply) => {
+                let (answer, failed) = match self.ordered(&ordered) {
+                    Ok(answer) => (answer, Ok(())),
+                    Err(error) => (Err(OrderRefused::Unavailable(error.code())), Err(error)),
+                };
+                self.waiting.push(Waiting::Order { reply, answer });
+                failed
+            }
             Command::Find(..) | Command::Status(_) | Command::Close(_) => Ok(()),
         }
     }
@@ -263,19 +290,6 @@ impl Batch<'_> {
         match self.event_record(event, detail).to_bytes() {
             Ok(body) => self.append(&body).map(Ok),
             Err(_) => Ok(Err(ReasonCode::RequestTooLarge)),
-        }
-    }
-
-    fn outcome(&mut self, report: &ReportedOutcome) -> Result<Result<u64, OutcomeRefused>, LedgerError> {
-        match store::permit(self.connection, &report.attempt)? {
-            Some(permit) if permit.agent == report.agent.as_str() => {
-                match reportable(&permit, report.outcome) {
-                    Ok(None) => self.end(&permit, report.outcome, report.result.as_deref()).map(Ok),
-                    Ok(Some(already)) => Ok(Ok(already)),
-                    Err(refused) => Ok(Err(refused)),
-                }
-            }
-            Some(_) | None => Ok(Err(OutcomeRefused::NoSuchPermit)),
         }
     }
 
@@ -438,22 +452,6 @@ fn kept_result(result: &str) -> Result<KeptResult, LedgerError> {
     let mut salt = [0; 32];
     getrandom::fill(&mut salt).map_err(|_| VaultError::Seal)?;
     Ok(KeptResult { result: result.to_owned(), salt: Salt::from_bytes(salt) })
-}
-
-/// Whether a gate may end a PERMIT so: `Ok(None)` to record it, `Ok(Some(seq))` if that is on record already.
-fn reportable(permit: &PermitRow, outcome: Outcome) -> Result<Option<u64>, OutcomeRefused> {
-    if outcome == Outcome::Withheld {
-        return Err(OutcomeRefused::NotReportable);
-    }
-    match permit.outcome {
-        None => Ok(None),
-        Some(ended) if ended == outcome => permit.outcome_seq.map(Some).ok_or(OutcomeRefused::Ended(ended)),
-        // A late outcome supersedes `unknown`, by another record.
-        Some(Outcome::Unknown) => Ok(None),
-        Some(ended @ (Outcome::Ok | Outcome::Failed | Outcome::Expired | Outcome::Withheld)) => {
-            Err(OutcomeRefused::Ended(ended))
-        }
-    }
 }
 
 impl Opened {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use portcullis_arbiter::Intake;
 use portcullis_protocol::wire::StoredResult;
 use portcullis_protocol::{
-    AgentId, AttemptId, Captured, Event, Millis, Outcome, ReasonCode, Record, Verdict,
+    AgentId, AttemptId, Captured, Event, Millis, Ordered, Outcome, ReasonCode, Record, Verdict,
 };
 
 /// Takes an answer. Called once, on the writer's thread: it hands the answer on and returns.
@@ -65,6 +65,26 @@ pub enum OutcomeRefused {
     Unavailable(ReasonCode),
 }
 
+/// Why an order was not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OrderRefused {
+    /// There is no PERMIT for this attempt.
+    #[error("there is no PERMIT for this attempt")]
+    NoSuchPermit,
+    /// What became of the PERMIT is not in doubt, or not yet.
+    #[error("the PERMIT's outcome is not `unknown` but {}", .0.map_or("still open", Outcome::as_str))]
+    NotInDoubt(Option<Outcome>),
+    /// No record can hold it.
+    #[error("the order is too long for a record")]
+    TooLong,
+    /// It is not known to be on record.
+    #[error("the order is not on record: {0}")]
+    Unavailable(ReasonCode),
+    /// No answer came in time: it may be carried out all the same.
+    #[error("no answer came in time")]
+    Unanswered,
+}
+
 /// A record found, with its receipt.
 #[derive(Clone, Debug)]
 pub struct Found {
@@ -96,6 +116,7 @@ pub(crate) enum Command {
     Decide(Box<Intake>, Reply<DecideReply>),
     Outcome(Box<ReportedOutcome>, Reply<Result<u64, OutcomeRefused>>),
     Event(Event, BTreeMap<String, String>, Reply<Result<u64, ReasonCode>>),
+    Order(Box<Ordered>, Reply<Result<u64, OrderRefused>>),
     Find(AttemptId, Reply<Option<Found>>),
     Status(Reply<Status>),
     Close(Reply<()>),

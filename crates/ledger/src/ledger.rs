@@ -8,11 +8,13 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use portcullis_arbiter::{Intake, Ports};
-use portcullis_protocol::{AgentId, AttemptId, Event, Millis, ReasonCode};
+use portcullis_protocol::{AgentId, AttemptId, Event, Millis, Ordered, ReasonCode};
 
 use crate::aggregate::Counts;
 use crate::clock::Clocks;
-use crate::command::{Command, DecideReply, Found, OutcomeRefused, Reply, ReportedOutcome, Status};
+use crate::command::{
+    Command, DecideReply, Found, OrderRefused, OutcomeRefused, Reply, ReportedOutcome, Status,
+};
 use crate::lock::DirectoryLock;
 use crate::signer::Signer;
 use crate::writer::Writer;
@@ -132,6 +134,19 @@ impl Ledger {
         reply: impl FnOnce(Result<u64, ReasonCode>) + Send + 'static,
     ) -> Result<(), Overloaded> {
         self.send(Command::Event(event, detail, Box::new(reply)))
+    }
+
+    /// Carries out an operator's order and puts both on record, in one transaction. That the operator is who the
+    /// order says was checked.
+    ///
+    /// # Errors
+    /// [`Overloaded`].
+    pub fn order(
+        &self,
+        ordered: Ordered,
+        reply: impl FnOnce(Result<u64, OrderRefused>) + Send + 'static,
+    ) -> Result<(), Overloaded> {
+        self.send(Command::Order(Box::new(ordered), Box::new(reply)))
     }
 
     /// Finds the record of an attempt.

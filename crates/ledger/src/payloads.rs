@@ -169,6 +169,8 @@ mod tests {
                 outcome: Outcome::Ok,
                 result,
                 supersedes: None,
+                by: None,
+                reason: None,
             };
             Record::Outcome(entry).to_bytes().unwrap()
         };

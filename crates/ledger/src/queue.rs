@@ -33,6 +33,7 @@ fn can_be_held(command: &Command) -> bool {
         Command::Outcome(report, _) => report.result.is_none(),
         Command::Decide(..)
         | Command::Event(..)
+        | Command::Order(..)
         | Command::Find(..)
         | Command::Status(_)
         | Command::Close(_) => false,
@@ -42,7 +43,11 @@ fn can_be_held(command: &Command) -> bool {
 /// Whether a question needs a ledger that can be written. Closing does: what was counted is still to be recorded.
 pub(crate) const fn writes(command: &Command) -> bool {
     match command {
-        Command::Decide(..) | Command::Outcome(..) | Command::Event(..) | Command::Close(_) => true,
+        Command::Decide(..)
+        | Command::Outcome(..)
+        | Command::Event(..)
+        | Command::Order(..)
+        | Command::Close(_) => true,
         Command::Find(..) | Command::Status(_) => false,
     }
 }

@@ -20,6 +20,7 @@ CREATE TABLE attempts (attempt BLOB PRIMARY KEY, seq INTEGER NOT NULL) STRICT, W
 CREATE TABLE permits (seq INTEGER PRIMARY KEY, attempt BLOB NOT NULL UNIQUE, agent TEXT NOT NULL, key BLOB,
   due INTEGER NOT NULL, keep_result_ms INTEGER, outcome TEXT, outcome_seq INTEGER) STRICT;
 CREATE INDEX permits_open ON permits (due) WHERE outcome IS NULL;
+CREATE INDEX permits_in_doubt ON permits (seq) WHERE outcome = 'unknown';
 CREATE TABLE keys (key BLOB PRIMARY KEY, operation BLOB NOT NULL, permit INTEGER NOT NULL,
   consumed INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE vault (id INTEGER PRIMARY KEY CHECK (id = 1), master BLOB NOT NULL) STRICT;
@@ -299,6 +300,13 @@ pub(crate) fn open_permits_from(connection: &Connection, first: u64) -> Result<V
 pub(crate) fn overdue(connection: &Connection, now: Millis, most: u32) -> Result<Vec<PermitRow>> {
     let text = format!("{PERMIT} WHERE outcome IS NULL AND due <= ?1 ORDER BY due LIMIT ?2");
     connection.prepare_cached(&text)?.query_map(params![now.0, most], permit_row)?.collect()
+}
+
+/// PERMITs whose newest outcome is `unknown`, in order.
+pub(crate) fn in_doubt(connection: &Connection) -> Result<Vec<PermitRow>> {
+    let mut statement =
+        connection.prepare_cached(&format!("{PERMIT} WHERE outcome = 'unknown' ORDER BY seq"))?;
+    statement.query_map([], permit_row)?.collect()
 }
 
 pub(crate) fn open_permits(connection: &Connection) -> Result<u64> {

@@ -3,7 +3,7 @@
 use portcullis_arbiter::{Fact, Health, Settled, settle};
 use portcullis_protocol::{AgentId, Captured, ReasonCode, Verdict};
 
-use crate::command::{Command, DecideReply, Decided, OutcomeRefused, Reply};
+use crate::command::{Command, DecideReply, Decided, OrderRefused, OutcomeRefused, Reply};
 use crate::error::LedgerError;
 
 /// What a call is answered once its batch stands.
@@ -31,6 +31,7 @@ pub(crate) enum Waiting {
     Decision { reply: Reply<DecideReply>, agent: AgentId, answer: Answer },
     Outcome { reply: Reply<Result<u64, OutcomeRefused>>, answer: Result<u64, OutcomeRefused> },
     Event { reply: Reply<Result<u64, ReasonCode>>, answer: Result<u64, ReasonCode> },
+    Order { reply: Reply<Result<u64, OrderRefused>>, answer: Result<u64, OrderRefused> },
 }
 
 /// Makes the receipt of a record from its index and bytes.
@@ -52,6 +53,10 @@ impl Waiting {
                 reply(answer);
                 Ok(None)
             }
+            Self::Order { reply, answer } => {
+                reply(answer);
+                Ok(None)
+            }
         }
     }
 
@@ -69,6 +74,10 @@ impl Waiting {
             }
             Self::Event { reply, .. } => {
                 reply(Err(code));
+                None
+            }
+            Self::Order { reply, .. } => {
+                reply(Err(OrderRefused::Unavailable(code)));
                 None
             }
         }
@@ -133,6 +142,10 @@ pub(crate) fn refuse(command: Command, health: &Health, tripped: ReasonCode) -> 
         }
         Command::Event(_, _, reply) => {
             reply(Err(tripped));
+            None
+        }
+        Command::Order(_, reply) => {
+            reply(Err(OrderRefused::Unavailable(tripped)));
             None
         }
         Command::Find(..) | Command::Status(_) | Command::Close(_) => None,

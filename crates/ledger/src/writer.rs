@@ -229,7 +229,9 @@ impl Writer {
                 Command::Find(attempt, reply) => {
                     reply(self.phase.as_ref().map_or(None, |opened| opened.find(&attempt)))
                 }
-                Command::Decide(..) | Command::Outcome(..) | Command::Event(..) => rest.push_back(command),
+                Command::Decide(..) | Command::Outcome(..) | Command::Event(..) | Command::Order(..) => {
+                    rest.push_back(command);
+                }
             }
         }
         rest

@@ -95,6 +95,17 @@ text_id!(
     |text| word(text, b"._-", 64)
 );
 text_id!(
+    /// The name of an operator: a person who acts on a running arbiter. Comes from the credential that came with an
+    /// order, never from its body.
+    OperatorId, "operator name", "1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit",
+    |text| word(text, b"._-", 64)
+);
+text_id!(
+    /// Why an operator ordered something. It goes on record in clear and stays there.
+    OrderReason, "reason", "1 to 500 printable characters, not all of them blank",
+    |text| printable(text, 500) && !text.trim().is_empty()
+);
+text_id!(
     /// A protected class of operations, dotted lower case, such as `payments.charge`.
     SurfaceName, "surface", "two or more words of a-z, 0-9, `_` and `-`, joined by dots, at most 128 characters",
     |text| text.len() <= 128 && text.contains('.') && text.split('.').all(|part| word(part, b"_-", 128))

@@ -11,8 +11,12 @@ use serde::{Deserialize, Serialize};
 use crate::canonical::{self, NotCanonical};
 use crate::digest::Digest;
 use crate::facts::RecordedFacts;
-use crate::ids::{ActionName, AgentId, AttemptId, BundleDigest, GateId, Millis, PolicyId, SurfaceName};
+use crate::ids::{
+    ActionName, AgentId, AttemptId, BundleDigest, GateId, Millis, OperatorId, OrderReason, PolicyId,
+    SurfaceName,
+};
 use crate::json::{JsonError, Limits, Value};
+use crate::order::Ordered;
 use crate::reason::ReasonCode;
 use crate::request::Resource;
 use crate::surface::Tier;
@@ -130,6 +134,12 @@ pub struct OutcomeRecord {
     /// Index of the `unknown` that this late outcome supersedes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub supersedes: Option<u64>,
+    /// The operator who found out, if no gate reported it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<OperatorId>,
+    /// How the operator knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<OrderReason>,
 }
 
 /// Attempts that have no record of their own, counted.
@@ -174,6 +184,8 @@ pub enum Event {
     PayloadsExpired,
     /// The ledger was closed in good order.
     Closed,
+    /// An operator gave an order, which was carried out.
+    Ordered,
 }
 
 /// An event, as recorded.
@@ -188,6 +200,9 @@ pub struct EventRecord {
     pub event: Event,
     /// Particulars.
     pub detail: BTreeMap<String, String>,
+    /// The order, if an operator gave one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<Ordered>,
 }
 
 /// One entry of the log.
@@ -267,10 +282,35 @@ impl Record {
         if record.to_bytes()? != bytes {
             return Err(RecordError::NotCanonical);
         }
-        if let Self::Decision(decision) = &record {
-            decision.check()?;
+        match &record {
+            Self::Decision(decision) => decision.check()?,
+            Self::Outcome(outcome) => outcome.check()?,
+            Self::Event(event) => event.check()?,
+            Self::Aggregate(_) => {}
         }
         Ok(record)
+    }
+}
+
+impl OutcomeRecord {
+    fn check(&self) -> Result<(), RecordError> {
+        if self.by.is_some() != self.reason.is_some() {
+            return Err(RecordError::Contradiction("an operator without a reason, or a reason without one"));
+        }
+        let found_out = matches!(self.outcome, Outcome::Ok | Outcome::Failed | Outcome::Expired);
+        if self.by.is_some() && !(found_out && self.supersedes.is_some()) {
+            return Err(RecordError::Contradiction("an operator resolved what was not unknown"));
+        }
+        Ok(())
+    }
+}
+
+impl EventRecord {
+    fn check(&self) -> Result<(), RecordError> {
+        if (self.event == Event::Ordered) == self.order.is_some() {
+            return Ok(());
+        }
+        Err(RecordError::Contradiction("an order that is none, or an event that is an order"))
     }
 }
 
@@ -355,6 +395,53 @@ mod tests {
         refusal.decision = Decision::Silence;
         refusal.reason = Some(ReasonCode::PolicyExpired);
         assert!(matches!(Record::parse(text(refusal).as_bytes()), Err(RecordError::Contradiction(_))));
+    }
+
+    #[test]
+    fn an_order_and_what_an_operator_resolved_name_who_and_why_or_are_no_records() {
+        let ordered = crate::order::Ordered {
+            by: "alice".parse().unwrap(),
+            what: crate::order::Order::ResolveOutcome {
+                attempt: AttemptId::from_bytes([1; 32]),
+                outcome: crate::order::Resolution::Ok,
+            },
+            reason: "seen".parse().unwrap(),
+        };
+        let order = |event, order| {
+            let record = EventRecord { seq: 0, time: Millis(1), event, detail: BTreeMap::new(), order };
+            Record::parse(&Record::Event(record).to_bytes().unwrap())
+        };
+        assert!(order(Event::Ordered, Some(ordered.clone())).is_ok());
+        assert!(matches!(order(Event::Ordered, None), Err(RecordError::Contradiction(_))));
+        assert!(matches!(order(Event::Opened, Some(ordered)), Err(RecordError::Contradiction(_))));
+        let outcome = |outcome, supersedes, by: Option<&str>, reason: Option<&str>| {
+            Record::parse(
+                &Record::Outcome(OutcomeRecord {
+                    seq: 9,
+                    time: Millis(1),
+                    permit: 3,
+                    attempt: AttemptId::from_bytes([1; 32]),
+                    outcome,
+                    result: None,
+                    supersedes,
+                    by: by.map(|by| by.parse().unwrap()),
+                    reason: reason.map(|reason| reason.parse().unwrap()),
+                })
+                .to_bytes()
+                .unwrap(),
+            )
+        };
+        assert!(outcome(Outcome::Expired, Some(4), Some("alice"), Some("seen")).is_ok());
+        assert!(outcome(Outcome::Ok, None, None, None).is_ok());
+        for contradiction in [
+            outcome(Outcome::Ok, Some(4), Some("alice"), None),
+            outcome(Outcome::Ok, Some(4), None, Some("seen")),
+            outcome(Outcome::Ok, None, Some("alice"), Some("seen")),
+            outcome(Outcome::Unknown, Some(4), Some("alice"), Some("seen")),
+            outcome(Outcome::Withheld, Some(4), Some("alice"), Some("seen")),
+        ] {
+            assert!(matches!(contradiction, Err(RecordError::Contradiction(_))));
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AttemptId, GateId, Salt};
+use crate::ids::{AttemptId, GateId, OrderReason, Salt};
+use crate::order::Order;
 use crate::reason::ReasonCode;
 use crate::record::Outcome;
 use crate::request::Ask;
@@ -119,5 +120,23 @@ impl std::fmt::Debug for OutcomeCall {
 #[serde(deny_unknown_fields)]
 pub struct OutcomeReply {
     /// Index of the outcome's record.
+    pub seq: u64,
+}
+
+/// `POST /v1/operator/orders`: what an operator orders. The bearer key names the operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderCall {
+    /// What is ordered.
+    pub what: Order,
+    /// Why.
+    pub reason: OrderReason,
+}
+
+/// The answer to an order: that it was carried out and is on record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderReply {
+    /// Index of the order's record.
     pub seq: u64,
 }

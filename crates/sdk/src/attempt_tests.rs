@@ -92,6 +92,8 @@ fn what_the_log_has_there_must_be_a_decision() {
             outcome: Outcome::Ok,
             result: None,
             supersedes: None,
+            by: None,
+            reason: None,
         }),
         Record::Aggregate(AggregateRecord {
             seq: 0,
@@ -107,6 +109,7 @@ fn what_the_log_has_there_must_be_a_decision() {
             time,
             event: Event::Opened,
             detail: std::collections::BTreeMap::new(),
+            order: None,
         }),
     ];
     for record in records {

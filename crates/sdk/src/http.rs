@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
-use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeReply};
+use portcullis_protocol::wire::{DecisionCall, DecisionReply, OrderCall, OrderReply, OutcomeReply};
 use portcullis_protocol::{Decision, ReasonCode, SurfaceTable};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -54,6 +54,28 @@ impl HttpAuthorizer {
 pub async fn fetch(endpoint: &Endpoint, path: &str, patience: Duration) -> Result<Vec<u8>, Refusal> {
     let arbiter = HttpAuthorizer::new(endpoint.clone(), Token::new(""), patience);
     Ok(arbiter.within(patience, Method::GET, path, Vec::new()).await?.body.to_vec())
+}
+
+/// Gives an operator's order to an arbiter. It is sent once: an order that was not answered may have been carried out.
+///
+/// # Errors
+/// [`Refusal`]. `arbiter.unreachable`, `arbiter.timeout` and answers that prove nothing leave open whether it was
+/// carried out.
+pub async fn order(
+    endpoint: &Endpoint,
+    token: &Token,
+    call: &OrderCall,
+    patience: Duration,
+) -> Result<OrderReply, Refusal> {
+    let arbiter = HttpAuthorizer::new(endpoint.clone(), token.clone(), patience);
+    let answer = arbiter.within(patience, Method::POST, "/v1/operator/orders", body(call)?).await?;
+    if answer.status == StatusCode::FORBIDDEN && answer.body.is_empty() {
+        return Err(Refusal::own(
+            ReasonCode::IdentityUnverified,
+            Some("the token is an agent's, not an operator's".into()),
+        ));
+    }
+    success(&answer)
 }
 
 fn body<T: Serialize>(value: &T) -> Result<Vec<u8>, Refusal> {

@@ -36,7 +36,7 @@ pub use authorizer::{Authorizer, Call, authorize, run};
 pub use client::{HttpClient, Token};
 pub use clock::BootInstant;
 pub use endpoint::{Authorities, Endpoint, InvalidAuthorities, InvalidEndpoint};
-pub use http::{HttpAuthorizer, fetch};
+pub use http::{HttpAuthorizer, fetch, order};
 pub use permit::{Lapsed, OutcomeReport, Permit, Running};
 pub use refusal::{Blocked, ReceiptRef, Refusal, Unavailable, Unverifiable};
 

@@ -14,17 +14,19 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use portcullis_arbiter::Credential;
 use portcullis_protocol::request::{Refused, parse_strict};
-use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeCall};
-use portcullis_protocol::{AttemptId, ReasonCode};
+use portcullis_protocol::wire::{DecisionCall, DecisionReply, OrderCall, OrderReply, OutcomeCall};
+use portcullis_protocol::{AttemptId, OperatorId, Ordered, ReasonCode};
 use serde::Serialize;
 
 use crate::log_api;
-use crate::service::{Arbiter, is_permit, is_reportable, outcome_code};
+use crate::service::{Arbiter, is_permit, is_reportable, order_code, outcome_code};
 
 /// Longest body of a decision call, in bytes; the request in it is bounded by the protocol.
 const DECISION_BODY: usize = 64 * 1024;
 /// Longest body of an outcome call, in bytes: a result of 1 MiB, escaped.
 const OUTCOME_BODY: usize = 7 * 1024 * 1024;
+/// Longest body of an order, in bytes.
+const ORDER_BODY: usize = 16 * 1024;
 /// How long a body may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -39,7 +41,7 @@ pub struct Route {
     pub needs: Caller,
 }
 
-/// Who may use an endpoint. An agent's token opens none of an auditor's, nor an auditor's one of an agent's.
+/// Who may use an endpoint. The token of one kind of caller opens none of another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// No token is asked for.
@@ -48,6 +50,8 @@ pub enum Caller {
     Agent,
     /// An auditor's; none is asked for if the log is public.
     Auditor,
+    /// An operator's.
+    Operator,
 }
 
 /// Every endpoint. The router is built from this list and nothing else, and a test asks each without a token.
@@ -58,6 +62,7 @@ pub const ROUTES: &[Route] = &[
     Route { method: "GET", path: "/v1/surfaces", needs: Caller::Agent },
     Route { method: "GET", path: "/log/checkpoint", needs: Caller::Auditor },
     Route { method: "GET", path: "/log/tile/{*resource}", needs: Caller::Auditor },
+    Route { method: "POST", path: "/v1/operator/orders", needs: Caller::Operator },
     Route { method: "GET", path: "/healthz", needs: Caller::Anybody },
     Route { method: "GET", path: "/readyz", needs: Caller::Anybody },
     Route { method: "GET", path: "/metrics", needs: Caller::Anybody },
@@ -82,6 +87,7 @@ fn handler(path: &str) -> Option<MethodRouter<Arc<Arbiter>>> {
         "/v1/receipts/{attempt}" => get(receipt),
         "/v1/surfaces" => get(surfaces),
         "/log/checkpoint" | "/log/tile/{*resource}" => get(log_api::resource),
+        "/v1/operator/orders" => post(order).layer(DefaultBodyLimit::max(ORDER_BODY)),
         "/healthz" => get(async || "ok\n"),
         "/readyz" => get(ready),
         "/metrics" => get(metrics),
@@ -102,6 +108,24 @@ impl FromRequestParts<Arc<Arbiter>> for AsAgent {
             arbiter.count(None, None);
             StatusCode::UNAUTHORIZED
         })
+    }
+}
+
+/// Which operator asks, likewise. An agent gets a bare 403, and is counted by its name.
+struct AsOperator(OperatorId);
+
+impl FromRequestParts<Arc<Arbiter>> for AsOperator {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, arbiter: &Arc<Arbiter>) -> Result<Self, StatusCode> {
+        let header = authorization(parts);
+        if let Some(operator) = arbiter.operator(header) {
+            return Ok(Self(operator.clone()));
+        }
+        let agent = arbiter.agents().bearer(header).map(|credential| credential.agent.clone());
+        let status = if agent.is_some() { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED };
+        arbiter.count(None, agent);
+        Err(status)
     }
 }
 
@@ -213,6 +237,25 @@ async fn surfaces(State(arbiter): Shared, _: AsAgent) -> Response {
     match arbiter.surfaces() {
         Ok(table) => json(200, &table),
         Err(code) => refusal(code, None),
+    }
+}
+
+async fn order(State(arbiter): Shared, AsOperator(by): AsOperator, Content(content): Content) -> Response {
+    let refused = |code, detail| {
+        arbiter.count(Some(code), None);
+        refusal(code, Some(detail))
+    };
+    let body = match content {
+        Ok(body) => body,
+        Err((code, detail)) => return refused(code, detail),
+    };
+    let OrderCall { what, reason } = match parse_strict(&body) {
+        Ok(call) => call,
+        Err(Refused { code, detail }) => return refused(code, detail),
+    };
+    match arbiter.order(Ordered { by, what, reason }).await {
+        Ok(seq) => json(200, &OrderReply { seq }),
+        Err(error) => refusal(order_code(&error), Some(error.to_string())),
     }
 }
 

@@ -7,20 +7,24 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use portcullis_protocol::{AgentId, BundleDigest, Digest, GateId, Millis};
+use portcullis_protocol::{AgentId, BundleDigest, GateId};
 use portcullis_sdk::{Authorities, Endpoint, Token, TrustedLog};
 use portcullis_verify::VerifierKey;
 use serde::Deserialize;
 
+mod credentials;
 mod error;
 mod listen;
 mod log;
 mod signer;
 
+pub use credentials::{AgentConfig, OperatorConfig};
 pub use error::ConfigError;
 pub use listen::ListenConfig;
 pub use log::{AuditorConfig, LogConfig};
 pub use signer::{ServiceConfig, SignerConfig, SignerKind, TokenConfig};
+
+use credentials::{distinct, read_token};
 
 /// A key of the configuration, for its reference.
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +136,18 @@ sections! {
         /// When the token expires, in milliseconds since 1970; never, if left out.
         expires_ms: Option<u64> = "never",
     }
+    /// An operator, by name: a person who gives orders to the arbiter.
+    "operators.NAME" OperatorsSection {
+        /// Digest of the operator's bearer token; `portcullis keys operator` makes both.
+        token: String = "required",
+        /// When the token expires, in milliseconds since 1970; never, if left out.
+        expires_ms: Option<u64> = "never",
+    }
+    /// Commands of an operator on this machine.
+    "operator" OperatorSection {
+        /// The file with the operator's token, mode 0600. Keep it where no agent can read it.
+        token_file: PathBuf = "required",
+    }
     /// The gate.
     "gate" GateSection {
         /// The gate's name in records.
@@ -178,6 +194,9 @@ struct File {
     log: Option<LogSection>,
     #[serde(default)]
     auditors: BTreeMap<String, AuditorSection>,
+    #[serde(default)]
+    operators: BTreeMap<String, OperatorsSection>,
+    operator: Option<OperatorSection>,
     gate: Option<GateSection>,
     mcp: Option<McpSection>,
     serve: Option<ServeSection>,
@@ -214,19 +233,10 @@ pub struct ArbiterConfig {
     pub trusted_keys: Vec<VerifierKey>,
     /// Agents, by name.
     pub agents: Vec<AgentConfig>,
+    /// Operators, by name.
+    pub operators: Vec<OperatorConfig>,
     /// Who may read the log over HTTP, and what of it.
     pub log: LogConfig,
-}
-
-/// An agent's credential, as kept at rest.
-#[derive(Clone, Debug)]
-pub struct AgentConfig {
-    /// The agent.
-    pub agent: AgentId,
-    /// Digest of its token.
-    pub token: Digest,
-    /// When the token expires.
-    pub expires: Option<Millis>,
 }
 
 /// What a gate needs.
@@ -305,6 +315,8 @@ impl Config {
             let error = "names no key, so no bundle could ever be believed";
             return Err(ConfigError::Value { key: "policy.trusted_keys", error: error.into() });
         }
+        let (agents, operators, log) = (self.agents()?, self.operators()?, self.log()?);
+        distinct(&agents, &operators, &log.auditors)?;
         Ok(ArbiterConfig {
             data,
             anchor,
@@ -315,26 +327,10 @@ impl Config {
             bundle: self.at(&policy.bundle),
             pin: parse("policy.pin", &policy.pin)?,
             trusted_keys,
-            agents: self.agents()?,
-            log: self.log()?,
+            agents,
+            operators,
+            log,
         })
-    }
-
-    fn agents(&self) -> Result<Vec<AgentConfig>, ConfigError> {
-        let agent = |(name, section): (&String, &AgentSection)| {
-            Ok(AgentConfig {
-                agent: parse("agents", name)?,
-                token: parse("agents.token", &section.token)?,
-                expires: section.expires_ms.map(Millis),
-            })
-        };
-        let agents: Vec<AgentConfig> = self.file.agents.iter().map(agent).collect::<Result<_, _>>()?;
-        let distinct: std::collections::BTreeSet<_> = agents.iter().map(|agent| agent.token).collect();
-        if distinct.len() < agents.len() {
-            let error = "two agents have one token, so it would not tell who asks; make each its own";
-            return Err(ConfigError::Value { key: "agents.token", error: error.into() });
-        }
-        Ok(agents)
     }
 
     /// What a gate needs.
@@ -370,18 +366,6 @@ impl Config {
     }
 }
 
-/// Refuses a secret that others than its owner may read or write.
-fn refuse_exposed(key: &'static str, path: &Path) -> Result<(), ConfigError> {
-    use std::os::unix::fs::MetadataExt;
-    let failed = |error: String| ConfigError::Value { key, error };
-    let metadata =
-        std::fs::metadata(path).map_err(|error| failed(format!("`{}`: {error}", path.display())))?;
-    if metadata.mode() & 0o077 == 0 {
-        return Ok(());
-    }
-    Err(failed(format!("`{0}` is open to others; run `chmod 600 {0}`", path.display())))
-}
-
 fn value(key: &'static str, error: &impl std::fmt::Display) -> ConfigError {
     ConfigError::Value { key, error: error.to_string() }
 }
@@ -391,16 +375,6 @@ where
     T::Err: std::fmt::Display,
 {
     text.parse().map_err(|error| value(key, &error))
-}
-
-/// Reads a token file, which only its owner may read.
-fn read_token(key: &'static str, path: &Path) -> Result<Token, ConfigError> {
-    refuse_exposed(key, path)?;
-    let failed = |error: String| ConfigError::Value { key, error };
-    let text =
-        std::fs::read_to_string(path).map_err(|error| failed(format!("`{}`: {error}", path.display())))?;
-    let token = Token::new(&zeroize::Zeroizing::new(text));
-    if token.reveal().is_empty() { Err(failed(format!("`{}` is empty", path.display()))) } else { Ok(token) }
 }
 
 /// The reference of configuration keys, as Markdown.

@@ -127,3 +127,19 @@ fn a_signer_is_one_thing_with_its_own_keys_and_a_bound() {
             .contains("signer.token_file")
     );
 }
+
+#[test]
+fn an_operator_with_an_agents_token_is_refused() {
+    let doubled = |section: &str, of: usize| {
+        let read = read(|text| {
+            let token = text.lines().filter(|line| line.starts_with("token = ")).nth(of).unwrap();
+            format!("{text}\n[{section}]\n{token}\n")
+        });
+        read.unwrap().arbiter().unwrap_err().to_string()
+    };
+    for (section, of) in [("operators.eve", 0), ("operators.eve", 1), ("agents.eve", 1), ("auditors.eve", 1)]
+    {
+        let error = doubled(section, of);
+        assert!(error.contains("nobody else's"), "{section} {of}: {error}");
+    }
+}

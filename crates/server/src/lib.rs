@@ -11,6 +11,8 @@ mod listen;
 mod log_api;
 mod metrics;
 mod operator;
+mod operator_client;
+mod operators;
 mod records;
 mod remote;
 mod replay;
@@ -28,12 +30,15 @@ pub use export::{ExportError, Exported, UNFINISHED, export_log, open_log};
 pub use host::{HostError, Node};
 pub use metrics::Metrics;
 pub use operator::{OperatorError, is_shut, open, shut};
+pub use operator_client::{OrderError, give_order};
+pub use operators::Operators;
+pub use portcullis_ledger::InDoubt;
 pub use records::{RecordsError, Row, open_ledger, rows};
 pub use remote::{Health, Interlock, ask_health};
 pub use replay::{Finding, NotReplayable, ReplaySummary, ReplayWith, Replayed, replay, vault_key};
 pub use serve::{ServeError, serve};
 pub use service::{Arbiter, LocalAuthorizer, StartError};
 pub use setup::{
-    Deployment, Initialized, SetupError, add_agent, add_auditor, demo, deploy, init, new_key, pin_bundle,
-    sign_bundle, verifier_of,
+    Deployment, Initialized, SetupError, add_agent, add_auditor, add_operator, demo, deploy, init, new_key,
+    pin_bundle, sign_bundle, verifier_of,
 };

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use portcullis_arbiter::{Credential, Intake, prepare};
 use portcullis_ledger::{
-    Clocks, DecideReply, Decided, DirectoryLock, Found, Ledger, LedgerConfig, OutcomeRefused,
+    Clocks, DecideReply, Decided, DirectoryLock, Found, Ledger, LedgerConfig, OrderRefused, OutcomeRefused,
     ReportedOutcome, Status, SystemClocks,
 };
 use portcullis_policy::{BundleSource, Trust};
 use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeCall, OutcomeReply, ReasonBody};
 use portcullis_protocol::{
-    AgentId, AttemptId, Decision, Millis, Nonce, Outcome, Precondition, ReasonCode, Record, SurfaceTable,
+    AgentId, AttemptId, Decision, Millis, Nonce, OperatorId, Ordered, Outcome, Precondition, ReasonCode,
+    Record, SurfaceTable,
 };
 use portcullis_sdk::{Authorizer, Call, OutcomeReport, Refusal};
 use tokio::sync::{Semaphore, oneshot};
@@ -20,6 +21,7 @@ use crate::agents::Agents;
 use crate::config::ArbiterConfig;
 use crate::metrics::Metrics;
 use crate::operator;
+use crate::operators::Operators;
 use crate::remote::{Health, Interlock};
 use crate::shelf::Shelf;
 use crate::signing::signer;
@@ -31,6 +33,8 @@ const EVALUATIONS: u32 = 3;
 const CALLS: usize = 256;
 /// Longest deadline that a caller may ask for, in milliseconds.
 const LONGEST_DEADLINE: u64 = 60_000;
+/// How long an order may take: it may be the first to open the ledger.
+const ORDER_PATIENCE: Duration = Duration::from_secs(15);
 /// How long questions without a deadline of their own may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -40,6 +44,7 @@ pub struct Arbiter {
     ledger: Ledger,
     bundles: Arc<BundleSource>,
     agents: Agents,
+    operators: Operators,
     clocks: SystemClocks,
     data: std::path::PathBuf,
     metrics: Metrics,
@@ -74,6 +79,7 @@ impl Arbiter {
             ledger: Ledger::start(ledger, lock, signer, Box::new(surroundings))?,
             bundles,
             agents: Agents::new(&config.agents),
+            operators: Operators::new(&config.operators),
             clocks: SystemClocks,
             data: config.data.clone(),
             metrics: Metrics::default(),
@@ -96,6 +102,18 @@ impl Arbiter {
     /// The time, if there is a clock.
     pub(crate) fn now(&self) -> Option<Millis> {
         self.clocks.wall()
+    }
+
+    /// The operators that may give orders.
+    #[must_use]
+    pub const fn operators(&self) -> &Operators {
+        &self.operators
+    }
+
+    /// The operator that an `authorization` header names now.
+    #[must_use]
+    pub fn operator(&self, header: Option<&str>) -> Option<&OperatorId> {
+        self.operators.bearer(header, self.now())
     }
 
     /// Counters since the arbiter started.
@@ -197,6 +215,21 @@ impl Arbiter {
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok(recorded)) => recorded.map(|seq| OutcomeReply { seq }),
             Ok(Err(_)) | Err(_) => Err(unavailable),
+        }
+    }
+
+    /// Carries out an operator's order. Returns the index of its record.
+    ///
+    /// # Errors
+    /// [`OrderRefused`].
+    pub async fn order(&self, ordered: Ordered) -> Result<u64, OrderRefused> {
+        let (reply, answer) = oneshot::channel();
+        self.ledger
+            .order(ordered, |answer| hand_over(reply, answer))
+            .map_err(|_| OrderRefused::Unavailable(ReasonCode::OverloadShed))?;
+        match tokio::time::timeout(ORDER_PATIENCE, answer).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) | Err(_) => Err(OrderRefused::Unanswered),
         }
     }
 
@@ -320,6 +353,16 @@ pub(crate) const fn outcome_code(refused: &OutcomeRefused) -> ReasonCode {
         OutcomeRefused::NoSuchPermit | OutcomeRefused::Ended(_) | OutcomeRefused::NotReportable => {
             ReasonCode::RequestInvalidValue
         }
+    }
+}
+
+/// The reason code of an order that was not carried out.
+pub(crate) const fn order_code(refused: &OrderRefused) -> ReasonCode {
+    match refused {
+        OrderRefused::Unavailable(code) => *code,
+        OrderRefused::Unanswered => ReasonCode::OverloadDeadline,
+        OrderRefused::TooLong => ReasonCode::RequestTooLarge,
+        OrderRefused::NoSuchPermit | OrderRefused::NotInDoubt(_) => ReasonCode::RequestInvalidValue,
     }
 }
 

@@ -11,12 +11,15 @@ use std::path::{Path, PathBuf};
 
 use portcullis_ledger::{KeyFile, KeyFileError, generate, generate_vault_key};
 use portcullis_policy::{BundleError, SignError, Snapshot, bundles};
-use portcullis_protocol::{AgentId, AuditorId, BundleDigest, Digest, InvalidId};
+use portcullis_protocol::{AgentId, AuditorId, BundleDigest, Digest, InvalidId, OperatorId};
 use portcullis_verify::VerifierKey;
 use zeroize::Zeroizing;
 
 use crate::agents::Agents;
 use crate::config::{Config, ConfigError};
+
+/// The operator of a new deployment.
+const OPERATOR: &str = "operator";
 
 /// A deployment could not be set up or changed.
 #[derive(Debug, thiserror::Error)]
@@ -148,8 +151,10 @@ pub fn deploy(directory: &Path, deployment: &Deployment<'_>) -> Result<Initializ
     let pin = sign_bundle(&bundle, &keys.join("bundle.key"))?;
     let mut tokens = String::new();
     for agent in deployment.agents {
-        tokens.push_str(&new_token(&keys, &agent.parse()?)?);
+        tokens.push_str(&new_token(&keys, "agents", agent.parse::<AgentId>()?.as_str())?);
     }
+    tokens.push_str("\n# Operators: people who give orders to the arbiter. `portcullis keys operator NAME` makes another.\n");
+    tokens.push_str(&new_token(&keys, "operators", OPERATOR)?);
     write_private(&config, &config_text(deployment, &log_key, &bundle_key, pin, &tokens))?;
     Ok(Initialized { config, log_key, pin })
 }
@@ -206,6 +211,11 @@ server = "{server}"
 # Environment variables that the tool server gets beside PATH, HOME, LANG and the like.
 pass_environment = []
 
+[operator]
+# The token by which commands such as `portcullis outcomes resolve` give orders on this machine. Keep it where no
+# agent can read it.
+token_file = "keys/{OPERATOR}.token"
+
 [serve]
 # `portcullis serve` speaks plain HTTP on loopback.
 listen = "{listen}"
@@ -261,13 +271,25 @@ pub fn pin_bundle(config: &Config) -> Result<(BundleDigest, BundleDigest), Setup
 /// # Errors
 /// [`SetupError`].
 pub fn add_agent(config: &Config, agent: &AgentId) -> Result<PathBuf, SetupError> {
+    add_token(config, "agents", agent.as_str())
+}
+
+/// Makes a token for an operator, as [`add_agent`] does for an agent.
+///
+/// # Errors
+/// [`SetupError`].
+pub fn add_operator(config: &Config, operator: &OperatorId) -> Result<PathBuf, SetupError> {
+    add_token(config, "operators", operator.as_str())
+}
+
+fn add_token(config: &Config, section: &str, name: &str) -> Result<PathBuf, SetupError> {
     let path = config.path();
     let keys = path.parent().map_or_else(PathBuf::new, |base| base.join("keys"));
     make_directory(&keys)?;
     let text = fs::read_to_string(path).map_err(at(path))?;
-    let section = new_token(&keys, agent)?;
+    let section = new_token(&keys, section, name)?;
     replace(path, format!("{text}\n{section}").as_bytes(), 0o600)?;
-    Ok(keys.join(format!("{agent}.token")))
+    Ok(keys.join(format!("{name}.token")))
 }
 
 /// Makes a token for an auditor, as [`add_agent`] does for an agent. Returns the token's file.
@@ -306,9 +328,9 @@ pub fn verifier_of(path: &Path) -> Result<VerifierKey, SetupError> {
 }
 
 /// Writes a new token and returns its section of the configuration.
-fn new_token(keys: &Path, agent: &AgentId) -> Result<String, SetupError> {
-    let digest = write_token(&keys.join(format!("{agent}.token")))?;
-    Ok(format!("[agents.\"{agent}\"]\ntoken = \"{digest}\"\n"))
+fn new_token(keys: &Path, section: &str, name: &str) -> Result<String, SetupError> {
+    let digest = write_token(&keys.join(format!("{name}.token")))?;
+    Ok(format!("[{section}.\"{name}\"]\ntoken = \"{digest}\"\n"))
 }
 
 /// Writes a new token into a new file, mode 0600. Returns the digest that is kept of it.

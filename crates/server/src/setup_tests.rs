@@ -15,13 +15,19 @@ fn a_new_deployment_is_signed_pinned_and_private() {
     assert_eq!(config.arbiter().unwrap().log_key, made.log_key);
     assert_eq!(source(&config).current().unwrap().reference().digest, made.pin);
     assert_eq!(config.gate().unwrap().agent.as_str(), "assistant");
-    for secret in ["keys/log.key", "keys/bundle.key", "keys/assistant.token", "portcullis.toml"] {
+    for secret in
+        ["keys/log.key", "keys/bundle.key", "keys/assistant.token", "keys/operator.token", "portcullis.toml"]
+    {
         let mode = std::fs::metadata(directory.path().join(secret)).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600, "{secret}");
     }
     let token = std::fs::read_to_string(directory.path().join("keys/assistant.token")).unwrap();
     let text = std::fs::read_to_string(&made.config).unwrap();
     assert!(!text.contains(token.trim()), "the token itself is not in the configuration");
+    let operator = config.operator_token(None).unwrap();
+    let operators = crate::operators::Operators::new(&config.arbiter().unwrap().operators);
+    assert_eq!(operators.named(operator.reveal(), None).unwrap().as_str(), "operator");
+    assert!(!text.contains(operator.reveal()));
     assert!(matches!(init(directory.path()), Err(SetupError::Exists { .. })));
 }
 

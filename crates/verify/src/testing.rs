@@ -130,7 +130,7 @@ impl TestLog {
 /// The bytes of a record: an event with this index.
 pub(crate) fn event(seq: u64) -> Vec<u8> {
     let detail = BTreeMap::new();
-    let record = EventRecord { seq, time: Millis(1_000 + seq), event: Event::Opened, detail };
+    let record = EventRecord { seq, time: Millis(1_000 + seq), event: Event::Opened, detail, order: None };
     Record::Event(record).to_bytes().unwrap()
 }
 

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use portcullis_protocol::{AgentId, AuditorId};
-use portcullis_server::{Config, add_agent, add_auditor, new_key, verifier_of};
+use portcullis_protocol::{AgentId, AuditorId, OperatorId};
+use portcullis_server::{Config, add_agent, add_auditor, add_operator, new_key, verifier_of};
 use portcullis_verify::VerifierKey;
 
 use crate::args::{KeysArgs, KeysCommand};
@@ -30,6 +30,7 @@ pub(crate) fn run(args: &KeysArgs) -> ExitCode {
         }
         KeysCommand::Agent { name } => agent(args, name),
         KeysCommand::Auditor { name } => auditor(args, name),
+        KeysCommand::Operator { name } => operator(args, name),
     }
 }
 
@@ -88,6 +89,25 @@ fn auditor(args: &KeysArgs, name: &str) -> ExitCode {
         Ok(file) => {
             say::line(&format!("token of auditor `{auditor}` in {}", file.display()));
             say::line("It opens the whole log at `/log/`, and nothing else. Start the arbiter again.");
+            ExitCode::SUCCESS
+        }
+        Err(error) => say::error(&error),
+    }
+}
+
+fn operator(args: &KeysArgs, name: &str) -> ExitCode {
+    let operator: OperatorId = match name.parse() {
+        Ok(operator) => operator,
+        Err(error) => return say::error(&error),
+    };
+    let config = match Config::read(&args.config.config) {
+        Ok(config) => config,
+        Err(error) => return say::error(&error),
+    };
+    match add_operator(&config, &operator) {
+        Ok(file) => {
+            say::line(&format!("token of operator `{operator}` in {}", file.display()));
+            say::line("Give it to that person and nobody else, and start the arbiter again.");
             ExitCode::SUCCESS
         }
         Err(error) => say::error(&error),

@@ -15,6 +15,8 @@ mod harness;
 #[cfg(test)]
 mod idempotency;
 #[cfg(test)]
+mod orders;
+#[cfg(test)]
 mod outcomes;
 #[cfg(test)]
 mod poison;

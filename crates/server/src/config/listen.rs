@@ -6,7 +6,8 @@ use std::sync::Arc;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::{Config, ConfigError, parse, refuse_exposed, value};
+use super::credentials::refuse_exposed;
+use super::{Config, ConfigError, parse, value};
 
 impl Config {
     /// Where and how the HTTP API is served.

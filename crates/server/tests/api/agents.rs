@@ -134,7 +134,17 @@ async fn the_roles_at_every_endpoint_are_as_checked_in() {
         format!("{}{what}", answer.status)
     };
     let mut table = format!("{:<16}{:<44}answer\n", "role", "endpoint");
-    for role in ["nobody", "wrong-token", "expired", "ghost", "stranger-agent", "auditor", "demo-agent"] {
+    for role in [
+        "nobody",
+        "wrong-token",
+        "expired",
+        "ghost",
+        "stranger-agent",
+        "auditor",
+        "demo-agent",
+        "retired",
+        "operator",
+    ] {
         let token = if role == "nobody" { "" } else { role };
         let mut row = |endpoint: &str, answer: &Answer| {
             table += &format!("{role:<16}{endpoint:<44}{}\n", said(answer));
@@ -147,6 +157,11 @@ async fn the_roles_at_every_endpoint_are_as_checked_in() {
         row("receipt of demo-agent's attempt", &served.get(&receipt, token).await);
         row("outcome of demo-agent's attempt", &served.report(&spent, token).await);
         row("surfaces", &served.get("/v1/surfaces", token).await);
+        let order = serde_json::json!({
+            "what": { "resolve_outcome": { "attempt": spent.attempt, "outcome": "ok" } }, "reason": "x",
+        });
+        let ordered = served.post("/v1/operator/orders", token, order.to_string().as_bytes()).await;
+        row("order about what is in no doubt", &ordered);
         for path in
             ["/log/checkpoint", "/log/tile/0/000.p/1", "/healthz", "/readyz", "/metrics", "/openapi.json"]
         {

@@ -13,6 +13,7 @@ mod health;
 mod keys;
 mod limits;
 mod log;
+mod orders;
 mod routes;
 mod stop;
 mod support;

@@ -17,16 +17,18 @@ fn filled(path: &str) -> String {
 }
 
 #[tokio::test]
-async fn no_endpoint_but_the_listed_ones_answers_without_a_token_that_names_an_agent() {
+async fn no_endpoint_but_the_listed_ones_answers_without_a_token_of_its_kind() {
     let served = Served::start().await;
     let valid = format!("authorization: Bearer {}", served.token("demo-agent"));
     let other = format!("authorization: Bearer {}", served.token("stranger-agent"));
+    let operator = format!("authorization: Bearer {}", served.token("operator"));
+    let auditor = format!("authorization: Bearer {}", served.token("auditor"));
     let short = valid[..valid.len() - 1].to_owned();
     let digest =
         format!("authorization: Bearer {}", portcullis_server::Agents::digest(&served.token("demo-agent")));
     let basic = valid.replace("Bearer", "Basic");
     let proxied = valid.replacen("authorization", "proxy-authorization", 1);
-    let callers: [(&str, Vec<&str>); 13] = [
+    let callers: [(&str, Vec<&str>); 16] = [
         ("none", vec![]),
         ("an empty header", vec!["authorization:"]),
         ("no token", vec!["authorization: Bearer"]),
@@ -40,32 +42,44 @@ async fn no_endpoint_but_the_listed_ones_answers_without_a_token_that_names_an_a
         ("the same token twice", vec![&valid, &valid]),
         ("two agents", vec![&valid, &other]),
         ("a wrong token and a right one", vec!["authorization: Bearer x", &valid]),
+        ("an operator twice", vec![&operator, &operator]),
+        ("an agent and an operator", vec![&valid, &operator]),
+        ("an operator whose token has expired", vec!["authorization: Bearer retired"]),
     ];
     let mut unauthenticated = 0;
     for route in ROUTES {
         let name = format!("{} {}", route.method, route.path);
         assert_eq!(route.needs == Caller::Anybody, WITHOUT_TOKEN.contains(&name.as_str()), "{name}");
+        assert_eq!(route.needs == Caller::Operator, route.path.starts_with("/v1/operator/"), "{name}");
         for (caller, headers) in &callers {
             let answer = served.ask(route.method, &filled(route.path), headers, b"").await;
-            if route.needs != Caller::Anybody {
+            if route.needs == Caller::Anybody {
+                assert_eq!(answer.status, 200, "{name} with {caller}");
+            } else {
                 assert_eq!((answer.status, answer.body.len()), (401, 0), "{name} with {caller}");
                 unauthenticated += 1;
-            } else {
-                assert_eq!(answer.status, 200, "{name} with {caller}");
             }
         }
-        let known = served.ask(route.method, &filled(route.path), &[&valid], b"").await;
-        assert_ne!(known.status, 401, "{name} with a token");
-        let not_an_agents = !matches!(route.needs, Caller::Anybody | Caller::Agent);
-        assert_eq!(
-            (known.status, known.body.len()) == (403, 0),
-            not_an_agents,
-            "{name} with an agent's token"
-        );
+        let (theirs, others): (_, &[(&String, u16)]) = match route.needs {
+            Caller::Anybody => continue,
+            Caller::Agent => (&valid, &[(&operator, 401), (&auditor, 401)]),
+            Caller::Auditor => (&auditor, &[(&operator, 401), (&valid, 403), (&other, 403)]),
+            Caller::Operator => (&operator, &[(&auditor, 401), (&valid, 403), (&other, 403)]),
+        };
+        let known = served.ask(route.method, &filled(route.path), &[theirs], b"").await;
+        assert!(![401, 403].contains(&known.status), "{name} with a token: {known:?}");
+        for (other, refused) in others {
+            let answer = served.ask(route.method, &filled(route.path), &[other], b"").await;
+            assert_eq!(
+                (answer.status, answer.body.len()),
+                (*refused, 0),
+                "{name} with a token of another kind"
+            );
+            unauthenticated += 1;
+        }
     }
     let counted = served.metric("portcullis_unrecorded_total{reason=\"unauthenticated\"}").await;
-    let refused = ROUTES.iter().filter(|route| route.needs == Caller::Auditor).count();
-    assert_eq!(counted, unauthenticated + u64::try_from(refused).unwrap());
+    assert_eq!(counted, unauthenticated);
     assert!(
         WITHOUT_TOKEN
             .iter()
@@ -101,6 +115,10 @@ async fn there_is_nothing_but_the_routes() {
         "/v1/approvals",
         "/v1/bundle",
         "/v1/keys",
+        "/v1/operator",
+        "/v1/operator/",
+        "/v1/operator/outcomes",
+        "/v1/operator/orders/",
         "/admin",
         "/debug",
         "/metrics/",
@@ -127,6 +145,7 @@ async fn the_description_lists_exactly_the_routes_and_which_need_a_token() {
             let needs = match operation.get("security") {
                 None => "Agent",
                 Some(_) if open => "Anybody",
+                Some(needed) if *needed == serde_json::json!([{ "operator": [] }]) => "Operator",
                 Some(needed) => {
                     assert_eq!(*needed, serde_json::json!([{ "auditor": [] }]), "{method} {path}");
                     "Auditor"

@@ -8,7 +8,7 @@ use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{AgentId, Millis, Outcome};
 use portcullis_sdk::{Attempt, OutcomeReport, TrustedLog};
 use portcullis_server::config::ListenConfig;
-use portcullis_server::config::{AgentConfig, ArbiterConfig, AuditorConfig};
+use portcullis_server::config::{AgentConfig, ArbiterConfig, AuditorConfig, OperatorConfig};
 use portcullis_server::{Agents, Config, Row, ServeError, demo, open_ledger, rows, serve};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -84,6 +84,11 @@ impl Served {
         };
         config.log.auditors =
             vec![auditor("auditor", "auditor", None), auditor("former", "former", Some(Millis(1)))];
+        config.operators.push(OperatorConfig {
+            operator: "operator".parse().unwrap(),
+            token: Agents::digest("retired"),
+            expires: Some(Millis(1)),
+        });
         Self::over(folder, config).await
     }
 
