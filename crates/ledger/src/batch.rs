@@ -17,12 +17,15 @@ use zeroize::Zeroizing;
 
 use crate::command::{Command, Decided, Found, OrderRefused, OutcomeRefused};
 use crate::error::LedgerError;
+use crate::keys::{Chains, Mark};
 use crate::opened::Opened;
 use crate::payloads::{self, Kept};
 use crate::quota::Quota;
 use crate::store::{self, NewPermit, PermitRow};
 use crate::vault::{Vault, VaultError};
 use crate::waiting::{Answer, Waiting};
+
+mod keys;
 
 /// Longest result that is kept for repeats of a key, in bytes. Of a longer one only the digest is recorded.
 const LONGEST_RESULT: usize = 1024 * 1024;
@@ -34,6 +37,10 @@ const MOST_EXPIRED: u32 = 4_096;
 pub(crate) struct Batch<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) tree: &'a mut TileTree,
+    /// The keys, as of what the transaction has recorded. Only good as long as nothing fails: then the ledger is
+    /// opened anew.
+    chains: &'a mut Chains,
+    mark: Option<Mark>,
     pub(crate) health: &'a Health,
     signed_at_open: u64,
     vault: &'a mut Vault,
@@ -78,11 +85,14 @@ impl Batch<'_> {
     ) -> Result<Written, LedgerError> {
         let mut tree = opened.tree.clone();
         let (signed_at_open, archived) = (opened.signed_at_open, &opened.archived);
+        let (chains, mark) = (&mut opened.chains, opened.mark);
         let transaction =
             opened.store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut batch = Batch {
             connection: &transaction,
             tree: &mut tree,
+            chains,
+            mark,
             health,
             signed_at_open,
             vault: &mut *vault,
@@ -91,7 +101,8 @@ impl Batch<'_> {
             waiting,
         };
         fill(&mut batch)?;
-        let archives = batch.archives;
+        batch.mark_after(keys::MARK_EVERY)?;
+        let (mark, archives) = (batch.mark, batch.archives);
         // The state changes only with records, so without records there is nothing to commit.
         if tree.size() == opened.tree.size() {
             return Ok(Written::Nothing);
@@ -102,7 +113,7 @@ impl Batch<'_> {
         let (root, signed) = (tree.root(), opened.head.as_ref().map(VerifiedCheckpoint::note_bytes));
         store::set_head(&transaction, tree.size(), &root, signed)?;
         transaction.commit()?;
-        (opened.tree, opened.root) = (tree, root);
+        (opened.tree, opened.root, opened.mark) = (tree, root, mark);
         opened.archived.extend(archives);
         if let (None, Ok(master)) = (&opened.master, vault.master()) {
             opened.master = Some(master.id());
@@ -214,6 +225,7 @@ impl Batch<'_> {
         });
         let seq = self.append(&record.to_bytes()?)?;
         store::end_permit(self.connection, permit, outcome, seq)?;
+        self.give_back(permit, outcome, seq)?;
         if let Some((result, for_ms)) = result.zip(permit.keep_result_ms)
             && self.keeps(&result.result)
         {
@@ -300,7 +312,7 @@ impl Batch<'_> {
         // A state that cannot be read now fails the batch: no record may rest on what no replay can find.
         let stored = match intake.key_commitment() {
             None => None,
-            Some(key) => store::key(self.connection, &key)?,
+            Some(name) => self.stored_key(&name)?,
         };
         let stored = Fact::Known(stored);
         let verdict = match settle(intake, self.health, stored) {
@@ -360,12 +372,14 @@ impl Batch<'_> {
             attempt: &intake.attempt,
             agent: &intake.request.agent,
             key: key.as_ref(),
-            operation: &intake.operation,
-            now: self.health.now,
             due,
             keep_result_ms: keep.result.then_some(keep.for_ms),
         };
-        Ok(store::add_permit(self.connection, &permit)?)
+        store::add_permit(self.connection, &permit)?;
+        match key {
+            Some(name) => self.consume_key(name, seq, &intake.operation),
+            None => Ok(()),
+        }
     }
 
     fn logged(
@@ -385,9 +399,7 @@ impl Batch<'_> {
     fn stored(&self, intake: &Intake, verdict: &Verdict) -> Result<Option<StoredResult>, LedgerError> {
         match (intake.key_commitment(), verdict.reason()) {
             (Some(key), Some(ReasonCode::IdempotencyCompleted)) => {
-                let Some((outcome, seq)) = store::key_outcome(self.connection, &key)? else {
-                    return Ok(None);
-                };
+                let Some((outcome, seq)) = self.key_outcome(&key)? else { return Ok(None) };
                 let result = self.kept_result(seq, &intake.request.agent)?;
                 Ok(Some(StoredResult { outcome, result }))
             }

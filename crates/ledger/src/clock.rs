@@ -63,6 +63,11 @@ impl Attempt {
     pub(crate) fn begin() -> Self {
         Self(Instant::now())
     }
+
+    /// How long it has taken by now.
+    pub(crate) fn took(&self) -> Duration {
+        self.0.elapsed()
+    }
 }
 
 impl Pacing {

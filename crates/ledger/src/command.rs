@@ -109,6 +109,21 @@ pub struct Status {
     pub batches: u64,
     /// When the newest record was written.
     pub last: Millis,
+    /// How far the ledger was read again since it was opened; `None` unless it is open.
+    pub scrub: Option<ScrubStatus>,
+}
+
+/// How far the scrub is, which reads the whole ledger again beside the writer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScrubStatus {
+    /// Records that were compared in this pass.
+    pub checked: u64,
+    /// Records that the pass is about.
+    pub of: u64,
+    /// Passes that found nothing, since the ledger was opened.
+    pub passes: u64,
+    /// What was found wrong.
+    pub found: Option<String>,
 }
 
 /// A question to the writer.

@@ -32,7 +32,7 @@ impl LedgerReader {
     fn doubted(&self, row: PermitRow) -> Result<InDoubt, LedgerError> {
         let differs = || LedgerError::Corrupt(format!("the state of PERMIT {} is not on record", row.seq));
         let (Record::Decision(permit), Record::Outcome(unknown)) =
-            (self.at(row.seq)?, self.at(row.outcome_seq.ok_or_else(differs)?)?)
+            (self.record(row.seq)?, self.record(row.outcome_seq.ok_or_else(differs)?)?)
         else {
             return Err(differs());
         };
@@ -42,11 +42,5 @@ impl LedgerReader {
             && unknown.permit == row.seq
             && unknown.outcome == Outcome::Unknown;
         if agrees { Ok(InDoubt { permit: *permit, unknown, key: row.key }) } else { Err(differs()) }
-    }
-
-    fn at(&self, seq: u64) -> Result<Record, LedgerError> {
-        let body = store::record(&self.connection, seq)?;
-        let body = body.ok_or_else(|| LedgerError::Corrupt(format!("record {seq} is missing")))?;
-        Ok(Record::parse(&body)?)
     }
 }

@@ -134,6 +134,17 @@ pub(crate) fn only_reserve(health: &Health) -> bool {
         && health.state == Fact::Known(State::Held)
 }
 
+/// Why what was just written may be out of reach, or not ours.
+pub(crate) fn displaced(opened: &mut Opened, lock: &DirectoryLock) -> Option<ReasonCode> {
+    if !lock.is_held() {
+        return Some(ReasonCode::StateFenced);
+    }
+    if opened.store.place() != Place::Here {
+        return Some(ReasonCode::EvidenceUnwritable);
+    }
+    (opened.anchor.place() != Place::Here).then_some(ReasonCode::EvidenceAnchorUnwritable)
+}
+
 /// Bytes that can still be written below a directory; `None` if the file system does not say.
 fn free_bytes(directory: &Path) -> Option<u64> {
     match rustix::fs::statvfs(directory) {

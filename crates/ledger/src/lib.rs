@@ -11,14 +11,17 @@
 
 mod aggregate;
 mod anchor;
+mod audit;
 mod batch;
 mod clock;
 mod command;
 mod doubt;
+mod edge;
 mod error;
 mod generation;
 mod health;
 mod kept;
+mod keys;
 mod ledger;
 mod lock;
 mod opened;
@@ -32,8 +35,10 @@ mod quota;
 mod reader;
 mod replay;
 mod reports;
+mod scrub;
 mod signer;
 mod store;
+mod suspect;
 mod vault;
 mod verification;
 mod view;
@@ -42,7 +47,9 @@ mod writer;
 
 pub use anchor::Anchor;
 pub use clock::{Clocks, SystemClocks};
-pub use command::{DecideReply, Decided, Found, OrderRefused, OutcomeRefused, ReportedOutcome, Status};
+pub use command::{
+    DecideReply, Decided, Found, OrderRefused, OutcomeRefused, ReportedOutcome, ScrubStatus, Status,
+};
 pub use doubt::InDoubt;
 pub use error::LedgerError;
 pub use ledger::{Ledger, LedgerConfig, Overloaded};

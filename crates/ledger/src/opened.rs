@@ -15,17 +15,22 @@ use portcullis_verify::{
 use crate::anchor::Anchor;
 use crate::error::LedgerError;
 use crate::generation::{self, Generation, Generations};
+use crate::keys::{Chains, Mark};
 use crate::payloads;
 use crate::proofs::Remembering;
+use crate::scrub::Scrub;
 use crate::signer::{SignError, Signer};
 use crate::store::{self, Store};
-use crate::verification::{checkpoint, verify};
+use crate::verification::{Depth, checkpoint, verify};
 
 /// Name of the file, in the data directory, that notes the newest anchored head before receipts are released.
 const RELEASED: &str = "released";
 
 /// An open ledger.
 pub(crate) struct Opened {
+    /// Reads it all again, once it is open. Dropped before the database, so that the last connection that closes is
+    /// the one that writes.
+    pub(crate) scrub: Option<Scrub>,
     pub(crate) store: Store,
     pub(crate) tree: TileTree,
     /// The tree's root, computed once.
@@ -38,12 +43,18 @@ pub(crate) struct Opened {
     /// The newest signed and anchored head; `None` only before the first.
     pub(crate) head: Option<VerifiedCheckpoint>,
     pub(crate) last: Millis,
+    /// Which keys are consumed.
+    pub(crate) chains: Chains,
+    /// The newest mark.
+    pub(crate) mark: Option<Mark>,
     /// Records that a signed head covered when the ledger was opened: what lies beyond was never released.
     pub(crate) signed_at_open: u64,
     /// Bundles whose files are kept.
     pub(crate) archived: BTreeSet<BundleDigest>,
     /// The name of the vault's master key; `None` before the first record.
     pub(crate) master: Option<Digest>,
+    /// Whether its first batch is on record.
+    pub(crate) begun: bool,
     /// Why nothing is permitted yet: its first batch, which ends what was never released, is still to come.
     pub(crate) pending: Option<ReasonCode>,
 }
@@ -59,24 +70,26 @@ pub(crate) struct Location<'a> {
 
 impl Opened {
     /// Opens the ledger of a data directory, or makes an empty one where there never was any.
-    pub(crate) fn open(location: &Location<'_>) -> Result<Self, LedgerError> {
+    pub(crate) fn open(location: &Location<'_>, depth: Depth) -> Result<Self, LedgerError> {
         let generations = Generations::of(location.directory);
         let current = match generations.current()? {
             Some(current) => current,
             None => make_empty(&generations)?,
         };
-        Self::over(&current.database, location)
+        Self::over(&current.database, location, depth)
     }
 
     /// Rebuilds the ledger into a new file in a new directory and opens that. What the failed database's process
-    /// saw is not asked: after a failed sync it may read less, or more, than lies on the disk.
+    /// saw is not asked: after a failed sync it may read less, or more, than lies on the disk. The new file is read
+    /// from its first record: it is written anew, and what the old one had proved of it is nothing.
     pub(crate) fn rebuild(location: &Location<'_>) -> Result<Self, LedgerError> {
         let generations = Generations::of(location.directory);
         let Some(failed) = generations.current()? else {
-            return Self::open(location);
+            return Self::open(location, Depth::Whole);
         };
         let rebuilt = generations.next()?;
-        let opened = copy(&failed, &rebuilt).and_then(|()| Self::over(&rebuilt.database, location));
+        let opened =
+            copy(&failed, &rebuilt).and_then(|()| Self::over(&rebuilt.database, location, Depth::Whole));
         let opened = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -90,7 +103,7 @@ impl Opened {
         Ok(opened)
     }
 
-    fn over(database: &Path, location: &Location<'_>) -> Result<Self, LedgerError> {
+    fn over(database: &Path, location: &Location<'_>, depth: Depth) -> Result<Self, LedgerError> {
         let store = Store::open(database)?;
         let begun = store::head(&store.connection)?.is_none_or(|head| head.size > 0);
         let (anchor, note) = if begun {
@@ -102,11 +115,12 @@ impl Opened {
             Anchor::open(&location.directory.join(RELEASED)).map_err(LedgerError::file(RELEASED))?;
         let noted = noted.map(|noted| checkpoint(&noted, location.key)).transpose()?;
         let known: Vec<_> = location.known.into_iter().chain(&noted).collect();
-        let verified = verify(&store.connection, note.as_deref(), location.key, &known)?;
+        let verified = verify(&store.connection, note.as_deref(), location.key, &known, depth)?;
         let archived = payloads::archived(&store.connection)?.into_iter().collect();
         let master = payloads::master(&store.connection)?;
         let signed_at_open = verified.anchored.as_ref().map_or(0, VerifiedCheckpoint::size);
         Ok(Self {
+            scrub: None,
             store,
             root: verified.tree.root(),
             tree: verified.tree,
@@ -114,9 +128,12 @@ impl Opened {
             released,
             head: verified.anchored,
             last: verified.last,
+            chains: verified.chains,
+            mark: verified.mark,
             signed_at_open,
             archived,
             master,
+            begun: false,
             pending: Some(ReasonCode::EvidenceRecovering),
         })
     }
@@ -155,6 +172,14 @@ impl Opened {
         let verified = UnverifiedCheckpoint::parse(&note).and_then(|note| note.verify(&[key]));
         let verified = verified.map_err(|_| SignError::Failed)?;
         if *verified.checkpoint() == head { Ok(verified) } else { Err(SignError::Failed.into()) }
+    }
+
+    /// Begins to read the ledger again, beside the writer, if that is not under way.
+    pub(crate) fn scrub(&mut self) -> Result<(), LedgerError> {
+        if let (None, Some(head)) = (&self.scrub, &self.head) {
+            self.scrub = Some(Scrub::start(self.store.path(), head)?);
+        }
+        Ok(())
     }
 
     /// The receipt of a record under the newest signed head.

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use portcullis_protocol::Record;
+use portcullis_protocol::{AttemptId, Record};
 use portcullis_verify::merkle::leaf_hash;
-use portcullis_verify::{TileReader, TileTree, UnverifiedCheckpoint, VerifiedCheckpoint, VerifierKey};
+use portcullis_verify::{TileTree, UnverifiedCheckpoint, VerifiedCheckpoint, VerifierKey};
 use rusqlite::Connection;
 
 use crate::anchor::Anchor;
+use crate::audit::Audit;
+use crate::edge::{self, TILE};
 use crate::error::LedgerError;
 use crate::generation::Generations;
 use crate::opened::receipt_text;
@@ -37,7 +39,8 @@ pub struct Listed {
 }
 
 impl LedgerReader {
-    /// Opens the ledger of a data directory and verifies its records against the anchored head.
+    /// Opens the ledger of a data directory. Its tiles and its newest records must hash to the anchored head; the
+    /// others are proved when they are read.
     ///
     /// # Errors
     /// [`LedgerError`] if it cannot be read or does not verify.
@@ -50,8 +53,7 @@ impl LedgerReader {
         let note =
             note.ok_or_else(|| LedgerError::BehindAnchor("the anchor is empty or was replaced".into()))?;
         let head = UnverifiedCheckpoint::parse(&note)?.verify(std::slice::from_ref(key))?;
-        let tree = hash_up_to(&connection, head.size(), |_| Ok(()))?;
-        matches(&tree, &head)?;
+        let tree = edge::under(&connection, &head)?;
         Ok(Self { connection, head, tree })
     }
 
@@ -64,14 +66,70 @@ impl LedgerReader {
     /// Calls `each` with every record under the head, in order.
     ///
     /// # Errors
-    /// If the database cannot be read, a record does not parse, or the database was altered since it was opened:
-    /// then what was listed is not what the head proves.
+    /// If the database cannot be read, a record does not parse, or the records do not hash to the head: then what
+    /// was listed is not what the head proves.
     pub fn for_each(&self, mut each: impl FnMut(Listed)) -> Result<(), LedgerError> {
-        let tree = hash_up_to(&self.connection, self.head.size(), |body| {
+        let mut tree = TileTree::new();
+        store::for_each_record(&self.connection, 0, self.head.size(), |_, body| {
+            tree.append(leaf_hash(body));
+            // Full tiles are read back from the database when a proof needs them; the proof is checked.
+            drop(tree.take_full_tiles());
             each(Listed { record: Record::parse(body)?, body: body.to_vec() });
-            Ok(())
+            Ok::<_, LedgerError>(())
         })?;
-        matches(&tree, &self.head)
+        if tree.size() == self.head.size() && tree.root() == self.head.root() {
+            return Ok(());
+        }
+        Err(LedgerError::BehindAnchor("its records are not those that the anchored head covers".into()))
+    }
+
+    /// How many tiles of 256 records there are under the head, the last of which may hold fewer.
+    #[must_use]
+    pub fn tiles(&self) -> u64 {
+        self.head.size().div_ceil(TILE)
+    }
+
+    /// The records of a tile, in order, each proved.
+    ///
+    /// # Errors
+    /// If they cannot be read, or are not those that the head covers.
+    pub fn tile(&self, index: u64) -> Result<Vec<Listed>, LedgerError> {
+        // What is proved and what is returned must be of one snapshot.
+        let snapshot = self.connection.unchecked_transaction()?;
+        Audit::new(&snapshot, &self.tree, false).tiles(index, 1)?;
+        let (begin, end) = (index.saturating_mul(TILE), index.saturating_add(1).saturating_mul(TILE));
+        let mut listed = Vec::new();
+        store::for_each_record(&snapshot, begin, end.min(self.head.size()), |_, body| {
+            listed.push(Listed { record: Record::parse(body)?, body: body.to_vec() });
+            Ok::<_, LedgerError>(())
+        })?;
+        snapshot.finish()?;
+        Ok(listed)
+    }
+
+    /// The record at an index, proved.
+    ///
+    /// # Errors
+    /// If there is no such record under the head, or it is not the one that the head covers.
+    pub fn record(&self, seq: u64) -> Result<Record, LedgerError> {
+        edge::proved(&self.connection, &self.tree, seq)
+    }
+
+    /// Indexes of decisions whose attempts begin with a text: of none, of one, or of two where there are more. Which
+    /// record an attempt has is believed as the state says it; see [`record`](Self::record).
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn attempts(&self, beginning: &str) -> Result<Vec<u64>, LedgerError> {
+        let bound = |fill: char| -> Option<AttemptId> {
+            format!("{beginning}{}", fill.to_string().repeat(64_usize.saturating_sub(beginning.len())))
+                .parse()
+                .ok() // tidy: allow a text that is no beginning of an attempt finds none
+        };
+        match (bound('0'), bound('f')) {
+            (Some(first), Some(last)) => Ok(store::attempts_from(&self.connection, &first, &last, 2)?),
+            (_, _) => Ok(Vec::new()),
+        }
     }
 
     /// The receipt of the record at an index.
@@ -81,29 +139,6 @@ impl LedgerReader {
     pub fn receipt(&self, seq: u64) -> Result<String, LedgerError> {
         let missing = || LedgerError::Corrupt(format!("there is no record {seq} under the anchored head"));
         let body = store::record(&self.connection, seq)?.ok_or_else(missing)?;
-        let stored = |level, index| store::tile(&self.connection, level, index);
-        receipt_text(seq, body, &TileReader::new(&self.tree, stored), &self.head)
+        receipt_text(seq, body, &edge::reader(&self.connection, &self.tree), &self.head)
     }
-}
-
-fn matches(tree: &TileTree, head: &VerifiedCheckpoint) -> Result<(), LedgerError> {
-    if tree.size() == head.size() && tree.root() == head.root() {
-        return Ok(());
-    }
-    Err(LedgerError::BehindAnchor("its records are not those that the anchored head covers".into()))
-}
-
-fn hash_up_to(
-    connection: &Connection,
-    size: u64,
-    mut each: impl FnMut(&[u8]) -> Result<(), LedgerError>,
-) -> Result<TileTree, LedgerError> {
-    let mut tree = TileTree::new();
-    store::for_each_record(connection, size, |_, body| {
-        tree.append(leaf_hash(body));
-        // Full tiles are read back from the database when a proof needs them; the proof is checked.
-        drop(tree.take_full_tiles());
-        each(body)
-    })?;
-    Ok(tree)
 }

@@ -15,6 +15,7 @@ use portcullis_verify::TileTree;
 use portcullis_verify::merkle::leaf_hash;
 
 use crate::error::LedgerError;
+use crate::keys;
 use crate::reader::LedgerReader;
 use crate::store::{self, PermitRow};
 
@@ -61,6 +62,8 @@ pub struct StateReplay<'a> {
     permits: BTreeMap<u64, Permit>,
     granted: u64,
     ended: u64,
+    /// How often keys were consumed or given back.
+    entries: u64,
     found: Vec<Contradiction>,
 }
 
@@ -103,7 +106,7 @@ impl LedgerReader {
         let mut tree = TileTree::new();
         let mut state = StateReplay::over(self);
         let mut met = self.head().size() == 0;
-        let read = store::for_each_record(&self.connection, u64::MAX, |_, body| {
+        let read = store::for_each_record(&self.connection, 0, u64::MAX, |_, body| {
             tree.append(leaf_hash(body));
             drop(tree.take_full_tiles());
             let record = Record::parse(body).map_err(LedgerError::from)?;
@@ -141,6 +144,7 @@ impl<'a> StateReplay<'a> {
             permits: BTreeMap::new(),
             granted: 0,
             ended: 0,
+            entries: 0,
             found: Vec::new(),
         }
     }
@@ -202,6 +206,7 @@ impl<'a> StateReplay<'a> {
         if let Some(key) = key {
             let key_of = Key { operation, permit: seq, consumed: entry.time, status: KeyStatus::InFlight };
             self.keys.insert(key, key_of);
+            self.entries += 1;
         }
         Ok(())
     }
@@ -231,6 +236,9 @@ impl<'a> StateReplay<'a> {
 
     fn end_key(&mut self, permit: u64, key: Option<Digest>, outcome: Outcome) {
         let Some(key) = key else { return };
+        if matches!(outcome, Outcome::Expired | Outcome::Withheld) {
+            self.entries += 1;
+        }
         let own = self.keys.get_mut(&key).filter(|key| key.permit == permit);
         match (outcome, own) {
             (_, None) => {}
@@ -262,10 +270,10 @@ impl<'a> StateReplay<'a> {
         let connection = &self.reader.connection;
         let mut found = Vec::new();
         for (commitment, key) in &self.keys {
-            let row = store::key_row(connection, commitment)?;
-            let agrees = row.is_some_and(|(operation, permit, consumed)| {
-                (permit, consumed) == (key.permit, key.consumed)
-                    && key.operation.is_none_or(|own| own == operation)
+            let row = keys::claimed(connection, commitment)?;
+            let agrees = row.is_some_and(|row| {
+                (row.permit, row.time) == (key.permit, key.consumed)
+                    && key.operation.is_none_or(|own| own == row.operation)
             });
             if !agrees {
                 let what = "its key's row in `keys` is missing or says something else".to_owned();
@@ -273,11 +281,11 @@ impl<'a> StateReplay<'a> {
             }
         }
         let totals = store::totals(connection)?;
-        let keys = u64::try_from(self.keys.len()).map_or(u64::MAX, |keys| keys);
+        let entries = keys::entries_before(connection, u64::MAX)?;
         let tables = [
             ("permits", totals.permits, self.granted),
             ("permits with an outcome", totals.ended, self.ended),
-            ("keys", totals.keys, keys),
+            ("entries of keys", entries, self.entries),
         ];
         for (table, held, said) in tables {
             if held != said {

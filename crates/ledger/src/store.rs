@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use portcullis_arbiter::{KeyStatus, StoredKey};
 use portcullis_protocol::{AgentId, AttemptId, Digest, Millis, Outcome};
 use portcullis_verify::{Hash, Tile};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Result, Row, params};
@@ -17,22 +16,25 @@ CREATE TABLE records (seq INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
 CREATE TABLE tiles (level INTEGER NOT NULL, position INTEGER NOT NULL, hashes BLOB NOT NULL,
   PRIMARY KEY (level, position)) STRICT, WITHOUT ROWID;
 CREATE TABLE attempts (attempt BLOB PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE permits (seq INTEGER PRIMARY KEY, attempt BLOB NOT NULL UNIQUE, agent TEXT NOT NULL, key BLOB,
+CREATE TABLE permits (seq INTEGER PRIMARY KEY, attempt BLOB NOT NULL, agent TEXT NOT NULL, key BLOB,
   due INTEGER NOT NULL, keep_result_ms INTEGER, outcome TEXT, outcome_seq INTEGER) STRICT;
 CREATE INDEX permits_open ON permits (due) WHERE outcome IS NULL;
 CREATE INDEX permits_in_doubt ON permits (seq) WHERE outcome = 'unknown';
-CREATE TABLE keys (key BLOB PRIMARY KEY, operation BLOB NOT NULL, permit INTEGER NOT NULL,
-  consumed INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE keys (bucket INTEGER NOT NULL, seq INTEGER NOT NULL, name BLOB NOT NULL, permit INTEGER NOT NULL,
+  time INTEGER NOT NULL, operation BLOB, PRIMARY KEY (bucket, seq)) STRICT, WITHOUT ROWID;
+CREATE TABLE marks (slot INTEGER PRIMARY KEY CHECK (slot IN (0, 1)), seq INTEGER NOT NULL) STRICT;
+CREATE TABLE chains (slot INTEGER NOT NULL, part INTEGER NOT NULL, heads BLOB NOT NULL,
+  PRIMARY KEY (slot, part)) STRICT, WITHOUT ROWID;
 CREATE TABLE vault (id INTEGER PRIMARY KEY CHECK (id = 1), master BLOB NOT NULL) STRICT;
 CREATE TABLE subjects (id INTEGER PRIMARY KEY AUTOINCREMENT, agent TEXT NOT NULL UNIQUE, wrapped BLOB NOT NULL) STRICT;
 CREATE TABLE payloads (seq INTEGER PRIMARY KEY, subject INTEGER NOT NULL, expires INTEGER NOT NULL,
   sealed BLOB NOT NULL) STRICT;
 CREATE INDEX payloads_expires ON payloads (expires);
 CREATE TABLE bundles (digest BLOB PRIMARY KEY, archive BLOB NOT NULL) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 ";
 /// The schema's version, as `user_version` has it.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// The newest committed head, and the newest signed one that a commit has carried.
 #[derive(Clone, Debug)]
@@ -48,6 +50,7 @@ pub(crate) struct PermitRow {
     pub(crate) seq: u64,
     pub(crate) attempt: AttemptId,
     pub(crate) agent: String,
+    /// Commitment to its key, as the record has it.
     pub(crate) key: Option<Digest>,
     pub(crate) due: Millis,
     /// For how long its result is kept, in milliseconds, if it is.
@@ -61,9 +64,8 @@ pub(crate) struct NewPermit<'a> {
     pub(crate) seq: u64,
     pub(crate) attempt: &'a AttemptId,
     pub(crate) agent: &'a AgentId,
+    /// Commitment to its key, as the record has it.
     pub(crate) key: Option<&'a Digest>,
-    pub(crate) operation: &'a Digest,
-    pub(crate) now: Millis,
     pub(crate) due: Millis,
     pub(crate) keep_result_ms: Option<u64>,
 }
@@ -102,6 +104,10 @@ impl Store {
                 .map_err(LedgerError::file("syncing the write-ahead log"))?;
         }
         Ok(Self::over(connection, path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// For readers beside the writer.
@@ -189,16 +195,16 @@ pub(crate) fn record(connection: &Connection, seq: u64) -> Result<Option<Vec<u8>
     statement.query_row([seq], |row| row.get(0)).optional()
 }
 
-/// Calls `each` with the records before index `end`, in order.
+/// Calls `each` with the records from index `first` to before `end`, in order.
 pub(crate) fn for_each_record<E: From<rusqlite::Error>>(
     connection: &Connection,
+    first: u64,
     end: u64,
     mut each: impl FnMut(u64, &[u8]) -> std::result::Result<(), E>,
 ) -> std::result::Result<(), E> {
-    let mut statement =
-        connection.prepare_cached("SELECT seq, body FROM records WHERE seq < ?1 ORDER BY seq")?;
-    // SQLite's integers have a sign.
-    let mut rows = statement.query([end.min(i64::MAX.unsigned_abs())])?;
+    let mut statement = connection
+        .prepare_cached("SELECT seq, body FROM records WHERE seq >= ?1 AND seq < ?2 ORDER BY seq")?;
+    let mut rows = statement.query([signed(first), signed(end)])?;
     while let Some(row) = rows.next()? {
         let body = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
         each(row.get(0)?, body)?;
@@ -221,9 +227,27 @@ pub(crate) fn tile(connection: &Connection, level: u8, index: u64) -> Result<Vec
     Ok(hashes.iter().map(|hash| Hash(*hash)).collect())
 }
 
-/// How many tiles are stored.
-pub(crate) fn tiles(connection: &Connection) -> Result<u64> {
-    connection.query_row("SELECT count(*) FROM tiles", [], |row| row.get(0))
+/// Level and position of the last tile of each level, by level.
+pub(crate) fn last_tiles(connection: &Connection) -> Result<Vec<(u64, u64)>> {
+    let mut last = Vec::new();
+    let mut next = connection.prepare_cached(
+        "SELECT level, position FROM tiles WHERE level < ?1 ORDER BY level DESC, position DESC LIMIT 1",
+    )?;
+    let mut below: u64 = 256;
+    while let Some((level, position)) =
+        next.query_row([below], |row| Ok((row.get(0)?, row.get(1)?))).optional()?
+    {
+        last.push((level, position));
+        below = level;
+    }
+    last.reverse();
+    Ok(last)
+}
+
+/// How many tiles a level has before position `end`. Reads them all.
+pub(crate) fn tiles_before(connection: &Connection, level: u8, end: u64) -> Result<u64> {
+    let text = "SELECT count(*) FROM tiles WHERE level = ?1 AND position < ?2";
+    connection.query_row(text, params![level, signed(end)], |row| row.get(0))
 }
 
 pub(crate) fn add_attempt(connection: &Connection, attempt: &AttemptId, seq: u64) -> Result<()> {
@@ -236,29 +260,20 @@ pub(crate) fn attempt(connection: &Connection, attempt: &AttemptId) -> Result<Op
     statement.query_row([attempt.as_bytes()], |row| row.get(0)).optional()
 }
 
-/// Enters a PERMIT, and its key as consumed.
+/// Enters a PERMIT.
 pub(crate) fn add_permit(connection: &Connection, permit: &NewPermit<'_>) -> Result<()> {
-    let key = permit.key.map(Digest::as_bytes);
     let text =
         "INSERT INTO permits (seq, attempt, agent, key, due, keep_result_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    connection.prepare_cached(text)?.execute(params![
+    let mut statement = connection.prepare_cached(text)?;
+    let values = params![
         permit.seq,
         permit.attempt.as_bytes(),
         permit.agent.as_str(),
-        key,
+        permit.key.map(Digest::as_bytes),
         permit.due.0,
         permit.keep_result_ms
-    ])?;
-    if let Some(key) = key {
-        let text = "INSERT OR REPLACE INTO keys (key, operation, permit, consumed) VALUES (?1, ?2, ?3, ?4)";
-        connection.prepare_cached(text)?.execute(params![
-            key,
-            permit.operation.as_bytes(),
-            permit.seq,
-            permit.now.0
-        ])?;
-    }
-    Ok(())
+    ];
+    statement.execute(values).map(drop)
 }
 
 const PERMIT: &str =
@@ -284,9 +299,16 @@ pub(crate) fn outcome_of(word: &str) -> Result<Outcome> {
     all.into_iter().find(|outcome| outcome.as_str() == word).ok_or(rusqlite::Error::InvalidQuery)
 }
 
-pub(crate) fn permit(connection: &Connection, attempt: &AttemptId) -> Result<Option<PermitRow>> {
-    let mut statement = connection.prepare_cached(&format!("{PERMIT} WHERE attempt = ?1"))?;
-    statement.query_row([attempt.as_bytes()], permit_row).optional()
+/// The PERMIT of an attempt.
+pub(crate) fn permit(connection: &Connection, wanted: &AttemptId) -> Result<Option<PermitRow>> {
+    let Some(seq) = attempt(connection, wanted)? else { return Ok(None) };
+    Ok(permit_at(connection, seq)?.filter(|row| row.attempt == *wanted))
+}
+
+/// The PERMIT at an index.
+pub(crate) fn permit_at(connection: &Connection, seq: u64) -> Result<Option<PermitRow>> {
+    let mut statement = connection.prepare_cached(&format!("{PERMIT} WHERE seq = ?1"))?;
+    statement.query_row([seq], permit_row).optional()
 }
 
 /// PERMITs without outcome from index `first` on: those that were committed but never released.
@@ -314,39 +336,48 @@ pub(crate) fn open_permits(connection: &Connection) -> Result<u64> {
     statement.query_row([], |row| row.get(0))
 }
 
-/// Ends a PERMIT. A key whose PERMIT was never spent or never released is given back.
+/// Ends a PERMIT.
 pub(crate) fn end_permit(
     connection: &Connection,
     permit: &PermitRow,
     outcome: Outcome,
     outcome_seq: u64,
 ) -> Result<()> {
-    let mut end =
-        connection.prepare_cached("UPDATE permits SET outcome = ?2, outcome_seq = ?3 WHERE seq = ?1")?;
-    end.execute(params![permit.seq, outcome.as_str(), outcome_seq])?;
-    let Some(key) = &permit.key else { return Ok(()) };
-    match outcome {
-        Outcome::Expired | Outcome::Withheld => {
-            let text = "DELETE FROM keys WHERE key = ?1 AND permit = ?2";
-            connection.prepare_cached(text)?.execute(params![key.as_bytes(), permit.seq]).map(drop)
-        }
-        Outcome::Ok | Outcome::Failed | Outcome::Unknown => Ok(()),
-    }
+    let text = "UPDATE permits SET outcome = ?2, outcome_seq = ?3 WHERE seq = ?1";
+    connection.prepare_cached(text)?.execute(params![permit.seq, outcome.as_str(), outcome_seq]).map(drop)
 }
 
-/// Which PERMIT consumed a key, and when.
-pub(crate) fn key_permit(connection: &Connection, key: &Digest) -> Result<Option<(u64, Millis)>> {
-    let text = "SELECT permit, consumed FROM keys WHERE key = ?1";
-    let mut statement = connection.prepare_cached(text)?;
-    statement.query_row([key.as_bytes()], |row| Ok((row.get(0)?, Millis(row.get(1)?)))).optional()
+/// How many PERMITs the state holds from index `first` to before `end`.
+pub(crate) fn permits_between(connection: &Connection, first: u64, end: u64) -> Result<u64> {
+    let mut statement =
+        connection.prepare_cached("SELECT count(*) FROM permits WHERE seq >= ?1 AND seq < ?2")?;
+    statement.query_row([signed(first), signed(end)], |row| row.get(0))
 }
 
-/// What a key was consumed for, by which PERMIT, and when.
-pub(crate) fn key_row(connection: &Connection, key: &Digest) -> Result<Option<(Digest, u64, Millis)>> {
-    let text = "SELECT operation, permit, consumed FROM keys WHERE key = ?1";
+/// How many attempts the state holds of records before index `end`. Reads them all.
+pub(crate) fn attempts_before(connection: &Connection, end: u64) -> Result<u64> {
+    connection.query_row("SELECT count(*) FROM attempts WHERE seq < ?1", [signed(end)], |row| row.get(0))
+}
+
+/// Indexes of the records of attempts from `first` to `last`, at most `most`.
+pub(crate) fn attempts_from(
+    connection: &Connection,
+    first: &AttemptId,
+    last: &AttemptId,
+    most: u32,
+) -> Result<Vec<u64>> {
+    let text = "SELECT seq FROM attempts WHERE attempt BETWEEN ?1 AND ?2 ORDER BY attempt LIMIT ?3";
     let mut statement = connection.prepare_cached(text)?;
-    let read = |row: &Row<'_>| Ok((Digest::from_bytes(row.get(0)?), row.get(1)?, Millis(row.get(2)?)));
-    statement.query_row([key.as_bytes()], read).optional()
+    statement.query_map(params![first.as_bytes(), last.as_bytes(), most], |row| row.get(0))?.collect()
+}
+
+/// How many attempts the state holds of records before index `end`, among those that begin with this byte.
+pub(crate) fn attempts_between(connection: &Connection, part: u16, end: u64) -> Result<u64> {
+    let text = "SELECT count(*) FROM attempts WHERE attempt >= ?1 AND attempt < ?2 AND seq < ?3";
+    let [_, byte] = part.to_be_bytes();
+    // Nothing sorts behind the last part: an attempt of 33 bytes would, and would be one too many.
+    let after = byte.checked_add(1).map_or_else(|| vec![u8::MAX; 33], |next| vec![next]);
+    connection.prepare_cached(text)?.query_row(params![[byte], after, signed(end)], |row| row.get(0))
 }
 
 /// How much the state holds.
@@ -354,42 +385,14 @@ pub(crate) struct Totals {
     pub(crate) permits: u64,
     /// PERMITs with an outcome.
     pub(crate) ended: u64,
-    pub(crate) keys: u64,
 }
 
 pub(crate) fn totals(connection: &Connection) -> Result<Totals> {
-    let text = "SELECT (SELECT count(*) FROM permits), (SELECT count(outcome) FROM permits), (SELECT count(*) FROM keys)";
-    connection
-        .query_row(text, [], |row| Ok(Totals { permits: row.get(0)?, ended: row.get(1)?, keys: row.get(2)? }))
+    let text = "SELECT count(*), count(outcome) FROM permits";
+    connection.query_row(text, [], |row| Ok(Totals { permits: row.get(0)?, ended: row.get(1)? }))
 }
 
-/// What a key was consumed for, if it was.
-pub(crate) fn key(connection: &Connection, key: &Digest) -> Result<Option<StoredKey>> {
-    let text = "SELECT keys.operation, keys.consumed, permits.outcome FROM keys JOIN permits ON permits.seq = keys.permit
-        WHERE keys.key = ?1";
-    let read = |row: &Row<'_>| {
-        let outcome: Option<String> = row.get(2)?;
-        let status = match outcome.map(|word| outcome_of(&word)).transpose()? {
-            None => KeyStatus::InFlight,
-            Some(Outcome::Ok | Outcome::Failed) => KeyStatus::Completed,
-            // A key that should have been given back and was not: in doubt, so it does not run.
-            Some(Outcome::Unknown | Outcome::Expired | Outcome::Withheld) => KeyStatus::Unknown,
-        };
-        let operation = Digest::from_bytes(row.get(0)?);
-        Ok(StoredKey { operation, status, consumed: Millis(row.get(1)?) })
-    };
-    connection.prepare_cached(text)?.query_row([key.as_bytes()], read).optional()
-}
-
-/// How the PERMIT that consumed a key ended, and the index of the record that says so.
-pub(crate) fn key_outcome(connection: &Connection, key: &Digest) -> Result<Option<(Outcome, u64)>> {
-    let text =
-        "SELECT permits.outcome, permits.outcome_seq FROM keys JOIN permits ON permits.seq = keys.permit
-        WHERE keys.key = ?1";
-    let read = |row: &Row<'_>| {
-        let outcome: Option<String> = row.get(0)?;
-        let outcome = outcome.map(|word| outcome_of(&word)).transpose()?;
-        Ok(outcome.zip(row.get::<_, Option<u64>>(1)?))
-    };
-    Ok(connection.prepare_cached(text)?.query_row([key.as_bytes()], read).optional()?.flatten())
+/// SQLite's integers have a sign.
+pub(crate) fn signed(index: u64) -> u64 {
+    index.min(i64::MAX.unsigned_abs())
 }

@@ -1,16 +1,31 @@
 //! What is believed of a database that lies on a disk: nothing, before its records hash to heads that the log's
 //! key signed, and its state is what those records say.
+//!
+//! A start reads the end of the log: from the newest mark on, at least from the last whole tile. What lies before is
+//! there as tiles that the heads prove, and is read by the scrub ([`crate::scrub`]) once the ledger is open. After a
+//! failure the whole of it is read before anything is permitted.
 
 use portcullis_protocol::{Millis, Record};
 use portcullis_verify::merkle::leaf_hash;
 use portcullis_verify::{Hash, TileTree, UnverifiedCheckpoint, VerifiedCheckpoint, VerifierKey};
 use rusqlite::Connection;
 
+use crate::edge;
 use crate::error::LedgerError;
-use crate::projection::Projection;
-use crate::store;
+use crate::keys::{self, Chains, Mark};
+use crate::projection::{Counted, Effect, Projection};
+use crate::store::{self, Head};
 
-/// A database whose records were read and hashed, all of them.
+/// How much of the log is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// The end of it.
+    Tail,
+    /// All of it.
+    Whole,
+}
+
+/// A database that was verified.
 pub(crate) struct Verified {
     /// The tree over its records.
     pub(crate) tree: TileTree,
@@ -18,6 +33,10 @@ pub(crate) struct Verified {
     pub(crate) anchored: Option<VerifiedCheckpoint>,
     /// When the newest record was written.
     pub(crate) last: Millis,
+    /// The keys.
+    pub(crate) chains: Chains,
+    /// The newest mark, if there is one that can be read on from.
+    pub(crate) mark: Option<Mark>,
 }
 
 /// A head that the records must contain.
@@ -50,6 +69,7 @@ pub(crate) fn verify(
     anchor: Option<&[u8]>,
     key: &VerifierKey,
     known: &[&VerifiedCheckpoint],
+    depth: Depth,
 ) -> Result<Verified, LedgerError> {
     let head =
         store::head(connection)?.ok_or_else(|| LedgerError::Corrupt("the database has no head".into()))?;
@@ -66,17 +86,18 @@ pub(crate) fn verify(
     if anchored_size.is_some_and(|size| size > head.size) {
         return Err(behind("the anchor has more records than the ledger"));
     }
-    let mut expected: Vec<_> =
-        anchored.iter().chain(&carried).chain(known.iter().copied()).map(Expected::of).collect();
+    let heads: Vec<_> = anchored.iter().chain(&carried).chain(known.iter().copied()).collect();
     let signed = anchored_size.map_or(0, |size| size);
-    let (tree, last) = hash_all(connection, head.size, Projection::new(connection, signed), &mut expected)?;
-    if tree.root() != head.root {
-        return Err(LedgerError::Corrupt("the records do not hash to the database's head".into()));
+    let start = Start::of(connection, signed, depth)?;
+    let mut reading = Reading::from(connection, &start, signed, &heads);
+    store::for_each_record(connection, start.tree.size(), u64::MAX, |seq, body| reading.take(seq, body))?;
+    let Reading { tree, chains, newest, .. } = reading.finish(&head)?;
+    for old in heads.iter().filter(|head| head.size() < start.tree.size()) {
+        edge::extends(connection, &start.tree, old)?;
     }
-    if expected.iter().any(|head| !head.met) {
-        return Err(behind("its records are not those that were signed"));
-    }
-    Ok(Verified { tree, anchored, last })
+    let last = newest.map(|body| Record::parse(&body)).transpose()?;
+    let last = last.map_or(Millis(0), |record| record.time());
+    Ok(Verified { tree, anchored, last, chains, mark: start.mark })
 }
 
 fn behind(what: &str) -> LedgerError {
@@ -87,49 +108,142 @@ pub(crate) fn checkpoint(note: &[u8], key: &VerifierKey) -> Result<VerifiedCheck
     Ok(UnverifiedCheckpoint::parse(note)?.verify(std::slice::from_ref(key))?)
 }
 
-/// Hashes all records, comparing the root on the way with the heads that are expected at their sizes, and the
-/// state with what the records say.
-fn hash_all(
-    connection: &Connection,
-    size: u64,
-    mut projection: Projection<'_>,
-    expected: &mut [Expected],
-) -> Result<(TileTree, Millis), LedgerError> {
-    let mut tree = TileTree::new();
-    let mut newest = None;
-    let mut tiles = 0;
-    store::for_each_record(connection, u64::MAX, |seq, body| {
-        if seq != tree.size() {
-            return Err(LedgerError::Corrupt(format!("record {} is missing", tree.size())));
-        }
-        tree.append(leaf_hash(body));
-        tiles += compare_tiles(connection, &mut tree)?;
-        projection.compare(seq, body)?;
-        if tree.size() == size {
-            newest = Some(body.to_vec());
-        }
-        expected.iter_mut().for_each(|head| head.compare(&tree));
-        Ok(())
-    })?;
-    if tree.size() != size {
-        return Err(LedgerError::Corrupt(format!("{} records, where the head says {size}", tree.size())));
-    }
-    if store::tiles(connection)? != tiles {
-        return Err(LedgerError::Corrupt("there are tiles of records that do not exist".into()));
-    }
-    projection.finish()?;
-    let last = newest.map(|body| Record::parse(&body)).transpose()?.map_or(Millis(0), |record| record.time());
-    Ok((tree, last))
+/// From where the log is read, and what it came to before.
+struct Start {
+    tree: TileTree,
+    chains: Chains,
+    mark: Option<Mark>,
 }
 
-/// Compares the tiles that became full with those in the database. Says how many.
-fn compare_tiles(connection: &Connection, tree: &mut TileTree) -> Result<u64, LedgerError> {
-    let mut compared = 0;
+impl Start {
+    /// Of the marks only one that was anchored is read on from: what lies beyond is nobody's word.
+    fn of(connection: &Connection, signed: u64, depth: Depth) -> Result<Self, LedgerError> {
+        let mark = match depth {
+            Depth::Tail => keys::newest_mark(connection, signed)?,
+            Depth::Whole => None,
+        };
+        Ok(match mark {
+            // The newest record is read in any case: it says when it was written.
+            Some(mark) => Self {
+                tree: edge::restore(connection, mark.seq)?,
+                chains: Chains::load(connection, mark.slot)?,
+                mark: Some(mark),
+            },
+            None => Self { tree: TileTree::new(), chains: Chains::new(), mark: None },
+        })
+    }
+}
+
+/// Hashes the records from a start on, comparing the root on the way with the heads that are expected at their
+/// sizes, the tiles with those that are stored, and the state with what the records say.
+struct Reading<'a> {
+    connection: &'a Connection,
+    start: &'a Start,
+    tree: TileTree,
+    chains: Chains,
+    projection: Projection<'a>,
+    expected: Vec<Expected>,
+    /// The newest record.
+    newest: Option<Vec<u8>>,
+}
+
+impl<'a> Reading<'a> {
+    fn from(
+        connection: &'a Connection,
+        start: &'a Start,
+        signed: u64,
+        heads: &[&VerifiedCheckpoint],
+    ) -> Self {
+        let tree = start.tree.clone();
+        let ahead = heads.iter().filter(|head| head.size() >= tree.size());
+        let mut expected: Vec<_> = ahead.map(|head| Expected::of(head)).collect();
+        expected.iter_mut().for_each(|head| head.compare(&tree));
+        let projection = Projection::new(connection, signed, Some(&start.tree));
+        let chains = start.chains.clone();
+        Self { connection, start, tree, chains, projection, expected, newest: None }
+    }
+
+    fn take(&mut self, seq: u64, body: &[u8]) -> Result<(), LedgerError> {
+        if seq != self.tree.size() {
+            return Err(LedgerError::Corrupt(format!("record {} is missing", self.tree.size())));
+        }
+        self.tree.append(leaf_hash(body));
+        compare_tiles(self.connection, &mut self.tree)?;
+        let effect = self.projection.compare(seq, body)?;
+        self.follow(seq, effect)?;
+        self.newest = Some(body.to_vec());
+        self.expected.iter_mut().for_each(|head| head.compare(&self.tree));
+        Ok(())
+    }
+
+    /// Follows the chains of keys from the mark on, and compares them with every mark.
+    fn follow(&mut self, seq: u64, effect: Effect) -> Result<(), LedgerError> {
+        let mark = self.start.mark.map_or(0, |mark| mark.seq);
+        match effect {
+            Effect::Mark(digest) if seq >= mark && digest != self.chains.digest() => {
+                Err(LedgerError::Corrupt(format!("the keys are not those of the mark in record {seq}")))
+            }
+            Effect::Key(_) | Effect::None if self.start.mark.is_some() && seq == mark => {
+                Err(LedgerError::Corrupt(format!("record {seq} is no mark")))
+            }
+            Effect::Key(entry) if seq >= mark => {
+                self.chains.follow(&entry);
+                Ok(())
+            }
+            Effect::Key(_) | Effect::Mark(_) | Effect::None => Ok(()),
+        }
+    }
+
+    /// Compares what there is in all.
+    fn finish(self, head: &Head) -> Result<Self, LedgerError> {
+        let (size, first) = (self.tree.size(), self.start.tree.size());
+        if size != head.size {
+            return Err(LedgerError::Corrupt(format!("{size} records, where the head says {}", head.size)));
+        }
+        if self.tree.root() != head.root {
+            return Err(LedgerError::Corrupt("records and tiles do not hash to the database's head".into()));
+        }
+        if self.expected.iter().any(|head| !head.met) {
+            return Err(behind("its records are not those that were signed"));
+        }
+        let counted = self.projection.counted;
+        let mut held =
+            Counted { permits: store::permits_between(self.connection, first, u64::MAX)?, ..counted };
+        if first == 0 {
+            held.attempts = store::attempts_before(self.connection, u64::MAX)?;
+            held.keys = keys::entries_before(self.connection, u64::MAX)?;
+        }
+        if held != counted {
+            return Err(LedgerError::Corrupt("the state holds what no record speaks of".into()));
+        }
+        compare_last_tiles(self.connection, size, first == 0)?;
+        Ok(self)
+    }
+}
+
+/// Compares the tiles that became full with those in the database.
+fn compare_tiles(connection: &Connection, tree: &mut TileTree) -> Result<(), LedgerError> {
     for tile in tree.take_full_tiles() {
         if store::tile(connection, tile.level, tile.index)? != tile.hashes {
             return Err(LedgerError::Corrupt(format!("tile {} of level {} differs", tile.index, tile.level)));
         }
-        compared += 1;
     }
-    Ok(compared)
+    Ok(())
+}
+
+/// Checks that there is no tile of records that do not exist.
+fn compare_last_tiles(connection: &Connection, size: u64, count: bool) -> Result<(), LedgerError> {
+    let strange = || LedgerError::Corrupt("there are tiles of records that do not exist".into());
+    let full: Vec<_> = TileTree::right_edge_shape(size).into_iter().filter(|tile| tile.index > 0).collect();
+    let last: Vec<_> =
+        full.iter().map(|tile| (u64::from(tile.level), tile.index.saturating_sub(1))).collect();
+    if store::last_tiles(connection)? != last {
+        return Err(strange());
+    }
+    for tile in full.iter().filter(|_| count) {
+        if store::tiles_before(connection, tile.level, u64::MAX)? != tile.index {
+            return Err(strange());
+        }
+    }
+    Ok(())
 }

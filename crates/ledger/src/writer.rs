@@ -13,7 +13,7 @@ use crate::batch::{Batch, Written};
 use crate::clock::{Attempt, Pacing};
 use crate::command::{Command, Status};
 use crate::error::LedgerError;
-use crate::health::{ClockWatch, Surroundings, only_reserve, tripped};
+use crate::health::{ClockWatch, Surroundings, displaced, only_reserve, tripped};
 use crate::ledger::LedgerConfig;
 use crate::lock::DirectoryLock;
 use crate::opened::{Location, Opened};
@@ -21,9 +21,12 @@ use crate::payloads;
 use crate::place::Place;
 use crate::queue::{waiting, writes};
 use crate::quota::Quota;
+use crate::scrub::Scrub;
 use crate::signer::Signer;
 use crate::store::{self, PermitRow};
+use crate::suspect;
 use crate::vault::Vault;
+use crate::verification::Depth;
 use crate::waiting::{Uncounted, Waiting, refuse};
 
 /// How often overdue outcomes and counts are looked at when nothing else happens.
@@ -47,6 +50,8 @@ pub(crate) struct Writer {
     phase: Result<Box<Opened>, ReasonCode>,
     /// Whether the ledger failed while it was open: then it must be rebuilt, not just opened.
     poisoned: bool,
+    /// Whether the scrub found the ledger damaged while it was open: then all of it must be read to open it.
+    doubted: bool,
     /// The newest head that was signed and anchored, kept beyond a failure.
     known: Option<VerifiedCheckpoint>,
     reopening: Pacing,
@@ -78,6 +83,7 @@ impl Writer {
             watch: ClockWatch::default(),
             phase: Err(ReasonCode::EvidenceRecovering),
             poisoned: false,
+            doubted: false,
             known: None,
             reopening: Pacing::default(),
             quota: Quota::default(),
@@ -134,6 +140,7 @@ impl Writer {
     /// Opens the ledger and makes its first batch durable, as far as that can be done now.
     fn make_ready(&mut self, asked: bool) {
         self.leave_replaced();
+        self.leave_damaged();
         if self.phase.is_err() && !self.rested(asked) {
             return;
         }
@@ -173,6 +180,17 @@ impl Writer {
         }
     }
 
+    /// A ledger that the scrub found damaged is closed, and opened again only after all of it was read.
+    fn leave_damaged(&mut self) {
+        let found = self.phase.as_ref().map_or(None, |opened| opened.scrub.as_ref().and_then(Scrub::found));
+        if let Some(found) = found.cloned() {
+            self.phase = Err(found.code);
+            self.doubted = true;
+            // The process that is in doubt need not be told by a file.
+            drop(suspect::raise(&self.config.directory, &found.what));
+        }
+    }
+
     /// Whether the ledger may be opened now. Attempts that fail are spaced out; who asks when the next one is near
     /// waits for it, so that the first call after a repair is decided.
     fn rested(&self, asked: bool) -> bool {
@@ -193,26 +211,34 @@ impl Writer {
             key: self.signer.verifier(),
             known: self.known.as_ref(),
         };
-        let opened = if self.poisoned { Opened::rebuild(&location) } else { Opened::open(&location) };
+        let doubted = self.doubted || suspect::is_raised(&self.config.directory);
+        let depth = if doubted { Depth::Whole } else { Depth::Tail };
+        let opened = if self.poisoned { Opened::rebuild(&location) } else { Opened::open(&location, depth) };
         self.phase = match opened {
             Ok(opened) => Ok(Box::new(opened)),
             Err(error) => Err(error.code()),
         };
     }
 
-    /// The first batch: says that the ledger was opened, and ends what was committed but never released.
+    /// The first batch: says that the ledger was opened, and ends what was committed but never released. From then
+    /// on the scrub reads what opening it did not.
     fn begin(&mut self, health: &Health) {
         let Ok(opened) = &mut self.phase else { return };
-        if let Err(error) = opened.prepare(self.signer.as_mut()) {
-            // Nothing was recorded: it is tried again without opening anew.
-            opened.pending = Some(error.code());
-            return;
+        if !opened.begun {
+            if let Err(error) = opened.prepare(self.signer.as_mut()) {
+                // Nothing was recorded: it is tried again without opening anew.
+                opened.pending = Some(error.code());
+                return;
+            }
+            let event = if self.poisoned { Event::Recovered } else { Event::Opened };
+            self.transact(health, |batch| batch.open(event));
         }
-        let event = if self.poisoned { Event::Recovered } else { Event::Opened };
-        self.transact(health, |batch| batch.open(event));
         if let Ok(opened) = &mut self.phase {
-            opened.pending = None;
-            self.poisoned = false;
+            opened.begun = true;
+            opened.pending = opened.scrub().err().map(|error| error.code());
+            // What was in doubt was read whole. A note that stays costs the next start the same once more.
+            drop(suspect::settle(&self.config.directory));
+            (self.poisoned, self.doubted) = (false, false);
         }
     }
 
@@ -328,6 +354,9 @@ impl Writer {
         self.batches = self.batches.saturating_add(1);
         if let Ok(opened) = &self.phase {
             self.known.clone_from(&opened.head);
+            if let (Some(scrub), Some(head)) = (&opened.scrub, &opened.head) {
+                scrub.advance(head);
+            }
         }
     }
 
@@ -410,13 +439,14 @@ impl Writer {
             syncs: self.syncs,
             batches: self.batches,
             last: opened.map_or(Millis(0), |opened| opened.last),
+            scrub: opened.and_then(|opened| opened.scrub.as_ref()).map(Scrub::status),
         }
     }
 
     fn close(&mut self) {
         let health = self.health();
         if tripped(&health).is_none() {
-            self.transact(&health, |batch| batch.event(Event::Closed, BTreeMap::new()).map(drop));
+            self.transact(&health, |batch| batch.close());
         }
         // The newest signed head goes into the database too, so that a copy of it verifies without the anchor.
         if let Ok(opened) = &self.phase
@@ -443,17 +473,6 @@ fn unasked(
         batch.overdue(permit)?;
     }
     taken.records(batch.now()).try_for_each(|record| batch.aggregate(record))
-}
-
-/// Why what was just written may be out of reach, or not ours.
-fn displaced(opened: &mut Opened, lock: &DirectoryLock) -> Option<ReasonCode> {
-    if !lock.is_held() {
-        return Some(ReasonCode::StateFenced);
-    }
-    if opened.store.place() != Place::Here {
-        return Some(ReasonCode::EvidenceUnwritable);
-    }
-    (opened.anchor.place() != Place::Here).then_some(ReasonCode::EvidenceAnchorUnwritable)
 }
 
 /// Records that another bundle came into force, and that an operator turned the lever.

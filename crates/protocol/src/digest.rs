@@ -21,6 +21,10 @@ pub enum Domain {
     Attempt,
     /// An agent's idempotency key, as a record names it.
     Key,
+    /// An agent's idempotency key being consumed or given back, chained to what came before it.
+    KeyEntry,
+    /// The state of all idempotency keys.
+    Keys,
     /// The bytes that an executor will send.
     Payload,
     /// The result that an executor got, salted.
@@ -43,6 +47,8 @@ impl Domain {
             Self::Commitment => "portcullis/commitment/v1",
             Self::Attempt => "portcullis/attempt/v1",
             Self::Key => "portcullis/key/v1",
+            Self::KeyEntry => "portcullis/key-entry/v1",
+            Self::Keys => "portcullis/keys/v1",
             Self::Payload => "portcullis/payload/v1",
             Self::Result => "portcullis/result/v1",
             Self::Bundle => "portcullis/bundle/v1",

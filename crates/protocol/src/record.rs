@@ -182,6 +182,8 @@ pub enum Event {
     Reopened,
     /// Kept requests and results were removed, their time being over.
     PayloadsExpired,
+    /// The state of all idempotency keys up to here, as a digest: the next start reads on from here.
+    Marked,
     /// The ledger was closed in good order.
     Closed,
     /// An operator gave an order, which was carried out.

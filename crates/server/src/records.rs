@@ -1,5 +1,7 @@
 //! Reading a ledger on this machine, for `portcullis receipts`.
 
+use std::collections::BTreeMap;
+
 use portcullis_ledger::{LedgerError, LedgerReader};
 use portcullis_protocol::{Outcome, Record};
 
@@ -19,7 +21,7 @@ pub struct Row {
     pub outcome: Option<Outcome>,
 }
 
-/// Opens the ledger and verifies it against its anchored head.
+/// Opens the ledger under its anchored head. What is read of it is proved when it is read.
 ///
 /// # Errors
 /// [`RecordsError`].
@@ -32,17 +34,38 @@ pub fn open_ledger(config: &ArbiterConfig) -> Result<LedgerReader, RecordsError>
 /// # Errors
 /// [`RecordsError`].
 pub fn rows(ledger: &LedgerReader) -> Result<Vec<Row>, RecordsError> {
-    let mut rows: std::collections::BTreeMap<u64, Row> = std::collections::BTreeMap::new();
-    ledger.for_each(|listed| match listed.record {
-        Record::Decision(record) => {
-            rows.insert(record.seq, Row { record: *record, outcome: None });
-        }
-        Record::Outcome(record) => {
-            if let Some(row) = rows.get_mut(&record.permit) {
-                row.outcome = Some(record.outcome);
+    newest(ledger, usize::MAX)
+}
+
+/// The newest decisions in the log, at most `count`, in order, each with its newest outcome. Reads no more of the log
+/// than that takes: an outcome comes after its decision.
+///
+/// # Errors
+/// [`RecordsError`].
+pub fn newest(ledger: &LedgerReader, count: usize) -> Result<Vec<Row>, RecordsError> {
+    let mut rows = Vec::new();
+    let mut outcomes = BTreeMap::new();
+    for tile in (0..ledger.tiles()).rev() {
+        for listed in ledger.tile(tile)?.into_iter().rev() {
+            if rows.len() >= count {
+                break;
+            }
+            match listed.record {
+                Record::Decision(record) => {
+                    let outcome = outcomes.remove(&record.seq);
+                    rows.push(Row { record: *record, outcome });
+                }
+                Record::Outcome(record) => {
+                    // Read backwards, the first is the newest.
+                    outcomes.entry(record.permit).or_insert(record.outcome);
+                }
+                Record::Aggregate(_) | Record::Event(_) => {}
             }
         }
-        Record::Aggregate(_) | Record::Event(_) => {}
-    })?;
-    Ok(rows.into_values().collect())
+        if rows.len() >= count {
+            break;
+        }
+    }
+    rows.reverse();
+    Ok(rows)
 }

@@ -47,6 +47,22 @@ pub struct Health {
     pub syncs: Option<u64>,
     /// Batches since the arbiter started.
     pub batches: Option<u64>,
+    /// How far the log was read again since it was opened.
+    pub scrub: Option<Scrubbed>,
+}
+
+/// How far the scrub is, which reads the whole log again beside the arbiter's work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scrubbed {
+    /// Records that were compared in this pass.
+    pub checked: u64,
+    /// Records that the pass is about.
+    pub of: u64,
+    /// Passes that found nothing, since the log was opened.
+    pub passes: u64,
+    /// What was found wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
 }
 
 /// Asks an arbiter how it is.

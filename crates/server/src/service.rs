@@ -22,7 +22,7 @@ use crate::config::ArbiterConfig;
 use crate::metrics::Metrics;
 use crate::operator;
 use crate::operators::Operators;
-use crate::remote::{Health, Interlock};
+use crate::remote::{Health, Interlock, Scrubbed};
 use crate::shelf::Shelf;
 use crate::signing::signer;
 use crate::surroundings::Surroundings;
@@ -293,6 +293,12 @@ impl Arbiter {
             open_permits: status.as_ref().map(|status| status.open_permits),
             syncs: status.as_ref().map(|status| status.syncs),
             batches: status.as_ref().map(|status| status.batches),
+            scrub: status.and_then(|status| status.scrub).map(|scrub| Scrubbed {
+                checked: scrub.checked,
+                of: scrub.of,
+                passes: scrub.passes,
+                found: scrub.found,
+            }),
         }
     }
 }

@@ -27,6 +27,14 @@ pub struct Tile {
     pub hashes: Vec<Hash>,
 }
 
+impl Tile {
+    /// The root of its hashes: its entry in the tile above.
+    #[must_use]
+    pub fn root(&self) -> Hash {
+        tree_root(&self.hashes)
+    }
+}
+
 /// Place and width of the growing tile of one level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EdgeTile {

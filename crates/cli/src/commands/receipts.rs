@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use portcullis_protocol::{Outcome, ReasonCode, Record};
-use portcullis_server::{Config, RecordsError, Row, open_ledger, rows};
+use portcullis_server::{Config, LedgerError, LedgerReader, Row, newest, open_ledger};
 
 use crate::args::{ReceiptsArgs, ReceiptsCommand};
 use crate::say;
@@ -14,34 +14,22 @@ pub(crate) fn run(args: &ReceiptsArgs) -> ExitCode {
         Ok(config) => config,
         Err(error) => return say::error(&error),
     };
-    let read = || -> Result<_, RecordsError> {
-        let ledger = open_ledger(&config)?;
-        let rows = rows(&ledger)?;
-        Ok((ledger, rows))
-    };
-    let (ledger, rows) = match read() {
-        Ok(read) => read,
+    let ledger = match open_ledger(&config) {
+        Ok(ledger) => ledger,
         Err(error) => return say::error(&error),
     };
     match &args.command {
-        ReceiptsCommand::List { last, json } => list(&rows, *last, *json),
-        ReceiptsCommand::Show { id } => match find(&rows, id) {
-            Ok(seq) => match ledger.receipt(seq) {
-                Ok(receipt) => {
-                    say::line(receipt.trim_end_matches('\n'));
-                    ExitCode::SUCCESS
-                }
-                Err(error) => say::error(&error),
-            },
-            Err(error) => say::misuse(&error),
+        ReceiptsCommand::List { last, json } => match newest(&ledger, *last) {
+            Ok(rows) => list(&rows, *json),
+            Err(error) => say::error(&error),
         },
-        ReceiptsCommand::Export { directory } => export(&rows, directory, |seq| ledger.receipt(seq)),
+        ReceiptsCommand::Show { id } => show(&ledger, id),
+        ReceiptsCommand::Export { directory } => export(&ledger, directory),
     }
 }
 
-fn list(rows: &[Row], last: usize, json: bool) -> ExitCode {
-    let skipped = rows.len().saturating_sub(last);
-    for Row { record, outcome } in rows.iter().skip(skipped) {
+fn list(rows: &[Row], json: bool) -> ExitCode {
+    for Row { record, outcome } in rows {
         if json {
             let record = Record::Decision(Box::new(record.clone()));
             say::line(&serde_json::json!({ "record": record, "outcome": outcome }).to_string());
@@ -62,41 +50,64 @@ fn list(rows: &[Row], last: usize, json: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn find(rows: &[Row], id: &str) -> Result<u64, String> {
-    if let Ok(seq) = id.parse::<u64>()
-        && rows.iter().any(|row| row.record.seq == seq)
-    {
-        return Ok(seq);
-    }
-    let mut found = rows.iter().filter(|row| row.record.attempt.to_string().starts_with(id));
-    match (found.next(), found.next()) {
-        (Some(row), None) => Ok(row.record.seq),
-        (None, _) => {
-            Err(format!("no decision has the index or attempt `{id}`; `portcullis receipts list` shows them"))
+fn show(ledger: &LedgerReader, id: &str) -> ExitCode {
+    let seq = match find(ledger, id) {
+        Ok(Ok(seq)) => seq,
+        Ok(Err(misuse)) => return say::misuse(&misuse),
+        Err(error) => return say::error(&error),
+    };
+    match ledger.receipt(seq) {
+        Ok(receipt) => {
+            say::line(receipt.trim_end_matches('\n'));
+            ExitCode::SUCCESS
         }
-        (Some(_), Some(_)) => Err(format!("more than one attempt begins with `{id}`; give more of it")),
+        Err(error) => say::error(&error),
     }
 }
 
-fn export<E: std::error::Error>(
-    rows: &[Row],
-    directory: &Path,
-    receipt: impl Fn(u64) -> Result<String, E>,
-) -> ExitCode {
+/// The decision with an index, or whose attempt begins so.
+fn find(ledger: &LedgerReader, id: &str) -> Result<Result<u64, String>, LedgerError> {
+    if let Ok(seq) = id.parse::<u64>()
+        && seq < ledger.head().size()
+        && let Record::Decision(_) = ledger.record(seq)?
+    {
+        return Ok(Ok(seq));
+    }
+    let none =
+        || format!("no decision has the index or attempt `{id}`; `portcullis receipts list` shows them");
+    Ok(match ledger.attempts(id)?.as_slice() {
+        [seq] if *seq < ledger.head().size() => match ledger.record(*seq)? {
+            Record::Decision(record) if record.attempt.to_string().starts_with(id) => Ok(*seq),
+            Record::Decision(_) | Record::Outcome(_) | Record::Aggregate(_) | Record::Event(_) => Err(none()),
+        },
+        [] | [_] => Err(none()),
+        [_, _, ..] => Err(format!("more than one attempt begins with `{id}`; give more of it")),
+    })
+}
+
+fn export(ledger: &LedgerReader, directory: &Path) -> ExitCode {
     if let Err(error) = std::fs::create_dir_all(directory) {
         return say::misuse(&format!("`{}` cannot be made: {error}", directory.display()));
     }
-    for Row { record, .. } in rows {
-        let path = directory.join(format!("{:08}-{}.tlog-proof", record.seq, record.decision.as_str()));
-        match receipt(record.seq) {
-            Ok(text) => {
-                if let Err(error) = std::fs::write(&path, text) {
-                    return say::misuse(&format!("`{}` cannot be written: {error}", path.display()));
-                }
-            }
+    let mut written: u64 = 0;
+    for tile in 0..ledger.tiles() {
+        let records = match ledger.tile(tile) {
+            Ok(records) => records,
             Err(error) => return say::error(&error),
+        };
+        for listed in records {
+            let Record::Decision(record) = listed.record else { continue };
+            let path = directory.join(format!("{:08}-{}.tlog-proof", record.seq, record.decision.as_str()));
+            let text = match ledger.receipt(record.seq) {
+                Ok(text) => text,
+                Err(error) => return say::error(&error),
+            };
+            if let Err(error) = std::fs::write(&path, text) {
+                return say::misuse(&format!("`{}` cannot be written: {error}", path.display()));
+            }
+            written = written.saturating_add(1);
         }
     }
-    say::line(&format!("{} receipts in {}", rows.len(), directory.display()));
+    say::line(&format!("{written} receipts in {}", directory.display()));
     ExitCode::SUCCESS
 }

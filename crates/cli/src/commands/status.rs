@@ -65,6 +65,13 @@ fn show(health: &Health, json: bool, shut: Option<String>) -> ExitCode {
         if let (Some(records), Some(open)) = (health.records, health.open_permits) {
             say::line(&format!("  {records} records, {open} permits without outcome"));
         }
+        if let Some(scrub) = &health.scrub {
+            let passes = match scrub.passes {
+                0 => "not yet once through".to_owned(),
+                passes => format!("{passes} times through"),
+            };
+            say::line(&format!("  read again: {} of {} records, {passes}", scrub.checked, scrub.of));
+        }
     }
     if health.ready { ExitCode::SUCCESS } else { ExitCode::from(say::FAILED) }
 }

@@ -27,6 +27,8 @@ mod reader;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]
+mod scrub;
+#[cfg(test)]
 mod shutdown;
 #[cfg(test)]
 mod signers;

@@ -33,19 +33,21 @@ fn expect(world: &World, code: ReasonCode) {
     assert_eq!(world.tripped(&ledger), Some(code));
 }
 
-/// Statements that name the demo agent's keys as the state does, by their commitment.
-fn with_keys(statements: &str) -> String {
-    let named = |statements: String, key: &str| {
-        let commitment = Digest::of(Domain::Key, &[b"demo-agent", key.as_bytes()]);
-        let digits: String = commitment.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        statements.replace(&format!("{{{key}}}"), &format!("x'{digits}'"))
-    };
-    ["ran", "unspent", "open", "other"].into_iter().fold(statements.to_owned(), named)
+/// What the state calls a key of the tests' agent.
+fn name_of(key: &str) -> String {
+    let name = Digest::of(Domain::Key, &[b"demo-agent", key.as_bytes()]);
+    format!("x'{}'", name.to_string().trim_start_matches("sha256:"))
+}
+
+/// Replaces each `@key` by what the state calls that key.
+pub(crate) fn named(statements: &str) -> String {
+    let keys = ["ran", "unspent", "open", "other"];
+    keys.iter().fold(statements.to_owned(), |text, key| text.replace(&format!("@{key}"), &name_of(key)))
 }
 
 fn refuses(what: &str, statements: &str, code: ReasonCode) {
     let world = closed();
-    world.sql(&with_keys(statements));
+    world.sql(&named(statements));
     eprintln!("{what}");
     expect(&world, code);
 }
@@ -98,8 +100,8 @@ fn an_anchor_wiped_out_is_no_beginning_even_if_the_database_forgot_its_head() {
 
 #[test]
 fn a_key_deleted_from_the_state_ran_twice() {
-    refuses("a key", "DELETE FROM keys WHERE key = {ran}", ReasonCode::EvidenceCorrupt);
-    refuses("a key in flight", "DELETE FROM keys WHERE key = {open}", ReasonCode::EvidenceCorrupt);
+    refuses("a key", "DELETE FROM keys WHERE name = @ran", ReasonCode::EvidenceCorrupt);
+    refuses("a key in flight", "DELETE FROM keys WHERE name = @open", ReasonCode::EvidenceCorrupt);
 }
 
 #[test]
@@ -107,31 +109,33 @@ fn state_that_is_not_what_the_records_say_is_refused() {
     let cases = [
         (
             "a PERMIT ended by nobody",
-            "UPDATE permits SET outcome = 'expired', outcome_seq = 7 WHERE key = {open}",
+            "UPDATE permits SET outcome = 'expired', outcome_seq = 7 WHERE key = @open",
         ),
-        ("an outcome undone", "UPDATE permits SET outcome = NULL, outcome_seq = NULL WHERE key = {ran}"),
-        ("another outcome", "UPDATE permits SET outcome = 'unknown' WHERE key = {ran}"),
-        ("no outcome known", "UPDATE permits SET outcome = 'perhaps' WHERE key = {ran}"),
-        ("a PERMIT missing", "DELETE FROM permits WHERE key = {open}"),
-        ("a PERMIT's agent", "UPDATE permits SET agent = 'stranger-agent' WHERE key = {open}"),
-        ("a PERMIT's key", "UPDATE permits SET key = {other} WHERE key = {open}"),
-        ("a PERMIT without its key", "UPDATE permits SET key = NULL WHERE key = {open}"),
-        ("when an outcome is due", "UPDATE permits SET due = due + 1 WHERE key = {open}"),
+        ("an outcome undone", "UPDATE permits SET outcome = NULL, outcome_seq = NULL WHERE key = @ran"),
+        ("another outcome", "UPDATE permits SET outcome = 'unknown' WHERE key = @ran"),
+        ("no outcome known", "UPDATE permits SET outcome = 'perhaps' WHERE key = @ran"),
+        ("a PERMIT missing", "DELETE FROM permits WHERE key = @open"),
+        ("a PERMIT's agent", "UPDATE permits SET agent = 'stranger-agent' WHERE key = @open"),
+        ("a PERMIT's key", "UPDATE permits SET key = @other WHERE key = @open"),
+        ("a PERMIT without its key", "UPDATE permits SET key = NULL WHERE key = @open"),
+        ("when an outcome is due", "UPDATE permits SET due = due + 1 WHERE key = @open"),
         (
             "an attempt missing",
-            "DELETE FROM attempts WHERE seq = (SELECT seq FROM permits WHERE key = {open})",
+            "DELETE FROM attempts WHERE seq = (SELECT seq FROM permits WHERE key = @open)",
         ),
-        ("when a key was consumed", "UPDATE keys SET consumed = consumed - 1 WHERE key = {ran}"),
-        ("a key consumed by another PERMIT", "UPDATE keys SET permit = 3 WHERE key = {open}"),
+        ("when a key was consumed", "UPDATE keys SET time = time - 1 WHERE name = @ran"),
+        ("a key consumed by another PERMIT", "UPDATE keys SET permit = 3 WHERE name = @open"),
+        ("a key given back by nobody", "UPDATE keys SET seq = seq + 1 WHERE name = @open"),
         (
-            "a key that was given back",
-            "INSERT INTO keys SELECT key, zeroblob(32), seq, 1800000000000 FROM permits WHERE key = {unspent}",
+            "a key that was given back, and is consumed",
+            "DELETE FROM keys WHERE name = @unspent AND seq <> permit",
         ),
         (
             "another key throughout",
-            "UPDATE permits SET key = {other} WHERE key = {open}; UPDATE keys SET key = {other} WHERE key = {open}",
+            "UPDATE permits SET key = @other WHERE key = @open; UPDATE keys SET name = @other WHERE name = @open",
         ),
-        ("a key of nobody", "INSERT INTO keys VALUES (zeroblob(32), zeroblob(32), 3, 0)"),
+        ("a key of nobody", "INSERT INTO keys VALUES (7, 3, zeroblob(32), 3, 0, zeroblob(32))"),
+        ("an attempt of nobody", "INSERT INTO attempts VALUES (zeroblob(32), 3)"),
     ];
     for (what, statements) in cases {
         refuses(what, statements, ReasonCode::EvidenceCorrupt);

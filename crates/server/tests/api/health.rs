@@ -125,5 +125,6 @@ async fn everything_is_counted_once_and_nothing_secret_is_told() {
     for secret in [token.as_str(), &report.call.nonce, "acme", "demo-agent"] {
         assert!(!text.contains(secret), "{secret}:\n{text}");
     }
+    assert!(served.metric("portcullis_scrub_records").await > 0);
     assert!(served.metric("portcullis_syncs_total").await >= served.metric("portcullis_batches_total").await);
 }
