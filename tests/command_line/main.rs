@@ -10,6 +10,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod check;
 mod decide;
 mod log;
 mod operate;

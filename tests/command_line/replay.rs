@@ -86,7 +86,7 @@ fn without_the_vault_s_key_order_and_state_are_still_compared() {
     std::fs::rename(&place.config.vault_key, place.path("away")).unwrap();
     let (ended, _) = replay(&place, &[]);
     assert!(ended.code == 1 && ended.err.contains("--without-key"), "{ended:?}");
-    sql(&place, "UPDATE keys SET consumed = consumed - 1");
+    sql(&place, "UPDATE keys SET time = time - 1");
     assert_eq!(replay(&place, &["--without-key"]).0.code, 1);
 }
 
@@ -118,12 +118,12 @@ fn a_bundle_of_a_key_that_is_not_trusted_is_not_replayable() {
 #[test]
 fn every_change_of_the_state_is_named_with_its_record() {
     let changes = [
-        ("UPDATE keys SET consumed = consumed - 1", "its key's row in `keys`", true),
+        ("UPDATE keys SET time = time - 1", "its key's row in `keys`", true),
         ("UPDATE keys SET operation = zeroblob(32)", "its key's row in `keys`", true),
         ("UPDATE keys SET permit = permit + 1", "its key's row in `keys`", true),
         ("DELETE FROM keys", "its key's row in `keys`", true),
         (
-            "INSERT INTO keys VALUES (zeroblob(32), zeroblob(32), 3, 0)",
+            "INSERT INTO keys VALUES (7, 3, zeroblob(32), 3, 0, zeroblob(32))",
             "keys, and the records speak of",
             false,
         ),

@@ -182,6 +182,23 @@ pub(crate) struct ReplayArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogCommand {
+    /// Check all of the ledger here against its anchored head: records, tiles and state. Exits 0 if all of it is sound.
+    ///
+    /// Works beside a running arbiter, on all processors. After Ctrl-C the next check goes on where this one stopped.
+    Check {
+        /// An older checkpoint of this log, which it must contain.
+        #[arg(long, value_name = "FILE")]
+        since: Option<PathBuf>,
+        /// Begin with the first record, whatever an earlier check had done.
+        #[arg(long)]
+        restart: bool,
+        /// Show how far it is even where standard error is no terminal.
+        #[arg(long)]
+        progress: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Write the log as static files (C2SP tlog-tiles): a signed checkpoint, tiles and records.
     ///
     /// An earlier export of the same log is extended. The checkpoint is written last.

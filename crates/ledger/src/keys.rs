@@ -97,6 +97,20 @@ impl Chains {
         Ok(chains)
     }
 
+    /// Those that the state's entries of records before index `end` come to.
+    pub(crate) fn of_entries(connection: &Connection, end: u64) -> Result<Self, LedgerError> {
+        let mut chains = Self::new();
+        let text = "SELECT seq, name, permit, time FROM keys WHERE seq < ?1 ORDER BY bucket, seq";
+        let mut statement = connection.prepare_cached(text)?;
+        let mut rows = statement.query([crate::store::signed(end)])?;
+        while let Some(row) = rows.next()? {
+            let name = Digest::from_bytes(row.get(1)?);
+            let (seq, permit, time) = (row.get(0)?, row.get(2)?, Millis(row.get(3)?));
+            chains.follow(&Entry { seq, time, name, permit });
+        }
+        Ok(chains)
+    }
+
     /// Stores what has changed since the slot was last written.
     pub(crate) fn store(&mut self, connection: &Connection, slot: Slot) -> Result<(), LedgerError> {
         let text = "INSERT OR REPLACE INTO chains (slot, part, heads) VALUES (?1, ?2, ?3)";

@@ -13,6 +13,7 @@ mod aggregate;
 mod anchor;
 mod audit;
 mod batch;
+mod check;
 mod clock;
 mod command;
 mod doubt;
@@ -46,6 +47,7 @@ mod waiting;
 mod writer;
 
 pub use anchor::Anchor;
+pub use check::{Check, CheckPosition, CheckProgress, Checked};
 pub use clock::{Clocks, SystemClocks};
 pub use command::{
     DecideReply, Decided, Found, OrderRefused, OutcomeRefused, ReportedOutcome, ScrubStatus, Status,

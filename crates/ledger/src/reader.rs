@@ -8,7 +8,7 @@ use portcullis_verify::{TileTree, UnverifiedCheckpoint, VerifiedCheckpoint, Veri
 use rusqlite::Connection;
 
 use crate::anchor::Anchor;
-use crate::audit::Audit;
+use crate::audit::{Audit, What};
 use crate::edge::{self, TILE};
 use crate::error::LedgerError;
 use crate::generation::Generations;
@@ -96,7 +96,7 @@ impl LedgerReader {
     pub fn tile(&self, index: u64) -> Result<Vec<Listed>, LedgerError> {
         // What is proved and what is returned must be of one snapshot.
         let snapshot = self.connection.unchecked_transaction()?;
-        Audit::new(&snapshot, &self.tree, false).tiles(index, 1)?;
+        Audit::new(&snapshot, &self.tree, What::Log).tiles(index, 1)?;
         let (begin, end) = (index.saturating_mul(TILE), index.saturating_add(1).saturating_mul(TILE));
         let mut listed = Vec::new();
         store::for_each_record(&snapshot, begin, end.min(self.head.size()), |_, body| {

@@ -15,7 +15,7 @@ use portcullis_protocol::ReasonCode;
 use portcullis_verify::VerifiedCheckpoint;
 use rusqlite::{Connection, InterruptHandle};
 
-use crate::audit::{self, Audit, COUNTING_PARTS};
+use crate::audit::{self, Audit, COUNTING_PARTS, What};
 use crate::clock::Attempt;
 use crate::command::ScrubStatus;
 use crate::edge::{self, TILE};
@@ -143,7 +143,7 @@ impl Shared {
         let Ok(tree) = self.slice(connection, || edge::under(connection, &head))? else {
             return Ok(Err(Stopped));
         };
-        let mut audit = Audit::new(connection, &tree, true);
+        let mut audit = Audit::new(connection, &tree, What::Everything);
         for first in (0..head.size().div_ceil(TILE)).step_by(4) {
             match self.slice(connection, || audit.tiles(first, SLICE))? {
                 Ok(records) => drop(self.checked.fetch_add(records, Ordering::Relaxed)),

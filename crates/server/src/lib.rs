@@ -4,6 +4,7 @@
 mod agents;
 mod api;
 mod auditors;
+mod check;
 pub mod config;
 mod export;
 mod host;
@@ -25,6 +26,7 @@ mod surroundings;
 
 pub use agents::Agents;
 pub use api::{Caller, ROUTES, Route};
+pub use check::{CheckError, POSITION, check_log};
 pub use config::{Config, ConfigError};
 pub use export::{ExportError, Exported, UNFINISHED, export_log, open_log};
 pub use host::{HostError, Node};
@@ -32,7 +34,7 @@ pub use metrics::Metrics;
 pub use operator::{OperatorError, is_shut, open, shut};
 pub use operator_client::{OrderError, give_order};
 pub use operators::Operators;
-pub use portcullis_ledger::{InDoubt, LedgerError, LedgerReader};
+pub use portcullis_ledger::{Checked, InDoubt, LedgerError, LedgerReader};
 pub use records::{RecordsError, Row, newest, open_ledger, rows};
 pub use remote::{Health, Interlock, Scrubbed, ask_health};
 pub use replay::{Finding, NotReplayable, ReplaySummary, ReplayWith, Replayed, replay, vault_key};

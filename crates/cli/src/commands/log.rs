@@ -1,5 +1,6 @@
 //! `portcullis log`
 
+mod check;
 mod export;
 mod replay;
 mod verify;
@@ -10,6 +11,13 @@ use crate::args::{LogArgs, LogCommand};
 
 pub(crate) fn run(args: &LogArgs) -> ExitCode {
     match &args.command {
+        LogCommand::Check { since, restart, progress, json } => check::run(&check::Asked {
+            config: &args.config.config,
+            since: since.as_deref(),
+            restart: *restart,
+            progress: *progress,
+            json: *json,
+        }),
         LogCommand::Export { directory, from, json } => {
             export::run(&args.config.config, directory, *from, *json)
         }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod attempts;
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod clocks;
 #[cfg(test)]
 mod crash;

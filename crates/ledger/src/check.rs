@@ -1,0 +1,305 @@
+//! Checking a whole ledger beside its writer, on every processor.
+//!
+//! The tree under the anchored head is rebuilt from the stored tiles and compared with the head. From then on each range
+//! of records is checked by itself: its records against the tiles, the tiles against that tree, the state against the
+//! records.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use portcullis_protocol::{Event, Record};
+use portcullis_verify::{Hash, TileTree, UnverifiedCheckpoint, VerifiedCheckpoint, VerifierKey, tree};
+use rusqlite::Connection;
+
+use crate::anchor::Anchor;
+use crate::audit::{self, Audit, COUNTING_PARTS, What};
+use crate::clock::Attempt;
+use crate::edge::{self, TILE};
+use crate::error::LedgerError;
+use crate::generation::Generations;
+use crate::keys::{self, Chains};
+use crate::projection::{Counted, KEYS};
+use crate::store::Store;
+
+/// Tiles that a thread takes at once.
+const RANGE: u64 = 64;
+
+/// How far a check is: all before these indexes was checked under a head of this size and root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckPosition {
+    /// Records that the head covered.
+    pub size: u64,
+    /// Its root.
+    pub root: Hash,
+    /// Records whose hashes were checked.
+    pub log: u64,
+    /// Records whose state was compared.
+    pub state: u64,
+    /// Rows of attempts and of keys that those records speak of.
+    pub rows: (u64, u64),
+}
+
+/// What a check came to.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// The head that everything was checked under.
+    pub head: VerifiedCheckpoint,
+    /// Where it went on, if it did not begin with the first record.
+    pub resumed: Option<CheckPosition>,
+    /// How long hashing took, and of how many records.
+    pub log: (Duration, u64),
+    /// How long comparing the state took, and with how many records.
+    pub state: (Duration, u64),
+    /// `None` if it was done; else how far it came before it was stopped.
+    pub stopped: Option<CheckPosition>,
+}
+
+/// A ledger to be checked.
+#[derive(Debug)]
+pub struct Check {
+    database: PathBuf,
+    connection: Connection,
+    head: VerifiedCheckpoint,
+    tree: TileTree,
+}
+
+/// What is told of a check under way: what is being done, how many records are done, of how many.
+pub type CheckProgress<'a> = dyn Fn(&'static str, u64, u64) + Sync + 'a;
+
+impl Check {
+    /// Opens the ledger of a data directory under its anchored head.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if it cannot be read, or the tiles at its edge do not hash to the anchored head.
+    pub fn open(directory: &Path, anchor: &Path, key: &VerifierKey) -> Result<Self, LedgerError> {
+        let note = Anchor::read(anchor).map_err(LedgerError::Anchor)?;
+        let note =
+            note.ok_or_else(|| LedgerError::BehindAnchor("the anchor is empty or was replaced".into()))?;
+        let head = UnverifiedCheckpoint::parse(&note)?.verify(std::slice::from_ref(key))?;
+        let current = Generations::of(directory).current()?;
+        let current = current.ok_or_else(|| LedgerError::Corrupt("there is no ledger here yet".into()))?;
+        let connection = Store::read_only(&current.database)?;
+        let tree = edge::under(&connection, &head)?;
+        Ok(Self { database: current.database, connection, head, tree })
+    }
+
+    /// Checks that an older checkpoint of this log covers the same records.
+    ///
+    /// # Errors
+    /// [`LedgerError::BehindAnchor`] if it does not, or covers more.
+    pub fn since(&self, old: &VerifiedCheckpoint) -> Result<(), LedgerError> {
+        if old.size() > self.head.size() {
+            let (old, new) = (old.size(), self.head.size());
+            return Err(LedgerError::BehindAnchor(format!(
+                "the older checkpoint covers {old} records, the anchored head {new}: the log was rolled back"
+            )));
+        }
+        edge::extends(&self.connection, &self.tree, old)
+    }
+
+    /// Checks everything, from where an earlier check of the same records stopped if there is one, until `stop`.
+    ///
+    /// # Errors
+    /// [`LedgerError`] names the first record, tile or row that is not what it must be.
+    pub fn run(
+        &self,
+        earlier: Option<CheckPosition>,
+        stop: &AtomicBool,
+        progress: &CheckProgress<'_>,
+    ) -> Result<Checked, LedgerError> {
+        let resumed = earlier.filter(|position| self.is_of_this_log(position));
+        let (log, state) = resumed.map_or((0, 0), |position| (position.log, position.state));
+        let began = Attempt::begin();
+        let hashed = self.ranges(What::Log, log, stop, &|done, of| progress("hashing records", done, of))?;
+        let hashing = began.took();
+        let began = Attempt::begin();
+        let compared =
+            self.ranges(What::State, state, stop, &|done, of| progress("comparing state", done, of))?;
+        let mut counted = compared.counted;
+        if let Some(CheckPosition { rows: (attempts, keys), .. }) = resumed {
+            counted.add(&Counted { permits: 0, attempts, keys });
+        }
+        let whole = hashed.until == self.head.size() && compared.until == self.head.size();
+        if whole {
+            self.totals(&counted)?;
+        }
+        let stopped = CheckPosition {
+            size: self.head.size(),
+            root: self.head.root(),
+            log: hashed.until,
+            state: compared.until,
+            rows: (counted.attempts, counted.keys),
+        };
+        Ok(Checked {
+            head: self.head.clone(),
+            resumed,
+            log: (hashing, hashed.until.saturating_sub(log)),
+            state: (began.took(), compared.until.saturating_sub(state)),
+            stopped: (!whole).then_some(stopped),
+        })
+    }
+
+    /// Whether the records that an earlier check was about are the first of these.
+    fn is_of_this_log(&self, position: &CheckPosition) -> bool {
+        position.size <= self.head.size()
+            && position.log <= position.size
+            && position.state <= position.size
+            && tree::root(position.size, &edge::reader(&self.connection, &self.tree))
+                .is_ok_and(|root| root == position.root)
+    }
+
+    /// Checks ranges on all processors.
+    fn ranges(
+        &self,
+        what: What,
+        from: u64,
+        stop: &AtomicBool,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<Done, LedgerError> {
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let work = Work::new(from / TILE, self.head.size().div_ceil(TILE));
+        let (database, tree) = (self.database.as_path(), &self.tree);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    if let Err(error) = take_ranges(database, tree, what, &work, stop, progress) {
+                        work.fail(u64::MAX, error);
+                    }
+                });
+            }
+        });
+        let begun = work.begun.into_inner().unwrap_or_else(PoisonError::into_inner); // tidy: allow each step leaves it whole
+        let failed = work.failed.into_inner().unwrap_or_else(PoisonError::into_inner); // tidy: allow one assignment
+        if let Some((_, error)) = failed {
+            return Err(error);
+        }
+        let next = begun.under_way.first().map_or(begun.next, |first| *first);
+        let mut counted = Counted::default();
+        begun.ended.range(..next).for_each(|(_, range)| counted.add(range));
+        Ok(Done { until: next.saturating_mul(TILE).min(self.head.size()), counted })
+    }
+
+    /// Compares how many rows there are, the number of tiles, and the newest mark.
+    fn totals(&self, spoken: &Counted) -> Result<(), LedgerError> {
+        let size = self.head.size();
+        let snapshot = self.connection.unchecked_transaction()?;
+        let mut held = Counted::default();
+        for part in 0..COUNTING_PARTS {
+            held.add(&audit::count(&snapshot, part, size)?);
+        }
+        audit::compare_counts(&snapshot, size, spoken, &held)?;
+        self.mark(&snapshot)?;
+        snapshot.finish()?;
+        Ok(())
+    }
+
+    /// Recomputes the heads of the keys' chains as of the newest mark, and compares them with what it says.
+    fn mark(&self, connection: &Connection) -> Result<(), LedgerError> {
+        let Some(mark) = keys::newest_mark(connection, self.head.size())? else { return Ok(()) };
+        let said = match edge::proved(connection, &self.tree, mark.seq)? {
+            Record::Event(record) if record.event == Event::Marked => record.detail.get(KEYS).cloned(),
+            Record::Event(_) | Record::Decision(_) | Record::Outcome(_) | Record::Aggregate(_) => None,
+        };
+        let computed = Chains::of_entries(connection, mark.seq)?.digest().to_string();
+        let stored = Chains::load(connection, mark.slot)?.digest().to_string();
+        if said.as_ref() == Some(&computed) && stored == computed {
+            return Ok(());
+        }
+        Err(LedgerError::Corrupt(format!("the keys are not those of the mark in record {}", mark.seq)))
+    }
+}
+
+fn take_ranges(
+    database: &Path,
+    tree: &TileTree,
+    what: What,
+    work: &Work,
+    stop: &AtomicBool,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<(), LedgerError> {
+    let connection = Store::read_only(database)?;
+    let mut audit = Audit::new(&connection, tree, what);
+    while !stop.load(Ordering::Relaxed)
+        && let Some(first) = work.begin()
+    {
+        let snapshot = connection.unchecked_transaction()?;
+        let tiles = RANGE.min(work.end.saturating_sub(first));
+        match audit.tiles(first, tiles) {
+            Ok(records) => {
+                snapshot.finish()?;
+                let done = work.done.fetch_add(records, Ordering::Relaxed).saturating_add(records);
+                progress(done.min(tree.size()), tree.size());
+                work.end(first, std::mem::take(&mut audit.counted));
+            }
+            Err(error) => {
+                work.fail(first, error);
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What ranges came to.
+struct Done {
+    /// All before this index was checked.
+    until: u64,
+    counted: Counted,
+}
+
+/// Ranges that threads take in order.
+struct Work {
+    end: u64,
+    begun: Mutex<Begun>,
+    done: AtomicU64,
+    /// The failure of the first range that failed.
+    failed: Mutex<Option<(u64, LedgerError)>>,
+}
+
+struct Begun {
+    next: u64,
+    under_way: BTreeSet<u64>,
+    ended: BTreeMap<u64, Counted>,
+    failed: bool,
+}
+
+impl Work {
+    fn new(next: u64, end: u64) -> Self {
+        let begun = Begun { next, under_way: BTreeSet::new(), ended: BTreeMap::new(), failed: false };
+        let done = AtomicU64::new(next.saturating_mul(TILE));
+        Self { end, begun: Mutex::new(begun), done, failed: Mutex::new(None) }
+    }
+
+    fn begun(&self) -> std::sync::MutexGuard<'_, Begun> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner) // tidy: allow each step leaves it whole
+    }
+
+    /// The next range, unless there is none or one has failed: those before it are under way already.
+    fn begin(&self) -> Option<u64> {
+        let mut begun = self.begun();
+        if begun.failed || begun.next >= self.end {
+            return None;
+        }
+        let first = begun.next;
+        begun.next = first.saturating_add(RANGE).min(self.end);
+        begun.under_way.insert(first);
+        Some(first)
+    }
+
+    fn end(&self, first: u64, counted: Counted) {
+        let mut begun = self.begun();
+        begun.under_way.remove(&first);
+        begun.ended.insert(first, counted);
+    }
+
+    fn fail(&self, first: u64, error: LedgerError) {
+        self.begun().failed = true;
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner); // tidy: allow one assignment
+        if failed.as_ref().is_none_or(|(earliest, _)| first < *earliest) {
+            *failed = Some((first, error));
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! A whole check beside the writer.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use portcullis_ledger::{Anchor, Check, CheckPosition, Checked, LedgerError};
+use portcullis_protocol::ReasonCode;
+use portcullis_verify::UnverifiedCheckpoint;
+
+use crate::harness::{Call, World};
+use crate::scrub::long;
+use crate::tampered::named;
+
+fn check(world: &World, earlier: Option<CheckPosition>) -> Result<Checked, LedgerError> {
+    let check = Check::open(&world.data(), &world.anchor(), &world.verifier)?;
+    check.run(earlier, &AtomicBool::new(false), &|_, _, _| ())
+}
+
+#[test]
+fn a_sound_ledger_is_checked_beside_its_writer() {
+    let world = long();
+    let ledger = world.start();
+    world.permitted(&ledger, &Call::read(5_000));
+    let checked = check(&world, None).unwrap();
+    let size = world.size();
+    assert_eq!((checked.head.size(), checked.log.1, checked.state.1), (size, size, size));
+    assert!(checked.stopped.is_none() && checked.resumed.is_none());
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_record() {
+    let world = long();
+    let cases = [
+        (
+            "UPDATE records SET body = CAST(replace(CAST(body AS TEXT), '\"gate\":\"gate\"', '\"gate\":\"gatf\"') AS BLOB) WHERE seq = 700",
+            "record 700 ",
+        ),
+        ("DELETE FROM records WHERE seq = 300", "record 300 "),
+        ("UPDATE permits SET outcome = NULL, outcome_seq = NULL WHERE key = @ran", "record 3 "),
+        ("DELETE FROM attempts WHERE seq = 301", "record 301 "),
+        ("UPDATE keys SET time = time - 1 WHERE name = @ran", "record 3 "),
+        ("INSERT INTO attempts VALUES (zeroblob(32), 3)", "no record speaks of"),
+        ("UPDATE chains SET heads = CAST(x'01' || substr(heads, 2) AS BLOB)", "the mark in record "),
+    ];
+    for (statements, expected) in cases {
+        let damaged = world.crashed();
+        damaged.sql(&named(statements));
+        let error = check(&damaged, None).unwrap_err();
+        assert_eq!(error.code(), ReasonCode::EvidenceCorrupt, "{statements}: {error}");
+        assert!(error.to_string().contains(expected), "{statements}: {error}");
+    }
+}
+
+#[test]
+fn a_check_that_is_stopped_goes_on_where_it_was_and_nowhere_else() {
+    let world = long();
+    let opened = Check::open(&world.data(), &world.anchor(), &world.verifier).unwrap();
+    let stop = AtomicBool::new(true);
+    let stopped = opened.run(None, &stop, &|_, _, _| ()).unwrap().stopped.unwrap();
+    assert_eq!((stopped.log, stopped.state), (0, 0));
+    // As if it had come half of the way.
+    let half = CheckPosition { log: 512, state: 512, rows: (0, 0), ..stopped };
+    let wrong = opened.run(Some(half), &AtomicBool::new(false), &|_, _, _| ()).unwrap_err();
+    assert!(
+        wrong.to_string().contains("no record speaks of"),
+        "what was counted is part of where it was: {wrong}"
+    );
+    let seen = AtomicU64::new(u64::MAX);
+    let other = CheckPosition { size: stopped.size - 1, ..half };
+    let checked = opened.run(Some(other), &AtomicBool::new(false), &|_, done, _| {
+        seen.fetch_min(done, Ordering::Relaxed);
+    });
+    assert!(checked.unwrap().resumed.is_none(), "a position of another root is none");
+    assert!(seen.load(Ordering::Relaxed) > 0);
+    let hashed = CheckPosition { log: stopped.size, state: 0, ..stopped };
+    let checked = check(&world, Some(hashed)).unwrap();
+    assert_eq!((checked.resumed, checked.log.1, checked.state.1), (Some(hashed), 0, stopped.size));
+    let grown = world.start();
+    world.permitted(&grown, &Call::read(5_000));
+    let checked = check(&world, Some(hashed)).unwrap();
+    assert_eq!(checked.resumed, Some(hashed));
+    assert!(
+        checked.log.1 >= 2 && checked.log.1 < 600,
+        "what came since, and the tile that had not been whole"
+    );
+}
+
+#[test]
+fn a_log_that_does_not_go_on_from_an_older_checkpoint_is_named() {
+    let world = long();
+    let older = Anchor::read(&world.anchor()).unwrap().unwrap();
+    let head = |note: &[u8], world: &World| {
+        UnverifiedCheckpoint::parse(note).unwrap().verify(std::slice::from_ref(&world.verifier)).unwrap()
+    };
+    let older = head(&older, &world);
+    world.permitted(&world.start(), &Call::read(5_000));
+    let opened = Check::open(&world.data(), &world.anchor(), &world.verifier).unwrap();
+    opened.since(&older).unwrap();
+    let other = long();
+    other.permitted(&other.start(), &Call::read(6_000));
+    let newer = head(&Anchor::read(&other.anchor()).unwrap().unwrap(), &other);
+    let behind = Check::open(&world.data(), &world.anchor(), &world.verifier).unwrap().since(&newer);
+    assert_eq!(behind.unwrap_err().code(), ReasonCode::EvidenceBehindAnchor);
+}

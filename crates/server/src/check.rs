@@ -1,0 +1,106 @@
+//! Checking the whole ledger, for `portcullis log check`, and where a check that was stopped goes on.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use portcullis_ledger::{Check, CheckPosition, CheckProgress, Checked, LedgerError};
+use portcullis_verify::{CheckpointError, UnverifiedCheckpoint};
+use serde::{Deserialize, Serialize};
+
+use crate::config::ArbiterConfig;
+
+/// The file in the data directory that says how far a check came that was stopped.
+pub const POSITION: &str = "log-check.json";
+
+/// A check could not be made, or found something.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// A file cannot be read or written.
+    #[error("`{path}`: {error}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        error: io::Error,
+    },
+    /// The older checkpoint is none, or not of this log.
+    #[error("the older checkpoint is not one of this log: {0}")]
+    Since(CheckpointError),
+    /// The ledger cannot be read, or is not what was signed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// A [`CheckPosition`] in its file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Noted {
+    size: u64,
+    root: String,
+    log: u64,
+    state: u64,
+    attempts: u64,
+    keys: u64,
+}
+
+/// Checks the whole ledger under its anchored head, and that it goes on from an older checkpoint. A check that is
+/// stopped notes how far it came; the next one goes on from there unless `restart`.
+///
+/// # Errors
+/// [`CheckError`].
+pub fn check_log(
+    config: &ArbiterConfig,
+    since: Option<&Path>,
+    restart: bool,
+    stop: &AtomicBool,
+    progress: &CheckProgress<'_>,
+) -> Result<Checked, CheckError> {
+    let path = config.data.join(POSITION);
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error| CheckError::File { path, error }
+    };
+    let check = Check::open(&config.data, &config.anchor, &config.log_key)?;
+    if let Some(since) = since {
+        let note = fs::read(since).map_err(failed(since))?;
+        let old = UnverifiedCheckpoint::parse(&note)
+            .and_then(|old| old.verify(std::slice::from_ref(&config.log_key)));
+        check.since(&old.map_err(CheckError::Since)?)?;
+    }
+    let earlier = if restart { None } else { noted(&path).map_err(failed(&path))? };
+    let checked = check.run(earlier, stop, progress)?;
+    match &checked.stopped {
+        Some(position) => note(&path, position).map_err(failed(&path))?,
+        None => match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&path)(error)),
+            Ok(()) | Err(_) => {}
+        },
+    }
+    Ok(checked)
+}
+
+/// How far an earlier check came. A note that says nothing of use is as good as none: the check begins anew.
+fn noted(path: &Path) -> io::Result<Option<CheckPosition>> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let Ok(Noted { size, root, log, state, attempts, keys }) = serde_json::from_slice(&text) else {
+        return Ok(None);
+    };
+    let position = |root| CheckPosition { size, root, log, state, rows: (attempts, keys) };
+    Ok(root.parse().map_or(None, |root| Some(position(root))))
+}
+
+fn note(path: &Path, position: &CheckPosition) -> io::Result<()> {
+    let CheckPosition { size, root, log, state, rows: (attempts, keys) } = *position;
+    let text = serde_json::to_vec(&Noted { size, root: root.to_string(), log, state, attempts, keys })?;
+    let temporary = path.with_extension("new");
+    let mut file = File::create(&temporary)?;
+    file.write_all(&text)?;
+    file.sync_all()?;
+    fs::rename(temporary, path)
+}
