@@ -15,6 +15,7 @@ mod decide;
 mod log;
 mod operate;
 mod outcomes;
+mod payloads;
 mod policy;
 mod receipts;
 mod replay;

@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Decide(DecideArgs),
     /// Verify receipts offline, with nothing but a public key. Exits 0 if all verify, 1 otherwise.
     Verify(VerifyArgs),
+    /// Erase what is kept of an agent's requests and results.
+    Payloads(PayloadsArgs),
     /// Look at the decisions on record and take out their receipts.
     Receipts(ReceiptsArgs),
     /// Take the log out as static files, and verify what was taken out.
@@ -123,6 +125,35 @@ pub(crate) struct VerifyArgs {
     /// Print JSON, one object a receipt.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PayloadsArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    #[command(subcommand)]
+    pub(crate) command: PayloadsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PayloadsCommand {
+    /// Destroy the key under which an agent's requests and results are kept. It cannot be taken back.
+    ///
+    /// Every proof stays valid, the records that they are of stay in clear, and the erasure is itself on record.
+    /// What the agent does from now on is kept under a new key. docs/payloads.md says what backups still hold.
+    Erase {
+        /// The agent.
+        #[arg(long, value_name = "AGENT")]
+        subject: String,
+        /// Why, for the record, where it stays in clear.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        operator: OperatorArg,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Args, Debug)]

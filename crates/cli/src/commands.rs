@@ -9,6 +9,7 @@ mod keys;
 mod log;
 mod mcp;
 mod outcomes;
+mod payloads;
 mod receipts;
 mod serve;
 mod status;
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Bundle(args) => bundle::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Outcomes(args) => outcomes::run(&args),
+        Command::Payloads(args) => payloads::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Shut(args) => status::shut(&args),
         Command::Open(args) => status::open(&args),

@@ -43,8 +43,10 @@ pub(crate) struct Batch<'a> {
     mark: Option<Mark>,
     pub(crate) health: &'a Health,
     signed_at_open: u64,
-    vault: &'a mut Vault,
+    pub(crate) vault: &'a mut Vault,
     archived: &'a BTreeSet<BundleDigest>,
+    /// Whether this batch destroyed a subject's key.
+    pub(crate) erased: bool,
     /// Bundles that this batch archives.
     archives: BTreeSet<BundleDigest>,
     waiting: &'a mut Vec<Waiting>,
@@ -97,12 +99,13 @@ impl Batch<'_> {
             signed_at_open,
             vault: &mut *vault,
             archived,
+            erased: false,
             archives: BTreeSet::new(),
             waiting,
         };
         fill(&mut batch)?;
         batch.mark_after(keys::MARK_EVERY)?;
-        let (mark, archives) = (batch.mark, batch.archives);
+        let (mark, archives, erased) = (batch.mark, batch.archives, batch.erased);
         // The state changes only with records, so without records there is nothing to commit.
         if tree.size() == opened.tree.size() {
             return Ok(Written::Nothing);
@@ -115,6 +118,7 @@ impl Batch<'_> {
         transaction.commit()?;
         (opened.tree, opened.root, opened.mark) = (tree, root, mark);
         opened.archived.extend(archives);
+        opened.unwiped |= erased;
         if let (None, Ok(master)) = (&opened.master, vault.master()) {
             opened.master = Some(master.id());
         }

@@ -74,6 +74,9 @@ pub enum OrderRefused {
     /// What became of the PERMIT is not in doubt, or not yet.
     #[error("the PERMIT's outcome is not `unknown` but {}", .0.map_or("still open", Outcome::as_str))]
     NotInDoubt(Option<Outcome>),
+    /// Nothing is kept of this agent.
+    #[error("nothing is kept of this agent, or it was erased already")]
+    NothingKept,
     /// No record can hold it.
     #[error("the order is too long for a record")]
     TooLong,

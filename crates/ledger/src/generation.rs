@@ -94,6 +94,13 @@ impl Generations {
         }
     }
 
+    /// Drops databases that failed and were kept for examination: they hold what is about to be erased.
+    pub(crate) fn keep_current(&self) {
+        if let Ok(Some(current)) = self.current() {
+            self.keep(&[&current]);
+        }
+    }
+
     fn generation(&self, number: u64) -> Generation {
         let database = self.root.join(format!("{number:06}")).join("ledger.db");
         Generation { number, database }

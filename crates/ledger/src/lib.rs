@@ -40,6 +40,7 @@ mod scrub;
 mod signer;
 mod store;
 mod suspect;
+mod unasked;
 mod vault;
 mod verification;
 mod view;

@@ -55,6 +55,8 @@ pub(crate) struct Opened {
     pub(crate) master: Option<Digest>,
     /// Whether its first batch is on record.
     pub(crate) begun: bool,
+    /// Whether the write-ahead log may still hold a key that was destroyed. Opening a ledger empties it too.
+    pub(crate) unwiped: bool,
     /// Why nothing is permitted yet: its first batch, which ends what was never released, is still to come.
     pub(crate) pending: Option<ReasonCode>,
 }
@@ -134,6 +136,7 @@ impl Opened {
             archived,
             master,
             begun: false,
+            unwiped: false,
             pending: Some(ReasonCode::EvidenceRecovering),
         })
     }
@@ -180,6 +183,14 @@ impl Opened {
             self.scrub = Some(Scrub::start(self.store.path(), head)?);
         }
         Ok(())
+    }
+
+    /// Empties the write-ahead log if it may hold what was erased. A reader that holds it in use is waited for until
+    /// the next time.
+    pub(crate) fn wipe(&mut self) {
+        if self.unwiped {
+            self.unwiped = !self.store.empty_log().is_ok_and(|emptied| emptied);
+        }
     }
 
     /// The receipt of a record under the newest signed head.

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_protocol::{AttemptId, Event, EventRecord, Order, Ordered, Outcome, Record, Resolution};
+use portcullis_protocol::{
+    AgentId, AttemptId, Event, EventRecord, Order, Ordered, Outcome, Record, Resolution,
+};
 
 use crate::batch::Batch;
 use crate::command::OrderRefused;
 use crate::error::LedgerError;
+use crate::payloads;
 use crate::store;
 
 impl Batch<'_> {
@@ -14,6 +17,7 @@ impl Batch<'_> {
     pub(crate) fn ordered(&mut self, ordered: &Ordered) -> Result<Result<u64, OrderRefused>, LedgerError> {
         match &ordered.what {
             Order::ResolveOutcome { attempt, outcome } => self.resolve(ordered, attempt, *outcome),
+            Order::ErasePayloads { subject } => self.erase(ordered, subject),
         }
     }
 
@@ -34,6 +38,21 @@ impl Batch<'_> {
         let Some(seq) = self.record_order(ordered)? else { return Ok(Err(OrderRefused::TooLong)) };
         self.end_by(&permit, resolution.outcome(), None, Some(ordered))?;
         Ok(Ok(seq))
+    }
+
+    /// Destroys an agent's key, and with it everything that was sealed under it. Sealed bytes stay for their time;
+    /// nobody can open them.
+    fn erase(
+        &mut self,
+        ordered: &Ordered,
+        subject: &AgentId,
+    ) -> Result<Result<u64, OrderRefused>, LedgerError> {
+        if !payloads::erase_subject(self.connection, subject)? {
+            return Ok(Err(OrderRefused::NothingKept));
+        }
+        self.vault.subjects.remove(subject);
+        self.erased = true;
+        Ok(self.record_order(ordered)?.ok_or(OrderRefused::TooLong))
     }
 
     /// Puts an order on record. `None` if no record can hold it: that is the operator's fault, not the ledger's.

@@ -50,6 +50,11 @@ fn add_subject(connection: &Connection, agent: &AgentId, wrapped: &[u8]) -> Resu
     statement.insert(params![agent.as_str(), wrapped])
 }
 
+/// Destroys a subject's key. Says whether there was one.
+pub(crate) fn erase_subject(connection: &Connection, agent: &AgentId) -> Result<bool> {
+    Ok(connection.execute("DELETE FROM subjects WHERE agent = ?1", [agent.as_str()])? > 0)
+}
+
 /// Removes at most `most` payloads whose time is over. Says how many.
 pub(crate) fn remove_expired(connection: &Connection, now: Millis, most: u32) -> Result<usize> {
     let text = "DELETE FROM payloads WHERE seq IN (SELECT seq FROM payloads WHERE expires <= ?1 LIMIT ?2)";

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use portcullis_protocol::Order;
+
 use crate::command::Command;
 
 /// Questions in one batch, at most.
@@ -50,4 +52,9 @@ pub(crate) const fn writes(command: &Command) -> bool {
         | Command::Close(_) => true,
         Command::Find(..) | Command::Status(_) => false,
     }
+}
+
+/// Whether an order destroys what is kept.
+pub(crate) fn erases(command: &Command) -> bool {
+    matches!(command, Command::Order(ordered, _) if matches!(ordered.what, Order::ErasePayloads { .. }))
 }

@@ -33,6 +33,8 @@ CREATE INDEX payloads_expires ON payloads (expires);
 CREATE TABLE bundles (digest BLOB PRIMARY KEY, archive BLOB NOT NULL) STRICT, WITHOUT ROWID;
 PRAGMA user_version = 3;
 ";
+/// How long somebody else's lock on the database is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The schema's version, as `user_version` has it.
 const VERSION: u32 = 3;
 
@@ -110,6 +112,15 @@ impl Store {
         &self.path
     }
 
+    /// Writes the write-ahead log into the database and cuts it to nothing. Says whether it did.
+    pub(crate) fn empty_log(&self) -> Result<bool> {
+        // A reader is not waited for: callers are.
+        self.connection.busy_timeout(Duration::ZERO)?;
+        let emptied = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+        self.connection.busy_timeout(PATIENCE)?;
+        emptied.map(|busy: bool| !busy)
+    }
+
     /// For readers beside the writer.
     pub(crate) fn read_only(path: &Path) -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -162,7 +173,7 @@ fn log_of(path: &Path) -> PathBuf {
 }
 
 fn configure(connection: &Connection) -> Result<()> {
-    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.busy_timeout(PATIENCE)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     // What is erased is overwritten, not just forgotten.

@@ -1,6 +1,6 @@
 //! The writer's thread: takes what waits as one batch.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -8,23 +8,25 @@ use portcullis_arbiter::{Evidence, Fact, GateState, Health, Ports};
 use portcullis_protocol::{BundleDigest, Event, Millis, ReasonCode};
 use portcullis_verify::VerifiedCheckpoint;
 
-use crate::aggregate::{Counts, Taken};
+use crate::aggregate::Counts;
 use crate::batch::{Batch, Written};
 use crate::clock::{Attempt, Pacing};
 use crate::command::{Command, Status};
 use crate::error::LedgerError;
+use crate::generation::Generations;
 use crate::health::{ClockWatch, Surroundings, displaced, only_reserve, tripped};
 use crate::ledger::LedgerConfig;
 use crate::lock::DirectoryLock;
 use crate::opened::{Location, Opened};
 use crate::payloads;
 use crate::place::Place;
-use crate::queue::{waiting, writes};
+use crate::queue::{erases, waiting, writes};
 use crate::quota::Quota;
 use crate::scrub::Scrub;
 use crate::signer::Signer;
 use crate::store::{self, PermitRow};
 use crate::suspect;
+use crate::unasked::{changes, unasked};
 use crate::vault::Vault;
 use crate::verification::Depth;
 use crate::waiting::{Uncounted, Waiting, refuse};
@@ -116,6 +118,9 @@ impl Writer {
         match tripped(&health) {
             None => self.commit(commands, &health),
             Some(code) => self.refuse_all(commands, &health, code),
+        }
+        if let Ok(opened) = &mut self.phase {
+            opened.wipe();
         }
     }
 
@@ -291,6 +296,9 @@ impl Writer {
         if commands.is_empty() && !counted && bundle.is_none() && gate.is_none() {
             return;
         }
+        if commands.iter().any(erases) {
+            Generations::of(&self.config.directory).keep_current();
+        }
         let mut quota = std::mem::take(&mut self.quota);
         let written = self.transact(health, |batch| {
             changes(batch, bundle, gate)?;
@@ -456,39 +464,6 @@ impl Writer {
             let note = Some(head.note_bytes());
             drop(store::set_head(&opened.store.connection, head.size(), &head.root(), note));
         }
-    }
-}
-
-/// Records that nobody waits for.
-fn unasked(
-    batch: &mut Batch<'_>,
-    overdue: &[PermitRow],
-    taken: &Taken,
-    expired: bool,
-) -> Result<(), LedgerError> {
-    if expired {
-        batch.expire()?;
-    }
-    for permit in overdue {
-        batch.overdue(permit)?;
-    }
-    taken.records(batch.now()).try_for_each(|record| batch.aggregate(record))
-}
-
-/// Records that another bundle came into force, and that an operator turned the lever.
-fn changes(
-    batch: &mut Batch<'_>,
-    bundle: Option<BundleDigest>,
-    gate: Option<GateState>,
-) -> Result<(), LedgerError> {
-    if let Some(digest) = bundle {
-        let detail = BTreeMap::from([("digest".to_owned(), digest.to_string())]);
-        batch.event(Event::BundleInForce, detail)?;
-    }
-    match gate {
-        Some(GateState::Shut) => batch.event(Event::Shut, BTreeMap::new()).map(drop),
-        Some(GateState::Open) => batch.event(Event::Reopened, BTreeMap::new()).map(drop),
-        None => Ok(()),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AttemptId, OperatorId, OrderReason};
+use crate::ids::{AgentId, AttemptId, OperatorId, OrderReason};
 use crate::record::Outcome;
 
 /// What a person found out about a PERMIT whose outcome was unknown.
@@ -41,6 +41,11 @@ pub enum Order {
         /// What became of it.
         outcome: Resolution,
     },
+    /// Destroys the key under which an agent's requests and results are kept.
+    ErasePayloads {
+        /// The agent.
+        subject: AgentId,
+    },
 }
 
 /// An order with who gave it and why, as the log keeps it.
@@ -67,7 +72,10 @@ mod tests {
         let order = format!(r#"{{"resolve_outcome":{{"attempt":"{attempt}","outcome":"not_run"}}}}"#);
         let call = |what: &str, reason: &str| format!(r#"{{"what":{what},"reason":"{reason}"}}"#);
         let read = |text: &str| parse_strict::<OrderCall>(text.as_bytes());
-        let Order::ResolveOutcome { outcome, .. } = read(&call(&order, "looked at the till")).unwrap().what;
+        let Order::ResolveOutcome { outcome, .. } = read(&call(&order, "looked at the till")).unwrap().what
+        else {
+            panic!("another order")
+        };
         assert_eq!(outcome.outcome(), Outcome::Expired);
         for (what, reason) in [
             (order.as_str(), ""),

@@ -368,7 +368,9 @@ pub(crate) const fn order_code(refused: &OrderRefused) -> ReasonCode {
         OrderRefused::Unavailable(code) => *code,
         OrderRefused::Unanswered => ReasonCode::OverloadDeadline,
         OrderRefused::TooLong => ReasonCode::RequestTooLarge,
-        OrderRefused::NoSuchPermit | OrderRefused::NotInDoubt(_) => ReasonCode::RequestInvalidValue,
+        OrderRefused::NoSuchPermit | OrderRefused::NotInDoubt(_) | OrderRefused::NothingKept => {
+            ReasonCode::RequestInvalidValue
+        }
     }
 }
 

@@ -1,0 +1,44 @@
+//! Records that nobody asked for and nobody waits for.
+
+use std::collections::BTreeMap;
+
+use portcullis_arbiter::GateState;
+use portcullis_protocol::{BundleDigest, Event};
+
+use crate::aggregate::Taken;
+use crate::batch::Batch;
+use crate::error::LedgerError;
+use crate::store::PermitRow;
+
+/// Records what has become due: payloads whose time is over, PERMITs whose outcome never came, counts.
+pub(crate) fn unasked(
+    batch: &mut Batch<'_>,
+    overdue: &[PermitRow],
+    taken: &Taken,
+    expired: bool,
+) -> Result<(), LedgerError> {
+    if expired {
+        batch.expire()?;
+    }
+    for permit in overdue {
+        batch.overdue(permit)?;
+    }
+    taken.records(batch.now()).try_for_each(|record| batch.aggregate(record))
+}
+
+/// Records that another bundle came into force, and that an operator turned the lever.
+pub(crate) fn changes(
+    batch: &mut Batch<'_>,
+    bundle: Option<BundleDigest>,
+    gate: Option<GateState>,
+) -> Result<(), LedgerError> {
+    if let Some(digest) = bundle {
+        let detail = BTreeMap::from([("digest".to_owned(), digest.to_string())]);
+        batch.event(Event::BundleInForce, detail)?;
+    }
+    match gate {
+        Some(GateState::Shut) => batch.event(Event::Shut, BTreeMap::new()).map(drop),
+        Some(GateState::Open) => batch.event(Event::Reopened, BTreeMap::new()).map(drop),
+        None => Ok(()),
+    }
+}
