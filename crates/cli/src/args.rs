@@ -120,6 +120,9 @@ pub(crate) struct VerifyArgs {
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
     /// The log's verifier key, or a file that holds it. May be given more than once.
+    ///
+    /// A key that was retired is given as "VKEY until SIZE": it counts for heads of at most SIZE records. One that was
+    /// revoked is given as "VKEY revoked", so that the error names it.
     #[arg(long, required = true, value_name = "VKEY|FILE")]
     pub(crate) key: Vec<String>,
     /// Print JSON, one object a receipt.
@@ -328,6 +331,22 @@ pub(crate) enum KeysCommand {
         /// The name that this public key signs under.
         #[arg(long, requires = "public")]
         name: Option<String>,
+    },
+    /// Put a new key in the place of the log's, in two steps between which both sign.
+    ///
+    /// Takes effect when the arbiter is started again. Between the steps, give the new verifier key to all who check
+    /// receipts: gates elsewhere believe nothing that only a key signed which they do not know.
+    Rotate {
+        /// End the rotation: from now on the new key signs alone. No arbiter may run.
+        #[arg(long)]
+        finish: bool,
+    },
+    /// Let a key that signed this log before count for nothing any more, because it was stolen.
+    ///
+    /// Receipts that only it signed are refused from then on; `portcullis receipts export` proves them anew.
+    Revoke {
+        /// The verifier key.
+        key: String,
     },
     /// Make a bearer token for an agent: its digest goes into the configuration, the token into a new file.
     Agent {

@@ -22,6 +22,7 @@ mod error;
 mod generation;
 mod health;
 mod kept;
+mod keyring;
 mod keys;
 mod ledger;
 mod lock;
@@ -55,6 +56,7 @@ pub use command::{
 };
 pub use doubt::InDoubt;
 pub use error::LedgerError;
+pub use keyring::Keyring;
 pub use ledger::{Ledger, LedgerConfig, Overloaded};
 pub use lock::{DirectoryLock, LockError};
 pub use payloads::Kept;

@@ -8,8 +8,8 @@ use portcullis_protocol::{BundleDigest, Digest, Millis, ReasonCode};
 use portcullis_verify::merkle::{leaf_hash, verify_inclusion};
 use portcullis_verify::note::{signature_line, signed_text};
 use portcullis_verify::{
-    Checkpoint, Hash, NodeReader, TileReader, TileTree, TlogProof, TreeError, UnverifiedCheckpoint,
-    VerifiedCheckpoint, VerifierKey, tree,
+    Checkpoint, Hash, LogKeys, NodeReader, TileReader, TileTree, TlogProof, TreeError, UnverifiedCheckpoint,
+    VerifiedCheckpoint, tree,
 };
 
 use crate::anchor::Anchor;
@@ -65,7 +65,8 @@ pub(crate) struct Opened {
 pub(crate) struct Location<'a> {
     pub(crate) directory: &'a Path,
     pub(crate) anchor: &'a Path,
-    pub(crate) key: &'a VerifierKey,
+    /// The keys whose signatures on heads count.
+    pub(crate) key: &'a LogKeys,
     /// The newest head that this process knows to be signed and anchored.
     pub(crate) known: Option<&'a VerifiedCheckpoint>,
 }
@@ -171,8 +172,14 @@ impl Opened {
         let head = Checkpoint { origin: key.name().clone(), size: self.tree.size(), root: self.root };
         let text = head.to_string();
         let signature = signer.sign(signed_text(&text).map_err(|_| SignError::Failed)?)?;
-        let note = format!("{text}\n{}", signature_line(&key, &signature)).into_bytes();
-        let verified = UnverifiedCheckpoint::parse(&note).and_then(|note| note.verify(&[key]));
+        let mut note = format!("{text}\n{}", signature_line(&key, &signature));
+        let mut keys = vec![key];
+        if let Some(next) = signer.next() {
+            let (key, signature) = (next.verifier().clone(), next.sign(text.as_bytes())?);
+            note.push_str(&signature_line(&key, &signature));
+            keys.push(key);
+        }
+        let verified = UnverifiedCheckpoint::parse(note.as_bytes()).and_then(|note| note.verify(&keys));
         let verified = verified.map_err(|_| SignError::Failed)?;
         if *verified.checkpoint() == head { Ok(verified) } else { Err(SignError::Failed.into()) }
     }

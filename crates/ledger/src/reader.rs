@@ -4,7 +4,7 @@ use std::path::Path;
 
 use portcullis_protocol::{AttemptId, Record};
 use portcullis_verify::merkle::leaf_hash;
-use portcullis_verify::{TileTree, UnverifiedCheckpoint, VerifiedCheckpoint, VerifierKey};
+use portcullis_verify::{LogKeys, TileTree, UnverifiedCheckpoint, VerifiedCheckpoint};
 use rusqlite::Connection;
 
 use crate::anchor::Anchor;
@@ -44,7 +44,7 @@ impl LedgerReader {
     ///
     /// # Errors
     /// [`LedgerError`] if it cannot be read or does not verify.
-    pub fn open(directory: &Path, anchor: &Path, key: &VerifierKey) -> Result<Self, LedgerError> {
+    pub fn open(directory: &Path, anchor: &Path, keys: impl Into<LogKeys>) -> Result<Self, LedgerError> {
         let database = Generations::of(directory)
             .current()?
             .ok_or_else(|| LedgerError::Corrupt("there is no ledger here yet".into()))?;
@@ -52,7 +52,7 @@ impl LedgerReader {
         let note = Anchor::read(anchor).map_err(LedgerError::Anchor)?;
         let note =
             note.ok_or_else(|| LedgerError::BehindAnchor("the anchor is empty or was replaced".into()))?;
-        let head = UnverifiedCheckpoint::parse(&note)?.verify(std::slice::from_ref(key))?;
+        let head = UnverifiedCheckpoint::parse(&note)?.verify_with(&keys.into())?;
         let tree = edge::under(&connection, &head)?;
         Ok(Self { connection, head, tree })
     }

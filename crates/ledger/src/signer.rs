@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey};
 use portcullis_protocol::ReasonCode;
-use portcullis_verify::VerifierKey;
+use portcullis_verify::{LogKeys, VerifierKey};
 use zeroize::Zeroizing;
 
 /// Why nothing was signed.
@@ -52,6 +52,16 @@ impl SignError {
 pub trait Signer: Send {
     /// The key that verifies.
     fn verifier(&self) -> &VerifierKey;
+
+    /// The keys whose signatures on heads of this log count: those that sign, and those that signed before.
+    fn trusted(&self) -> LogKeys {
+        LogKeys::from(self.verifier())
+    }
+
+    /// The signer of the key that is to follow this one, which signs every head too until it does.
+    fn next(&mut self) -> Option<&mut dyn Signer> {
+        None
+    }
 
     /// Whether a signature could be made now, as far as that is known without making one: this is asked before
     /// every batch. What it misses, [`Self::sign`] does not.

@@ -7,7 +7,7 @@
 
 use portcullis_protocol::{Millis, Record};
 use portcullis_verify::merkle::leaf_hash;
-use portcullis_verify::{Hash, TileTree, UnverifiedCheckpoint, VerifiedCheckpoint, VerifierKey};
+use portcullis_verify::{Hash, LogKeys, TileTree, UnverifiedCheckpoint, VerifiedCheckpoint};
 use rusqlite::Connection;
 
 use crate::edge;
@@ -61,13 +61,13 @@ impl Expected {
 
 /// Verifies a database against the anchor, and against newer heads that are `known` from elsewhere.
 ///
-/// Every head must be signed by `key`, and the records must hash to its root at its size. The database may be
+/// Every head must be signed by a key that counts for it, and the records must hash to its root at its size. The database may be
 /// ahead of the anchor, by what was committed and not yet anchored, never behind it; and the anchor may be behind
 /// no head that was ever signed and kept elsewhere, or what was released would be taken for what never was.
 pub(crate) fn verify(
     connection: &Connection,
     anchor: Option<&[u8]>,
-    key: &VerifierKey,
+    key: &LogKeys,
     known: &[&VerifiedCheckpoint],
     depth: Depth,
 ) -> Result<Verified, LedgerError> {
@@ -104,8 +104,8 @@ fn behind(what: &str) -> LedgerError {
     LedgerError::BehindAnchor(what.into())
 }
 
-pub(crate) fn checkpoint(note: &[u8], key: &VerifierKey) -> Result<VerifiedCheckpoint, LedgerError> {
-    Ok(UnverifiedCheckpoint::parse(note)?.verify(std::slice::from_ref(key))?)
+pub(crate) fn checkpoint(note: &[u8], key: &LogKeys) -> Result<VerifiedCheckpoint, LedgerError> {
+    Ok(UnverifiedCheckpoint::parse(note)?.verify_with(key)?)
 }
 
 /// From where the log is read, and what it came to before.

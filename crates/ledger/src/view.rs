@@ -10,8 +10,8 @@ use portcullis_verify::layout::{join_entries, join_hashes};
 use portcullis_verify::merkle::leaf_hash;
 use portcullis_verify::tiles::TILE_WIDTH;
 use portcullis_verify::{
-    CheckedTileError, CheckedTiles, Hash, LogPath, TileReader, TileTree, UnverifiedCheckpoint,
-    VerifiedCheckpoint, VerifierKey, tree,
+    CheckedTileError, CheckedTiles, Hash, LogKeys, LogPath, TileReader, TileTree, UnverifiedCheckpoint,
+    VerifiedCheckpoint, tree,
 };
 use rusqlite::Connection;
 
@@ -56,11 +56,11 @@ impl LogView {
     /// back behind that.
     ///
     /// # Errors
-    /// [`LedgerError`] if it cannot be read, is not signed by `key`, or is not what the anchored head covers.
+    /// [`LedgerError`] if it cannot be read, is not signed by a key that counts, or is not what the anchored head covers.
     pub fn open(
         directory: &Path,
         anchor: &Path,
-        key: &VerifierKey,
+        keys: impl Into<LogKeys>,
         known: Option<&LogTip>,
     ) -> Result<Self, LedgerError> {
         // The anchor first: what it covers was committed before it was written.
@@ -76,7 +76,7 @@ impl LogView {
         {
             return Ok(Self { connection, tip: known.clone() });
         }
-        let head = UnverifiedCheckpoint::parse(&note)?.verify(std::slice::from_ref(key))?;
+        let head = UnverifiedCheckpoint::parse(&note)?.verify_with(&keys.into())?;
         let tree = match known {
             Some(known) => grow(&connection, known, head.size())?,
             None => edge(&connection, head.size())?,

@@ -15,6 +15,7 @@ use crate::command::{Command, Status};
 use crate::error::LedgerError;
 use crate::generation::Generations;
 use crate::health::{ClockWatch, Surroundings, displaced, only_reserve, tripped};
+use crate::keyring;
 use crate::ledger::LedgerConfig;
 use crate::lock::DirectoryLock;
 use crate::opened::{Location, Opened};
@@ -210,10 +211,11 @@ impl Writer {
 
     /// Opens the ledger, or rebuilds it after a failure.
     fn reopen(&mut self) {
+        let keys = self.signer.trusted();
         let location = Location {
             directory: &self.config.directory,
             anchor: &self.config.anchor,
-            key: self.signer.verifier(),
+            key: &keys,
             known: self.known.as_ref(),
         };
         let doubted = self.doubted || suspect::is_raised(&self.config.directory);
@@ -236,7 +238,11 @@ impl Writer {
                 return;
             }
             let event = if self.poisoned { Event::Recovered } else { Event::Opened };
-            self.transact(health, |batch| batch.open(event));
+            let changes = keyring::changes(opened.head.as_ref(), self.signer.as_mut());
+            self.transact(health, |batch| {
+                batch.open(event)?;
+                changes.into_iter().try_for_each(|(event, detail)| batch.event(event, detail).map(drop))
+            });
         }
         if let Ok(opened) = &mut self.phase {
             opened.begun = true;

@@ -184,6 +184,10 @@ pub enum Event {
     PayloadsExpired,
     /// The state of all idempotency keys up to here, as a digest: the next start reads on from here.
     Marked,
+    /// A key began to sign this log's heads: `key` in the detail.
+    KeyAdded,
+    /// A key signs this log's heads no more: `key`, and `until`, the size of the last head that counts with it.
+    KeyRetired,
     /// The ledger was closed in good order.
     Closed,
     /// An operator gave an order, which was carried out.

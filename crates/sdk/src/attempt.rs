@@ -6,7 +6,7 @@ use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{
     AttemptId, Decision, DecisionRecord, Digest, GateId, Nonce, ReasonCode, Record, Request, Salt,
 };
-use portcullis_verify::{UnverifiedReceipt, VerifierKey};
+use portcullis_verify::{LogKey, LogKeys, Standing, UnverifiedReceipt, VerifierKey};
 
 use crate::clock::BootInstant;
 use crate::permit::Permit;
@@ -17,7 +17,7 @@ const LONGEST_TTL: Duration = Duration::from_secs(300);
 
 /// The keys of the log whose receipts a gate believes, pinned by its operator. There is no empty one.
 #[derive(Clone, Debug)]
-pub struct TrustedLog(Vec<VerifierKey>);
+pub struct TrustedLog(LogKeys);
 
 /// No key was pinned, so no receipt could ever verify.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +30,16 @@ impl TrustedLog {
     /// # Errors
     /// If there is none.
     pub fn new(keys: Vec<VerifierKey>) -> Result<Self, UntrustedLog> {
-        if keys.is_empty() { Err(UntrustedLog) } else { Ok(Self(keys)) }
+        Self::with(LogKeys::from(keys))
+    }
+
+    /// Pins keys of which some were retired or revoked.
+    ///
+    /// # Errors
+    /// If none counts.
+    pub fn with(keys: LogKeys) -> Result<Self, UntrustedLog> {
+        let counts = |key: &LogKey| key.standing != Standing::Revoked;
+        if keys.all().iter().any(counts) { Ok(Self(keys)) } else { Err(UntrustedLog) }
     }
 }
 
@@ -125,7 +134,7 @@ impl Attempt {
     /// The decision record of a receipt that verifies and is bound to this attempt, with its index.
     fn verify(&self, receipt: &str, log: &TrustedLog) -> Result<(DecisionRecord, u64), Refusal> {
         let verified = UnverifiedReceipt::parse(receipt.as_bytes())
-            .and_then(|receipt| receipt.verify(&log.0))
+            .and_then(|receipt| receipt.verify_with(&log.0))
             .map_err(|error| Refusal::unverifiable(error.to_string()))?;
         let record = verified.record().map_err(|error| Refusal::unverifiable(error.to_string()))?;
         let Record::Decision(record) = record else {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use portcullis_protocol::{AgentId, BundleDigest, GateId};
 use portcullis_sdk::{Authorities, Endpoint, Token, TrustedLog};
-use portcullis_verify::VerifierKey;
+use portcullis_verify::{LogKeys, VerifierKey};
 use serde::Deserialize;
 
 mod credentials;
@@ -65,6 +65,9 @@ sections! {
         anchor: PathBuf = "required",
         /// The log's verifier key, pinned: receipts count only if this key signed them.
         log_key: String = "required",
+        /// Other keys of this log: `VKEY until SIZE` for one that was retired and counts for heads of at most SIZE
+        /// records, `VKEY revoked` for one that counts for nothing, `VKEY` for one that will sign from some day on.
+        other_log_keys: Option<Vec<String>> = "none",
         /// The file with the log's signing key, mode 0600. Instead of it there may be a section `[signer]`.
         signing_key: Option<PathBuf> = "required without `[signer]`",
         /// The file with the vault's master key, mode 0600, outside the data directory: requests and results are kept
@@ -78,6 +81,9 @@ sections! {
         /// `file`: a key file. `pkcs11`: a key in a token. `command`: a program that is run for each signature.
         /// `http`: a service.
         kind: String = "required",
+        /// Only of `[next_signer]`, which has the same keys as this section and signs every head too while it is
+        /// there: the verifier key of the key that is to follow. `portcullis keys rotate` writes it.
+        log_key: Option<String> = "none",
         /// How long a signature may take, in milliseconds, from 10 to 10000. After it nothing is permitted, and an
         /// answer that comes later is not used. Gates should wait longer than twice as long.
         deadline_ms: Option<u64> = "500",
@@ -188,6 +194,7 @@ sections! {
 struct File {
     arbiter: Option<ArbiterSection>,
     signer: Option<SignerSection>,
+    next_signer: Option<SignerSection>,
     policy: Option<PolicySection>,
     #[serde(default)]
     agents: BTreeMap<String, AgentSection>,
@@ -219,8 +226,12 @@ pub struct ArbiterConfig {
     pub anchor: PathBuf,
     /// The log's verifier key.
     pub log_key: VerifierKey,
+    /// Every key of the log, and for which heads it counts.
+    pub log_keys: LogKeys,
     /// What signs with that key.
     pub signer: SignerConfig,
+    /// The key that is to follow it, and what signs with that: both sign every head.
+    pub next: Option<(VerifierKey, SignerConfig)>,
     /// The file with the vault's master key.
     pub vault_key: PathBuf,
     /// Bytes of disk kept in reserve.
@@ -321,7 +332,9 @@ impl Config {
             data,
             anchor,
             log_key: parse("arbiter.log_key", &arbiter.log_key)?,
+            log_keys: self.log_keys(arbiter)?,
             signer: self.signer(arbiter)?,
+            next: self.next_signer()?,
             vault_key,
             disk_reserve: arbiter.disk_reserve.map_or(64 * 1024 * 1024, |bytes| bytes),
             bundle: self.at(&policy.bundle),
@@ -345,14 +358,14 @@ impl Config {
         let endpoint =
             gate.arbiter.as_deref().map(|text| Endpoint::parse(text, authorities.as_ref())).transpose();
         let endpoint = endpoint.map_err(|error| value("gate.arbiter", &error))?;
-        let log_key = parse("arbiter.log_key", &arbiter.log_key)?;
         Ok(GateConfig {
             name: parse("gate.name", &gate.name)?,
             agent: parse("gate.agent", &gate.agent)?,
             token: read_token("gate.token_file", &self.at(&gate.token_file))?,
             deadline: Duration::from_millis(gate.deadline_ms.map_or(2_000, |milliseconds| milliseconds)),
             arbiter: endpoint,
-            log: TrustedLog::new(vec![log_key]).map_err(|error| value("arbiter.log_key", &error))?,
+            log: TrustedLog::with(self.log_keys(arbiter)?)
+                .map_err(|error| value("arbiter.log_key", &error))?,
         })
     }
 

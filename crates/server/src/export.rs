@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use portcullis_ledger::{LedgerError, LogView};
 use portcullis_verify::layout::{full_tiles, partial_tiles};
 use portcullis_verify::tiles::TILE_WIDTH;
-use portcullis_verify::{CheckpointError, LogPath, UnverifiedCheckpoint, VerifierKey};
+use portcullis_verify::{CheckpointError, LogKeys, LogPath, UnverifiedCheckpoint, VerifierKey};
 use rustix::fs::{FlockOperation, flock, syncfs};
 
 use crate::config::ArbiterConfig;
@@ -96,7 +96,7 @@ pub struct Exported {
 /// # Errors
 /// [`RecordsError`].
 pub fn open_log(config: &ArbiterConfig) -> Result<LogView, RecordsError> {
-    Ok(LogView::open(&config.data, &config.anchor, &config.log_key, None)?)
+    Ok(LogView::open(&config.data, &config.anchor, &config.log_keys, None)?)
 }
 
 /// Writes a log into a directory, without what may be missing of a log that is pruned below `minimum`. `step` is told
@@ -106,14 +106,14 @@ pub fn open_log(config: &ArbiterConfig) -> Result<LogView, RecordsError> {
 /// [`ExportError`].
 pub fn export_log(
     view: &LogView,
-    key: &VerifierKey,
+    (key, keys): (&VerifierKey, &LogKeys),
     directory: &Path,
     minimum: u64,
     mut step: impl FnMut(u64, u64) -> bool,
 ) -> Result<Exported, ExportError> {
     let target = Target::open(directory, key)?;
     let size = view.head().size();
-    let before = target.exported(view, key)?;
+    let before = target.exported(view, keys)?;
     target.begin(key)?;
     let total = resources(size).count();
     let total = u64::try_from(total).unwrap_or(u64::MAX);
@@ -188,15 +188,14 @@ impl Target {
     }
 
     /// How many records an earlier export has; they must be this log's.
-    fn exported(&self, view: &LogView, key: &VerifierKey) -> Result<u64, ExportError> {
+    fn exported(&self, view: &LogView, keys: &LogKeys) -> Result<u64, ExportError> {
         let path = self.path(CHECKPOINT);
         let note = match fs::read(&path) {
             Ok(note) => note,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
             Err(error) => return Err(at(&path)(error)),
         };
-        let earlier =
-            UnverifiedCheckpoint::parse(&note).and_then(|note| note.verify(std::slice::from_ref(key)));
+        let earlier = UnverifiedCheckpoint::parse(&note).and_then(|note| note.verify_with(keys));
         let earlier = earlier.map_err(ExportError::OtherLog)?;
         let (exported, size) = (earlier.size(), view.head().size());
         if exported > size {

@@ -17,6 +17,7 @@ mod operators;
 mod records;
 mod remote;
 mod replay;
+mod rotation;
 mod serve;
 mod service;
 mod setup;
@@ -38,6 +39,7 @@ pub use portcullis_ledger::{Checked, InDoubt, LedgerError, LedgerReader};
 pub use records::{RecordsError, Row, newest, open_ledger, rows};
 pub use remote::{Health, Interlock, Scrubbed, ask_health};
 pub use replay::{Finding, NotReplayable, ReplaySummary, ReplayWith, Replayed, replay, vault_key};
+pub use rotation::{Rotated, RotationError, begin_rotation, finish_rotation, revoke_key};
 pub use serve::{ServeError, serve};
 pub use service::{Arbiter, LocalAuthorizer, StartError};
 pub use setup::{

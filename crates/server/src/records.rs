@@ -26,7 +26,7 @@ pub struct Row {
 /// # Errors
 /// [`RecordsError`].
 pub fn open_ledger(config: &ArbiterConfig) -> Result<LedgerReader, RecordsError> {
-    Ok(LedgerReader::open(&config.data, &config.anchor, &config.log_key)?)
+    Ok(LedgerReader::open(&config.data, &config.anchor, &config.log_keys)?)
 }
 
 /// Every decision in the log, in order, with its newest outcome.

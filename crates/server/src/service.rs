@@ -24,7 +24,7 @@ use crate::operator;
 use crate::operators::Operators;
 use crate::remote::{Health, Interlock, Scrubbed};
 use crate::shelf::Shelf;
-use crate::signing::signer;
+use crate::signing::keyring;
 use crate::surroundings::Surroundings;
 
 /// How often a verdict is computed anew when the bundle changes under it.
@@ -73,10 +73,10 @@ impl Arbiter {
             disk_reserve: config.disk_reserve,
             clocks: Arc::new(SystemClocks),
         };
-        let signer = signer(&config.signer, &config.log_key)?;
+        let signer = keyring(config)?;
         let surroundings = Surroundings { data: config.data.clone(), bundles: Arc::clone(&bundles) };
         Ok(Self {
-            ledger: Ledger::start(ledger, lock, signer, Box::new(surroundings))?,
+            ledger: Ledger::start(ledger, lock, Box::new(signer), Box::new(surroundings))?,
             bundles,
             agents: Agents::new(&config.agents),
             operators: Operators::new(&config.operators),

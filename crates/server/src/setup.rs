@@ -340,7 +340,7 @@ fn write_token(file: &Path) -> Result<Digest, SetupError> {
     Ok(Agents::digest(&token))
 }
 
-fn random_hex(bytes: usize) -> Result<String, SetupError> {
+pub(crate) fn random_hex(bytes: usize) -> Result<String, SetupError> {
     let mut random = Zeroizing::new(vec![0; bytes]);
     getrandom::fill(&mut random).map_err(|error| SetupError::Key(error.to_string()))?;
     Ok(hex::encode(&*random))
@@ -366,7 +366,7 @@ fn write_private(path: &Path, text: &str) -> Result<(), SetupError> {
 }
 
 /// Replaces a file at once: whoever reads it meets the old content or the new, never half of either.
-fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), SetupError> {
+pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), SetupError> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     // A bundle's directory must not hold a file that is no part of it, not even for a moment.

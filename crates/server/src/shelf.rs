@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use portcullis_ledger::{LogTip, LogView};
 use portcullis_protocol::ReasonCode;
-use portcullis_verify::{LogPath, VerifierKey};
+use portcullis_verify::{LogKeys, LogPath};
 use tokio::sync::Semaphore;
 
 use crate::auditors::Auditors;
@@ -19,7 +19,7 @@ const READINGS: usize = 4;
 pub(crate) struct Shelf {
     data: PathBuf,
     anchor: PathBuf,
-    key: VerifierKey,
+    keys: LogKeys,
     minimum_index: u64,
     /// Whether anybody may read.
     pub(crate) public: bool,
@@ -35,7 +35,7 @@ impl Shelf {
         Self {
             data: config.data.clone(),
             anchor: config.anchor.clone(),
-            key: config.log_key.clone(),
+            keys: config.log_keys.clone(),
             minimum_index: config.log.minimum_index,
             public: config.log.public,
             auditors: Auditors::new(&config.log.auditors),
@@ -60,7 +60,7 @@ impl Shelf {
 
     fn read_now(&self, path: LogPath) -> Result<Option<Vec<u8>>, ReasonCode> {
         let known = self.tip.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let view = LogView::open(&self.data, &self.anchor, &self.key, known.as_ref());
+        let view = LogView::open(&self.data, &self.anchor, &self.keys, known.as_ref());
         let view = view.map_err(|error| error.code())?;
         let size = view.head().size();
         // A minimum beyond the log's end is taken for its end: the growing tiles are always there.

@@ -8,21 +8,30 @@ mod command;
 mod service;
 mod token;
 
-use portcullis_ledger::{KeyFile, SignError, Signer};
+use portcullis_ledger::{KeyFile, Keyring, SignError, Signer};
 use portcullis_verify::VerifierKey;
 use portcullis_verify::note::{SignatureLineError, signature_in_line};
 
-use crate::config::{SignerConfig, SignerKind};
+use crate::config::{ArbiterConfig, SignerConfig, SignerKind};
 use attended::Attended;
 
 /// Longest answer of a signer, in bytes. A signature line has some 150.
 const LONGEST_ANSWER: usize = 4_096;
 
+/// The log's signer, with the one that is to follow it if there is one.
+///
+/// # Errors
+/// If the system gives no thread.
+pub(crate) fn keyring(config: &ArbiterConfig) -> std::io::Result<Keyring> {
+    let next = config.next.as_ref().map(|(key, next)| signer(next, key)).transpose()?;
+    Ok(Keyring::new(signer(&config.signer, &config.log_key)?, next, config.log_keys.clone()))
+}
+
 /// The signer that makes signatures of `key`.
 ///
 /// # Errors
 /// If the system gives no thread. A signer that cannot be reached is no error here: it may come back.
-pub(crate) fn signer(config: &SignerConfig, key: &VerifierKey) -> std::io::Result<Box<dyn Signer>> {
+fn signer(config: &SignerConfig, key: &VerifierKey) -> std::io::Result<Box<dyn Signer>> {
     let (key, deadline) = (key.clone(), config.deadline);
     Ok(match &config.kind {
         SignerKind::File { path } => Box::new(KeyFile::new(path.clone(), key)),

@@ -7,6 +7,7 @@ use crate::encoding::from_decimal;
 use crate::key::{KeyName, KeyNameError, VerifierKey};
 use crate::merkle::{Hash, HashError, empty_root};
 use crate::note::{NoteError, UnverifiedNote};
+use crate::trust::{LogKey, LogKeys, Standing};
 
 #[cfg(test)]
 mod tests;
@@ -51,6 +52,22 @@ pub enum CheckpointError {
     UnknownOrigin {
         /// The origin that the checkpoint claims.
         origin: KeyName,
+    },
+    /// Only a key of the log signed that was retired before.
+    #[error("the log's key `{key}` was retired at size {last}, and nothing else vouches for size {size}")]
+    RetiredKey {
+        /// The key.
+        key: String,
+        /// The largest size that it counts for.
+        last: u64,
+        /// The checkpoint's size.
+        size: u64,
+    },
+    /// Only a key of the log signed that was revoked.
+    #[error("only the revoked key `{key}` signed; export it again, under a checkpoint of a key that counts")]
+    RevokedKey {
+        /// The key.
+        key: String,
     },
     /// A known key signed, but not the log's.
     #[error("log `{origin}` did not sign its checkpoint")]
@@ -121,6 +138,41 @@ impl UnverifiedCheckpoint {
             return Err(CheckpointError::NotSignedByOrigin { origin: claim.origin });
         }
         Ok(VerifiedCheckpoint { checkpoint: claim, signed_by: note.signed_by().to_vec(), note_bytes })
+    }
+}
+
+impl UnverifiedCheckpoint {
+    /// The same, where keys were retired or revoked: see [`crate::trust`].
+    ///
+    /// # Errors
+    /// [`CheckpointError`]: `UnknownOrigin`, `Note`, `NotSignedByOrigin`, `RetiredKey` or `RevokedKey`.
+    pub fn verify_with(self, keys: &LogKeys) -> Result<VerifiedCheckpoint, CheckpointError> {
+        let unproved = self.clone();
+        self.verify(&keys.counted_at(unproved.claim.size)).map_err(|error| match error {
+            CheckpointError::UnknownOrigin { .. }
+            | CheckpointError::NotSignedByOrigin { .. }
+            | CheckpointError::Note(NoteError::NoKnownSignature) => unproved.discounted(keys, error),
+            other => other,
+        })
+    }
+
+    /// Names the key that signed and does not count, if that is all that is wrong.
+    fn discounted(self, keys: &LogKeys, error: CheckpointError) -> CheckpointError {
+        let size = self.claim.size;
+        for LogKey { key, standing } in keys.all() {
+            if self.clone().verify(std::slice::from_ref(key)).is_err() {
+                continue;
+            }
+            let key = key.to_string();
+            match standing {
+                Standing::Revoked => return CheckpointError::RevokedKey { key },
+                Standing::Until(last) if size > *last => {
+                    return CheckpointError::RetiredKey { key, last: *last, size };
+                }
+                Standing::Until(_) | Standing::Valid => {}
+            }
+        }
+        error
     }
 }
 

@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | [`merkle`] | inclusion and consistency of Merkle trees | RFC 6962 §2.1, RFC 9162 §2.1 |
 //! | [`note`], [`key`] | text signed by Ed25519 keys | c2sp.org/signed-note |
+//! | [`trust`] | which keys of a log count for what | rotation and revocation |
 //! | [`checkpoint`] | a log's size and root, signed by that log | c2sp.org/tlog-checkpoint |
 //! | [`proof`] | the file format that joins index, hashes and checkpoint | c2sp.org/tlog-proof |
 //! | [`receipt`] | that a record is in a signed log | a tlog-proof carrying its record |
@@ -40,6 +41,7 @@ pub mod receipt;
 pub mod static_log;
 pub mod tiles;
 pub mod tree;
+pub mod trust;
 
 #[cfg(test)]
 mod testing;
@@ -56,3 +58,4 @@ pub use receipt::{ReceiptError, UnverifiedReceipt, VerifiedReceipt};
 pub use static_log::{StaticLog, StaticLogError, VerifiedStaticLog};
 pub use tiles::{EdgeTile, Tile, TileError, TileReader, TileTree, TileTreeError};
 pub use tree::{NodeReader, TreeError};
+pub use trust::{LogKey, LogKeyError, LogKeys, Standing};

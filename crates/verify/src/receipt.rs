@@ -12,6 +12,7 @@ use crate::checkpoint::{CheckpointError, UnverifiedCheckpoint, VerifiedCheckpoin
 use crate::key::VerifierKey;
 use crate::merkle::{Hash, MerkleError, leaf_hash, verify_inclusion};
 use crate::proof::{ProofError, TlogProof};
+use crate::trust::LogKeys;
 
 #[cfg(test)]
 mod tests;
@@ -72,8 +73,16 @@ impl UnverifiedReceipt {
     /// # Errors
     /// [`ReceiptError`]: `Checkpoint` or `Inclusion`.
     pub fn verify(self, keys: &[VerifierKey]) -> Result<VerifiedReceipt, ReceiptError> {
+        self.verify_with(&LogKeys::from(keys.to_vec()))
+    }
+
+    /// The same, where keys of the log were retired or revoked: see [`crate::trust`].
+    ///
+    /// # Errors
+    /// [`ReceiptError`]: `Checkpoint` or `Inclusion`.
+    pub fn verify_with(self, keys: &LogKeys) -> Result<VerifiedReceipt, ReceiptError> {
         let Self { record, index, hashes, checkpoint } = self;
-        let checkpoint = checkpoint.verify(keys)?;
+        let checkpoint = checkpoint.verify_with(keys)?;
         verify_inclusion(&leaf_hash(&record), index, checkpoint.size(), &hashes, &checkpoint.root())?;
         Ok(VerifiedReceipt { record, index, checkpoint })
     }

@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use portcullis_protocol::{AgentId, AuditorId, OperatorId};
-use portcullis_server::{Config, add_agent, add_auditor, add_operator, new_key, verifier_of};
+use portcullis_server::{
+    Config, Rotated, RotationError, add_agent, add_auditor, add_operator, begin_rotation, finish_rotation,
+    new_key, revoke_key, verifier_of,
+};
 use portcullis_verify::VerifierKey;
 
 use crate::args::{KeysArgs, KeysCommand};
@@ -28,10 +31,50 @@ pub(crate) fn run(args: &KeysArgs) -> ExitCode {
                 Err(error) => say::error(&error),
             }
         }
+        KeysCommand::Rotate { finish } => done(rotate(args, *finish)),
+        KeysCommand::Revoke { key } => done(revoke(args, key)),
         KeysCommand::Agent { name } => agent(args, name),
         KeysCommand::Auditor { name } => auditor(args, name),
         KeysCommand::Operator { name } => operator(args, name),
     }
+}
+
+fn done(result: Result<(), RotationError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => say::error(&error),
+    }
+}
+
+fn rotate(args: &KeysArgs, finish: bool) -> Result<(), RotationError> {
+    let config = Config::read(&args.config.config)?;
+    if finish {
+        let Rotated { key, retired } = finish_rotation(&config)?;
+        say::line(&format!("log key      {key}"));
+        say::line(&format!("retired key  {retired}"));
+        say::line(
+            "Start the arbiter again. Whoever checks receipts keeps the retired key, with its size, for old ones.",
+        );
+        return Ok(());
+    }
+    let key = begin_rotation(&config)?;
+    say::line(&format!("new log key  {key}"));
+    say::line(
+        "Start the arbiter again: from then on both keys sign. Then give the new key to all who check receipts:",
+    );
+    say::line(
+        "gates elsewhere need it in `arbiter.other_log_keys`, before `portcullis keys rotate --finish`.",
+    );
+    Ok(())
+}
+
+fn revoke(args: &KeysArgs, key: &str) -> Result<(), RotationError> {
+    let config = Config::read(&args.config.config)?;
+    let key: VerifierKey = key.parse().map_err(|_| RotationError::NoSuchKey { key: key.to_owned() })?;
+    revoke_key(&config, &key)?;
+    say::line("Start the arbiter again, and put the same line into `arbiter.other_log_keys` of every gate:");
+    say::line(&format!("  \"{key} revoked\""));
+    Ok(())
 }
 
 /// The verifier key of a public key that another program made.

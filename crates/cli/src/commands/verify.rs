@@ -4,14 +4,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use portcullis_protocol::{DecisionRecord, ReasonCode, Record};
-use portcullis_verify::{UnverifiedReceipt, VerifiedReceipt, VerifierKey};
+use portcullis_verify::{LogKey, LogKeyError, LogKeys, UnverifiedReceipt, VerifiedReceipt, VerifierKey};
 
 use crate::args::VerifyArgs;
 use crate::say;
 
 pub(crate) fn run(args: &VerifyArgs) -> ExitCode {
-    let keys = match args.key.iter().map(|key| read_key(key)).collect::<Result<Vec<_>, _>>() {
-        Ok(keys) => keys,
+    let keys = match args.key.iter().map(|key| read_log_key(key)).collect::<Result<Vec<_>, _>>() {
+        Ok(keys) => LogKeys::new(keys),
         Err(error) => return say::misuse(&error),
     };
     let mut refused = 0_usize;
@@ -35,6 +35,20 @@ pub(crate) fn run(args: &VerifyArgs) -> ExitCode {
     if refused == 0 { ExitCode::SUCCESS } else { ExitCode::from(say::FAILED) }
 }
 
+/// A key of a log with its standing, given as such or as a file that holds it in a line.
+fn read_log_key(key: &str) -> Result<LogKey, String> {
+    match key.parse::<LogKey>() {
+        Ok(key) => Ok(key),
+        Err(LogKeyError::Standing) => Err(LogKeyError::Standing.to_string()),
+        Err(LogKeyError::Key(error)) => match std::fs::read_to_string(key) {
+            Ok(text) => {
+                text.trim().parse().map_err(|error| format!("`{key}` holds no verifier key: {error}"))
+            }
+            Err(_) => Err(format!("`{key}` is neither a verifier key ({error}) nor a file")),
+        },
+    }
+}
+
 /// A verifier key, given as such or as a file that holds it in a line.
 pub(super) fn read_key(key: &str) -> Result<VerifierKey, String> {
     let direct = key.parse::<VerifierKey>();
@@ -45,10 +59,10 @@ pub(super) fn read_key(key: &str) -> Result<VerifierKey, String> {
     }
 }
 
-fn verify(file: &Path, keys: &[VerifierKey]) -> Result<(VerifiedReceipt, Record), String> {
+fn verify(file: &Path, keys: &LogKeys) -> Result<(VerifiedReceipt, Record), String> {
     let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
     let receipt = UnverifiedReceipt::parse(&bytes).map_err(|error| chain(&error))?;
-    let receipt = receipt.verify(keys).map_err(|error| chain(&error))?;
+    let receipt = receipt.verify_with(keys).map_err(|error| chain(&error))?;
     let record = receipt.record().map_err(|error| chain(&error))?;
     Ok((receipt, record))
 }

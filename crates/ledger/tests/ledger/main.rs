@@ -29,6 +29,8 @@ mod reader;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
 mod scrub;
 #[cfg(test)]
 mod shutdown;

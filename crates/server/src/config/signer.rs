@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use portcullis_sdk::{Authorities, Endpoint, Token};
+use portcullis_verify::{LogKey, LogKeys, VerifierKey};
 
-use super::{ArbiterSection, Config, ConfigError, SignerSection, read_token, value};
+use super::{ArbiterSection, Config, ConfigError, SignerSection, parse, read_token, value};
 
 /// How long a signature may take where nothing is said, in milliseconds.
 const DEADLINE: u64 = 500;
@@ -78,6 +79,33 @@ impl SignerConfig {
 }
 
 impl Config {
+    /// Every key of the log: the one that signs, the one that is to follow it, and the others.
+    pub(super) fn log_keys(&self, arbiter: &ArbiterSection) -> Result<LogKeys, ConfigError> {
+        let own: VerifierKey = parse("arbiter.log_key", &arbiter.log_key)?;
+        let next = self.file.next_signer.as_ref().and_then(|next| next.log_key.as_ref());
+        let next: Option<LogKey> = next.map(|key| parse("next_signer.log_key", key)).transpose()?;
+        let others = arbiter.other_log_keys.iter().flatten();
+        let others: Vec<LogKey> =
+            others.map(|key| parse("arbiter.other_log_keys", key)).collect::<Result<_, _>>()?;
+        let keys: Vec<LogKey> = std::iter::once(own.into()).chain(next).chain(others).collect();
+        for (place, key) in keys.iter().enumerate() {
+            if keys.iter().any(|other| other.key.name() != key.key.name()) {
+                let error = "a log signs under one name, and `arbiter.log_key` has another";
+                return Err(value("arbiter.other_log_keys", &error));
+            }
+            if keys.iter().skip(place + 1).any(|other| other.key == key.key) {
+                return Err(value("arbiter.other_log_keys", &"one key is named twice"));
+            }
+        }
+        Ok(LogKeys::new(keys))
+    }
+
+    pub(super) fn next_signer(&self) -> Result<Option<(VerifierKey, SignerConfig)>, ConfigError> {
+        let Some(section) = &self.file.next_signer else { return Ok(None) };
+        let key = needed("next_signer.log_key", section.log_key.clone())?;
+        Ok(Some((parse("next_signer.log_key", &key)?, self.signer_of(section)?)))
+    }
+
     pub(super) fn signer(&self, arbiter: &ArbiterSection) -> Result<SignerConfig, ConfigError> {
         let refuse =
             |error: &str| Err(ConfigError::Value { key: "arbiter.signing_key", error: error.into() });
@@ -86,6 +114,10 @@ impl Config {
                 let kind = SignerKind::File { path: self.at(path) };
                 Ok(SignerConfig { kind, deadline: Duration::from_millis(DEADLINE) })
             }
+            (None, Some(SignerSection { log_key: Some(_), .. })) => Err(value(
+                "signer.log_key",
+                &"belongs into `[next_signer]`; the log's key is `arbiter.log_key`",
+            )),
             (None, Some(section)) => self.signer_of(section),
             (None, None) => refuse("is missing, and there is no section `[signer]` instead"),
             (Some(_), Some(_)) => refuse("and a section `[signer]` are two signers; leave one of them out"),

@@ -25,8 +25,9 @@ pub(super) fn run(config: &Path, directory: &Path, from: u64, json: bool) -> Exi
         Ok(progress) => progress,
         Err(error) => return say::error(&error),
     };
-    let exported =
-        export_log(&view, &config.log_key, directory, from, |done, total| progress.step(done, total));
+    let exported = export_log(&view, (&config.log_key, &config.log_keys), directory, from, |done, total| {
+        progress.step(done, total)
+    });
     drop(progress);
     match exported {
         Ok(Exported { size, before, written }) if json => {
