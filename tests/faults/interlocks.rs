@@ -77,6 +77,13 @@ impl Scene {
         answer
     }
 
+    /// A new gate in the place of the old one, which knows the keys that the deployment has now.
+    pub(crate) fn knows_the_log_anew(&mut self) {
+        let config = self.place.gate("anew.toml", &self.place.socket_url(), self.deadline);
+        let folder = self.file.parent().unwrap();
+        self.gate = Gate::start(&config, &self.recording.of(&files_server(folder)));
+    }
+
     /// The read runs again, at the latest when the interlock has cleared by itself.
     pub(crate) fn recovers(&mut self) {
         self.place.ready();

@@ -171,7 +171,7 @@ impl Place {
     /// The record that a receipt proves.
     pub(crate) fn verify(&self, receipt: &str) -> Record {
         let receipt = UnverifiedReceipt::parse(receipt.as_bytes()).unwrap();
-        receipt.verify(std::slice::from_ref(&self.config.log_key)).unwrap().record().unwrap()
+        receipt.verify_with(&self.config.log_keys).unwrap().record().unwrap()
     }
 }
 

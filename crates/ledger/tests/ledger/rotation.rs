@@ -36,7 +36,7 @@ fn proves(receipt: &str, trusted: &LogKeys) -> Result<u64, String> {
 
 #[test]
 fn both_keys_sign_while_a_rotation_lasts_then_the_new_one_alone_and_the_log_says_so() {
-    let world = World::new();
+    let mut world = World::new();
     let old = world.verifier.clone();
     let (alone, from) = (keys(&[(&old, Standing::Valid)]), world.start());
     let before = world.decide(&from, &Call::read(1)).receipt.unwrap();
@@ -58,6 +58,7 @@ fn both_keys_sign_while_a_rotation_lasts_then_the_new_one_alone_and_the_log_says
     let ledger = world.start_with(Box::new(Keyring::new(again(&world, &new), None, after.clone())));
     let later = world.decide(&ledger, &Call::read(3)).receipt.unwrap();
     drop(ledger);
+    world.verifier = new.clone();
     proves(&later, &new_alone).unwrap();
     assert!(proves(&later, &alone).unwrap_err().contains("NoKnownSignature"));
     proves(&before, &after).unwrap();
@@ -113,18 +114,20 @@ fn a_crash_at_any_signature_of_a_rotation_leaves_a_ledger_that_opens_under_eithe
     let both = keys(&[(&world.verifier, Standing::Valid), (&new, Standing::Valid)]);
     let images = Arc::new(Mutex::new(Vec::new()));
     let (kept, from) = (Arc::clone(&images), world.directory.path().to_owned());
-    world.behaviour.before(move |_| {
+    world.behaviour.before(move |size| {
         let copy = tempfile::tempdir().unwrap();
         copy_tree(&from, copy.path());
-        kept.lock().unwrap().push(copy);
+        kept.lock().unwrap().push((copy, size));
     });
     let ledger = world.start_with(Box::new(Keyring::new(world.signer(), Some(signer), both.clone())));
     world.decide(&ledger, &Call::read(2)).receipt.unwrap();
     drop(ledger);
     let images = std::mem::take(&mut *images.lock().unwrap());
     assert!(images.len() >= 4, "{}", images.len());
-    for (number, image) in images.into_iter().enumerate() {
+    for (number, (image, size)) in images.into_iter().enumerate() {
         let crashed = world.at(image);
+        // What was signed after the crash was not signed.
+        crashed.behaviour.roots.lock().unwrap().retain(|signed, _| *signed <= size);
         // The rotation goes on, or the operator has thought better of it.
         let ledger = if number % 2 == 0 {
             crashed.start_with(Box::new(Keyring::new(
