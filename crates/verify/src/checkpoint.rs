@@ -148,11 +148,14 @@ impl UnverifiedCheckpoint {
     /// [`CheckpointError`]: `UnknownOrigin`, `Note`, `NotSignedByOrigin`, `RetiredKey` or `RevokedKey`.
     pub fn verify_with(self, keys: &LogKeys) -> Result<VerifiedCheckpoint, CheckpointError> {
         let unproved = self.clone();
-        self.verify(&keys.counted_at(unproved.claim.size)).map_err(|error| match error {
-            CheckpointError::UnknownOrigin { .. }
-            | CheckpointError::NotSignedByOrigin { .. }
-            | CheckpointError::Note(NoteError::NoKnownSignature) => unproved.discounted(keys, error),
-            other => other,
+        self.verify(&keys.counted_at(unproved.claim.size)).map_err(|error| {
+            let nobody = matches!(
+                error,
+                CheckpointError::UnknownOrigin { .. }
+                    | CheckpointError::NotSignedByOrigin { .. }
+                    | CheckpointError::Note(NoteError::NoKnownSignature)
+            );
+            if nobody { unproved.discounted(keys, error) } else { error }
         })
     }
 
