@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use portcullis_protocol::{Event, Record};
-use portcullis_verify::{Hash, TileTree, UnverifiedCheckpoint, VerifiedCheckpoint, VerifierKey, tree};
+use portcullis_verify::{Hash, LogKeys, TileTree, UnverifiedCheckpoint, VerifiedCheckpoint, tree};
 use rusqlite::Connection;
 
 use crate::anchor::Anchor;
@@ -74,11 +74,11 @@ impl Check {
     ///
     /// # Errors
     /// [`LedgerError`] if it cannot be read, or the tiles at its edge do not hash to the anchored head.
-    pub fn open(directory: &Path, anchor: &Path, key: &VerifierKey) -> Result<Self, LedgerError> {
+    pub fn open(directory: &Path, anchor: &Path, keys: impl Into<LogKeys>) -> Result<Self, LedgerError> {
         let note = Anchor::read(anchor).map_err(LedgerError::Anchor)?;
         let note =
             note.ok_or_else(|| LedgerError::BehindAnchor("the anchor is empty or was replaced".into()))?;
-        let head = UnverifiedCheckpoint::parse(&note)?.verify(std::slice::from_ref(key))?;
+        let head = UnverifiedCheckpoint::parse(&note)?.verify_with(&keys.into())?;
         let current = Generations::of(directory).current()?;
         let current = current.ok_or_else(|| LedgerError::Corrupt("there is no ledger here yet".into()))?;
         let connection = Store::read_only(&current.database)?;

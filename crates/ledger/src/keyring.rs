@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use portcullis_protocol::Event;
 use portcullis_verify::{LogKeys, VerifiedCheckpoint, VerifierKey};
 
+use crate::batch::Batch;
+use crate::error::LedgerError;
 use crate::signer::{SignError, Signer};
 
 /// The signer of a log, the one that is to follow it, and every key that counts.
@@ -69,4 +71,14 @@ pub(crate) fn changes(
         changes.push((Event::KeyRetired, BTreeMap::from([("key".to_owned(), key.to_string()), until])));
     }
     changes
+}
+
+/// The first records of an opened ledger, with those about its keys.
+pub(crate) fn open(
+    batch: &mut Batch<'_>,
+    event: Event,
+    changes: Vec<(Event, BTreeMap<String, String>)>,
+) -> Result<(), LedgerError> {
+    batch.open(event)?;
+    changes.into_iter().try_for_each(|(event, detail)| batch.event(event, detail).map(drop))
 }

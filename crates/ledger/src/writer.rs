@@ -161,16 +161,12 @@ impl Writer {
         let health = self.surroundings();
         match tripped(&health) {
             // What stands in the way now is why, whether or not it still does when the callers are told.
-            Some(code) if !only_reserve(&health) => self.still_pending(code),
+            Some(code) if !only_reserve(&health) => {
+                self.phase.iter_mut().for_each(|it| it.pending = Some(code))
+            }
             Some(_) | None => self.begin(&health),
         }
         self.reopening.ended(&attempt);
-    }
-
-    fn still_pending(&mut self, code: ReasonCode) {
-        if let Ok(opened) = &mut self.phase {
-            opened.pending = Some(code);
-        }
     }
 
     /// A ledger that another file has taken the place of is closed: what lies there now must prove itself. One
@@ -239,10 +235,7 @@ impl Writer {
             }
             let event = if self.poisoned { Event::Recovered } else { Event::Opened };
             let changes = keyring::changes(opened.head.as_ref(), self.signer.as_mut());
-            self.transact(health, |batch| {
-                batch.open(event)?;
-                changes.into_iter().try_for_each(|(event, detail)| batch.event(event, detail).map(drop))
-            });
+            self.transact(health, |batch| keyring::open(batch, event, changes));
         }
         if let Ok(opened) = &mut self.phase {
             opened.begun = true;

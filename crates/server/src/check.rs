@@ -62,11 +62,10 @@ pub fn check_log(
         let path = path.to_owned();
         move |error| CheckError::File { path, error }
     };
-    let check = Check::open(&config.data, &config.anchor, &config.log_key)?;
+    let check = Check::open(&config.data, &config.anchor, &config.log_keys)?;
     if let Some(since) = since {
         let note = fs::read(since).map_err(failed(since))?;
-        let old = UnverifiedCheckpoint::parse(&note)
-            .and_then(|old| old.verify(std::slice::from_ref(&config.log_key)));
+        let old = UnverifiedCheckpoint::parse(&note).and_then(|old| old.verify_with(&config.log_keys));
         check.since(&old.map_err(CheckError::Since)?)?;
     }
     let earlier = if restart { None } else { noted(&path).map_err(failed(&path))? };
