@@ -64,18 +64,27 @@ impl Daemon {
 
     /// The same, with more in its environment.
     pub(crate) fn within(config: &Path, environment: &[(String, String)]) -> Self {
-        let mut child = Command::new(program())
-            .args(["serve", "--config"])
-            .arg(config)
-            .envs(environment.iter().cloned())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(program());
+        command.args(["serve", "--config"]).arg(config).envs(environment.iter().cloned());
+        let mut daemon = Self::spawn(&mut command);
+        daemon.url = daemon.notes.told("listening on http://").split("listening on ").nth(1).unwrap().to_owned();
+        daemon
+    }
+
+    /// Starts it by a command, and waits for nothing: it has no URL yet, and may never get so far.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let notes = Notes::of(&mut child);
-        let url = notes.told("listening on http://").split("listening on ").nth(1).unwrap().to_owned();
-        Self { child, notes, url }
+        Self { child, notes, url: String::new() }
+    }
+
+    /// Waits until it listens, or has ended without. Whether it listens.
+    pub(crate) fn listens(&mut self) -> bool {
+        until("a daemon that listens or ends", || {
+            let listens = self.notes.text().contains("listening on http://");
+            (listens || self.child.try_wait().unwrap().is_some()).then_some(listens)
+        })
     }
 
     /// Its HTTP API.

@@ -1,0 +1,141 @@
+//! What the tool's journal says, held against what the disk says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use portcullis_protocol::{Digest, Domain, Outcome};
+use serde_json::Value;
+
+use crate::support::{Place, Recording, program, text};
+
+pub(crate) const AGENT: &str = "demo-agent";
+
+/// What ran, by the journal that `tee` kept.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ran {
+    pub(crate) keys: BTreeSet<String>,
+    pub(crate) reads: BTreeSet<String>,
+}
+
+impl Ran {
+    /// Reads the journal. What is in it twice is a violation.
+    pub(crate) fn read(recording: &Recording, violations: &mut Vec<String>) -> Self {
+        let mut ran = Self::default();
+        for message in recording.messages() {
+            if message["method"] != "tools/call" {
+                continue;
+            }
+            let params = &message["params"];
+            let new = match params["_meta"]["portcullis/idempotency-key"].as_str() {
+                Some(key) => ran.keys.insert(key.to_owned()),
+                None => ran.reads.insert(params["arguments"]["account"].as_str().unwrap().to_owned()),
+            };
+            if !new {
+                violations.push(format!("ran twice: {message}"));
+            }
+        }
+        ran
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.keys.len() + self.reads.len()
+    }
+}
+
+/// The PERMITs on a disk, each with a receipt that verified.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Permits {
+    pub(crate) count: usize,
+    /// Of each key's commitment, how many may have run: neither withheld nor expired.
+    live_keys: BTreeMap<String, usize>,
+    live_reads: usize,
+}
+
+impl Permits {
+    /// Takes all receipts out of a deployment's files by `portcullis receipts export`, and verifies them by `portcullis
+    /// verify` with nothing but the log's key.
+    ///
+    /// # Errors
+    /// What the commands said, if they refused.
+    pub(crate) fn read(place: &Place) -> Result<Self, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let config = text(&place.config_path);
+        run(&["receipts", "export", "--config", &config, &text(folder.path())])?;
+        let verified = verify(folder.path(), &place.config.log_key.to_string())?;
+        let listed = run(&["receipts", "list", "--json", "--last", "1000000", "--config", &config])?;
+        let mut permits = Self::default();
+        for line in listed.lines() {
+            let row: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
+            let record = &row["record"];
+            if record["decision"] != "PERMIT" {
+                continue;
+            }
+            let seq = record["seq"].as_u64().unwrap();
+            if verified.get(&seq) != Some(record) {
+                return Err(format!("the receipt of record {seq} proves another record"));
+            }
+            permits.add(record, row["outcome"].as_str());
+        }
+        Ok(permits)
+    }
+
+    fn add(&mut self, record: &Value, outcome: Option<&str>) {
+        self.count += 1;
+        let never_ran = [Outcome::Withheld, Outcome::Expired].iter().any(|o| Some(o.as_str()) == outcome);
+        match record["key"].as_str() {
+            _ if never_ran => {}
+            Some(key) => *self.live_keys.entry(key.to_owned()).or_default() += 1,
+            None => self.live_reads += 1,
+        }
+    }
+
+    /// What ran without one of these PERMITs, and which key could have run under two of them.
+    pub(crate) fn judge(&self, ran: &Ran, violations: &mut Vec<String>) {
+        for key in &ran.keys {
+            if !self.live_keys.contains_key(&commitment(key)) {
+                violations.push(format!("{key} ran without a PERMIT on the disk"));
+            }
+        }
+        if ran.reads.len() > self.live_reads {
+            let (reads, permits) = (ran.reads.len(), self.live_reads);
+            violations.push(format!("{reads} reads ran under {permits} PERMITs on the disk"));
+        }
+        for (key, permits) in self.live_keys.iter().filter(|(_, permits)| **permits > 1) {
+            violations.push(format!("{permits} PERMITs may have run under the key {key}"));
+        }
+    }
+}
+
+/// What a record says of a key.
+fn commitment(key: &str) -> String {
+    Digest::of(Domain::Key, &[AGENT.as_bytes(), key.as_bytes()]).to_string()
+}
+
+/// The records that the receipts in a folder prove, by index.
+fn verify(folder: &Path, key: &str) -> Result<BTreeMap<u64, Value>, String> {
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| text(&entry.unwrap().path())).collect();
+    files.sort();
+    let mut records = BTreeMap::new();
+    for some in files.chunks(2_000) {
+        let mut arguments = vec!["verify", "--json", "--key", key];
+        arguments.extend(some.iter().map(String::as_str));
+        for line in run(&arguments)?.lines() {
+            let said: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
+            let record = said["record"].clone();
+            records.insert(record["seq"].as_u64().unwrap(), record);
+        }
+    }
+    Ok(records)
+}
+
+/// What `portcullis` prints; an error unless it exits with 0.
+pub(crate) fn run(arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(program()).args(arguments).output().unwrap();
+    if output.status.success() {
+        return Ok(String::from_utf8(output.stdout).unwrap());
+    }
+    let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Err(format!("portcullis {}: {}{}", arguments[..2].join(" "), out.trim(), error.trim()))
+}

@@ -1,0 +1,300 @@
+//! A deployment whose disk is to fail: a daemon that is killed and started, and one gate that outlives it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use portcullis_protocol::Decision;
+use serde_json::json;
+
+use crate::judge::{Permits, Ran};
+use crate::strace::under_strace;
+use crate::support::http::{Server, get};
+use crate::support::process::kill;
+use crate::support::random::Random;
+use crate::support::{Answer, PATIENCE, Daemon, Gate, Place, Recording, demo_server, program, until};
+
+/// Rounds after which a campaign begins anew with an empty log.
+const LIFE: usize = 20;
+
+/// What a campaign counts.
+pub(crate) struct Tally {
+    fault: &'static str,
+    seed: u64,
+    pub(crate) rounds: usize,
+    executions: usize,
+    permits: usize,
+    /// Faults that were seen to strike.
+    pub(crate) struck: usize,
+    pub(crate) violations: Vec<String>,
+    codes: BTreeMap<String, usize>,
+}
+
+impl Tally {
+    /// A new campaign, its seed said at once.
+    #[expect(clippy::print_stderr, reason = "a failure must say by which seed it is repeated")]
+    pub(crate) fn new(fault: &'static str) -> (Self, Random) {
+        let (random, seed) = Random::seeded();
+        eprintln!("PORTCULLIS_SEED={seed} repeats the choices of this run");
+        let tally = Self {
+            fault,
+            seed,
+            rounds: 0,
+            executions: 0,
+            permits: 0,
+            struck: 0,
+            violations: Vec::new(),
+            codes: BTreeMap::new(),
+        };
+        (tally, random)
+    }
+
+    /// Prints the campaign's line, and fails if anything was violated.
+    #[expect(clippy::print_stdout, reason = "the campaign's line is for people")]
+    pub(crate) fn close(self) {
+        let codes: Vec<_> = self.codes.iter().map(|(code, count)| format!("{code} {count}")).collect();
+        println!(
+            "{} | rounds {} | struck {} | executions {} | permits {} | violations {} | seed {} | {}",
+            self.fault,
+            self.rounds,
+            self.struck,
+            self.executions,
+            self.permits,
+            self.violations.len(),
+            self.seed,
+            codes.join(", ")
+        );
+        assert!(self.violations.is_empty(), "{:#?}", self.violations);
+        assert!(self.executions > 0, "nothing ran at all");
+    }
+}
+
+/// How many rounds: `usual`, or by `PORTCULLIS_LONG=1` as many as `long`.
+pub(crate) fn rounds(usual: usize, long: usize) -> usize {
+    if std::env::var_os("PORTCULLIS_LONG").is_some() { long } else { usual }
+}
+
+/// A call that was sent.
+pub(crate) struct Sent {
+    id: u64,
+    name: String,
+    keyed: bool,
+}
+
+/// A daemon, and a gate beside it that is never restarted.
+pub(crate) struct Scene {
+    pub(crate) place: Place,
+    pub(crate) daemon: Option<Daemon>,
+    gate: Gate,
+    recording: Recording,
+    keys: Vec<String>,
+    calls: usize,
+    pub(crate) age: usize,
+}
+
+impl Scene {
+    /// A deployment whose daemon has not been started yet.
+    pub(crate) fn new() -> Self {
+        Self::on(Place::demo())
+    }
+
+    /// A scene in this deployment.
+    pub(crate) fn on(place: Place) -> Self {
+        let config = place.elsewhere(&place.socket_url());
+        let recording = Recording::new(&place.path("recording"));
+        let journal = place.file("journal", "");
+        let gate = Gate::start(&config, &recording.of(&demo_server(&journal)));
+        Self { place, daemon: None, gate, recording, keys: Vec::new(), calls: 0, age: 0 }
+    }
+
+    /// Starts the daemon, and waits until it would permit.
+    pub(crate) fn start(&mut self) {
+        self.spawn(&mut self.serve());
+        self.ready();
+        self.age += 1;
+    }
+
+    /// Waits until the daemon would permit.
+    fn ready(&self) {
+        let server = Server::socket(&self.place.socket());
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let said = get(&server, "/readyz");
+            if said.as_ref().is_ok_and(|response| response.status == 200) {
+                return;
+            }
+            assert!(Instant::now() < end, "not ready within {PATIENCE:?}: {said:?}, {}", self.keep());
+            std::thread::park_timeout(Duration::from_millis(3));
+        }
+    }
+
+    /// Keeps the deployment's files for examination. Where they are.
+    pub(crate) fn keep(&self) -> String {
+        let kept = std::env::temp_dir().join(format!("portcullis-failed-{}", std::process::id()));
+        let copied = Command::new("cp").arg("-a").arg(self.place.folder()).arg(&kept).status();
+        format!("files in {}: {copied:?}", kept.display())
+    }
+
+    /// The command that serves.
+    pub(crate) fn serve(&self) -> Command {
+        let mut command = Command::new(program());
+        command.args(["serve", "--config"]).arg(&self.place.config_path);
+        command
+    }
+
+    /// The command that serves under strace, with these expressions.
+    pub(crate) fn serve_traced(&self, expressions: &[String]) -> Command {
+        let mut command = under_strace(&program(), expressions, &self.log());
+        command.args(["serve", "--config"]).arg(&self.place.config_path);
+        command
+    }
+
+    /// Starts the daemon by a command, and waits for nothing.
+    pub(crate) fn spawn(&mut self, command: &mut Command) {
+        assert!(self.daemon.is_none(), "there is a daemon already");
+        self.daemon = Some(Daemon::spawn(command));
+    }
+
+    /// Waits until the outcome of all that ran is on record.
+    pub(crate) fn settle(&self) {
+        let open = || self.place.rows().into_iter().find(|row| row.record.decision == Decision::Permit && row.outcome.is_none());
+        until("the outcomes of all PERMITs", || open().is_none().then_some(()));
+    }
+
+    /// The daemon's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.daemon.as_ref().unwrap().child.id()
+    }
+
+    /// Kills the daemon with SIGKILL, if it has not ended.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            kill(&mut daemon.child);
+        }
+    }
+
+    /// Whether this deployment has been through enough for one log.
+    pub(crate) fn is_old(&self) -> bool {
+        self.age > LIFE
+    }
+
+    /// Sends a charge under a key of its own, or a read.
+    pub(crate) fn send(&mut self, keyed: bool) -> Sent {
+        self.calls += 1;
+        let name = format!("{}-{}", if keyed { "key" } else { "read" }, self.calls);
+        if keyed {
+            self.keys.push(name.clone());
+        }
+        self.send_as(name, keyed)
+    }
+
+    /// Sends a charge under a key that was used before.
+    pub(crate) fn repeat(&mut self, random: &mut Random) -> Sent {
+        let recent = self.keys.len().min(12);
+        let name = self.keys[self.keys.len() - 1 - random.below(recent)].clone();
+        self.send_as(name, true)
+    }
+
+    fn send_as(&mut self, name: String, keyed: bool) -> Sent {
+        let id = if keyed {
+            self.gate.send_call("charge", &json!({ "account": "acme", "amount": "1.00" }), Some(&name))
+        } else {
+            self.gate.send_call("read_balance", &json!({ "account": name }), None)
+        };
+        Sent { id, name, keyed }
+    }
+
+    /// A little of everything: charges, reads, and keys that were used before.
+    pub(crate) fn load(&mut self, random: &mut Random) -> Vec<Sent> {
+        let mut load = Vec::new();
+        for _ in 0..2 + random.below(3) {
+            load.push(self.send(true));
+            load.push(if random.one_in(2) { self.send(false) } else { self.repeat(random) });
+        }
+        load
+    }
+
+    /// Waits for the answers. What is said to have run must be in the journal.
+    pub(crate) fn answers(&mut self, sent: Vec<Sent>, tally: &mut Tally) -> usize {
+        let answered: Vec<_> = sent
+            .into_iter()
+            .map(|sent| {
+                let answer = self.gate.called(sent.id).expect("the gate lives");
+                (sent, answer)
+            })
+            .collect();
+        let ran = Ran::read(&self.recording, &mut tally.violations);
+        let mut count = 0;
+        for (sent, answer) in answered {
+            if !tally.count(&answer) {
+                continue;
+            }
+            count += 1;
+            let known = if sent.keyed { &ran.keys } else { &ran.reads };
+            if !known.contains(&sent.name) {
+                tally.violations.push(format!("answered as run, and not in the journal: {}", sent.name));
+            }
+        }
+        count
+    }
+
+    /// A charge runs: the fault is gone, and the ledger permits again.
+    pub(crate) fn runs(&mut self, tally: &mut Tally) {
+        until("a charge that runs", || {
+            let sent = vec![self.send(true)];
+            (self.answers(sent, tally) == 1).then_some(())
+        });
+    }
+
+    /// Repeats all keys of late: what ran must not run again.
+    pub(crate) fn repeat_all(&mut self, tally: &mut Tally) {
+        let from = self.keys.len().saturating_sub(12);
+        let keys = self.keys[from..].to_vec();
+        let sent = keys.into_iter().map(|key| self.send_as(key, true)).collect();
+        self.answers(sent, tally);
+    }
+
+    /// Kills the daemon, and holds the journal against the disk.
+    pub(crate) fn judge(&mut self, tally: &mut Tally) {
+        self.kill();
+        let place = &self.place;
+        match Permits::read(place) {
+            Ok(permits) => permits.judge(&self.ran(tally), &mut tally.violations),
+            Err(error) => tally.violations.push(error),
+        }
+    }
+
+    /// What ran.
+    pub(crate) fn ran(&self, tally: &mut Tally) -> Ran {
+        Ran::read(&self.recording, &mut tally.violations)
+    }
+
+    /// Judges for the last time, and counts what this deployment saw.
+    pub(crate) fn end(mut self, tally: &mut Tally) {
+        self.judge(tally);
+        tally.executions += self.ran(tally).count();
+        tally.permits += Permits::read(&self.place).map_or(0, |permits| permits.count);
+    }
+
+    /// Where strace may write.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.place.path("strace.log")
+    }
+}
+
+impl Tally {
+    /// Counts an answer. Whether the call ran.
+    fn count(&mut self, answer: &Answer) -> bool {
+        if answer.is_replay() {
+            *self.codes.entry("(replayed)".into()).or_default() += 1;
+            return false;
+        }
+        if answer.told().is_some_and(|told| told["enforcement"] == "BLOCKED") {
+            *self.codes.entry(answer.code().to_owned()).or_default() += 1;
+            return false;
+        }
+        answer.ran();
+        true
+    }
+}
