@@ -47,6 +47,8 @@ impl Ran {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Permits {
     pub(crate) count: usize,
+    /// What each receipt proves, by index: the refusals too.
+    pub(crate) records: BTreeMap<u64, Value>,
     /// Of each key's commitment, how many may have run: neither withheld nor expired.
     live_keys: BTreeMap<String, usize>,
     live_reads: usize,
@@ -68,15 +70,15 @@ impl Permits {
         for line in listed.lines() {
             let row: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
             let record = &row["record"];
-            if record["decision"] != "PERMIT" {
-                continue;
-            }
             let seq = record["seq"].as_u64().unwrap();
             if verified.get(&seq) != Some(record) {
                 return Err(format!("the receipt of record {seq} proves another record"));
             }
-            permits.add(record, row["outcome"].as_str());
+            if record["decision"] == "PERMIT" {
+                permits.add(record, row["outcome"].as_str());
+            }
         }
+        permits.records = verified;
         Ok(permits)
     }
 

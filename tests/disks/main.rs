@@ -17,8 +17,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod clocks;
 mod errors;
+mod full;
 mod judge;
 mod kills;
+mod mounts;
+mod restored;
 mod scene;
 mod strace;

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use portcullis_protocol::Decision;
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::judge::{Permits, Ran};
@@ -28,7 +29,7 @@ pub(crate) struct Tally {
     /// Faults that were seen to strike.
     pub(crate) struck: usize,
     pub(crate) violations: Vec<String>,
-    codes: BTreeMap<String, usize>,
+    pub(crate) codes: BTreeMap<String, usize>,
 }
 
 impl Tally {
@@ -88,7 +89,7 @@ pub(crate) struct Scene {
     pub(crate) daemon: Option<Daemon>,
     gate: Gate,
     recording: Recording,
-    keys: Vec<String>,
+    pub(crate) keys: Vec<String>,
     calls: usize,
     pub(crate) age: usize,
 }
@@ -255,6 +256,40 @@ impl Scene {
         self.answers(sent, tally);
     }
 
+    /// Repeats the first so many keys.
+    pub(crate) fn repeat_first(&mut self, count: usize, tally: &mut Tally) {
+        let keys = self.keys[..count].to_vec();
+        let sent = keys.into_iter().map(|key| self.send_as(key, true)).collect();
+        self.answers(sent, tally);
+    }
+
+    /// Three new charges are refused, each for one of these reasons.
+    pub(crate) fn refuses(&mut self, codes: &[&str], tally: &mut Tally) {
+        let count = |tally: &Tally| -> usize { codes.iter().filter_map(|code| tally.codes.get(*code)).sum() };
+        // Until the ledger was looked at, the reason is that it is being looked at.
+        until("the end of the ledger's opening", || {
+            let ready = get(&Server::socket(&self.place.socket()), "/readyz");
+            ready.is_ok_and(|said| !said.body.contains("evidence.recovering")).then_some(())
+        });
+        let before = count(tally);
+        let sent = (0..3).map(|_| self.send(true)).collect();
+        assert_eq!(self.answers(sent, tally), 0, "it ran");
+        assert_eq!(count(tally), before + 3, "not {codes:?}: {:?}, {}", tally.codes, self.keep());
+    }
+
+    /// The database in use.
+    pub(crate) fn database(&self) -> PathBuf {
+        let ledger = self.place.config.data.join("ledger");
+        let current = std::fs::read_to_string(ledger.join("CURRENT")).unwrap();
+        ledger.join(current.trim_end()).join("ledger.db")
+    }
+
+    /// Asks the daemon to end in good order.
+    pub(crate) fn end_daemon(&mut self) {
+        let daemon = self.daemon.take().unwrap();
+        assert!(daemon.end(Signal::TERM).success());
+    }
+
     /// Kills the daemon, and holds the journal against the disk.
     pub(crate) fn judge(&mut self, tally: &mut Tally) {
         self.kill();
@@ -284,6 +319,21 @@ impl Scene {
 }
 
 impl Tally {
+    /// How many calls were refused so far.
+    pub(crate) fn blocked(&self) -> usize {
+        self.codes.iter().filter(|(code, _)| code.starts_with("evidence.")).map(|(_, count)| count).sum()
+    }
+
+    /// Whether a call was refused for this reason.
+    pub(crate) fn saw(&self, code: &str) -> bool {
+        self.codes.contains_key(code)
+    }
+
+    /// Counts what ran in a scene that is not judged at its end.
+    pub(crate) fn executed(&mut self, count: usize) {
+        self.executions += count;
+    }
+
     /// Counts an answer. Whether the call ran.
     fn count(&mut self, answer: &Answer) -> bool {
         if answer.is_replay() {
