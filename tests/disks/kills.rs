@@ -59,8 +59,9 @@ fn begin(work: Work, random: &mut Random, tally: &mut Tally) -> (Scene, Vec<Stri
 
 /// Which calls to be killed at: all that change the disk and those after them, and some of the others.
 fn moments(calls: &[String], count: usize, random: &mut Random) -> Vec<usize> {
-    let changes =
-        |call: &String| CHANGES.split(',').any(|name| call.split('(').next().is_some_and(|c| c.ends_with(name)));
+    let changes = |call: &String| {
+        CHANGES.split(',').any(|name| call.split('(').next().is_some_and(|c| c.ends_with(name)))
+    };
     let (mut chosen, mut others) = (Vec::new(), Vec::new());
     for moment in 1..=calls.len() {
         let near = calls.get(moment - 1).is_some_and(changes) || moment > 1 && changes(&calls[moment - 2]);

@@ -19,6 +19,7 @@ mod support;
 
 mod clocks;
 mod errors;
+mod flipped;
 mod full;
 mod judge;
 mod kills;

@@ -43,7 +43,8 @@ impl Mount {
     /// Unmounts an ext4, repairs it and mounts it again.
     pub(crate) fn repair(&self) {
         root("umount", &[], &[&self.at]);
-        let checked = Command::new("e2fsck").args(["-f", "-y"]).arg(self.image.as_ref().unwrap()).output().unwrap();
+        let checked =
+            Command::new("e2fsck").args(["-f", "-y"]).arg(self.image.as_ref().unwrap()).output().unwrap();
         // 1: errors were corrected.
         assert!(matches!(checked.status.code(), Some(0 | 1)), "{checked:?}");
         self.attach();

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use portcullis_protocol::Decision;
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::judge::{Permits, Ran};
 use crate::strace::under_strace;
 use crate::support::http::{Server, get};
 use crate::support::process::kill;
 use crate::support::random::Random;
-use crate::support::{Answer, PATIENCE, Daemon, Gate, Place, Recording, demo_server, program, until};
+use crate::support::{Answer, Daemon, Gate, PATIENCE, Place, Recording, demo_server, program, until};
 
 /// Rounds after which a campaign begins anew with an empty log.
 const LIFE: usize = 20;
@@ -30,6 +30,7 @@ pub(crate) struct Tally {
     pub(crate) struck: usize,
     pub(crate) violations: Vec<String>,
     pub(crate) codes: BTreeMap<String, usize>,
+    notes: Vec<String>,
 }
 
 impl Tally {
@@ -47,14 +48,18 @@ impl Tally {
             struck: 0,
             violations: Vec::new(),
             codes: BTreeMap::new(),
+            notes: Vec::new(),
         };
         (tally, random)
     }
 
     /// Prints the campaign's line, and fails if anything was violated.
     #[expect(clippy::print_stdout, reason = "the campaign's line is for people")]
-    pub(crate) fn close(self) {
-        let codes: Vec<_> = self.codes.iter().map(|(code, count)| format!("{code} {count}")).collect();
+    pub(crate) fn close(mut self) {
+        self.violations.sort();
+        self.violations.dedup();
+        let codes = self.codes.iter().map(|(code, count)| format!("{code} {count}"));
+        let codes: Vec<_> = codes.chain(self.notes.iter().cloned()).collect();
         println!(
             "{} | rounds {} | struck {} | executions {} | permits {} | violations {} | seed {} | {}",
             self.fault,
@@ -159,7 +164,12 @@ impl Scene {
 
     /// Waits until the outcome of all that ran is on record.
     pub(crate) fn settle(&self) {
-        let open = || self.place.rows().into_iter().find(|row| row.record.decision == Decision::Permit && row.outcome.is_none());
+        let open = || {
+            self.place
+                .rows()
+                .into_iter()
+                .find(|row| row.record.decision == Decision::Permit && row.outcome.is_none())
+        };
         until("the outcomes of all PERMITs", || open().is_none().then_some(()));
     }
 
@@ -263,6 +273,22 @@ impl Scene {
         self.answers(sent, tally);
     }
 
+    /// What repeats of these keys are told: the tool's kept answer, or why there is none.
+    pub(crate) fn repeats(&mut self, keys: &[String], tally: &mut Tally) -> BTreeMap<String, Value> {
+        let sent: Vec<_> = keys.iter().map(|key| self.send_as(key.clone(), true)).collect();
+        let mut told = BTreeMap::new();
+        for Sent { id, name, .. } in sent {
+            let answer = self.gate.called(id).expect("the gate lives");
+            let what = if tally.count(&answer) || answer.is_replay() {
+                json!({ "result": answer.0["result"]["content"] })
+            } else {
+                json!({ "blocked": answer.code() })
+            };
+            told.insert(name, what);
+        }
+        told
+    }
+
     /// Three new charges are refused, each for one of these reasons.
     pub(crate) fn refuses(&mut self, codes: &[&str], tally: &mut Tally) {
         let count = |tally: &Tally| -> usize { codes.iter().filter_map(|code| tally.codes.get(*code)).sum() };
@@ -322,6 +348,22 @@ impl Tally {
     /// How many calls were refused so far.
     pub(crate) fn blocked(&self) -> usize {
         self.codes.iter().filter(|(code, _)| code.starts_with("evidence.")).map(|(_, count)| count).sum()
+    }
+
+    /// How many calls were refused because the ledger does not verify.
+    pub(crate) fn found(&self) -> usize {
+        let codes = ["evidence.corrupt", "evidence.behind_anchor"];
+        codes.iter().filter_map(|code| self.codes.get(*code)).sum()
+    }
+
+    /// Adds something to the campaign's line.
+    pub(crate) fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    /// Counts PERMITs of a scene that is not judged at its end.
+    pub(crate) fn permitted(&mut self, count: usize) {
+        self.permits += count;
     }
 
     /// Whether a call was refused for this reason.

@@ -67,7 +67,8 @@ impl Daemon {
         let mut command = Command::new(program());
         command.args(["serve", "--config"]).arg(config).envs(environment.iter().cloned());
         let mut daemon = Self::spawn(&mut command);
-        daemon.url = daemon.notes.told("listening on http://").split("listening on ").nth(1).unwrap().to_owned();
+        daemon.url =
+            daemon.notes.told("listening on http://").split("listening on ").nth(1).unwrap().to_owned();
         daemon
     }
 

@@ -1,0 +1,282 @@
+//! Flipped bits: in every column of every table, and anywhere in the ledger's files, while the daemon is down and while
+//! it runs.
+//!
+//! A flip is found, or it changes nothing that anybody is told: whatever receipts come off the disk are those that came
+//! off it before, what ran does not run again, and a key's kept result is the one that was reported.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::judge::{Permits, Ran};
+use crate::restored::Copy;
+use crate::scene::{Scene, Tally, rounds};
+use crate::support::http::{Server, get};
+use crate::support::random::Random;
+use crate::support::{text, until};
+
+/// Enough records for full tiles.
+const RECORDS: usize = 300;
+
+/// A ledger as it was before anything was flipped.
+struct Original {
+    scene: Scene,
+    copy: Copy,
+    permits: Permits,
+    ran: Ran,
+    /// What each key's repeat was answered.
+    told: BTreeMap<String, Value>,
+    /// How many keys were used.
+    keys: usize,
+}
+
+/// What came of a flip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Came {
+    /// Nothing was permitted, for this kind of reason.
+    Refused(Reason),
+    /// Calls went on.
+    Harmless,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    Found,
+    Unwritable,
+}
+
+impl Original {
+    fn new(killed: bool, tally: &mut Tally, random: &mut Random) -> Self {
+        let mut scene = Scene::new();
+        scene.start();
+        let mut records = 0;
+        while records < RECORDS {
+            let sent = (0..40).map(|number| scene.send(number % 8 == 0)).collect();
+            records += scene.answers(sent, tally);
+            let sent = scene.load(random);
+            scene.answers(sent, tally);
+        }
+        scene.settle();
+        let keys: Vec<_> = scene.keys.clone();
+        let told = scene.repeats(&keys, tally);
+        if killed {
+            scene.kill()
+        } else {
+            scene.end_daemon()
+        }
+        let copy = Copy::of(&scene, "original");
+        let permits = Permits::read(&scene.place).unwrap();
+        let ran = scene.ran(tally);
+        let keys = scene.keys.len();
+        Self { scene, copy, permits, ran, told, keys }
+    }
+
+    /// Starts the daemon on flipped files, looks at what it does, and puts the original back.
+    fn look(&mut self, what: &str, tally: &mut Tally) -> Came {
+        let before = self.scene.ran(tally);
+        self.scene.spawn(&mut self.scene.serve());
+        let came = if self.scene.daemon.as_mut().unwrap().listens() {
+            self.ask(what, tally)
+        } else {
+            tally.violations.push(format!("{what}: the daemon did not start"));
+            Came::Refused(Reason::Unwritable)
+        };
+        self.scene.kill();
+        self.compare(what, &before, tally);
+        self.copy.all();
+        // Keys that were used since are free again on the restored disk.
+        self.scene.keys.truncate(self.keys);
+        tally.rounds += 1;
+        tally.struck += usize::from(came != Came::Harmless);
+        came
+    }
+
+    /// Asks for all that was asked before, and for something new.
+    fn ask(&mut self, what: &str, tally: &mut Tally) -> Came {
+        let server = Server::socket(&self.scene.place.socket());
+        until("the end of the ledger's opening", || {
+            get(&server, "/readyz").is_ok_and(|said| !said.body.contains("evidence.recovering")).then_some(())
+        });
+        let (found, refused) = (tally.found(), tally.blocked());
+        let sent = (0..3).map(|_| self.scene.send(true)).collect();
+        self.scene.answers(sent, tally);
+        // One that refuses looks at its disk anew before each answer: a few are enough.
+        let few = if tally.blocked() > refused { 4 } else { self.told.len() };
+        let keys: Vec<_> = self.told.keys().take(few).cloned().collect();
+        for (key, answer) in self.scene.repeats(&keys, tally) {
+            let before = &self.told[&key];
+            if *before != answer && answer["blocked"].is_null() {
+                tally.violations.push(format!("{what}: the repeat of {key} was told {answer}, not {before}"));
+            }
+        }
+        if tally.found() > found {
+            Came::Refused(Reason::Found)
+        } else if tally.blocked() > refused {
+            Came::Refused(Reason::Unwritable)
+        } else {
+            Came::Harmless
+        }
+    }
+
+    /// Whatever the disk still proves is what it proved before, and covers what ran.
+    fn compare(&mut self, what: &str, before: &Ran, tally: &mut Tally) {
+        let now = self.scene.ran(tally);
+        let new = |now: &BTreeSet<String>, before: &BTreeSet<String>, original: &BTreeSet<String>| {
+            now.difference(before).chain(original).cloned().collect()
+        };
+        let ran = Ran {
+            keys: new(&now.keys, &before.keys, &self.ran.keys),
+            reads: new(&now.reads, &before.reads, &self.ran.reads),
+        };
+        // What cannot be read proves nothing, and nothing wrong.
+        let Ok(found) = Permits::read(&self.scene.place) else { return };
+        for (seq, record) in &self.permits.records {
+            if found.records.get(seq).is_some_and(|found| found != record) {
+                tally.violations.push(format!("{what}: a receipt proves another record {seq}"));
+            }
+        }
+        if found.records.len() >= self.permits.records.len() {
+            let from = tally.violations.len();
+            found.judge(&ran, &mut tally.violations);
+            for violation in &mut tally.violations[from..] {
+                *violation = format!("{what}: {violation}");
+            }
+        }
+    }
+
+    fn end(self, tally: &mut Tally) {
+        let ran = self.scene.ran(tally).count();
+        tally.executed(ran);
+        tally.permitted(self.permits.count);
+    }
+}
+
+/// What the script prints.
+fn flip(arguments: &[&str]) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/disks/flip.py");
+    let output = Command::new("python3").arg(script).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_flipped_value_of_any_column_is_found_or_changes_nothing_that_anybody_is_told() {
+    let (mut tally, mut random) = Tally::new("a flipped bit in each column of each table");
+    let mut original = Original::new(false, &mut tally, &mut random);
+    let database = text(&original.scene.database());
+    let columns = flip(&[&database]);
+    original.copy.all();
+    let mut missed = Vec::new();
+    for _ in 0..rounds(1, 20) {
+        for column in columns.lines() {
+            let [table, name, rows] = column.split(' ').collect::<Vec<_>>()[..] else { panic!("{column}") };
+            let rows: usize = rows.parse().unwrap();
+            if rows == 0 {
+                continue;
+            }
+            let (row, bit) = (random.below(rows).to_string(), random.below(1 << 12).to_string());
+            let what = flip(&[&database, table, name, &row, &bit]);
+            match original.look(what.trim(), &mut tally) {
+                Came::Refused(Reason::Found) => {}
+                Came::Refused(Reason::Unwritable) => {
+                    tally.violations.push(format!("{what}: refused, but not as damage"));
+                }
+                Came::Harmless => missed.push(format!("{table}.{name}")),
+            }
+        }
+    }
+    missed.sort();
+    missed.dedup();
+    tally.note(format!("harmless: {}", missed.join(" ")));
+    original.end(&mut tally);
+    tally.close();
+}
+
+/// The files that a ledger keeps.
+fn files(scene: &Scene) -> Vec<PathBuf> {
+    let database = scene.database();
+    let data = &scene.place.config.data;
+    let all = [
+        database.clone(),
+        database.clone(),
+        database.clone(),
+        database.with_extension("db-wal"),
+        scene.place.config.anchor.clone(),
+        data.join("released"),
+        data.join("ledger/CURRENT"),
+    ];
+    all.into_iter().filter(|path| path.metadata().is_ok_and(|file| file.len() > 0)).collect()
+}
+
+/// Flips some bits of one page, or fills a stretch of it.
+fn damage(path: &Path, random: &mut Random) -> String {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let length = usize::try_from(file.metadata().unwrap().len()).unwrap();
+    let at = random.below(length);
+    let count = if random.one_in(4) { 1 + random.below(512) } else { 1 };
+    let mut bytes = vec![0; count.min(length - at)];
+    let offset = u64::try_from(at).unwrap();
+    file.read_exact_at(&mut bytes, offset).unwrap();
+    if bytes.len() == 1 {
+        bytes[0] ^= 1 << random.below(8);
+    } else {
+        bytes.fill(u8::try_from(random.below(256)).unwrap());
+    }
+    file.write_all_at(&bytes, offset).unwrap();
+    format!("{} bytes at {at} of {}", bytes.len(), path.file_name().unwrap().display())
+}
+
+fn damaged_files(killed: bool, fault: &'static str) {
+    let (mut tally, mut random) = Tally::new(fault);
+    let mut original = Original::new(killed, &mut tally, &mut random);
+    let mut harmless = 0;
+    for _ in 0..rounds(12, 600) {
+        let files = files(&original.scene);
+        let what = damage(&files[random.below(files.len())], &mut random);
+        harmless += usize::from(original.look(&what, &mut tally) == Came::Harmless);
+    }
+    tally.note(format!("harmless: {harmless}"));
+    original.end(&mut tally);
+    tally.close();
+}
+
+#[test]
+fn flipped_bits_of_the_files_of_a_closed_ledger_are_found_or_change_nothing() {
+    damaged_files(false, "flipped bits in the files of a closed ledger");
+}
+
+#[test]
+fn flipped_bits_of_the_files_of_a_killed_ledger_are_found_or_change_nothing() {
+    damaged_files(true, "flipped bits in the files of a killed ledger");
+}
+
+#[test]
+fn bits_flipped_under_a_running_daemon_are_found_or_change_nothing() {
+    let (mut tally, mut random) = Tally::new("bits flipped under a running daemon");
+    let mut original = Original::new(false, &mut tally, &mut random);
+    let mut harmless = 0;
+    for _ in 0..rounds(6, 300) {
+        let before = original.scene.ran(&mut tally);
+        original.scene.start();
+        original.scene.runs(&mut tally);
+        let files = files(&original.scene);
+        let mut what = String::new();
+        for _ in 0..1 + random.below(3) {
+            what = damage(&files[random.below(files.len())], &mut random);
+        }
+        let sent = original.scene.load(&mut random);
+        original.scene.answers(sent, &mut tally);
+        original.ask(&what, &mut tally);
+        original.scene.kill();
+        original.compare(&what, &before, &mut tally);
+        // And once more by a process that has seen nothing of it.
+        harmless += usize::from(original.look(&what, &mut tally) == Came::Harmless);
+    }
+    tally.note(format!("harmless: {harmless}"));
+    original.end(&mut tally);
+    tally.close();
+}
