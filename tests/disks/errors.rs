@@ -48,7 +48,7 @@ fn failing_system_calls_run_nothing_unrecorded_and_nothing_twice() {
     let (mut tally, mut random) = Tally::new("errors of the nth sync, write, read, open, truncate, rename");
     let mut scene = Scene::new();
     scene.start();
-    for _ in 0..rounds(40, 400) {
+    for _ in 0..rounds(24, 400) {
         if scene.is_old() {
             scene.end(&mut tally);
             scene = Scene::new();
@@ -84,7 +84,7 @@ fn failing_system_calls_run_nothing_unrecorded_and_nothing_twice() {
 fn system_calls_that_fail_while_a_ledger_is_opened_permit_nothing_unrecorded() {
     let (mut tally, mut random) = Tally::new("errors of the nth system call of an opening");
     let mut scene = Scene::new();
-    for _ in 0..rounds(16, 200) {
+    for _ in 0..rounds(10, 200) {
         if scene.is_old() {
             scene.end(&mut tally);
             scene = Scene::new();

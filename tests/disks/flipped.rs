@@ -15,9 +15,8 @@ use serde_json::Value;
 use crate::judge::{Permits, Ran};
 use crate::restored::Copy;
 use crate::scene::{Scene, Tally, rounds};
-use crate::support::http::{Server, get};
 use crate::support::random::Random;
-use crate::support::{text, until};
+use crate::support::text;
 
 /// Enough records for full tiles.
 const RECORDS: usize = 300;
@@ -97,10 +96,7 @@ impl Original {
 
     /// Asks for all that was asked before, and for something new.
     fn ask(&mut self, what: &str, tally: &mut Tally) -> Came {
-        let server = Server::socket(&self.scene.place.socket());
-        until("the end of the ledger's opening", || {
-            get(&server, "/readyz").is_ok_and(|said| !said.body.contains("evidence.recovering")).then_some(())
-        });
+        self.scene.opens();
         let (found, refused) = (tally.found(), tally.blocked());
         let sent = (0..3).map(|_| self.scene.send(true)).collect();
         self.scene.answers(sent, tally);
@@ -192,6 +188,26 @@ fn a_flipped_value_of_any_column_is_found_or_changes_nothing_that_anybody_is_tol
     missed.sort();
     missed.dedup();
     tally.note(format!("harmless: {}", missed.join(" ")));
+    original.end(&mut tally);
+    tally.close();
+}
+
+/// It lies in a table that no signature covers, and was handed to whoever repeated the key.
+#[test]
+fn a_flipped_result_was_told_as_if_the_tool_had_said_it() {
+    let (mut tally, mut random) = Tally::new("a flipped bit in a kept result");
+    let mut original = Original::new(false, &mut tally, &mut random);
+    let database = text(&original.scene.database());
+    let columns = flip(&[&database]);
+    original.copy.all();
+    let kept = ["results result", "payloads sealed"];
+    let column = columns.lines().find(|line| kept.iter().any(|kept| line.starts_with(kept)));
+    let [table, name, rows] = column.unwrap().split(' ').collect::<Vec<_>>()[..] else { panic!("{columns}") };
+    for row in 0..rounds(2, 20).min(rows.parse().unwrap()) {
+        let bit = random.below(1 << 10).to_string();
+        let what = flip(&[&database, table, name, &row.to_string(), &bit]);
+        original.look(&what, &mut tally);
+    }
     original.end(&mut tally);
     tally.close();
 }

@@ -1,5 +1,7 @@
 //! Disks that are full, turn read-only, or stand still.
 
+use std::os::unix::process::ExitStatusExt;
+
 use crate::mounts::Mount;
 use crate::scene::{Scene, Tally, rounds};
 use crate::support::random::Random;
@@ -35,7 +37,13 @@ fn filled(scene: &mut Scene, mount: &Mount, count: usize, random: &mut Random, t
             scene.answers(sent, tally);
         }
         tally.struck += usize::from(tally.blocked() > before);
-        let killed = random.one_in(3);
+        // On blocks smaller than a page SQLite's shared memory has holes, and filling one on a full disk is SIGBUS.
+        let died = scene.daemon.as_mut().unwrap().child.try_wait().unwrap();
+        if let Some(status) = died {
+            assert_eq!(status.signal(), Some(7), "the daemon died of something else: {status}");
+            tally.note("died of SIGBUS".to_owned());
+        }
+        let killed = died.is_some() || random.one_in(3);
         if killed {
             scene.kill();
         }
@@ -63,15 +71,24 @@ fn a_full_disk_under_the_ledger_permits_nothing_unrecorded_and_resumes_by_itself
     tally.close();
 }
 
-#[test]
-fn a_full_ext4_under_the_ledger_permits_nothing_unrecorded_and_resumes_by_itself() {
-    let (mut tally, mut random) = Tally::new("no space left under the ledger, ext4");
+fn full_ext4(block: u32, fault: &'static str) {
+    let (mut tally, mut random) = Tally::new(fault);
     let place = without_reserve();
-    let mount = Mount::ext4(&place.config.data, SMALL);
+    let mount = Mount::ext4(&place.config.data, SMALL, block);
     let mut scene = Scene::on(place);
-    filled(&mut scene, &mount, rounds(6, 60), &mut random, &mut tally);
+    filled(&mut scene, &mount, rounds(4, 60), &mut random, &mut tally);
     scene.end(&mut tally);
     tally.close();
+}
+
+#[test]
+fn a_full_ext4_under_the_ledger_permits_nothing_unrecorded_and_resumes_by_itself() {
+    full_ext4(4096, "no space left under the ledger, ext4");
+}
+
+#[test]
+fn a_full_ext4_of_small_blocks_permits_nothing_unrecorded() {
+    full_ext4(1024, "no space left under the ledger, ext4 of 1 KiB blocks");
 }
 
 #[test]
@@ -129,12 +146,17 @@ fn an_anchor_without_room_is_not_begun_and_one_that_has_its_room_goes_on() {
     tally.close();
 }
 
+fn on_ext4() -> (Scene, Mount) {
+    let place = without_reserve();
+    let mount = Mount::ext4(&place.config.data, 2 * SMALL, 4096);
+    (Scene::on(place), mount)
+}
+
 #[test]
 fn a_file_system_that_turns_read_only_permits_nothing_until_it_is_repaired() {
     let (mut tally, mut random) = Tally::new("ext4 that turns read-only under load");
-    let place = without_reserve();
-    let mount = Mount::ext4(&place.config.data, 2 * SMALL);
-    let mut scene = Scene::on(place);
+    let (mut scene, mut mount) = on_ext4();
+    let mut lost = 0;
     scene.start();
     for _ in 0..rounds(4, 40) {
         scene.runs(&mut tally);
@@ -154,13 +176,26 @@ fn a_file_system_that_turns_read_only_permits_nothing_until_it_is_repaired() {
         // The receipts come off the read-only disk as it is.
         scene.judge(&mut tally);
         mount.repair();
-        scene.start();
-        scene.runs(&mut tally);
-        scene.repeat_all(&mut tally);
-        scene.judge(&mut tally);
-        scene.start();
+        scene.spawn(&mut scene.serve());
+        if scene.opens() {
+            scene.runs(&mut tally);
+            scene.repeat_all(&mut tally);
+            scene.judge(&mut tally);
+            scene.start();
+        } else {
+            // A dying ext4 was seen to acknowledge a sync and to lose it: the anchor, on another disk, knows better.
+            scene.refuses(&["evidence.behind_anchor"], &mut tally);
+            lost += 1;
+            scene.kill();
+            let ran = scene.ran(&mut tally).count();
+            tally.executed(ran);
+            drop(mount);
+            (scene, mount) = on_ext4();
+            scene.start();
+        }
         tally.rounds += 1;
     }
+    tally.note(format!("acknowledged and lost: {lost}"));
     assert!(tally.saw("evidence.unwritable"));
     scene.end(&mut tally);
     tally.close();
@@ -202,7 +237,7 @@ fn started_on_a_read_only_disk_it_says_so_and_permits_nothing() {
 fn a_disk_that_stands_still_is_silence_within_the_deadline_and_what_timed_out_never_runs() {
     let (mut tally, mut random) = Tally::new("a disk that stands still");
     let place = without_reserve();
-    let mount = Mount::ext4(&place.config.data, SMALL);
+    let mount = Mount::ext4(&place.config.data, SMALL, 4096);
     let mut scene = Scene::on(place);
     scene.start();
     for _ in 0..rounds(2, 20) {

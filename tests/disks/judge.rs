@@ -38,6 +38,11 @@ impl Ran {
         ran
     }
 
+    /// Whether a call is in it.
+    pub(crate) fn has(&self, name: &str, keyed: bool) -> bool {
+        if keyed { self.keys.contains(name) } else { self.reads.contains(name) }
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.keys.len() + self.reads.len()
     }

@@ -79,7 +79,7 @@ fn moments(calls: &[String], count: usize, random: &mut Random) -> Vec<usize> {
 fn killed_in_a_batch(work: Work, fault: &'static str) {
     let (mut tally, mut random) = Tally::new(fault);
     let (mut scene, calls) = begin(work, &mut random, &mut tally);
-    for moment in moments(&calls, rounds(20, calls.len()), &mut random) {
+    for moment in moments(&calls, rounds(12, calls.len()), &mut random) {
         if scene.is_old() {
             scene.end(&mut tally);
             scene = begin(work, &mut random, &mut tally).0;
@@ -140,7 +140,7 @@ fn opening_killed_at(scene: &mut Scene, moment: usize) -> bool {
 
 fn killed_while_opening(fault: &'static str, before: fn(&mut Scene, &mut Tally)) {
     let (mut tally, mut random) = Tally::new(fault);
-    let most = rounds(24, 200);
+    let most = rounds(10, 200);
     for number in 0..most {
         let mut scene = Scene::new();
         before(&mut scene, &mut tally);
@@ -183,7 +183,7 @@ fn killed_while_a_failed_ledger_is_rebuilt_nothing_runs_unrecorded_or_twice() {
     let (mut tally, mut random) = Tally::new("SIGKILL while a failed ledger is rebuilt");
     let mut scene = Scene::new();
     scene.start();
-    for number in 0..rounds(20, 200) {
+    for number in 0..rounds(10, 200) {
         scene.runs(&mut tally);
         // The anchor's sync fails once: what was committed is withheld by a rebuilt ledger, if it comes to that.
         let moment = if number < 20 { 3 + random.below(30) } else { 1 + number % 60 };

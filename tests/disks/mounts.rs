@@ -19,11 +19,11 @@ impl Mount {
     }
 
     /// An ext4 in a file of so many bytes, over a directory, which is made. At an error it turns read-only.
-    pub(crate) fn ext4(at: &Path, bytes: u64) -> Self {
+    pub(crate) fn ext4(at: &Path, bytes: u64, block: u32) -> Self {
         make(at);
         let image = at.with_extension("ext4");
         std::fs::File::create(&image).unwrap().set_len(bytes).unwrap();
-        root("mkfs.ext4", &["-q", "-F", "-m", "0", "-e", "remount-ro"], &[&image]);
+        root("mkfs.ext4", &["-q", "-F", "-b", &block.to_string(), "-m", "0", "-e", "remount-ro"], &[&image]);
         let mount = Self { at: at.to_owned(), image: Some(image) };
         mount.attach();
         mount

@@ -135,6 +135,15 @@ impl Scene {
         }
     }
 
+    /// Waits until the ledger was opened, or cannot be. Whether it permits.
+    pub(crate) fn opens(&self) -> bool {
+        let server = Server::socket(&self.place.socket());
+        until("the end of the ledger's opening", || {
+            let said = get(&server, "/readyz").ok()?;
+            (!said.body.contains("evidence.recovering")).then_some(said.status == 200)
+        })
+    }
+
     /// Keeps the deployment's files for examination. Where they are.
     pub(crate) fn keep(&self) -> String {
         let kept = std::env::temp_dir().join(format!("portcullis-failed-{}", std::process::id()));
@@ -235,18 +244,20 @@ impl Scene {
                 (sent, answer)
             })
             .collect();
-        let ran = Ran::read(&self.recording, &mut tally.violations);
         let mut count = 0;
+        let mut told = Vec::new();
         for (sent, answer) in answered {
             if !tally.count(&answer) {
                 continue;
             }
             count += 1;
-            let known = if sent.keyed { &ran.keys } else { &ran.reads };
-            if !known.contains(&sent.name) {
-                tally.violations.push(format!("answered as run, and not in the journal: {}", sent.name));
-            }
+            told.push(sent);
         }
+        // `tee` hands on before it writes down: an answer may be faster than its line in the journal.
+        until("all that was answered as run in the journal", || {
+            let ran = Ran::read(&self.recording, &mut tally.violations);
+            told.iter().all(|sent| ran.has(&sent.name, sent.keyed)).then_some(())
+        });
         count
     }
 
@@ -293,10 +304,7 @@ impl Scene {
     pub(crate) fn refuses(&mut self, codes: &[&str], tally: &mut Tally) {
         let count = |tally: &Tally| -> usize { codes.iter().filter_map(|code| tally.codes.get(*code)).sum() };
         // Until the ledger was looked at, the reason is that it is being looked at.
-        until("the end of the ledger's opening", || {
-            let ready = get(&Server::socket(&self.place.socket()), "/readyz");
-            ready.is_ok_and(|said| !said.body.contains("evidence.recovering")).then_some(())
-        });
+        self.opens();
         let before = count(tally);
         let sent = (0..3).map(|_| self.send(true)).collect();
         assert_eq!(self.answers(sent, tally), 0, "it ran");
@@ -341,6 +349,19 @@ impl Scene {
     /// Where strace may write.
     pub(crate) fn log(&self) -> PathBuf {
         self.place.path("strace.log")
+    }
+}
+
+impl Drop for Tally {
+    /// A campaign that breaks off says what it had found.
+    #[expect(clippy::print_stderr, reason = "a failure must say what led to it")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "{}: after {} rounds {:?}, {:#?}",
+                self.fault, self.rounds, self.codes, self.violations
+            );
+        }
     }
 }
 

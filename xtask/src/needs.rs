@@ -1,5 +1,6 @@
 //! Programs that the tests use: found, installed where that is possible, or all asked for at once.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::process::{self, answer};
@@ -14,7 +15,7 @@ struct Need {
     otherwise: &'static str,
 }
 
-const NEEDS: [Need; 8] = [
+const NEEDS: [Need; 11] = [
     Need {
         name: "git",
         why: "lists the files of the tree",
@@ -35,6 +36,36 @@ const NEEDS: [Need; 8] = [
         present: || answer("prlimit", &["--version"]).is_some(),
         apt: &["util-linux"],
         otherwise: "install util-linux",
+    },
+    Need {
+        name: "mount and fsfreeze",
+        why: "gives ledgers small disks, and lets them stand still",
+        present: || answer("mount", &["--version"]).is_some() && answer("fsfreeze", &["--version"]).is_some(),
+        apt: &["mount", "util-linux"],
+        otherwise: "install util-linux",
+    },
+    Need {
+        name: "mkfs.ext4 and e2fsck",
+        why: "make disks that turn read-only, and repair them",
+        present: || {
+            process::quiet(Command::new("mkfs.ext4").arg("-V")).is_ok()
+                && process::quiet(Command::new("e2fsck").arg("-V")).is_ok()
+        },
+        apt: &["e2fsprogs"],
+        otherwise: "install e2fsprogs",
+    },
+    Need {
+        name: "libfaketime",
+        why: "moves the clock of a single process",
+        present: || {
+            Path::new("/usr/lib").read_dir().is_ok_and(|mut folders| {
+                folders.any(|folder| {
+                    folder.is_ok_and(|folder| folder.path().join("faketime/libfaketime.so.1").exists())
+                })
+            })
+        },
+        apt: &["libfaketime"],
+        otherwise: "install libfaketime below /usr/lib (Linux)",
     },
     Need {
         name: "ps",
@@ -173,7 +204,7 @@ mod tests {
         }
         assert!(
             error.contains(
-                "apt-get install git strace util-linux procps openssl softhsm2 opensc nodejs npm python3 python3-venv"
+                "apt-get install git strace util-linux mount util-linux e2fsprogs libfaketime procps openssl softhsm2 opensc nodejs npm python3 python3-venv"
             ),
             "{error}"
         );

@@ -134,7 +134,17 @@ impl Store {
         if !path.try_exists().map_err(LedgerError::file("looking for a ledger"))? {
             return Ok(true);
         }
-        let connection = Self::read_only(path)?;
+        // A crash while the file was made leaves a rollback journal, which only a writer can roll back. A ledger with
+        // records has none, and is only looked at.
+        let connection =
+            if beside(path, "-journal").try_exists().map_err(LedgerError::file("looking for a journal"))? {
+                Connection::open_with_flags(
+                    path,
+                    OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+                )?
+            } else {
+                Self::read_only(path)?
+            };
         let tables: u32 = connection.query_row(
             "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'records'",
             [],
@@ -167,8 +177,12 @@ impl Store {
 }
 
 fn log_of(path: &Path) -> PathBuf {
+    beside(path, "-wal")
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push("-wal");
+    name.push(ending);
     PathBuf::from(name)
 }
 

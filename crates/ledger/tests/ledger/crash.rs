@@ -194,3 +194,20 @@ fn a_torn_anchor_leaves_the_head_before_it_and_a_spoilt_one_is_noticed() {
     // One slot is the one that the crash could have torn. The other was durable before anything was released.
     assert!(codes.contains(&None) && codes.contains(&Some(ReasonCode::EvidenceBehindAnchor)), "{codes:?}");
 }
+
+#[test]
+fn a_crash_while_the_first_database_was_made_locked_the_directory_for_ever() {
+    let world = World::new();
+    // What lies there when the process is killed in the middle of a transaction that precedes the write-ahead log.
+    let made = tempfile::tempdir().unwrap();
+    let connection = rusqlite::Connection::open(made.path().join("ledger.db")).unwrap();
+    connection.execute_batch("PRAGMA cache_size = 1; BEGIN; CREATE TABLE half (made BLOB)").unwrap();
+    for _ in 0..64 {
+        connection.execute("INSERT INTO half VALUES (zeroblob(4000))", []).unwrap();
+    }
+    let first = world.data().join("ledger/000001");
+    fs::create_dir_all(&first).unwrap();
+    copy_tree(made.path(), &first);
+    assert!(first.join("ledger.db-journal").metadata().unwrap().len() > 0, "no journal was left");
+    world.permitted(&world.start(), &Call::read(0));
+}
