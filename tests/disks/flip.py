@@ -1,5 +1,5 @@
 """Flips one bit of one value in a copy of a ledger: `flip.py DATABASE` lists `table column rows`, and
-`flip.py DATABASE TABLE COLUMN ROW BIT` changes that row and says what it was."""
+`flip.py DATABASE TABLE COLUMN ROW BIT` changes that row and says what it was. The row `all` is each of them."""
 
 import sqlite3
 import sys
@@ -29,7 +29,14 @@ def main(path, *chosen):
             for name, _, _ in columns(database, table):
                 print(table, name, rows)
         return
-    table, column, row, bit = chosen[0], chosen[1], int(chosen[2]), int(chosen[3])
+    table, column, row, bit = chosen[0], chosen[1], chosen[2], int(chosen[3])
+    (rows,) = database.execute(f"SELECT count(*) FROM {table}").fetchone()
+    for row in range(rows) if row == "all" else [int(row)]:
+        flip(database, table, column, row, bit)
+    database.commit()
+
+
+def flip(database, table, column, row, bit):
     known = columns(database, table)
     names = [name for name, _, _ in known]
     values = database.execute(f"SELECT * FROM {table} LIMIT 1 OFFSET ?", (row,)).fetchone()
@@ -46,7 +53,6 @@ def main(path, *chosen):
             break
         except sqlite3.IntegrityError:
             bit += 1
-    database.commit()
     print(f"{table}.{column} of {which}: {before!r} became {after!r}"[:400])
 
 

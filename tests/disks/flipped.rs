@@ -19,7 +19,7 @@ use crate::support::random::Random;
 use crate::support::text;
 
 /// Enough records for full tiles.
-const RECORDS: usize = 300;
+const RECORDS: usize = 260;
 
 /// A ledger as it was before anything was flipped.
 struct Original {
@@ -203,11 +203,13 @@ fn a_flipped_result_was_told_as_if_the_tool_had_said_it() {
     let kept = ["results result", "payloads sealed"];
     let column = columns.lines().find(|line| kept.iter().any(|kept| line.starts_with(kept)));
     let [table, name, rows] = column.unwrap().split(' ').collect::<Vec<_>>()[..] else { panic!("{columns}") };
-    for row in 0..rounds(2, 20).min(rows.parse().unwrap()) {
+    assert_ne!(rows, "0");
+    for _ in 0..rounds(1, 20) {
         let bit = random.below(1 << 10).to_string();
-        let what = flip(&[&database, table, name, &row.to_string(), &bit]);
-        original.look(&what, &mut tally);
+        flip(&[&database, table, name, "all", &bit]);
+        original.look("each kept result flipped", &mut tally);
     }
+    assert!(tally.struck > 0, "no flip was noticed");
     original.end(&mut tally);
     tally.close();
 }
@@ -250,7 +252,7 @@ fn damaged_files(killed: bool, fault: &'static str) {
     let (mut tally, mut random) = Tally::new(fault);
     let mut original = Original::new(killed, &mut tally, &mut random);
     let mut harmless = 0;
-    for _ in 0..rounds(12, 600) {
+    for _ in 0..rounds(8, 600) {
         let files = files(&original.scene);
         let what = damage(&files[random.below(files.len())], &mut random);
         harmless += usize::from(original.look(&what, &mut tally) == Came::Harmless);
