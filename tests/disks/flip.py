@@ -39,15 +39,15 @@ def main(path, *chosen):
 def flip(database, table, column, row, bit):
     known = columns(database, table)
     names = [name for name, _, _ in known]
-    values = database.execute(f"SELECT * FROM {table} LIMIT 1 OFFSET ?", (row,)).fetchone()
-    before = values[names.index(column)]
-    keys = [name for name, _, key in known if key]
+    # A table without a key of its own has SQLite's.
+    keys = [name for name, _, key in known if key] or ["rowid"]
+    which = database.execute(f"SELECT {', '.join(keys)} FROM {table} LIMIT 1 OFFSET ?", (row,)).fetchone()
     where = " AND ".join(f"{key} IS ?" for key in keys)
-    which = [values[names.index(key)] for key in keys]
+    (before,) = database.execute(f"SELECT {column} FROM {table} WHERE {where}", which).fetchone()
     database.execute("PRAGMA ignore_check_constraints = ON")
     # A disk knows no constraints; where SQL sees one broken, another bit is flipped.
     while True:
-        after = flipped(before, known[names.index(column)][1], bit)
+        after = flipped(before, known[names.index(column)][1] or "TEXT", bit)
         try:
             database.execute(f"UPDATE {table} SET {column} = ? WHERE {where}", [after, *which])
             break

@@ -3,7 +3,7 @@
 
 use portcullis_protocol::{ReasonCode, record::RecordError};
 use portcullis_verify::{CheckpointError, TileTreeError};
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 use crate::signer::SignError;
 use crate::vault::VaultError;
@@ -70,14 +70,23 @@ impl From<rusqlite::Error> for LedgerError {
 
 /// Whether the database answered, and its answer cannot be what was written.
 fn is_damage(error: &rusqlite::Error) -> bool {
-    match error.sqlite_error_code() {
+    match error.sqlite_error() {
         // `Unknown` is SQLITE_ERROR: a table or a column that is not there.
-        Some(code) => {
-            matches!(code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown)
+        Some(error) => {
+            matches!(error.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown)
+                || is_occupied(error.extended_code)
         }
         // Not SQLite's own: a value of another type, or a row that must be there and is not.
         None => true,
     }
+}
+
+/// Whether a row lies already where a new one belongs. New ones have indexes that no record had yet.
+const fn is_occupied(extended_code: i32) -> bool {
+    matches!(
+        extended_code,
+        ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID | ffi::SQLITE_CONSTRAINT_UNIQUE
+    )
 }
 
 impl From<RecordError> for LedgerError {

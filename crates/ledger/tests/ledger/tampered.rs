@@ -251,3 +251,15 @@ fn copies_of_a_ledger_that_does_not_verify_filled_the_disk() {
     let entries = fs::read_dir(world.data().join("ledger")).unwrap().count();
     assert!(entries <= 4, "CURRENT, the failed one and at most one copy: {entries}");
 }
+
+#[test]
+fn a_row_in_the_way_of_a_new_one_was_taken_for_a_disk_that_cannot_be_written() {
+    let world = closed();
+    world.sql(
+        "WITH RECURSIVE ahead (by) AS (SELECT 1 UNION ALL SELECT by + 1 FROM ahead WHERE by < 40)
+        INSERT INTO payloads (seq, subject, expires, sealed)
+        SELECT (SELECT max(seq) FROM records) + by, subject, expires, sealed
+        FROM ahead, (SELECT * FROM payloads LIMIT 1)",
+    );
+    expect(&world, ReasonCode::EvidenceCorrupt);
+}
