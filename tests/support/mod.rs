@@ -51,14 +51,14 @@ pub(crate) fn program() -> PathBuf {
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_portcullis")), PathBuf::from)
 }
 
-/// A program of the real MCP peers: `bin/inspector`, `bin/node`, `bin/server-filesystem`, `bin/server-everything`,
-/// `py/bin/python`.
+/// A program of the real peers: `bin/inspector`, `bin/node`, `bin/server-filesystem`, `bin/server-everything`,
+/// `bin/log-check`, `py/bin/python`.
 pub(crate) fn peer(path: &str) -> PathBuf {
     let folder = std::env::var_os("PORTCULLIS_PEERS").map_or_else(built_peers, PathBuf::from);
     let peer = folder.join(path);
     assert!(
         peer.exists(),
-        "the MCP peer `{}` is not there: run `cargo xtask test`, which installs the peers under the target directory, \
+        "the peer `{}` is not there: run `cargo xtask test`, which installs the peers under the target directory, \
          or set PORTCULLIS_PEERS to a folder that has them",
         peer.display()
     );

@@ -2,7 +2,8 @@
 //!
 //! - `bin/node`: the Node that the peers run on, 22.19 or later;
 //! - `bin/inspector`, `bin/server-filesystem`, `bin/server-everything`: the npm peers, which need no environment;
-//! - `py/bin/python`: a Python that can `import mcp`.
+//! - `py/bin/python`: a Python that can `import mcp`, and the verifiers that tests/peers/*.py name;
+//! - `bin/log-check`: tests/peers/go, built with Debian's `golang.org/x/mod`.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use crate::needs;
 use crate::process::{self, answer};
 use crate::workspace::Workspace;
 
-const MANIFESTS: [&str; 3] = ["package.json", "package-lock.json", "requirements.txt"];
+const MANIFESTS: [&str; 4] = ["package.json", "package-lock.json", "requirements.txt", "go/main.go"];
 /// The oldest Node that Inspector 2 starts on.
 const NODE: (u32, u32) = (22, 19);
 const LAUNCHERS: [(&str, &str); 3] = [
@@ -41,6 +42,7 @@ pub(crate) fn provide(workspace: &Workspace) -> Result<(), String> {
     }
     install_node_peers(&source, &peers)?;
     install_python_peers(&source, &peers)?;
+    install_go_peers(&source, &peers)?;
     write(&stamp, &wanted)
 }
 
@@ -126,7 +128,16 @@ fn install_python_peers(source: &Path, peers: &Path) -> Result<(), String> {
         "--requirement",
     ]);
     process::step("python peers", pip.arg(source.join("requirements.txt")))?;
-    process::step("python import", Command::new(&python).args(["-c", "import mcp"]))
+    let imports = "import mcp, pymerkle, securesystemslib, sigstore";
+    process::step("python import", Command::new(&python).args(["-c", imports]))
+}
+
+/// Builds against the sources that the Debian package brings: without modules, so without a module proxy.
+fn install_go_peers(source: &Path, peers: &Path) -> Result<(), String> {
+    let mut go = Command::new("go");
+    go.args(["build", "-o"]).arg(peers.join("bin/log-check")).arg(source.join("go/main.go"));
+    go.env("GO111MODULE", "off").env("GOPATH", needs::GO_SOURCES).env("GOFLAGS", "");
+    process::step("go peers", go.env("GOCACHE", peers.join("go-cache")))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
@@ -144,6 +155,7 @@ mod tests {
     #[test]
     fn a_changed_manifest_changes_the_stamp() {
         let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("go")).expect("a folder");
         for name in MANIFESTS {
             std::fs::write(folder.path().join(name), name).expect("written");
         }

@@ -16,10 +16,16 @@ pub(crate) struct Options {
 
 /// Sets up and runs; an error that names every part that failed.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), String> {
-    process::timed("tools", "git, strace, util-linux, procps, Node, Python, cargo-nextest", needs::provide)?;
-    process::timed("peers", "the pinned MCP servers and clients of tests/peers", || {
-        peers::provide(workspace)
-    })?;
+    process::timed(
+        "tools",
+        "git, strace, util-linux, procps, Node, Python, Go, cargo-nextest",
+        needs::provide,
+    )?;
+    process::timed(
+        "peers",
+        "the pinned programs of tests/peers: MCP servers and clients, verifiers",
+        || peers::provide(workspace),
+    )?;
     let binary = process::timed("release binary", "cargo build --release", || {
         process::built(
             process::cargo().args(["build", "--release"]).current_dir(&workspace.root),
