@@ -12,6 +12,7 @@ mod support;
 
 mod check;
 mod decide;
+mod evidence;
 mod log;
 mod operate;
 mod outcomes;

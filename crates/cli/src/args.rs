@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use portcullis_protocol::{AgentId, SurfaceName};
 
 /// The fail-closed execution layer between AI agents and everything they can do.
 ///
@@ -36,7 +37,7 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Decide one request. Exits 0 on PERMIT, 3 on DENY, 4 on SILENCE, 1 on misuse.
     Decide(DecideArgs),
-    /// Verify receipts offline, with nothing but a public key. Exits 0 if all verify, 1 otherwise.
+    /// Verify receipts and evidence packs offline, with nothing but a public key. Exits 0 if all verify, 1 otherwise.
     Verify(VerifyArgs),
     /// Erase what is kept of an agent's requests and results.
     Payloads(PayloadsArgs),
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     Receipts(ReceiptsArgs),
     /// Take the log out as static files, and verify what was taken out.
     Log(LogArgs),
+    /// Make one file with the receipts of a time, and the proof that none is left out.
+    Evidence(EvidenceArgs),
     /// Check, sign and pin the policy bundle.
     Bundle(BundleArgs),
     /// Make keys and tokens, and show what verifies them.
@@ -116,7 +119,7 @@ pub(crate) struct DecideArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
-    /// Receipts, C2SP tlog-proof files.
+    /// Receipts (C2SP tlog-proof files) and evidence packs.
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
     /// The log's verifier key, or a file that holds it. May be given more than once.
@@ -125,7 +128,7 @@ pub(crate) struct VerifyArgs {
     /// revoked is given as "VKEY revoked", so that the error names it.
     #[arg(long, required = true, value_name = "VKEY|FILE")]
     pub(crate) key: Vec<String>,
-    /// Print JSON, one object a receipt.
+    /// Print JSON, one object a file.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -266,6 +269,42 @@ pub(crate) enum LogCommand {
         /// An earlier checkpoint that the log must contain. May be given more than once.
         #[arg(long, value_name = "FILE")]
         since: Vec<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct EvidenceArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    #[command(subcommand)]
+    pub(crate) command: EvidenceCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EvidenceCommand {
+    /// Make an evidence pack: receipts, proofs, keys, bundles and a text that says what they prove.
+    ///
+    /// `portcullis verify` checks all of it. Without --agent and --surface every record of the time is in it in full;
+    /// otherwise the others are in it by hash only, counted.
+    Pack {
+        /// From this time on: `2026-11-20`, `2026-11-20T14:00:00Z`, or milliseconds since 1970. Default: the log's beginning.
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Before this time. Default: the log's end.
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+        /// Only decisions about this surface, and their outcomes.
+        #[arg(long)]
+        surface: Option<SurfaceName>,
+        /// Only decisions for this agent, and their outcomes.
+        #[arg(long)]
+        agent: Option<AgentId>,
+        /// The file to write, which must not exist.
+        #[arg(long, default_value = "evidence.tar", value_name = "FILE")]
+        out: PathBuf,
         /// Print JSON.
         #[arg(long)]
         json: bool,

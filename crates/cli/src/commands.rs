@@ -4,6 +4,7 @@ mod bench;
 mod bundle;
 mod decide;
 mod demo;
+mod evidence;
 mod init;
 mod keys;
 mod log;
@@ -33,6 +34,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Receipts(args) => receipts::run(&args),
         Command::Log(args) => log::run(&args),
+        Command::Evidence(args) => evidence::run(&args),
         Command::Bundle(args) => bundle::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Outcomes(args) => outcomes::run(&args),

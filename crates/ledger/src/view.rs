@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use portcullis_protocol::Record;
+use portcullis_protocol::{BundleDigest, Record};
 use portcullis_verify::layout::{join_entries, join_hashes};
 use portcullis_verify::merkle::leaf_hash;
 use portcullis_verify::tiles::TILE_WIDTH;
@@ -19,6 +19,7 @@ use crate::anchor::Anchor;
 use crate::error::LedgerError;
 use crate::generation::Generations;
 use crate::opened::receipt_text;
+use crate::payloads;
 use crate::store::{self, Store};
 
 /// New records up to which a known tree is grown by them; beyond, the edge is read anew.
@@ -159,6 +160,14 @@ impl LogView {
     pub fn receipt(&self, seq: u64) -> Result<String, LedgerError> {
         let (_, body) = self.record(seq)?;
         receipt_text(seq, body, &self.nodes(), &self.tip.head)
+    }
+
+    /// The archive of a bundle, if a record named it. Unverified: its digest must be the one asked for.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn bundle(&self, digest: &BundleDigest) -> Result<Option<Vec<u8>>, LedgerError> {
+        Ok(payloads::bundle(&self.connection, digest)?)
     }
 
     /// Root over the first `size` records.

@@ -15,6 +15,8 @@
 //! | [`log`] | that a whole log is what its checkpoints say | all of the above |
 //! | [`layout`] | the names and bytes of a tiled log's files | c2sp.org/tlog-tiles |
 //! | [`static_log`] | that an exported log is what its checkpoint signs, file by file | c2sp.org/tlog-tiles |
+//! | [`range`] | that leaf hashes are those of a whole range of a tree | RFC 6962 §2.1 |
+//! | [`pack`] | that an evidence pack is whole, and its range too | docs/evidence-pack.md |
 //! | [`tree`], [`tiles`], [`checked`] | the other side: building trees and proofs, and reading tiles back | c2sp.org/tlog-tiles |
 //!
 //! What has not been verified has a type of its own (`Unverified…`) that yields no content. The matching
@@ -36,7 +38,9 @@ pub mod layout;
 pub mod log;
 pub mod merkle;
 pub mod note;
+pub mod pack;
 pub mod proof;
+pub mod range;
 pub mod receipt;
 pub mod static_log;
 pub mod tiles;
@@ -53,6 +57,7 @@ pub use layout::{LayoutError, LogPath, LogPathError};
 pub use log::{LogAudit, LogError, LogSummary};
 pub use merkle::{Hash, HashError, MerkleError};
 pub use note::{NoteError, UnverifiedNote, VerifiedNote};
+pub use pack::{PackError, PackParts, Selection, UnverifiedPack, VerifiedPack};
 pub use proof::{ProofError, TlogProof};
 pub use receipt::{ReceiptError, UnverifiedReceipt, VerifiedReceipt};
 pub use static_log::{StaticLog, StaticLogError, VerifiedStaticLog};

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use ed25519_dalek::{Signer, SigningKey};
 
-use portcullis_protocol::{Event, EventRecord, Millis, Record};
+use portcullis_protocol::facts::RecordedFacts;
+use portcullis_protocol::{AttemptId, BundleRef, Decision, DecisionRecord, Digest, Millis, Record, Resource};
 
 use crate::checkpoint::{Checkpoint, UnverifiedCheckpoint, VerifiedCheckpoint};
 use crate::key::VerifierKey;
@@ -127,11 +128,46 @@ impl TestLog {
     }
 }
 
-/// The bytes of a record: an event with this index.
+/// The bytes of a record: an event with this index. Spelled out, because nothing here depends on what else it may say.
 pub(crate) fn event(seq: u64) -> Vec<u8> {
-    let detail = BTreeMap::new();
-    let record = EventRecord { seq, time: Millis(1_000 + seq), event: Event::Opened, detail, order: None };
-    Record::Event(record).to_bytes().unwrap()
+    let time = 1_000 + seq;
+    format!(r#"{{"detail":{{}},"event":"opened","kind":"event","seq":{seq},"time":{time}}}"#).into_bytes()
+}
+
+/// The bytes of a PERMIT's record.
+pub(crate) fn decision(seq: u64, agent: &str, surface: &str, bundle: &str) -> Vec<u8> {
+    let (time, digest) = (Millis(1_000 + seq), Digest::sha256(b"request"));
+    let record = DecisionRecord {
+        seq,
+        time,
+        decision: Decision::Permit,
+        reason: None,
+        agent: agent.parse().unwrap(),
+        gate: "gate".parse().unwrap(),
+        attempt: AttemptId::from_bytes([1; 32]),
+        surface: surface.parse().unwrap(),
+        action: surface.parse().unwrap(),
+        resource: Resource { kind: "Surface".into(), id: surface.into() },
+        tier: None,
+        request: digest,
+        key: None,
+        bundle: Some(BundleRef { name: "b".into(), version: 1, digest: bundle.parse().unwrap() }),
+        policies: vec!["p".parse().unwrap()],
+        permit_ttl_ms: Some(1),
+        outcome_due: Some(time),
+        engine: "e".into(),
+        facts: RecordedFacts::sound(),
+    };
+    Record::Decision(Box::new(record)).to_bytes().unwrap()
+}
+
+/// The bytes of a successful outcome's record.
+pub(crate) fn outcome(seq: u64, permit: u64) -> Vec<u8> {
+    let (attempt, time) = ("01".repeat(32), 1_000 + seq);
+    format!(
+        r#"{{"attempt":"{attempt}","kind":"outcome","outcome":"ok","permit":{permit},"seq":{seq},"time":{time}}}"#
+    )
+    .into_bytes()
 }
 
 /// Leaf hashes of distinct leaves.

@@ -4,7 +4,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use portcullis_protocol::{DecisionRecord, ReasonCode, Record};
-use portcullis_verify::{LogKey, LogKeyError, LogKeys, UnverifiedReceipt, VerifiedReceipt, VerifierKey};
+use portcullis_server::bundle_digest;
+use portcullis_verify::pack::is_pack;
+use portcullis_verify::{
+    LogKey, LogKeyError, LogKeys, UnverifiedPack, UnverifiedReceipt, VerifiedPack, VerifiedReceipt, VerifierKey,
+};
 
 use crate::args::VerifyArgs;
 use crate::say;
@@ -17,7 +21,10 @@ pub(crate) fn run(args: &VerifyArgs) -> ExitCode {
     let mut refused = 0_usize;
     for file in &args.files {
         match verify(file, &keys) {
-            Ok((receipt, record)) => say::line(&describe(file, &receipt, &record, args.json)),
+            Ok(Verified::Receipt(receipt, record)) => {
+                say::line(&describe(file, &receipt, &record, args.json))
+            }
+            Ok(Verified::Pack(pack)) => say::line(&describe_pack(file, &pack, args.json)),
             Err(error) => {
                 refused = refused.saturating_add(1);
                 let file = file.display();
@@ -59,12 +66,44 @@ pub(super) fn read_key(key: &str) -> Result<VerifierKey, String> {
     }
 }
 
-fn verify(file: &Path, keys: &LogKeys) -> Result<(VerifiedReceipt, Record), String> {
+/// What a file was found to be.
+enum Verified {
+    Receipt(Box<VerifiedReceipt>, Box<Record>),
+    Pack(Box<VerifiedPack>),
+}
+
+fn verify(file: &Path, keys: &LogKeys) -> Result<Verified, String> {
     let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
+    if is_pack(&bytes) {
+        let pack = UnverifiedPack::parse(&bytes).and_then(|pack| pack.verify(keys, &bundle_digest));
+        return pack.map(|pack| Verified::Pack(Box::new(pack))).map_err(|error| chain(&error));
+    }
     let receipt = UnverifiedReceipt::parse(&bytes).map_err(|error| chain(&error))?;
     let receipt = receipt.verify_with(keys).map_err(|error| chain(&error))?;
     let record = receipt.record().map_err(|error| chain(&error))?;
-    Ok((receipt, record))
+    Ok(Verified::Receipt(Box::new(receipt), Box::new(record)))
+}
+
+fn describe_pack(file: &Path, pack: &VerifiedPack, json: bool) -> String {
+    let (head, (first, end)) = (pack.head(), pack.range());
+    if json {
+        return serde_json::json!({
+            "file": file.display().to_string(),
+            "verified": true,
+            "log": head.origin().as_str(),
+            "size": head.size(),
+            "first": first,
+            "end": end,
+            "selection": pack.selection(),
+            "records": pack.records().values().collect::<Vec<_>>(),
+            "withheld": pack.withheld(),
+        })
+        .to_string();
+    }
+    // What it proves, in the words that the pack itself has, which were found to be the right ones.
+    let text: String =
+        pack.text().lines().skip(2).fold(String::new(), |text, line| format!("{text}\n  {line}"));
+    format!("{}: verified{text}", file.display())
 }
 
 /// An error with what caused it, in one line.

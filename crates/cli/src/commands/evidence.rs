@@ -1,0 +1,119 @@
+//! `portcullis evidence`
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use chrono::{DateTime, NaiveDate, NaiveTime};
+use portcullis_protocol::Millis;
+use portcullis_server::{Config, bundle_digest, evidence_pack, open_log};
+use portcullis_verify::{PackError, Selection, UnverifiedPack, VerifiedPack, VerifierKey};
+
+use crate::args::{EvidenceArgs, EvidenceCommand};
+use crate::progress::Progress;
+use crate::say;
+
+pub(crate) fn run(args: &EvidenceArgs) -> ExitCode {
+    let EvidenceCommand::Pack { since, until, surface, agent, out, json } = &args.command;
+    let times = [since, until].map(|text| text.as_deref().map(time).transpose());
+    let [since, until] = match times {
+        [Ok(since), Ok(until)] => [since, until],
+        [Err(error), _] | [_, Err(error)] => return say::misuse(&error),
+    };
+    if let (Some(since), Some(until)) = (since, until)
+        && until < since
+    {
+        return say::misuse("--until lies before --since");
+    }
+    let selection = Selection { agent: agent.clone(), surface: surface.clone(), since, until };
+    let config = match Config::read(&args.config.config).and_then(|config| config.arbiter()) {
+        Ok(config) => config,
+        Err(error) => return say::error(&error),
+    };
+    let view = match open_log(&config) {
+        Ok(view) => view,
+        Err(error) => return say::error(&error),
+    };
+    let mut progress = match Progress::new("packing record") {
+        Ok(progress) => progress,
+        Err(error) => return say::error(&error),
+    };
+    let made = evidence_pack(&view, &config.log_key, selection, |done, total| progress.step(done, total));
+    drop(progress);
+    let bytes = match made {
+        Ok(bytes) => bytes,
+        Err(error) => return say::error(&error),
+    };
+    if let Err(error) = write_new(out, &bytes) {
+        return say::misuse(&format!("`{}` cannot be written: {error}", out.display()));
+    }
+    match verified(&bytes, &config.log_key) {
+        Ok(pack) => told(out, &pack, &config.log_key, *json),
+        Err(error) => say::error(&error),
+    }
+}
+
+/// Writes a file that does not exist yet. Records say in clear who did what: it is the owner's to pass on.
+fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // Half a pack is none.
+        drop(std::fs::remove_file(path));
+    }
+    written
+}
+
+fn verified(bytes: &[u8], key: &VerifierKey) -> Result<VerifiedPack, PackError> {
+    UnverifiedPack::parse(bytes)?.verify(std::slice::from_ref(key), &bundle_digest)
+}
+
+fn told(out: &Path, pack: &VerifiedPack, key: &VerifierKey, json: bool) -> ExitCode {
+    let ((first, end), records, withheld) = (pack.range(), pack.records().len(), pack.withheld());
+    if json {
+        let said = serde_json::json!({
+            "file": out.display().to_string(), "log": pack.head().origin().as_str(), "size": pack.head().size(),
+            "first": first, "end": end, "records": records, "withheld": withheld,
+        });
+        say::line(&said.to_string());
+    } else {
+        let range = end.checked_sub(1).filter(|last| *last >= first).map_or_else(
+            || "no record".to_owned(),
+            |last| format!("records {first} to {last}: {records} in full, {withheld} by hash"),
+        );
+        say::line(&format!("{}: {range}", out.display()));
+        say::line(&format!("verify: portcullis verify {} --key {key}", out.display()));
+    }
+    ExitCode::SUCCESS
+}
+
+/// A time in UTC: a date, a date and time (RFC 3339), or milliseconds since 1970.
+fn time(text: &str) -> Result<Millis, String> {
+    let millis = |milliseconds: i64| u64::try_from(milliseconds).map_or(None, |at| Some(Millis(at)));
+    let date = text
+        .parse::<NaiveDate>()
+        .map_or(None, |date| millis(date.and_time(NaiveTime::MIN).and_utc().timestamp_millis()));
+    let time = || DateTime::parse_from_rfc3339(text).map_or(None, |time| millis(time.timestamp_millis()));
+    let number = || text.parse().map_or(None, |at| Some(Millis(at)));
+    date.or_else(time).or_else(number).ok_or_else(|| {
+        format!("`{text}` is no time; write `2026-11-20`, `2026-11-20T14:00:00Z` or milliseconds since 1970")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_dates_instants_or_milliseconds() {
+        assert_eq!(time("1970-01-02"), Ok(Millis(86_400_000)));
+        assert_eq!(time("1970-01-01T01:00:00+01:00"), Ok(Millis(0)));
+        assert_eq!(time("2026-11-20T14:00:00.5Z"), Ok(Millis(1_795_183_200_500)));
+        assert_eq!(time("1795183200500"), Ok(Millis(1_795_183_200_500)));
+        for text in ["", "yesterday", "1969-12-31", "2026-13-01", "2026-11-20T14:00:00", "-1", "1.5"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+}

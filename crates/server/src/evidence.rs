@@ -1,0 +1,165 @@
+//! Making evidence packs of a log.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portcullis_ledger::{LedgerError, LogView};
+use portcullis_policy::Snapshot;
+use portcullis_protocol::{BundleDigest, Millis, Record};
+use portcullis_verify::merkle::leaf_hash;
+use portcullis_verify::range::around;
+use portcullis_verify::tiles::TILE_WIDTH;
+use portcullis_verify::{LogPath, MerkleError, PackError, PackParts, Selection, VerifierKey};
+
+/// Most bytes of receipts in a pack: it is made, and checked, in memory.
+const LARGEST: usize = 1 << 30;
+
+/// A pack could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EvidenceError {
+    /// The log cannot be read or does not verify.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// What was put together is no pack.
+    #[error("the pack does not verify")]
+    Pack(#[from] PackError),
+    /// The range is not in the log.
+    #[error(transparent)]
+    Range(#[from] MerkleError),
+    /// A bundle that a record names is not in the archive.
+    #[error("bundle {0}, by which a record was decided, is not in the ledger's archive")]
+    NoBundle(BundleDigest),
+    /// More than a pack holds.
+    #[error(
+        "the selected records have more than {LARGEST} bytes of receipts; make several packs of shorter times"
+    )]
+    TooLarge,
+    /// Somebody asked to stop.
+    #[error("interrupted; nothing was written")]
+    Interrupted,
+}
+
+/// The digest of the bundle in an archive; `None` if it is no archive of one.
+#[must_use]
+pub fn bundle_digest(archive: &[u8]) -> Option<BundleDigest> {
+    Snapshot::from_archive(archive).map_or(None, |bundle| Some(bundle.digest()))
+}
+
+/// Makes a pack of what is selected, under the view's head. `step` is told how many of how many records were looked at,
+/// and says whether to go on.
+///
+/// # Errors
+/// [`EvidenceError`].
+pub fn evidence_pack(
+    view: &LogView,
+    key: &VerifierKey,
+    selection: Selection,
+    mut step: impl FnMut(u64, u64) -> bool,
+) -> Result<Vec<u8>, EvidenceError> {
+    let size = view.head().size();
+    let first = selection.since.map_or(Ok(0), |since| first_at(view, since))?;
+    let end = selection.until.map_or(Ok(size), |until| first_at(view, until))?.max(first);
+    let mut gathered = Gathered::default();
+    let mut leaves = Vec::new();
+    let mut position = first;
+    while position < end {
+        if !step(position - first, end - first) {
+            return Err(EvidenceError::Interrupted);
+        }
+        let bundle = position / u64::from(TILE_WIDTH);
+        let records = entries(view, bundle, size)?;
+        for (seq, body) in (bundle.saturating_mul(u64::from(TILE_WIDTH))..).zip(&records) {
+            if (position..end).contains(&seq) {
+                leaves.push(leaf_hash(body));
+                gathered.look(view, &selection, seq, body)?;
+            }
+        }
+        position = bundle.saturating_add(1).saturating_mul(u64::from(TILE_WIDTH));
+    }
+    let mut context: BTreeSet<u64> = gathered.permits;
+    context.extend(first.checked_sub(1));
+    context.extend((end < size).then_some(end));
+    context.retain(|seq| !(first..end).contains(seq));
+    let context = context.into_iter().map(|seq| Ok((seq, view.receipt(seq)?.into_bytes())));
+    let (before, after) = around(first, end, size)?;
+    let bundles = gathered.bundles.into_iter().map(|digest| {
+        let archive = view.bundle(&digest)?.ok_or(EvidenceError::NoBundle(digest))?;
+        Ok((digest, archive))
+    });
+    let parts = PackParts {
+        checkpoint: view.head().note_bytes().to_vec(),
+        key: key.clone(),
+        selection,
+        first,
+        leaves,
+        before: view.subtrees(&before)?,
+        after: view.subtrees(&after)?,
+        receipts: gathered.receipts,
+        context: context.collect::<Result<_, LedgerError>>()?,
+        bundles: bundles.collect::<Result<_, EvidenceError>>()?,
+    };
+    Ok(parts.to_bytes(std::slice::from_ref(key), &bundle_digest)?)
+}
+
+/// Index of the first record of this time or later. The log's times never go back.
+fn first_at(view: &LogView, time: Millis) -> Result<u64, LedgerError> {
+    let (mut low, mut high) = (0, view.head().size());
+    while low < high {
+        let middle = low.midpoint(high);
+        if view.record(middle)?.0.time() < time {
+            low = middle.saturating_add(1);
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
+
+/// The records of a bundle, as many as a log of this size has there.
+fn entries(view: &LogView, index: u64, size: u64) -> Result<Vec<Vec<u8>>, LedgerError> {
+    match (LogPath::Entries { index, width: TILE_WIDTH }).grown(size) {
+        Some(LogPath::Entries { width, .. }) => view.entries(index, width),
+        Some(LogPath::Checkpoint | LogPath::Tile { .. }) | None => Ok(Vec::new()),
+    }
+}
+
+/// What was selected so far.
+#[derive(Default)]
+struct Gathered {
+    receipts: BTreeMap<u64, Vec<u8>>,
+    bytes: usize,
+    /// The PERMITs of selected outcomes.
+    permits: BTreeSet<u64>,
+    bundles: BTreeSet<BundleDigest>,
+}
+
+impl Gathered {
+    fn look(
+        &mut self,
+        view: &LogView,
+        selection: &Selection,
+        seq: u64,
+        body: &[u8],
+    ) -> Result<(), EvidenceError> {
+        let record = Record::parse(body).map_err(LedgerError::from)?;
+        let permit = match &record {
+            Record::Outcome(outcome) => Some(view.record(outcome.permit)?.0),
+            Record::Decision(_) | Record::Aggregate(_) | Record::Event(_) => None,
+        };
+        if !selection.has(&record, permit.as_ref()) {
+            return Ok(());
+        }
+        if let Record::Outcome(outcome) = &record {
+            self.permits.insert(outcome.permit);
+        }
+        if let Record::Decision(decision) = &record {
+            self.bundles.extend(decision.bundle.as_ref().map(|bundle| bundle.digest));
+        }
+        let receipt = view.receipt(seq)?.into_bytes();
+        self.bytes = self.bytes.saturating_add(receipt.len());
+        if self.bytes > LARGEST {
+            return Err(EvidenceError::TooLarge);
+        }
+        self.receipts.insert(seq, receipt);
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! `portcullis evidence pack`, and what `portcullis verify` says of what it made.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::{Gate, Place, demo_server, text};
+use crate::{Ended, run, with};
+
+/// A deployment with a read, two charges and a refusal in its log.
+fn place() -> Place {
+    let place = Place::demo();
+    let mut gate = Gate::start(&place.config_path, &demo_server(&place.path("journal")));
+    gate.call("read_balance", json!({ "account": "acme" })).ran();
+    for key in ["a", "b"] {
+        gate.call_with("charge", &json!({ "account": "acme", "amount": "12.50" }), Some(key)).ran();
+    }
+    assert_eq!(gate.call("delete_everything", json!({})).code(), "surface.unknown");
+    assert!(gate.end().success());
+    place
+}
+
+fn pack(place: &Place, name: &str, more: &[&str]) -> PathBuf {
+    let file = place.path(name);
+    let said = with(&place.config_path, &[&["evidence", "pack", "--out", &text(&file)], more].concat());
+    assert!(said.ok().contains("verify: portcullis verify"), "{said:?}");
+    file
+}
+
+fn verify(place: &Place, file: &std::path::Path, more: &[&str]) -> Ended {
+    run(&[&["verify", "--key", &place.config.log_key.to_string(), &text(file)], more].concat())
+}
+
+fn json(place: &Place, file: &std::path::Path) -> Value {
+    serde_json::from_str(verify(place, file, &["--json"]).ok()).unwrap()
+}
+
+#[test]
+fn a_pack_of_everything_verifies_with_the_public_key_alone_and_no_byte_of_it_can_change() {
+    let place = place();
+    let file = pack(&place, "all.tar", &[]);
+    let log = place.log();
+    let verified = json(&place, &file);
+    assert_eq!(verified["records"].as_array().unwrap().len(), log.records.len());
+    assert_eq!((&verified["first"], &verified["withheld"]), (&json!(0), &json!(0)));
+    let said = verify(&place, &file, &[]);
+    assert!(said.ok().contains(": verified\n") && said.out.contains("None is left"), "{said:?}");
+
+    let bytes = std::fs::read(&file).unwrap();
+    let bad = place.path("bad.tar");
+    for at in (0..bytes.len()).step_by(bytes.len() / 60) {
+        let mut changed = bytes.clone();
+        changed[at] ^= 1;
+        std::fs::write(&bad, changed).unwrap();
+        let said = verify(&place, &bad, &[]);
+        assert!(said.code == 1 && said.out.contains("NOT VERIFIED"), "byte {at}: {said:?}");
+    }
+    for end in [bytes.len() - 1, bytes.len() - 512, bytes.len() / 2] {
+        std::fs::write(&bad, &bytes[..end]).unwrap();
+        let said = verify(&place, &bad, &[]);
+        assert!(said.code == 1 && said.out.contains("cut short"), "cut at {end}: {said:?}");
+    }
+    let other = Place::demo();
+    let said = verify(&other, &file, &[]);
+    assert!(said.code == 1 && said.out.contains("NOT VERIFIED"), "{said:?}");
+    // The same log and the same claim give the same file.
+    assert_eq!(std::fs::read(pack(&place, "again.tar", &[])).unwrap(), bytes);
+    with(&place.config_path, &["evidence", "pack", "--out", &text(&file)]).failed("cannot be written");
+    assert_eq!(std::fs::read(&file).unwrap(), bytes, "an existing file is left alone");
+}
+
+#[test]
+fn a_selection_has_its_records_in_full_and_the_others_counted() {
+    let place = place();
+    let file = pack(&place, "charges.tar", &["--surface", "demo.charge", "--agent", "demo-agent"]);
+    let verified = json(&place, &file);
+    let records = verified["records"].as_array().unwrap();
+    let kinds = |kind: &str| records.iter().filter(|record| record["kind"] == kind).count();
+    assert_eq!((kinds("decision"), kinds("outcome")), (2, 2));
+    assert!(records.iter().all(|record| record["kind"] != "decision" || record["surface"] == "demo.charge"));
+    // A read, its outcome and a refusal.
+    assert_eq!(verified["withheld"], 3);
+    assert!(verify(&place, &file, &[]).ok().contains("That the 3 withheld records do not match"));
+    let nobody = json(&place, &pack(&place, "nobody.tar", &["--agent", "stranger-agent"]));
+    assert!(nobody["records"].as_array().unwrap().iter().all(|record| record["kind"] == "event"));
+}
+
+#[test]
+fn a_time_selects_a_range_with_its_neighbours() {
+    let place = place();
+    let log = place.log();
+    // From the second charge to before the refusal.
+    let times: Vec<u64> = log.records.iter().map(|record| record.time().0).collect();
+    let (since, until) = (times[times.len() / 3], times[2 * times.len() / 3]);
+    let file = pack(&place, "time.tar", &["--since", &since.to_string(), "--until", &until.to_string()]);
+    let verified = json(&place, &file);
+    let expected = times.iter().filter(|time| (since..until).contains(*time)).count();
+    assert_eq!(verified["records"].as_array().unwrap().len(), expected);
+    assert_eq!(verified["withheld"], 0);
+    let future = json(&place, &pack(&place, "future.tar", &["--since", "2999-01-01"]));
+    assert_eq!(future["first"], json!(log.records.len()));
+    with(&place.config_path, &["evidence", "pack", "--since", "noon"]).failed("is no time");
+    with(&place.config_path, &["evidence", "pack", "--since", "2026-11-20", "--until", "2026-11-19"])
+        .failed("--until lies before --since");
+}
+
+#[test]
+fn other_programs_open_a_pack_and_its_receipts_verify_by_themselves() {
+    let place = place();
+    let file = pack(&place, "all.tar", &[]);
+    let folder = place.directory("opened");
+    let opened = Command::new("tar").args(["-xf", &text(&file), "-C", &text(&folder)]).output().unwrap();
+    assert!(opened.status.success() && opened.stderr.is_empty(), "{opened:?}");
+    let index = std::fs::read_to_string(folder.join("evidence/index.txt")).unwrap();
+    assert!(index.contains("Every record of the range is here in full"), "{index}");
+    let key = std::fs::read_to_string(folder.join("evidence/keys/log.vkey")).unwrap();
+    assert_eq!(key.trim(), place.config.log_key.to_string());
+    let mut receipts = 0;
+    for entry in std::fs::read_dir(folder.join("evidence/receipts")).unwrap() {
+        assert_eq!(verify(&place, &entry.unwrap().path(), &[]).code, 0);
+        receipts += 1;
+    }
+    assert_eq!(receipts, place.log().records.len());
+}
