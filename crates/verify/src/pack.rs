@@ -103,9 +103,8 @@ impl PackParts {
         let end = end.ok_or(PackError::Claim { what: "end" })?;
         verify_range(self.first, &self.leaves, head.size(), (&self.before, &self.after), &head.root())?;
         let records = self.receipts.iter().map(|(index, receipt)| {
-            let place =
-                index.checked_sub(self.first).map_or(None, |place| usize::try_from(place).map_or(None, Some));
-            let leaf = place.and_then(|place| self.leaves.get(place));
+            let place = index.checked_sub(self.first).map(usize::try_from);
+            let leaf = place.and_then(|place| place.map_or(None, |place| self.leaves.get(place)));
             let leaf = leaf.ok_or(PackError::OutsideRange { index: *index })?;
             Ok((*index, proved(*index, receipt, &head, keys, Some(leaf))?))
         });
@@ -183,7 +182,7 @@ impl UnverifiedPack {
         let text = take(Name::Index)?.to_vec();
         let checkpoint = take(Name::Checkpoint)?.to_vec();
         let key = str::from_utf8(take(Name::Key)?).map_or(None, |text| text.strip_suffix('\n'));
-        let key = key.and_then(|text| text.parse().map_or(None, Some)).ok_or(PackError::Key)?;
+        let key = key.and_then(|text| text.parse().ok()).ok_or(PackError::Key)?; // tidy: allow None is refused
         let [before, leaves, after] = [Name::Before, Name::Leaves, Name::After];
         let (before, leaves, after) =
             (hashes(before, take(before)?)?, hashes(leaves, take(leaves)?)?, hashes(after, take(after)?)?);

@@ -90,6 +90,9 @@ impl Row {
     fn root(self) -> Hash {
         let folded =
             self.0.into_iter().rev().map(|(_, hash)| hash).reduce(|right, left| node_hash(&left, &right));
-        folded.map_or_else(empty_root, |root| root)
+        match folded {
+            Some(root) => root,
+            None => empty_root(),
+        }
     }
 }

@@ -86,11 +86,11 @@ impl Name {
         }
         let (folder, file) = text.strip_prefix("evidence/")?.split_once('/')?;
         let (stem, _) = file.split_once('.')?;
-        let index = || stem.parse::<u64>().map_or(None, Some);
+        let index = || stem.parse::<u64>().ok(); // tidy: allow None is no member's name
         let name = match folder {
             "receipts" => Self::Receipt(index()?),
             "context" => Self::Context(index()?),
-            "bundles" => Self::Bundle(format!("sha256:{stem}").parse().map_or(None, Some)?),
+            "bundles" => Self::Bundle(format!("sha256:{stem}").parse().ok()?), // tidy: allow None is no member's name
             _ => return None,
         };
         (name.to_string() == text).then_some(name)
