@@ -12,6 +12,9 @@ use crate::receipt::ReceiptError;
 use crate::testing::{TestKey, TestLog, decision, event, outcome};
 use crate::tree::NodeReader;
 
+/// The members of a container, by name.
+type Members = Vec<(String, Vec<u8>)>;
+
 /// What stands for a bundle here, and its digest.
 const ARCHIVE: &[u8] = b"{\"bundle\":1}";
 
@@ -164,7 +167,7 @@ fn no_byte_of_a_pack_can_be_changed() {
 }
 
 /// The members of a pack, changed and joined again, with a manifest that lists them as they are now.
-fn remade(pack: &[u8], change: impl FnOnce(&mut Vec<(String, Vec<u8>)>)) -> Vec<u8> {
+fn remade(pack: &[u8], change: impl FnOnce(&mut Members)) -> Vec<u8> {
     let mut members: Vec<_> = tar::split(pack)
         .unwrap()
         .into_iter()
@@ -185,13 +188,13 @@ fn member<'a>(members: &'a mut [(String, Vec<u8>)], name: &str) -> &'a mut (Stri
     members.iter_mut().find(|(found, _)| found.contains(name)).unwrap()
 }
 
-fn without(members: &mut Vec<(String, Vec<u8>)>, name: &str) {
+fn without(members: &mut Members, name: &str) {
     let at = members.iter().position(|(found, _)| found.contains(name)).unwrap();
     drop(members.remove(at));
 }
 
 /// The same, with the manifest as it was.
-fn smuggled(pack: &[u8], change: impl FnOnce(&mut Vec<(String, Vec<u8>)>)) -> PackError {
+fn smuggled(pack: &[u8], change: impl FnOnce(&mut Members)) -> PackError {
     let mut members: Vec<_> = tar::split(pack)
         .unwrap()
         .into_iter()
@@ -205,34 +208,26 @@ fn smuggled(pack: &[u8], change: impl FnOnce(&mut Vec<(String, Vec<u8>)>)) -> Pa
 fn members_that_the_manifest_does_not_list_so_are_named() {
     let log = log();
     let [whole, _] = packs(&log);
-    let name = |error: PackError| match error {
-        PackError::Missing { name } => ("missing", name),
-        PackError::Unlisted { name } => ("unlisted", name),
-        PackError::Duplicate { name } => ("duplicate", name),
-        PackError::OutOfOrder { name } => ("out of order", name),
-        PackError::Altered { name } => ("altered", name),
-        other => panic!("{other}"),
-    };
     let receipt = |index: u64| format!("evidence/receipts/{index:020}.tlog-proof");
     let place = |members: &[(String, Vec<u8>)], index| {
         members.iter().position(|(name, _)| *name == receipt(index)).unwrap()
     };
     let error = smuggled(&whole, |members| drop(members.remove(place(members, 4))));
-    assert_eq!(name(error), ("missing", receipt(4)));
+    assert_eq!(error, PackError::Missing { name: receipt(4) });
     let error = smuggled(&whole, |members| members.insert(3, ("evidence/extra".into(), vec![])));
-    assert_eq!(name(error), ("unlisted", "evidence/extra".into()));
+    assert_eq!(error, PackError::Unlisted { name: "evidence/extra".into() });
     let error = smuggled(&whole, |members| members.push(members[place(members, 4)].clone()));
-    assert_eq!(name(error), ("duplicate", receipt(4)));
+    assert_eq!(error, PackError::Duplicate { name: receipt(4) });
     let error = smuggled(&whole, |members| {
         let at = place(members, 4);
         members.swap(at, at + 1);
     });
-    assert_eq!(name(error), ("out of order", receipt(5)));
+    assert_eq!(error, PackError::OutOfOrder { name: receipt(5) });
     let error = smuggled(&whole, |members| {
         let at = place(members, 4);
         members[at].1.push(b'\n');
     });
-    assert_eq!(name(error), ("altered", receipt(4)));
+    assert_eq!(error, PackError::Altered { name: receipt(4) });
     let error = smuggled(&whole, |members| drop(members.remove(0)));
     assert_eq!(error, PackError::NoManifest);
 }
@@ -241,7 +236,7 @@ fn members_that_the_manifest_does_not_list_so_are_named() {
 fn a_manifest_that_lists_what_it_should_not_is_refused() {
     let log = log();
     let [whole, part] = packs(&log);
-    let refused = |pack: &[u8], change: &dyn Fn(&mut Vec<(String, Vec<u8>)>)| {
+    let refused = |pack: &[u8], change: &dyn Fn(&mut Members)| {
         verify(&log, &remade(pack, |members| change(members))).unwrap_err()
     };
     let at = |members: &[(String, Vec<u8>)], name: &str| {
@@ -294,7 +289,7 @@ fn a_manifest_that_lists_what_it_should_not_is_refused() {
     assert_eq!(error, PackError::OtherBundle { digest: Digest::sha256(ARCHIVE) });
     let other = Digest::sha256(b"{}");
     let digits = other.to_string().replace("sha256:", "");
-    let both = |members: &mut Vec<(String, Vec<u8>)>| {
+    let both = |members: &mut Members| {
         members.push((format!("evidence/bundles/{digits}.json"), b"{}".to_vec()));
         members[1..].sort_by_key(|(name, _)| name.contains("/bundles/").then(|| name.clone()));
     };
