@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attestations;
 mod logs;
 mod receipts;
 

@@ -128,7 +128,7 @@ fn install_python_peers(source: &Path, peers: &Path) -> Result<(), String> {
         "--requirement",
     ]);
     process::step("python peers", pip.arg(source.join("requirements.txt")))?;
-    let imports = "import mcp, pymerkle, securesystemslib, sigstore";
+    let imports = "import in_toto_attestation, mcp, pymerkle, securesystemslib, sigstore";
     process::step("python import", Command::new(&python).args(["-c", imports]))
 }
 

@@ -185,12 +185,36 @@ pub(crate) enum ReceiptsCommand {
     Show {
         /// Its index in the log, or the beginning of its attempt.
         id: String,
+        #[command(flatten)]
+        form: FormArgs,
     },
     /// Write the receipts of all decisions into a directory, one `.tlog-proof` file each.
     Export {
         /// The directory; made if it does not exist.
         directory: PathBuf,
+        #[command(flatten)]
+        form: FormArgs,
     },
+}
+
+/// In which form receipts are given.
+#[derive(Args, Debug)]
+pub(crate) struct FormArgs {
+    /// The form of the receipts.
+    #[arg(long, value_enum, default_value_t = ReceiptFormat::TlogProof)]
+    pub(crate) format: ReceiptFormat,
+    /// The file with the key that signs attestations; it must sign nothing else.
+    #[arg(long, value_name = "FILE", required_if_eq("format", "dsse"))]
+    pub(crate) key: Option<PathBuf>,
+}
+
+/// A form of receipts.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ReceiptFormat {
+    /// A C2SP tlog-proof, which the log's verifier key verifies.
+    TlogProof,
+    /// An in-toto statement about it in a DSSE envelope, signed with --key.
+    Dsse,
 }
 
 #[derive(Args, Debug)]

@@ -3,6 +3,7 @@
 
 mod agents;
 mod api;
+mod attest;
 mod auditors;
 mod check;
 pub mod config;
@@ -28,6 +29,7 @@ mod surroundings;
 
 pub use agents::Agents;
 pub use api::{Caller, ROUTES, Route};
+pub use attest::{AttestError, Attestor};
 pub use check::{CheckError, POSITION, check_log};
 pub use config::{Config, ConfigError};
 pub use evidence::{EvidenceError, bundle_digest, evidence_pack};

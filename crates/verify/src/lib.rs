@@ -17,6 +17,7 @@
 //! | [`static_log`] | that an exported log is what its checkpoint signs, file by file | c2sp.org/tlog-tiles |
 //! | [`range`] | that leaf hashes are those of a whole range of a tree | RFC 6962 §2.1 |
 //! | [`pack`] | that an evidence pack is whole, and its range too | docs/evidence-pack.md |
+//! | [`dsse`] | the other side: receipts as in-toto statements in DSSE envelopes | in-toto v1, DSSE v1 |
 //! | [`tree`], [`tiles`], [`checked`] | the other side: building trees and proofs, and reading tiles back | c2sp.org/tlog-tiles |
 //!
 //! What has not been verified has a type of its own (`Unverified…`) that yields no content. The matching
@@ -32,6 +33,7 @@
 
 pub mod checked;
 pub mod checkpoint;
+pub mod dsse;
 mod encoding;
 pub mod key;
 pub mod layout;

@@ -35,6 +35,11 @@ impl TestKey {
         std::slice::from_ref(&self.public)
     }
 
+    /// Signature of any bytes.
+    pub(crate) fn sign(&self, bytes: &[u8]) -> [u8; 64] {
+        self.signing.sign(bytes).to_bytes()
+    }
+
     /// Signature line for a text.
     pub(crate) fn line(&self, text: &str) -> String {
         signature_line(&self.public, &self.signing.sign(signed_text(text).unwrap()).to_bytes())

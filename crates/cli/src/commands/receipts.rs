@@ -4,9 +4,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use portcullis_protocol::{Outcome, ReasonCode, Record};
-use portcullis_server::{Config, LedgerError, LedgerReader, Row, newest, open_ledger};
+use portcullis_server::config::ArbiterConfig;
+use portcullis_server::{AttestError, Attestor, Config, LedgerError, LedgerReader, Row, newest, open_ledger};
 
-use crate::args::{ReceiptsArgs, ReceiptsCommand};
+use crate::args::{FormArgs, ReceiptFormat, ReceiptsArgs, ReceiptsCommand};
 use crate::say;
 
 pub(crate) fn run(args: &ReceiptsArgs) -> ExitCode {
@@ -23,8 +24,58 @@ pub(crate) fn run(args: &ReceiptsArgs) -> ExitCode {
             Ok(rows) => list(&rows, *json),
             Err(error) => say::error(&error),
         },
-        ReceiptsCommand::Show { id } => show(&ledger, id),
-        ReceiptsCommand::Export { directory } => export(&ledger, directory),
+        ReceiptsCommand::Show { id, form } => match Form::new(form, &config) {
+            Ok(mut form) => show(&ledger, id, &mut form),
+            Err(error) => say::error(&error),
+        },
+        ReceiptsCommand::Export { directory, form } => match Form::new(form, &config) {
+            Ok(mut form) => export(&ledger, directory, &mut form),
+            Err(error) => say::error(&error),
+        },
+    }
+}
+
+/// A receipt cannot be given in the form that was asked for.
+#[derive(Debug, thiserror::Error)]
+enum FormError {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Attest(#[from] AttestError),
+    #[error("an attestation needs --key, the file with the key that signs it")]
+    NoKey,
+}
+
+/// In which form receipts are given.
+enum Form {
+    Proof,
+    Attestation(Box<Attestor>),
+}
+
+impl Form {
+    fn new(args: &FormArgs, config: &ArbiterConfig) -> Result<Self, FormError> {
+        match (args.format, &args.key) {
+            (ReceiptFormat::TlogProof, _) => Ok(Self::Proof),
+            (ReceiptFormat::Dsse, Some(key)) => Ok(Self::Attestation(Box::new(Attestor::new(key, config)?))),
+            (ReceiptFormat::Dsse, None) => Err(FormError::NoKey),
+        }
+    }
+
+    /// How the names of files end.
+    const fn ending(&self) -> &'static str {
+        match self {
+            Self::Proof => "tlog-proof",
+            Self::Attestation(_) => "dsse.json",
+        }
+    }
+
+    /// The receipt of the record at an index.
+    fn of(&mut self, ledger: &LedgerReader, seq: u64) -> Result<String, FormError> {
+        let receipt = ledger.receipt(seq)?;
+        match self {
+            Self::Proof => Ok(receipt),
+            Self::Attestation(attestor) => Ok(attestor.attest(&receipt)?),
+        }
     }
 }
 
@@ -50,13 +101,13 @@ fn list(rows: &[Row], json: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn show(ledger: &LedgerReader, id: &str) -> ExitCode {
+fn show(ledger: &LedgerReader, id: &str, form: &mut Form) -> ExitCode {
     let seq = match find(ledger, id) {
         Ok(Ok(seq)) => seq,
         Ok(Err(misuse)) => return say::misuse(&misuse),
         Err(error) => return say::error(&error),
     };
-    match ledger.receipt(seq) {
+    match form.of(ledger, seq) {
         Ok(receipt) => {
             say::line(receipt.trim_end_matches('\n'));
             ExitCode::SUCCESS
@@ -85,7 +136,7 @@ fn find(ledger: &LedgerReader, id: &str) -> Result<Result<u64, String>, LedgerEr
     })
 }
 
-fn export(ledger: &LedgerReader, directory: &Path) -> ExitCode {
+fn export(ledger: &LedgerReader, directory: &Path, form: &mut Form) -> ExitCode {
     if let Err(error) = std::fs::create_dir_all(directory) {
         return say::misuse(&format!("`{}` cannot be made: {error}", directory.display()));
     }
@@ -97,8 +148,9 @@ fn export(ledger: &LedgerReader, directory: &Path) -> ExitCode {
         };
         for listed in records {
             let Record::Decision(record) = listed.record else { continue };
-            let path = directory.join(format!("{:08}-{}.tlog-proof", record.seq, record.decision.as_str()));
-            let text = match ledger.receipt(record.seq) {
+            let (decision, ending) = (record.decision.as_str(), form.ending());
+            let path = directory.join(format!("{:08}-{decision}.{ending}", record.seq));
+            let text = match form.of(ledger, record.seq) {
                 Ok(text) => text,
                 Err(error) => return say::error(&error),
             };

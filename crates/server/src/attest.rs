@@ -1,0 +1,69 @@
+//! Signing attestations of receipts, with a key that signs nothing else.
+
+use std::path::Path;
+
+use portcullis_ledger::{KeyFile, KeyFileError, SignError, Signer};
+use portcullis_verify::VerifierKey;
+use portcullis_verify::dsse::{DsseError, envelope, statement, to_be_signed};
+
+use crate::config::ArbiterConfig;
+
+/// An attestation could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum AttestError {
+    /// The key file cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The key has another purpose.
+    #[error(
+        "`{0}` signs {1}; make a key for attestations alone with `portcullis keys generate FILE --name NAME`"
+    )]
+    OtherPurpose(String, &'static str),
+    /// The signature could not be made.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// There is nothing to be attested.
+    #[error(transparent)]
+    Statement(#[from] DsseError),
+}
+
+/// Who attests.
+#[derive(Debug)]
+pub struct Attestor {
+    signer: KeyFile,
+    log: VerifierKey,
+}
+
+impl Attestor {
+    /// Attests with the key in a file. The log's key is refused, and so are those of bundles: a key has one purpose.
+    ///
+    /// # Errors
+    /// [`AttestError`]: `Key` or `OtherPurpose`.
+    pub fn new(path: &Path, config: &ArbiterConfig) -> Result<Self, AttestError> {
+        let (_, key) = KeyFile::read(path)?;
+        let is_same = |other: &VerifierKey| other.public_key() == key.public_key();
+        if is_same(&config.log_key) {
+            return Err(AttestError::OtherPurpose(path.display().to_string(), "the log"));
+        }
+        if config.trusted_keys.iter().any(is_same) {
+            return Err(AttestError::OtherPurpose(path.display().to_string(), "bundles"));
+        }
+        Ok(Self { signer: KeyFile::new(path.to_owned(), key), log: config.log_key.clone() })
+    }
+
+    /// The key that verifies what is attested.
+    #[must_use]
+    pub fn verifier(&self) -> &VerifierKey {
+        self.signer.verifier()
+    }
+
+    /// The attestation of a receipt: a DSSE envelope with an in-toto statement.
+    ///
+    /// # Errors
+    /// [`AttestError`]: `Statement` or `Sign`.
+    pub fn attest(&mut self, receipt: &str) -> Result<String, AttestError> {
+        let statement = statement(receipt, std::slice::from_ref(&self.log))?;
+        let signature = self.signer.sign(&to_be_signed(&statement))?;
+        Ok(envelope(&statement, self.signer.verifier(), &signature)?)
+    }
+}
