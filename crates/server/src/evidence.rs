@@ -8,7 +8,7 @@ use portcullis_protocol::{BundleDigest, Millis, Record};
 use portcullis_verify::merkle::leaf_hash;
 use portcullis_verify::range::around;
 use portcullis_verify::tiles::TILE_WIDTH;
-use portcullis_verify::{LogPath, MerkleError, PackError, PackParts, Selection, VerifierKey};
+use portcullis_verify::{LogKeys, LogPath, MerkleError, PackError, PackParts, Selection, VerifierKey};
 
 /// Most bytes of receipts in a pack: it is made, and checked, in memory.
 const LARGEST: usize = 1 << 30;
@@ -52,6 +52,7 @@ pub fn bundle_digest(archive: &[u8]) -> Option<BundleDigest> {
 pub fn evidence_pack(
     view: &LogView,
     key: &VerifierKey,
+    keys: &LogKeys,
     selection: Selection,
     mut step: impl FnMut(u64, u64) -> bool,
 ) -> Result<Vec<u8>, EvidenceError> {
@@ -97,7 +98,7 @@ pub fn evidence_pack(
         context: context.collect::<Result<_, LedgerError>>()?,
         bundles: bundles.collect::<Result<_, EvidenceError>>()?,
     };
-    Ok(parts.to_bytes(std::slice::from_ref(key), &bundle_digest)?)
+    Ok(parts.to_bytes(keys, &bundle_digest)?)
 }
 
 /// Index of the first record of this time or later. The log's times never go back.

@@ -17,6 +17,7 @@ use crate::key::VerifierKey;
 use crate::merkle::{Hash, leaf_hash};
 use crate::range::verify_range;
 use crate::receipt::UnverifiedReceipt;
+use crate::trust::LogKeys;
 
 mod error;
 mod manifest;
@@ -75,7 +76,7 @@ impl PackParts {
     ///
     /// # Errors
     /// [`PackError`] if it is none.
-    pub fn to_bytes(self, keys: &[VerifierKey], digest_of: BundleDigestOf<'_>) -> Result<Vec<u8>, PackError> {
+    pub fn to_bytes(self, keys: &LogKeys, digest_of: BundleDigestOf<'_>) -> Result<Vec<u8>, PackError> {
         let verified = self.clone().verify(keys, digest_of)?;
         let mut members: BTreeMap<Name, Vec<u8>> = BTreeMap::from([
             (Name::Index, verified.text().into_bytes()),
@@ -94,8 +95,8 @@ impl PackParts {
         Ok(tar::join(&files)?)
     }
 
-    fn verify(self, keys: &[VerifierKey], digest_of: BundleDigestOf<'_>) -> Result<VerifiedPack, PackError> {
-        let head = UnverifiedCheckpoint::parse(&self.checkpoint)?.verify(keys)?;
+    fn verify(self, keys: &LogKeys, digest_of: BundleDigestOf<'_>) -> Result<VerifiedPack, PackError> {
+        let head = UnverifiedCheckpoint::parse(&self.checkpoint)?.verify_with(keys)?;
         if !head.signed_by().contains(&self.key) {
             return Err(PackError::Key);
         }
@@ -131,11 +132,11 @@ fn proved(
     index: u64,
     receipt: &[u8],
     head: &VerifiedCheckpoint,
-    keys: &[VerifierKey],
+    keys: &LogKeys,
     leaf: Option<&Hash>,
 ) -> Result<Record, PackError> {
     let failed = |source| PackError::Receipt { index, source };
-    let receipt = UnverifiedReceipt::parse(receipt).map_err(failed)?.verify(keys).map_err(failed)?;
+    let receipt = UnverifiedReceipt::parse(receipt).map_err(failed)?.verify_with(keys).map_err(failed)?;
     if receipt.checkpoint().note_bytes() != head.note_bytes() {
         return Err(PackError::OtherCheckpoint { index });
     }
@@ -216,11 +217,7 @@ impl UnverifiedPack {
     ///
     /// # Errors
     /// [`PackError`], the first defect that was met.
-    pub fn verify(
-        self,
-        keys: &[VerifierKey],
-        digest_of: BundleDigestOf<'_>,
-    ) -> Result<VerifiedPack, PackError> {
+    pub fn verify(self, keys: &LogKeys, digest_of: BundleDigestOf<'_>) -> Result<VerifiedPack, PackError> {
         let Self { parts, text, manifest } = self;
         let pack = parts.verify(keys, digest_of)?;
         manifest.check(&pack)?;

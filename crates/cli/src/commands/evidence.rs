@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use chrono::{DateTime, NaiveDate, NaiveTime};
 use portcullis_protocol::Millis;
 use portcullis_server::{Config, bundle_digest, evidence_pack, open_log};
-use portcullis_verify::{PackError, Selection, UnverifiedPack, VerifiedPack, VerifierKey};
+use portcullis_verify::{LogKeys, PackError, Selection, UnverifiedPack, VerifiedPack, VerifierKey};
 
 use crate::args::{EvidenceArgs, EvidenceCommand};
 use crate::progress::Progress;
@@ -39,7 +39,9 @@ pub(crate) fn run(args: &EvidenceArgs) -> ExitCode {
         Ok(progress) => progress,
         Err(error) => return say::error(&error),
     };
-    let made = evidence_pack(&view, &config.log_key, selection, |done, total| progress.step(done, total));
+    let made = evidence_pack(&view, &config.log_key, &config.log_keys, selection, |done, total| {
+        progress.step(done, total)
+    });
     drop(progress);
     let bytes = match made {
         Ok(bytes) => bytes,
@@ -48,7 +50,7 @@ pub(crate) fn run(args: &EvidenceArgs) -> ExitCode {
     if let Err(error) = write_new(out, &bytes) {
         return say::misuse(&format!("`{}` cannot be written: {error}", out.display()));
     }
-    match verified(&bytes, &config.log_key) {
+    match verified(&bytes, &config.log_keys) {
         Ok(pack) => told(out, &pack, &config.log_key, *json),
         Err(error) => say::error(&error),
     }
@@ -66,8 +68,8 @@ fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     written
 }
 
-fn verified(bytes: &[u8], key: &VerifierKey) -> Result<VerifiedPack, PackError> {
-    UnverifiedPack::parse(bytes)?.verify(std::slice::from_ref(key), &bundle_digest)
+fn verified(bytes: &[u8], keys: &LogKeys) -> Result<VerifiedPack, PackError> {
+    UnverifiedPack::parse(bytes)?.verify(keys, &bundle_digest)
 }
 
 fn told(out: &Path, pack: &VerifiedPack, key: &VerifierKey, json: bool) -> ExitCode {

@@ -7,7 +7,8 @@ use portcullis_protocol::{DecisionRecord, ReasonCode, Record};
 use portcullis_server::bundle_digest;
 use portcullis_verify::pack::is_pack;
 use portcullis_verify::{
-    LogKey, LogKeyError, LogKeys, UnverifiedPack, UnverifiedReceipt, VerifiedPack, VerifiedReceipt, VerifierKey,
+    LogKey, LogKeyError, LogKeys, UnverifiedPack, UnverifiedReceipt, VerifiedPack, VerifiedReceipt,
+    VerifierKey,
 };
 
 use crate::args::VerifyArgs;

@@ -99,11 +99,11 @@ fn of(agent: &str, selection: Selection) -> Selection {
 }
 
 fn make(log: &TestLog, parts: PackParts) -> Result<Vec<u8>, PackError> {
-    parts.to_bytes(log.key.alone(), &digest_of)
+    parts.to_bytes(&(&log.key.public).into(), &digest_of)
 }
 
 fn verify(log: &TestLog, pack: &[u8]) -> Result<VerifiedPack, PackError> {
-    UnverifiedPack::parse(pack)?.verify(log.key.alone(), &digest_of)
+    UnverifiedPack::parse(pack)?.verify(&(&log.key.public).into(), &digest_of)
 }
 
 /// A pack of the whole log, and of `one`'s records from 4 to before 8.
@@ -374,7 +374,8 @@ fn another_key_checkpoint_or_record_is_refused() {
     let log = log();
     let [whole, _] = packs(&log);
     let stranger = TestKey::new("gate.example/log", 9);
-    let error = UnverifiedPack::parse(&whole).unwrap().verify(stranger.alone(), &digest_of).unwrap_err();
+    let error =
+        UnverifiedPack::parse(&whole).unwrap().verify(&(&stranger.public).into(), &digest_of).unwrap_err();
     assert_eq!(error, PackError::Checkpoint(CheckpointError::Note(NoteError::NoKnownSignature)));
     let all: Vec<u64> = (0..10).collect();
     let mut with_key = parts(&log, (0, 10), everything(), &all, &[]);

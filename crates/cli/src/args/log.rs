@@ -1,0 +1,89 @@
+//! Arguments of `portcullis log`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::ConfigArg;
+
+#[derive(Args, Debug)]
+pub(crate) struct LogArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    #[command(subcommand)]
+    pub(crate) command: LogCommand,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReplayArgs {
+    /// A key whose signature on a bundle counts, beside those of the configuration. May be given more than once.
+    #[arg(long, value_name = "VKEY|FILE")]
+    pub(crate) bundle_key: Vec<String>,
+    /// Do without the vault's master key: requests stay closed, and only order and state are compared.
+    #[arg(long)]
+    pub(crate) without_key: bool,
+    /// Print what came of each decision.
+    #[arg(long)]
+    pub(crate) each: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Check all of the ledger here against its anchored head: records, tiles and state. Exits 0 if all of it is sound.
+    ///
+    /// Works beside a running arbiter, on all processors. After Ctrl-C the next check goes on where this one stopped.
+    Check {
+        /// An older checkpoint of this log, which it must contain.
+        #[arg(long, value_name = "FILE")]
+        since: Option<PathBuf>,
+        /// Begin with the first record, whatever an earlier check had done.
+        #[arg(long)]
+        restart: bool,
+        /// Show how far it is even where standard error is no terminal.
+        #[arg(long)]
+        progress: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write the log as static files (C2SP tlog-tiles): a signed checkpoint, tiles and records.
+    ///
+    /// An earlier export of the same log is extended. The checkpoint is written last.
+    Export {
+        /// The directory; made if it does not exist.
+        directory: PathBuf,
+        /// Leave out tiles and bundles that lie wholly below this record: a pruned log.
+        #[arg(long, default_value_t = 0, value_name = "INDEX")]
+        from: u64,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Decide every recorded decision again, and build the state again from the log alone.
+    ///
+    /// Says for each decision whether it comes out `identical`, byte for byte, `different`, or is not replayable
+    /// (erased, not kept, key withheld, other engine version), and compares the state's tables with what the
+    /// records lead to. Exits 0 if nothing is different, 1 otherwise. Needs the ledger, its anchor and the vault's
+    /// master key of the configuration; a copy of them on another machine does.
+    Replay(ReplayArgs),
+    /// Verify an exported log offline, with nothing but its public key. Exits 0 if all of it verifies.
+    Verify {
+        /// The directory.
+        directory: PathBuf,
+        /// The log's verifier key, or a file that holds it. May be given more than once.
+        #[arg(long, required = true, value_name = "VKEY|FILE")]
+        key: Vec<String>,
+        /// Accept that tiles and bundles which lie wholly below this record are missing: the log was pruned.
+        #[arg(long, default_value_t = 0, value_name = "INDEX")]
+        pruned_below: u64,
+        /// An earlier checkpoint that the log must contain. May be given more than once.
+        #[arg(long, value_name = "FILE")]
+        since: Vec<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
