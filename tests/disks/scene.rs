@@ -373,7 +373,7 @@ impl Tally {
 
     /// How many calls were refused because the ledger does not verify.
     pub(crate) fn found(&self) -> usize {
-        let codes = ["evidence.corrupt", "evidence.behind_anchor"];
+        let codes = ["evidence.corrupt", "evidence.behind_anchor", "evidence.vault_wrong_key"];
         codes.iter().filter_map(|code| self.codes.get(*code)).sum()
     }
 
