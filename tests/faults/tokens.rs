@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use portcullis_verify::VerifierKey;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::process::Signal;
 
 use crate::interlocks::Scene;
@@ -135,9 +136,11 @@ fn a_token_that_hangs_permits_nothing() {
     let objects = hsm.objects();
     assert_eq!(objects.len(), 2, "{objects:?}");
     for object in &objects {
-        std::fs::rename(object, object.with_extension("aside")).unwrap();
-        let made = Command::new("mkfifo").arg(object).status().unwrap();
+        let aside = object.with_extension("aside");
+        let made = Command::new("mkfifo").arg(&aside).status().unwrap();
         assert!(made.success());
+        // At once: an object that is missing for a moment is another fault, and may be noticed.
+        renameat_with(CWD, &aside, CWD, object, RenameFlags::EXCHANGE).unwrap();
     }
     scene.is_silent("signer.timeout");
     scene.is_silent("signer.timeout");

@@ -83,16 +83,17 @@ impl FromStr for LogKey {
     type Err = LogKeyError;
 
     fn from_str(text: &str) -> Result<Self, LogKeyError> {
-        let words: Vec<&str> = text.split(' ').collect();
-        let (key, standing) = match words.as_slice() {
-            [key] => (key, Standing::Valid),
-            [key, "until", size] => {
-                (key, Standing::Until(from_decimal(size).map_err(|_| LogKeyError::Standing)?))
+        let (key, words) = text.split_once(' ').map_or((text, None), |(key, words)| (key, Some(words)));
+        let key = key.parse()?;
+        let standing = match words {
+            None => Standing::Valid,
+            Some("revoked") => Standing::Revoked,
+            Some(words) => {
+                let size = words.strip_prefix("until ").ok_or(LogKeyError::Standing)?;
+                Standing::Until(from_decimal(size).map_err(|_| LogKeyError::Standing)?)
             }
-            [key, "revoked"] => (key, Standing::Revoked),
-            _ => return Err(LogKeyError::Standing),
         };
-        Ok(Self { key: key.parse()?, standing })
+        Ok(Self { key, standing })
     }
 }
 
