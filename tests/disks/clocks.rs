@@ -72,8 +72,7 @@ fn a_wall_clock_that_jumps_either_way_permits_nothing_until_it_is_right_again() 
         };
         is_silent(&mut scene, &mut tally, code);
         clock.set(0);
-        scene.runs(&mut tally);
-        scene.repeat_all(&mut tally);
+        scene.goes_on(&mut tally);
         tally.rounds += 1;
     }
     scene.judge(&mut tally);
@@ -97,8 +96,7 @@ fn started_in_the_past_of_its_log_it_permits_nothing_until_the_clock_is_right() 
         scene.kill();
         clock.set(0);
         clock.start(&mut scene);
-        scene.runs(&mut tally);
-        scene.repeat_all(&mut tally);
+        scene.goes_on(&mut tally);
         tally.rounds += 1;
     }
     scene.judge(&mut tally);

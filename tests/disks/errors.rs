@@ -71,9 +71,7 @@ fn failing_system_calls_run_nothing_unrecorded_and_nothing_twice() {
             scene.runs(&mut tally);
         }
         scene.judge(&mut tally);
-        scene.start();
-        scene.runs(&mut tally);
-        scene.repeat_all(&mut tally);
+        scene.recovers(&mut tally);
         tally.rounds += 1;
     }
     scene.end(&mut tally);
@@ -97,9 +95,7 @@ fn system_calls_that_fail_while_a_ledger_is_opened_permit_nothing_unrecorded() {
         }
         scene.kill();
         tally.struck += usize::from(injected(&lines(&scene.log())) > 0);
-        scene.start();
-        scene.runs(&mut tally);
-        scene.repeat_all(&mut tally);
+        scene.recovers(&mut tally);
         scene.judge(&mut tally);
         tally.rounds += 1;
     }

@@ -178,8 +178,7 @@ fn a_file_system_that_turns_read_only_permits_nothing_until_it_is_repaired() {
         mount.repair();
         scene.spawn(&mut scene.serve());
         if scene.opens() {
-            scene.runs(&mut tally);
-            scene.repeat_all(&mut tally);
+            scene.goes_on(&mut tally);
             scene.judge(&mut tally);
             scene.start();
         } else {

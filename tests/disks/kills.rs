@@ -99,9 +99,7 @@ fn killed_in_a_batch(work: Work, fault: &'static str) {
         });
         drop(tracer);
         scene.judge(&mut tally);
-        scene.start();
-        scene.runs(&mut tally);
-        scene.repeat_all(&mut tally);
+        scene.recovers(&mut tally);
         tally.rounds += 1;
         tally.struck += 1;
     }
@@ -152,9 +150,7 @@ fn killed_while_opening(fault: &'static str, before: fn(&mut Scene, &mut Tally))
         if random.one_in(3) && opening_killed_at(&mut scene, 1 + random.below(30)) {
             tally.struck += 1;
         }
-        scene.start();
-        scene.runs(&mut tally);
-        scene.repeat_all(&mut tally);
+        scene.recovers(&mut tally);
         scene.end(&mut tally);
         tally.rounds += 1;
     }
@@ -207,9 +203,7 @@ fn killed_while_a_failed_ledger_is_rebuilt_nothing_runs_unrecorded_or_twice() {
             scene.end(&mut tally);
             scene = Scene::new();
         }
-        scene.start();
-        scene.runs(&mut tally);
-        scene.repeat_all(&mut tally);
+        scene.recovers(&mut tally);
         tally.rounds += 1;
     }
     scene.end(&mut tally);

@@ -135,9 +135,7 @@ fn yesterdays_copies_are_behind_the_anchor_and_nothing_runs_on_them() {
         tally.struck += 1;
         scene.kill();
         today.all();
-        scene.start();
-        scene.runs(&mut tally);
-        scene.repeat_all(&mut tally);
+        scene.recovers(&mut tally);
         scene.end(&mut tally);
         tally.rounds += 1;
     }
@@ -167,8 +165,7 @@ fn yesterdays_ledger_put_under_a_running_daemon_permits_nothing() {
         tally.struck += 1;
         std::fs::remove_dir_all(&ledger).unwrap();
         std::fs::rename(&today, &ledger).unwrap();
-        scene.runs(&mut tally);
-        scene.repeat_all(&mut tally);
+        scene.goes_on(&mut tally);
         scene.end(&mut tally);
         tally.rounds += 1;
     }

@@ -269,6 +269,18 @@ impl Scene {
         });
     }
 
+    /// Starts the daemon and [goes on](Self::goes_on).
+    pub(crate) fn recovers(&mut self, tally: &mut Tally) {
+        self.start();
+        self.goes_on(tally);
+    }
+
+    /// A charge runs, and what ran before is repeated.
+    pub(crate) fn goes_on(&mut self, tally: &mut Tally) {
+        self.runs(tally);
+        self.repeat_all(tally);
+    }
+
     /// Repeats all keys of late: what ran must not run again.
     pub(crate) fn repeat_all(&mut self, tally: &mut Tally) {
         let from = self.keys.len().saturating_sub(12);

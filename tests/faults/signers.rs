@@ -85,7 +85,7 @@ fn under(scene: &mut Scene, folder: &Path, mode: &str, code: &str) {
     scene.recovers();
 }
 
-/// Ends everything and verifies the log: the ledger was rebuilt once for each fault that it met in a signature, and
+/// Ends everything and verifies the log: the ledger was opened again once for each fault that it met in a signature, and
 /// what was recorded under one, at most the call that met it first, was withheld.
 fn verifies(scene: Scene, recoveries: usize) {
     let log = scene.place.log();

@@ -15,6 +15,8 @@ mod idempotency;
 mod ports;
 mod replay;
 mod settle;
+#[cfg(test)]
+mod testing;
 
 pub use decide::{Facts, decide};
 pub use fact::{

@@ -2,22 +2,10 @@ use super::*;
 use crate::fact::{Clock, Evidence, GateState, Policy, State, Validity};
 use crate::idempotency::KeyStatus;
 use crate::settle::{Health, PolicyNow};
-use ed25519_dalek::SigningKey;
-use portcullis_policy::{Snapshot, Trust, bundles};
+use crate::testing::demo;
 use portcullis_protocol::{AttemptId, BundleDigest, Decision, Digest, Millis, Record, Verdict};
-use portcullis_verify::VerifierKey;
 
 const NOW: Millis = Millis(1_800_000_000_000);
-
-fn demo() -> Bundle {
-    let key = SigningKey::from_bytes(&[7; 32]);
-    let verifier = VerifierKey::ed25519("bundle.test", key.verifying_key().to_bytes()).unwrap();
-    let mut files = bundles::demo();
-    let unsigned = Snapshot::from_files(files.clone()).unwrap();
-    let pin = unsigned.digest();
-    files.insert("bundle.sig".into(), unsigned.sign(&key, "bundle.test").unwrap());
-    Snapshot::from_files(files).unwrap().verify(&Trust { keys: vec![verifier], pin }).unwrap()
-}
 
 fn ask(amount: &str, key: &str) -> Ask {
     let text = format!(

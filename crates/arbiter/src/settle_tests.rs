@@ -1,20 +1,8 @@
 use super::*;
 use crate::fact::Validity;
 use crate::idempotency::KeyStatus;
-use ed25519_dalek::SigningKey;
-use portcullis_policy::{Snapshot, Trust, bundles};
+use crate::testing::demo;
 use portcullis_protocol::{Decision, Salt, request::Ask};
-use portcullis_verify::VerifierKey;
-
-fn demo() -> Bundle {
-    let key = SigningKey::from_bytes(&[7; 32]);
-    let verifier = VerifierKey::ed25519("bundle.test", key.verifying_key().to_bytes()).unwrap();
-    let mut files = bundles::demo();
-    let unsigned = Snapshot::from_files(files.clone()).unwrap();
-    let pin = unsigned.digest();
-    files.insert("bundle.sig".into(), unsigned.sign(&key, "bundle.test").unwrap());
-    Snapshot::from_files(files).unwrap().verify(&Trust { keys: vec![verifier], pin }).unwrap()
-}
 
 fn call(text: &str) -> DecisionCall {
     DecisionCall {

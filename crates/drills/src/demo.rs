@@ -12,7 +12,7 @@ use tokio::process::Child;
 use crate::DrillError;
 use crate::client::Agent;
 use crate::deployment::Deployment;
-use crate::faults::Fault;
+use crate::faults::{Fault, Part};
 
 /// How the demo runs.
 #[derive(Clone, Debug)]
@@ -76,10 +76,10 @@ impl Step {
 const FAULTS: [(Fault, ReasonCode); 7] = [
     (Fault::Killed, ReasonCode::ArbiterUnreachable),
     (Fault::Hung, ReasonCode::ArbiterTimeout),
-    (Fault::PolicyPulled, ReasonCode::PolicyMissing),
+    (Fault::Pulled(Part::Policy), ReasonCode::PolicyMissing),
     (Fault::LedgerUnwritable, ReasonCode::EvidenceUnwritable),
-    (Fault::KeyPulled, ReasonCode::SignerUnavailable),
-    (Fault::AnchorPulled, ReasonCode::EvidenceAnchorUnwritable),
+    (Fault::Pulled(Part::Key), ReasonCode::SignerUnavailable),
+    (Fault::Pulled(Part::Anchor), ReasonCode::EvidenceAnchorUnwritable),
     (Fault::Shut, ReasonCode::GateShut),
 ];
 

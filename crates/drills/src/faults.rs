@@ -15,16 +15,23 @@ pub(crate) enum Fault {
     Killed,
     /// The arbiter's process is stopped in the middle of its work.
     Hung,
-    /// The policy bundle is pulled away.
-    PolicyPulled,
     /// No file of the arbiter can grow any more.
     LedgerUnwritable,
-    /// The signing key is pulled away.
-    KeyPulled,
-    /// The anchor of the log's head is pulled away.
-    AnchorPulled,
+    /// A file that the arbiter needs is pulled away.
+    Pulled(Part),
     /// An operator shuts the gate.
     Shut,
+}
+
+/// A file of a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The policy bundle.
+    Policy,
+    /// The signing key.
+    Key,
+    /// The anchor of the log's head.
+    Anchor,
 }
 
 impl Fault {
@@ -33,10 +40,10 @@ impl Fault {
         match self {
             Self::Killed => "the decision service is killed",
             Self::Hung => "the decision service hangs",
-            Self::PolicyPulled => "the policy is pulled away",
+            Self::Pulled(Part::Policy) => "the policy is pulled away",
             Self::LedgerUnwritable => "the ledger cannot be written",
-            Self::KeyPulled => "the signing key is gone",
-            Self::AnchorPulled => "the log's anchor is gone",
+            Self::Pulled(Part::Key) => "the signing key is gone",
+            Self::Pulled(Part::Anchor) => "the log's anchor is gone",
             Self::Shut => "an operator shuts the gate",
         }
     }
@@ -51,8 +58,8 @@ impl Fault {
             Self::LedgerUnwritable => limit_file_size(daemon, Some(0))?,
             Self::Shut => portcullis_server::shut(&place.config.data, "rehearsal")
                 .map_err(|error| DrillError::Answer(error.to_string()))?,
-            Self::PolicyPulled | Self::KeyPulled | Self::AnchorPulled => {
-                let file = self.file(place);
+            Self::Pulled(part) => {
+                let file = part.file(place)?;
                 rename(&file, &away(&file))?;
             }
         }
@@ -74,21 +81,26 @@ impl Fault {
                 portcullis_server::open(&place.config.data)
                     .map_err(|error| DrillError::Answer(error.to_string()))?;
             }
-            Self::PolicyPulled | Self::KeyPulled | Self::AnchorPulled => {
-                let file = self.file(place);
+            Self::Pulled(part) => {
+                let file = part.file(place)?;
                 rename(&away(&file), &file)?;
             }
         }
         Ok(())
     }
+}
 
-    fn file(self, place: &Deployment) -> PathBuf {
+impl Part {
+    fn file(self, place: &Deployment) -> Result<PathBuf, DrillError> {
         match self {
-            Self::PolicyPulled => place.config.bundle.clone(),
-            Self::AnchorPulled => place.config.anchor.clone(),
-            Self::KeyPulled | Self::Killed | Self::Hung | Self::LedgerUnwritable | Self::Shut => {
-                place.config.signer.key_file().cloned().unwrap_or_default()
-            }
+            Self::Policy => Ok(place.config.bundle.clone()),
+            Self::Anchor => Ok(place.config.anchor.clone()),
+            Self::Key => place
+                .config
+                .signer
+                .key_file()
+                .cloned()
+                .ok_or_else(|| DrillError::Answer("the log's key is not in a file".into())),
         }
     }
 }

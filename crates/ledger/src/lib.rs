@@ -41,6 +41,8 @@ mod scrub;
 mod signer;
 mod store;
 mod suspect;
+#[cfg(test)]
+mod testing;
 mod unasked;
 mod vault;
 mod verification;

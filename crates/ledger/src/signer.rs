@@ -231,15 +231,7 @@ fn parse(text: &str) -> Option<(SigningKey, VerifierKey)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    fn file(text: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("key");
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        (directory, path)
-    }
+    use crate::testing::file;
 
     #[test]
     fn a_pulled_key_signs_no_more_and_signs_again_when_it_is_back() {

@@ -244,15 +244,7 @@ impl Vault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    fn file(text: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("vault.key");
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        (directory, path)
-    }
+    use crate::testing::file;
 
     fn master() -> MasterKey {
         MasterKey::parse(generate_vault_key().unwrap().trim_end()).unwrap()

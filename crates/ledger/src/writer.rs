@@ -41,6 +41,22 @@ const EXPIRY_EVERY: u64 = 60_000;
 /// PERMITs that are ended in one batch because their outcome is overdue.
 const MOST_OVERDUE: u32 = 256;
 
+/// How an open ledger failed, the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Failed {
+    /// Its last records are durable, and no head over them was signed: it is opened as after a crash.
+    Unsigned,
+    /// What lies on the disk is not known: it must be rebuilt.
+    Unknown,
+}
+
+impl Failed {
+    fn by(error: &LedgerError, committed: bool) -> Self {
+        // The signer is the one part that can fail after the commit without any file being in doubt.
+        if committed && matches!(error, LedgerError::Signer(_)) { Self::Unsigned } else { Self::Unknown }
+    }
+}
+
 /// Everything that the writer's thread owns.
 pub(crate) struct Writer {
     config: LedgerConfig,
@@ -51,8 +67,8 @@ pub(crate) struct Writer {
     watch: ClockWatch,
     /// The open ledger, or the reason why nothing is permitted.
     phase: Result<Box<Opened>, ReasonCode>,
-    /// Whether the ledger failed while it was open: then it must be rebuilt, not just opened.
-    poisoned: bool,
+    /// How the ledger failed while it was open, if it did.
+    failed: Option<Failed>,
     /// Whether the scrub found the ledger damaged while it was open: then all of it must be read to open it.
     doubted: bool,
     /// The newest head that was signed and anchored, kept beyond a failure.
@@ -85,7 +101,7 @@ impl Writer {
             ports,
             watch: ClockWatch::default(),
             phase: Err(ReasonCode::EvidenceRecovering),
-            poisoned: false,
+            failed: None,
             doubted: false,
             known: None,
             reopening: Pacing::default(),
@@ -216,7 +232,10 @@ impl Writer {
         };
         let doubted = self.doubted || suspect::is_raised(&self.config.directory);
         let depth = if doubted { Depth::Whole } else { Depth::Tail };
-        let opened = if self.poisoned { Opened::rebuild(&location) } else { Opened::open(&location, depth) };
+        let opened = match self.failed {
+            Some(Failed::Unknown) => Opened::rebuild(&location),
+            Some(Failed::Unsigned) | None => Opened::open(&location, depth),
+        };
         self.phase = match opened {
             Ok(opened) => Ok(Box::new(opened)),
             Err(error) => Err(error.code()),
@@ -233,7 +252,7 @@ impl Writer {
                 opened.pending = Some(error.code());
                 return;
             }
-            let event = if self.poisoned { Event::Recovered } else { Event::Opened };
+            let event = if self.failed.is_some() { Event::Recovered } else { Event::Opened };
             let changes = keyring::changes(opened.head.as_ref(), self.signer.as_mut());
             self.transact(health, |batch| keyring::open(batch, event, changes));
         }
@@ -242,7 +261,7 @@ impl Writer {
             opened.pending = opened.scrub().err().map(|error| error.code());
             // What was in doubt was read whole. A note that stays costs the next start the same once more.
             drop(suspect::settle(&self.config.directory));
-            (self.poisoned, self.doubted) = (false, false);
+            (self.failed, self.doubted) = (None, false);
         }
     }
 
@@ -351,7 +370,7 @@ impl Writer {
                 }
                 self.release(waiting, health.now);
             }
-            Err(error) => self.poison(error.code(), waiting, committed, health.now),
+            Err(error) => self.poison(&error, waiting, committed, health.now),
         }
         committed
     }
@@ -367,10 +386,10 @@ impl Writer {
         }
     }
 
-    fn poison(&mut self, code: ReasonCode, waiting: Vec<Waiting>, committed: bool, now: Millis) {
-        self.phase = Err(code);
-        self.poisoned = true;
-        self.refuse_waiting(waiting, code, committed, now);
+    fn poison(&mut self, error: &LedgerError, waiting: Vec<Waiting>, committed: bool, now: Millis) {
+        self.phase = Err(error.code());
+        self.failed = self.failed.max(Some(Failed::by(error, committed)));
+        self.refuse_waiting(waiting, error.code(), committed, now);
     }
 
     fn refuse_waiting(&self, waiting: Vec<Waiting>, code: ReasonCode, committed: bool, now: Millis) {
@@ -397,7 +416,7 @@ impl Writer {
         });
         // A record that does not prove itself: the ledger is no longer what it was when it was verified.
         if let Err(error) = failed {
-            self.poison(error.code(), waiting.collect(), true, now);
+            self.poison(&error, waiting.collect(), true, now);
         }
     }
 

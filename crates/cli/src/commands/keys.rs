@@ -16,7 +16,8 @@ pub(crate) fn run(args: &KeysArgs) -> ExitCode {
     match &args.command {
         KeysCommand::Generate { file, name } => shown(new_key(file, name)),
         KeysCommand::Show { public: Some(public), name, .. } => {
-            match public_key(public, name.as_deref().unwrap_or_default()) {
+            let name = name.as_ref().ok_or_else(|| "--public takes the key's --name".to_owned());
+            match name.and_then(|name| public_key(public, name)) {
                 Ok(key) => shown::<std::convert::Infallible>(Ok(key)),
                 Err(error) => say::misuse(&error),
             }
@@ -78,15 +79,10 @@ fn revoke(args: &KeysArgs, key: &str) -> Result<(), RotationError> {
 }
 
 /// The verifier key of a public key that another program made.
-fn public_key(hex: &str, name: &str) -> Result<VerifierKey, String> {
-    let bytes: Option<Vec<u8>> = hex
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| str::from_utf8(pair).ok().filter(|pair| !pair.starts_with('+')))
-        .map(|pair| pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()))
-        .collect();
-    let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    let bytes = bytes.ok_or("a public key has 32 bytes, written as 64 hexadecimal digits")?;
+fn public_key(digits: &str, name: &str) -> Result<VerifierKey, String> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(digits, &mut bytes)
+        .map_err(|_| "a public key has 32 bytes, written as 64 hexadecimal digits")?;
     VerifierKey::ed25519(name, bytes).map_err(|error| error.to_string())
 }
 

@@ -60,6 +60,25 @@ fn a_permit_whose_head_was_signed_with_garbage_is_withheld() {
     world.behaviour.assert_one_root_for_each_size();
 }
 
+/// The records of the batch are durable, whatever the signer says: a copy of the ledger for each failed signature
+/// filled the disk and kept everyone waiting.
+#[test]
+fn a_failed_signature_had_the_whole_ledger_copied() {
+    let world = World::new();
+    let ledger = world.start();
+    world.permitted(&ledger, &Call::read(1));
+    let database = world.database();
+    world.behaviour.garbage.store(true, Ordering::SeqCst);
+    assert_eq!(world.refused(&ledger, &Call::read(2)), ReasonCode::SignerFailed);
+    world.behaviour.garbage.store(false, Ordering::SeqCst);
+    world.permitted(&ledger, &Call::read(3));
+    assert_eq!(world.database(), database);
+    drop(ledger);
+    assert!(world.events().contains(&Event::Recovered));
+    assert!(matches!(world.outcomes()[..], [(_, Outcome::Withheld)]));
+    world.behaviour.assert_one_root_for_each_size();
+}
+
 #[test]
 fn a_signature_that_fails_poisons_and_the_next_call_after_the_repair_is_permitted() {
     let world = World::new();

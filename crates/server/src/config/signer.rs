@@ -194,9 +194,10 @@ fn only_keys_of(section: &SignerSection) -> Result<(), ConfigError> {
 
 fn program(command: Vec<String>) -> Result<SignerKind, ConfigError> {
     let mut words = command.into_iter();
-    let program = PathBuf::from(words.next().unwrap_or_default());
-    if !program.is_absolute() {
-        return Err(value("signer.command", &"must begin with the absolute path of a program"));
+    match words.next().map(PathBuf::from) {
+        Some(program) if program.is_absolute() => {
+            Ok(SignerKind::Command { program, arguments: words.collect() })
+        }
+        Some(_) | None => Err(value("signer.command", &"must begin with the absolute path of a program")),
     }
-    Ok(SignerKind::Command { program, arguments: words.collect() })
 }

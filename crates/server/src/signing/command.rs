@@ -97,10 +97,11 @@ impl Running {
             wait_for(&output, until)?;
             let mut part = [0; 1024];
             let read = output.read(&mut part).map_err(unavailable)?;
-            if read == 0 {
-                return Ok(answer);
+            match part.get(..read) {
+                Some([]) => return Ok(answer),
+                Some(part) => answer.extend_from_slice(part),
+                None => return Err(SignError::Failed),
             }
-            answer.extend_from_slice(part.get(..read).unwrap_or_default());
             if answer.len() > LONGEST_ANSWER {
                 return Err(SignError::Failed);
             }

@@ -1,0 +1,16 @@
+//! What the tests of this crate share.
+
+use ed25519_dalek::SigningKey;
+use portcullis_policy::{Bundle, Snapshot, Trust, bundles};
+use portcullis_verify::VerifierKey;
+
+/// The demo's bundle, signed with a key of the tests.
+pub(crate) fn demo() -> Bundle {
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let verifier = VerifierKey::ed25519("bundle.test", key.verifying_key().to_bytes()).unwrap();
+    let mut files = bundles::demo();
+    let unsigned = Snapshot::from_files(files.clone()).unwrap();
+    let pin = unsigned.digest();
+    files.insert("bundle.sig".into(), unsigned.sign(&key, "bundle.test").unwrap());
+    Snapshot::from_files(files).unwrap().verify(&Trust { keys: vec![verifier], pin }).unwrap()
+}
