@@ -55,6 +55,10 @@ impl Case {
             let refusal = Refusal::own(ReasonCode::UpstreamUnavailable, None);
             return self.end(End::Answer(self.refused(&refusal))).await;
         }
+        if !self.shared.outcomes.are_recorded().await {
+            let refusal = Refusal::own(ReasonCode::EvidenceOutcomeUnrecorded, None);
+            return self.end(End::Answer(self.refused(&refusal))).await;
+        }
         match self.shared.desk.permit(&self.operation).await {
             Ok((permit, terms)) => self.permitted(permit, terms).await,
             Err(refusal) => self.end(End::Answer(self.refused(&refusal))).await,

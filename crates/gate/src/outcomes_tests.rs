@@ -1,26 +1,41 @@
+use std::sync::atomic::{AtomicU8, Ordering};
+
 use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeReply};
-use portcullis_protocol::{Outcome, ReasonCode, SurfaceTable};
+use portcullis_protocol::{Outcome, SurfaceTable};
 use portcullis_sdk::{Call, Refusal};
 
 use super::*;
 
-struct Away;
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What the arbiter answers to reports.
+const AWAY: u8 = 0;
+const RECORDED: u8 = 1;
+const ENDED_OTHERWISE: u8 = 2;
+const NO_SUCH_PERMIT: u8 = 3;
 
-fn away<T>() -> Call<'static, T> {
-    Box::pin(async { Err(Refusal::own(ReasonCode::ArbiterUnreachable, None)) })
+#[derive(Default)]
+struct Arbiter(AtomicU8);
+
+fn refused<T>(code: ReasonCode) -> Call<'static, T> {
+    Box::pin(async move { Err(Refusal::own(code, None)) })
 }
 
-impl Authorizer for Away {
+impl Authorizer for Arbiter {
     fn decide(&self, _: DecisionCall) -> Call<'_, DecisionReply> {
-        away()
+        refused(ReasonCode::ArbiterUnreachable)
     }
 
     fn report(&self, _: OutcomeReport) -> Call<'_, OutcomeReply> {
-        away()
+        match self.0.load(Ordering::SeqCst) {
+            AWAY => refused(ReasonCode::ArbiterUnreachable),
+            RECORDED => Box::pin(async { Ok(OutcomeReply { seq: 1 }) }),
+            ENDED_OTHERWISE => refused(ReasonCode::RequestOutcomeRecorded),
+            _ => refused(ReasonCode::RequestInvalidValue),
+        }
     }
 
     fn surfaces(&self) -> Call<'_, SurfaceTable> {
-        away()
+        refused(ReasonCode::ArbiterUnreachable)
     }
 }
 
@@ -30,35 +45,86 @@ fn report(number: u8) -> OutcomeReport {
 }
 
 async fn told(outcomes: &Outcomes, seen: &Arc<Mutex<Vec<String>>>) -> Vec<String> {
-    outcomes.notes.flush(Duration::from_secs(30)).await;
+    outcomes.notes.flush(PATIENCE).await;
     seen.lock().unwrap().clone()
 }
 
-fn outcomes() -> (Arc<Outcomes>, Arc<Mutex<Vec<String>>>) {
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let sink = Arc::clone(&seen);
-    let notes = Notes::start(move |line| sink.lock().unwrap().push(line)).unwrap();
-    (Arc::new(Outcomes::new(Arc::new(Away), Duration::from_secs(1), notes)), seen)
+struct Scene {
+    arbiter: Arc<Arbiter>,
+    outcomes: Arc<Outcomes>,
+    seen: Arc<Mutex<Vec<String>>>,
+    retrying: tokio::task::JoinHandle<()>,
 }
 
-#[tokio::test]
-async fn the_oldest_report_is_given_up_when_too_many_wait() {
-    let (outcomes, seen) = outcomes();
-    for number in 0..=WAITING {
-        outcomes.settle(report(u8::try_from(number % 251).unwrap()), Duration::from_secs(60)).await;
+impl Scene {
+    fn new() -> Self {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&seen);
+        let notes = Notes::start(move |line| sink.lock().unwrap().push(line)).unwrap();
+        let arbiter = Arc::new(Arbiter::default());
+        let outcomes = Arc::new(Outcomes::new(arbiter.clone(), Duration::from_secs(1), notes));
+        let retrying = tokio::spawn(Arc::clone(&outcomes).retry());
+        Self { arbiter, outcomes, seen, retrying }
     }
-    assert_eq!(outcomes.queue().len(), WAITING);
-    let told = told(&outcomes, &seen).await;
-    assert_eq!(told.len(), 1);
-    assert!(told[0].contains(&"00".repeat(32)), "{told:?}");
+
+    fn answers(&self, how: u8) {
+        self.arbiter.0.store(how, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.retrying.abort();
+    }
 }
 
 #[tokio::test]
-async fn a_report_is_given_up_when_its_time_is_over_and_said_so() {
-    let (outcomes, seen) = outcomes();
-    outcomes.settle(report(1), Duration::ZERO).await;
-    let retrying = tokio::spawn(Arc::clone(&outcomes).retry());
-    assert_eq!(outcomes.flush(Duration::from_secs(30)).await, 0);
-    assert!(told(&outcomes, &seen).await[0].contains("could not be reported"));
-    retrying.abort();
+async fn nothing_runs_while_an_outcome_is_not_on_record_and_the_next_call_runs_once_it_is() {
+    let scene = Scene::new();
+    assert!(scene.outcomes.are_recorded().await, "nothing was to be reported yet");
+    scene.outcomes.settle(report(1), Duration::from_secs(60)).await;
+    scene.outcomes.settle(report(2), Duration::from_secs(60)).await;
+    for _ in 0..3 {
+        assert!(!scene.outcomes.are_recorded().await);
+    }
+    scene.answers(RECORDED);
+    assert!(scene.outcomes.are_recorded().await, "the retry of the very call that asks");
+    assert_eq!(scene.outcomes.flush(PATIENCE).await, 0);
+}
+
+#[tokio::test]
+async fn only_the_arbiters_word_that_an_outcome_is_on_record_ends_the_wait() {
+    let scene = Scene::new();
+    scene.answers(NO_SUCH_PERMIT);
+    scene.outcomes.settle(report(1), Duration::from_secs(60)).await;
+    assert!(!scene.outcomes.are_recorded().await);
+    scene.answers(ENDED_OTHERWISE);
+    assert!(scene.outcomes.are_recorded().await);
+    assert!(told(&scene.outcomes, &scene.seen).await[0].contains("is on record already"));
+}
+
+#[tokio::test]
+async fn a_report_outlives_the_arbiters_patience_and_that_is_said_once() {
+    let scene = Scene::new();
+    scene.outcomes.settle(report(1), Duration::ZERO).await;
+    for _ in 0..3 {
+        assert!(!scene.outcomes.are_recorded().await);
+    }
+    let told = told(&scene.outcomes, &scene.seen).await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("calls are blocked until it is"));
+}
+
+#[tokio::test]
+async fn results_that_wait_are_bounded_and_outcomes_are_not_lost_for_it() {
+    let scene = Scene::new();
+    scene.retrying.abort();
+    for number in 0..20 {
+        let mut report = report(number);
+        report.call.result = Some("x".repeat(1024 * 1024));
+        scene.outcomes.settle(report, Duration::from_secs(60)).await;
+    }
+    let queue = scene.outcomes.queue();
+    let bytes: usize = queue.iter().filter_map(|waiting| waiting.call.result.as_ref()).map(String::len).sum();
+    assert_eq!((queue.len(), bytes), (20, KEPT_RESULTS));
 }

@@ -129,6 +129,11 @@ reason_codes! {
         remedy: "Make a new attempt for each request.",
         doc: "An attempt names one request. The same attempt with another digest is refused."
     }
+    RequestOutcomeRecorded = "request.outcome_recorded", Silence, Request, 409 {
+        message: "another outcome of this PERMIT is on record already",
+        remedy: "Nothing is to be done: the outcome on record stands.",
+        doc: "A PERMIT has one outcome. A report of another is refused, unless it supersedes `unknown`."
+    }
     GateShut = "gate.shut", Silence, Gate, 503 {
         message: "an operator has shut the gate",
         remedy: "Ask an operator; `portcullis status` says who shut it and why, `portcullis open` opens it.",
@@ -183,6 +188,11 @@ reason_codes! {
         message: "disk space is down to the reserve kept for outcomes",
         remedy: "Ask an operator to free disk space.",
         doc: "Free space fell below the reserve that is held for outcomes and operators."
+    }
+    EvidenceOutcomeUnrecorded = "evidence.outcome_unrecorded", Silence, Evidence, 503 {
+        message: "what became of an earlier call is not on record yet",
+        remedy: "Wait, or ask an operator to look at the arbiter.",
+        doc: "A gate could not report the outcome of a call that it ran. Until the arbiter has it on record, the gate lets nothing run."
     }
     EvidenceVaultUnavailable = "evidence.vault_unavailable", Silence, Evidence, 503 {
         message: "what a decision depends on cannot be kept",

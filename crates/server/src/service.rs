@@ -356,9 +356,8 @@ impl Authorizer for LocalAuthorizer {
 pub(crate) const fn outcome_code(refused: &OutcomeRefused) -> ReasonCode {
     match refused {
         OutcomeRefused::Unavailable(code) => *code,
-        OutcomeRefused::NoSuchPermit | OutcomeRefused::Ended(_) | OutcomeRefused::NotReportable => {
-            ReasonCode::RequestInvalidValue
-        }
+        OutcomeRefused::Ended(_) => ReasonCode::RequestOutcomeRecorded,
+        OutcomeRefused::NoSuchPermit | OutcomeRefused::NotReportable => ReasonCode::RequestInvalidValue,
     }
 }
 

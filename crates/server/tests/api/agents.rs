@@ -55,6 +55,10 @@ fn refused(answer: &Answer) {
     assert_eq!((answer.status, answer.code().as_str()), (400, "request.invalid_value"), "{answer:?}");
 }
 
+fn ended(answer: &Answer) {
+    assert_eq!((answer.status, answer.code().as_str()), (409, "request.outcome_recorded"), "{answer:?}");
+}
+
 #[tokio::test]
 async fn an_outcome_comes_from_who_held_the_attempt_once() {
     let served = Served::start().await;
@@ -82,7 +86,7 @@ async fn an_outcome_comes_from_who_held_the_attempt_once() {
     assert_eq!((again.status, &again.body), (200, &first.body), "the same report is on record already");
     let mut other = forged(&report, &report.call.nonce);
     other.call.outcome = Outcome::Failed;
-    refused(&served.report(&other, "demo-agent").await);
+    ended(&served.report(&other, "demo-agent").await);
 
     let (_folder, config) = served.stop().await;
     let outcomes: Vec<_> = recorded(&config).iter().map(|row| row.outcome).collect();
@@ -98,7 +102,7 @@ async fn a_late_outcome_supersedes_an_unknown_one_and_nothing_else() {
     late.call.outcome = Outcome::Failed;
     assert_eq!(served.report(&late, "demo-agent").await.status, 200);
     late.call.outcome = Outcome::Ok;
-    refused(&served.report(&late, "demo-agent").await);
+    ended(&served.report(&late, "demo-agent").await);
     let (_folder, config) = served.stop().await;
     assert_eq!(recorded(&config)[0].outcome, Some(Outcome::Failed));
 }
