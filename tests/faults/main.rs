@@ -15,6 +15,7 @@ mod support;
 mod answers;
 mod campaign;
 mod interlocks;
+mod outcomes;
 mod rotation;
 mod signers;
 mod takeover;

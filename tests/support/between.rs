@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
@@ -74,6 +75,7 @@ struct Shared {
     script: Mutex<Option<Script>>,
     surfaces: Mutex<Option<Rewrite>>,
     hanging: Mutex<Vec<TcpStream>>,
+    loses_outcomes: AtomicBool,
 }
 
 /// A server that a gate takes for its arbiter.
@@ -93,6 +95,7 @@ impl Between {
             script: Mutex::default(),
             surfaces: Mutex::default(),
             hanging: Mutex::default(),
+            loses_outcomes: AtomicBool::new(false),
         });
         let serving = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -115,6 +118,11 @@ impl Between {
         *self.shared.surfaces.lock().unwrap() = Some(Box::new(rewrite));
     }
 
+    /// Whether reports of outcomes are lost from now on, before the arbiter has them.
+    pub(crate) fn lose_outcomes(&self, lose: bool) {
+        self.shared.loses_outcomes.store(lose, Ordering::SeqCst);
+    }
+
     /// From now on, hands decision calls through.
     pub(crate) fn honest(&self) {
         *self.shared.script.lock().unwrap() = None;
@@ -124,6 +132,9 @@ impl Between {
 impl Shared {
     fn attend(&self, mut stream: TcpStream) -> std::io::Result<()> {
         let asked = read(&stream)?;
+        if asked.path.ends_with("/outcome") && self.loses_outcomes.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         let decision = asked.path == "/v1/decisions";
         let scripted = self
             .script

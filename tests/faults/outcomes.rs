@@ -1,0 +1,138 @@
+//! An outcome that is not on record: the gate that ran the call lets nothing more run until it is.
+
+use portcullis_protocol::Outcome;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+use crate::support::process::{command_line, descendants_of};
+use crate::support::{
+    Between, Daemon, Gate, Place, Recording, demo_server, limit_files, program, text, until,
+};
+
+/// A gate, its arbiter's daemon, and the demo's tool server, which can be held between taking a call and answering it.
+struct Scene {
+    place: Place,
+    daemon: Option<Daemon>,
+    gate: Gate,
+    recording: Recording,
+    charges: usize,
+}
+
+impl Scene {
+    fn new(endpoint: impl FnOnce(&Place, &Daemon) -> String) -> Self {
+        let place = Place::demo();
+        let daemon = Daemon::start(&place);
+        let config = place.elsewhere(&endpoint(&place, &daemon));
+        let recording = Recording::new(&place.path("recording"));
+        let journal = place.file("journal", "");
+        let gate = Gate::start(&config, &recording.of(&demo_server(&journal)));
+        Self { place, daemon: Some(daemon), gate, recording, charges: 0 }
+    }
+
+    fn journal(&self) -> usize {
+        std::fs::read_to_string(self.place.path("journal")).unwrap().lines().count()
+    }
+
+    fn send(&mut self) -> u64 {
+        self.charges += 1;
+        let key = format!("invoice-{}", self.charges);
+        self.gate.send_call("charge", &json!({ "account": "acme", "amount": "1.00" }), Some(&key))
+    }
+
+    /// A charge runs, and the tool server's journal says so.
+    fn runs(&mut self) {
+        let ran = self.journal();
+        let id = self.send();
+        self.gate.called(id).unwrap().ran();
+        assert_eq!(self.journal(), ran + 1);
+    }
+
+    /// A charge is SILENCE for want of the outcome before it, and reaches nobody.
+    fn is_silent(&mut self) {
+        let (ran, calls) = (self.journal(), self.recording.calls().len());
+        let id = self.send();
+        let answer = self.gate.called(id).unwrap();
+        assert_eq!(answer.code(), "evidence.outcome_unrecorded", "{}", answer.0);
+        assert_eq!(answer.told().unwrap()["decision"], "SILENCE");
+        assert_eq!(self.gate.settled(&self.recording).len(), calls, "it reached the tool server");
+        assert_eq!(self.journal(), ran, "it ran");
+    }
+
+    /// The tool server itself: not the supervisor, the shell or `tee` before it.
+    fn tool_server(&self) -> Pid {
+        let own = format!("{} __toolserver", text(&program()));
+        let found = until("the tool server", || {
+            descendants_of(self.gate.child.id()).into_iter().find(|pid| command_line(*pid).starts_with(&own))
+        });
+        Pid::from_raw(i32::try_from(found).unwrap()).unwrap()
+    }
+
+    /// A charge is permitted and reaches the tool server; `fault` strikes before that answers.
+    fn struck(&mut self, fault: impl FnOnce(&mut Self)) {
+        let (ran, calls) = (self.journal(), self.recording.calls().len());
+        let server = self.tool_server();
+        kill_process(server, Signal::STOP).unwrap();
+        let id = self.send();
+        until("the call on its way", || (self.recording.calls().len() > calls).then_some(()));
+        fault(self);
+        kill_process(server, Signal::CONT).unwrap();
+        self.gate.called(id).unwrap().ran();
+        assert_eq!(self.journal(), ran + 1);
+    }
+
+    /// Everything that ran has its PERMIT and its outcome on record, and nothing else has one.
+    fn ends(mut self) {
+        self.runs();
+        let ran = self.journal();
+        self.gate.end();
+        assert!(self.daemon.take().unwrap().end(Signal::TERM).success());
+        let log = self.place.log();
+        assert_eq!((log.permits().len(), log.outcomes(Some(Outcome::Ok))), (ran, ran));
+    }
+}
+
+fn socket(place: &Place, _: &Daemon) -> String {
+    place.socket_url()
+}
+
+#[test]
+fn after_an_arbiter_that_died_before_an_outcome_nothing_runs_until_the_outcome_is_on_record() {
+    let mut scene = Scene::new(socket);
+    scene.runs();
+    scene.struck(|scene| scene.daemon.take().unwrap().kill());
+    scene.is_silent();
+    scene.is_silent();
+    scene.daemon = Some(Daemon::start(&scene.place));
+    // The call itself hurries the report that it waits for.
+    scene.runs();
+    scene.ends();
+}
+
+#[test]
+fn while_the_arbiters_disk_takes_no_outcome_nothing_runs_and_afterwards_the_first_call_does() {
+    let mut scene = Scene::new(socket);
+    scene.runs();
+    scene.struck(|scene| limit_files(&scene.daemon.as_ref().unwrap().child, Some(0)));
+    scene.is_silent();
+    scene.is_silent();
+    limit_files(&scene.daemon.as_ref().unwrap().child, None);
+    until("a ledger that is repaired", || scene.place.is_ready().then_some(()));
+    scene.runs();
+    scene.ends();
+}
+
+/// The arbiter itself is well and would permit: only the gate knows that its report did not arrive.
+#[test]
+fn a_gate_whose_reports_are_lost_lets_nothing_run_though_the_arbiter_would_permit() {
+    let mut between = None;
+    let mut scene = Scene::new(|_, daemon| between.insert(Between::before(daemon.server())).url.clone());
+    let between = between.unwrap();
+    scene.runs();
+    between.lose_outcomes(true);
+    scene.runs();
+    scene.is_silent();
+    scene.is_silent();
+    between.lose_outcomes(false);
+    scene.runs();
+    scene.ends();
+}
