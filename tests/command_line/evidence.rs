@@ -1,6 +1,6 @@
 //! `portcullis evidence pack`, and what `portcullis verify` says of what it made.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -122,4 +122,31 @@ fn other_programs_open_a_pack_and_its_receipts_verify_by_themselves() {
         receipts += 1;
     }
     assert_eq!(receipts, place.log().records.len());
+}
+
+#[test]
+fn the_packs_of_the_vectors_verify_or_are_refused_as_their_manifest_says() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors");
+    let manifest: Value =
+        serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
+    let keys = manifest["keys"].as_array().unwrap().iter().map(|key| key.as_str().unwrap());
+    let keys: Vec<&str> = keys.flat_map(|key| ["--key", key]).collect();
+    let packs = manifest["cases"].as_array().unwrap().iter().filter(|case| case["kind"] == "pack");
+    let (mut accepted, mut refused) = (0, 0);
+    for case in packs {
+        let file = folder.join(case["file"].as_str().unwrap());
+        let said = run(&[&["verify"], keys.as_slice(), &[&text(&file)]].concat());
+        let Some(error) = case["error"].as_str() else {
+            assert!(said.ok().contains(": verified\n"), "{said:?}");
+            accepted += 1;
+            continue;
+        };
+        assert!(said.code == 1 && said.out.contains("NOT VERIFIED"), "{said:?}");
+        // What does not even begin as a pack is taken for a receipt.
+        let is_pack = std::fs::read(&file).unwrap().starts_with(b"evidence/manifest.json");
+        let error = error.trim_end_matches('…');
+        assert!(!is_pack || said.out.contains(error), "{error}: {said:?}");
+        refused += 1;
+    }
+    assert!(accepted >= 4 && refused >= 60, "{accepted} accepted, {refused} refused");
 }

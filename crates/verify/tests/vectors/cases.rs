@@ -8,6 +8,9 @@ use portcullis_verify::tree::inclusion_proof;
 use portcullis_verify::{Checkpoint, TileReader, TileTree, TlogProof, VerifierKey};
 use serde_json::{Value, json};
 
+#[path = "packs.rs"]
+pub(crate) mod packs;
+
 /// What a file claims to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -15,6 +18,8 @@ pub(crate) enum Kind {
     Receipt,
     /// A checkpoint: a signed note.
     Checkpoint,
+    /// An evidence pack.
+    Pack,
 }
 
 impl Kind {
@@ -23,6 +28,7 @@ impl Kind {
         match self {
             Self::Receipt => "receipt",
             Self::Checkpoint => "checkpoint",
+            Self::Pack => "pack",
         }
     }
 }
@@ -46,6 +52,7 @@ pub(crate) fn path(case: &Case) -> String {
     let ending = match case.kind {
         Kind::Receipt => "tlog-proof",
         Kind::Checkpoint => "note",
+        Kind::Pack => "tar",
     };
     format!("{}/{verdict}/{}.{ending}", case.kind.as_str(), case.name)
 }
@@ -127,6 +134,11 @@ impl Log {
         for (seq, bytes) in replaced {
             records[usize::try_from(*seq).unwrap()] = bytes.clone();
         }
+        Self::of(records)
+    }
+
+    /// A log of these records.
+    fn of(records: Vec<Vec<u8>>) -> Self {
         let mut tree = TileTree::new();
         records.iter().for_each(|record| tree.append(leaf_hash(record)));
         Self { tree, records }
@@ -188,12 +200,14 @@ fn with_fields(change: impl FnOnce(&mut serde_json::Map<String, Value>)) -> Vec<
 /// Every case.
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = valid();
+    cases.extend(packs::valid());
     for (kind, tampered) in [
         (Kind::Receipt, receipt_forms()),
         (Kind::Receipt, receipt_proofs()),
         (Kind::Receipt, receipt_records()),
         (Kind::Receipt, receipt_heads()),
         (Kind::Checkpoint, checkpoints()),
+        (Kind::Pack, packs::tampered()),
     ] {
         let made = |(name, bytes, error)| Case { kind, name, bytes, error: Some(error) };
         cases.extend(tampered.into_iter().map(made));

@@ -10,10 +10,12 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use portcullis_verify::{
-        CheckpointError, ReceiptError, UnverifiedCheckpoint, UnverifiedReceipt, VerifierKey,
+        CheckpointError, LogKeys, PackError, ReceiptError, UnverifiedCheckpoint, UnverifiedPack,
+        UnverifiedReceipt, VerifierKey,
     };
     use serde_json::Value;
 
+    use super::cases::packs::digest_of;
     use super::cases::{Kind, cases, keys};
 
     fn folder() -> PathBuf {
@@ -38,6 +40,10 @@ mod tests {
             .map_err(Into::into),
             "checkpoint" => (|| -> Result<(), CheckpointError> {
                 UnverifiedCheckpoint::parse(bytes)?.verify(keys).map(drop)
+            })()
+            .map_err(Into::into),
+            "pack" => (|| -> Result<(), PackError> {
+                UnverifiedPack::parse(bytes)?.verify(&LogKeys::from(keys.to_vec()), &digest_of).map(drop)
             })()
             .map_err(Into::into),
             other => panic!("nobody verifies a {other}"),
@@ -73,6 +79,10 @@ mod tests {
         let tampered =
             manifest["cases"].as_array().unwrap().iter().filter(|case| !case["error"].is_null()).count();
         assert!(tampered >= 60, "{tampered} kinds of tampering");
+        let kinds = ["receipt", "checkpoint", "pack"];
+        let of =
+            |kind: &str| seen.iter().filter(|file| file.starts_with(&format!("{kind}/tampered/"))).count();
+        assert!(kinds.iter().all(|kind| of(kind) >= 30), "{:?}", kinds.map(of));
     }
 
     #[test]
@@ -91,7 +101,7 @@ mod tests {
             );
             files.insert(path);
         }
-        for kind in [Kind::Receipt, Kind::Checkpoint] {
+        for kind in [Kind::Receipt, Kind::Checkpoint, Kind::Pack] {
             for verdict in ["valid", "tampered"] {
                 for entry in std::fs::read_dir(folder().join(kind.as_str()).join(verdict)).unwrap() {
                     let path = format!(
