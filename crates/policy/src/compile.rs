@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use cedar_policy::{Entities, PolicySet, Schema};
+use cedar_policy::{Entities, Schema};
 use portcullis_protocol::{BundleDigest, Millis, PolicyId, SurfaceName, Tier};
 
 use crate::entities::{self, Types};
 use crate::error::BundleError;
 use crate::files::Files;
 use crate::manifest::Manifest;
+use crate::slices::Slices;
 use crate::{policies, schema};
 
 /// A bundle's content in usable form. It can decide only inside a [`crate::Bundle`].
@@ -18,7 +19,7 @@ pub(crate) struct Compiled {
     pub(crate) schema: Schema,
     pub(crate) types: Types,
     pub(crate) entities: Entities,
-    pub(crate) policies: PolicySet,
+    pub(crate) slices: Slices,
     ids: Vec<PolicyId>,
     warnings: Vec<String>,
 }
@@ -59,8 +60,9 @@ impl Compiled {
         if set.ids.is_empty() {
             warnings.push("the bundle has no policy: it grants nothing".to_owned());
         }
+        let slices = policies::slices(&set)?;
         let ids = set.ids.into_keys().collect();
-        Ok(Self { manifest, schema, types, entities, policies: set.policies, ids, warnings })
+        Ok(Self { manifest, schema, types, entities, slices, ids, warnings })
     }
 
     pub(crate) fn report(self, digest: BundleDigest) -> CheckReport {

@@ -2,14 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision, Request as CedarRequest, Response,
-    RestrictedExpression,
-};
+use cedar_policy::{Context, Request as CedarRequest, RestrictedExpression};
 use portcullis_protocol::{
     ContextKind, ContextRule, PolicyId, ReasonCode, Request, SurfaceSpec, Value, Verdict,
 };
 
+use crate::slices::{Answer, Question};
 use crate::{Bundle, Evaluation};
 
 /// Why a request is not permitted, on the way out of a check.
@@ -54,14 +52,12 @@ impl Bundle {
             return Err(Refusal::new(ReasonCode::SurfaceActionUnknown, detail));
         }
         check_context(spec, &ask.context)?;
-        let request = self.cedar_request(request, spec)?;
-        let Self { compiled, .. } = self;
-        let response = Authorizer::new().is_authorized(&request, &compiled.policies, &compiled.entities);
-        settle(&response)
+        let question = self.question(request, spec)?;
+        settle(self.compiled.slices.ask(&question, &self.compiled.entities))
     }
 
     /// The request as Cedar takes it: every entity in the store, and built with the schema.
-    fn cedar_request(&self, request: &Request, spec: &SurfaceSpec) -> Result<CedarRequest, Refusal> {
+    fn question(&self, request: &Request, spec: &SurfaceSpec) -> Result<Question, Refusal> {
         let (ask, types) = (&request.ask, &self.compiled.types);
         let present =
             |uid, what: &str| self.compiled.entities.get(&uid).map(|_| uid).ok_or_else(|| absent(what));
@@ -70,7 +66,9 @@ impl Bundle {
         let resource = types.resource(&ask.resource).ok_or_else(|| absent("resource"))?;
         let resource = present(resource, "resource")?;
         let context = build_context(spec, &ask.context)?;
-        CedarRequest::new(principal, action, resource, context, Some(&self.compiled.schema))
+        let schema = Some(&self.compiled.schema);
+        CedarRequest::new(principal.clone(), action.clone(), resource.clone(), context, schema)
+            .map(|request| Question { request, principal, action, resource })
             .map_err(|_| unfit("agent, action, resource and context do not fit the schema"))
     }
 }
@@ -143,35 +141,31 @@ fn expression(kind: ContextKind, value: &Value) -> Option<RestrictedExpression> 
 
 /// What Cedar's answer is worth. An error in any policy outweighs whatever the others say: Cedar skips what it
 /// cannot evaluate, and what was skipped may have been a `forbid`.
-fn settle(response: &Response) -> Result<Vec<PolicyId>, Refusal> {
-    let diagnostics = response.diagnostics();
-    let failed = diagnostics.errors().map(|error| match error {
-        AuthorizationError::PolicyEvaluationError(error) => error.policy_id(),
-    });
-    let failed = sorted_ids(failed)?;
+fn settle(answer: Answer) -> Result<Vec<PolicyId>, Refusal> {
+    let Answer { failed, forbids, grants, unexplained } = answer;
     if !failed.is_empty() {
+        let failed = named(failed)?;
         let detail = format!("these policies raised an error: {}", join(&failed));
         return Err(Refusal { code: ReasonCode::PolicyEvaluationError, policies: failed, detail });
     }
-    let determining = sorted_ids(diagnostics.reason())?;
-    match (response.decision(), determining.is_empty()) {
-        (Decision::Allow, false) => Ok(determining),
-        (Decision::Allow, true) => {
-            Err(Refusal::new(ReasonCode::PolicyEngineFailed, "the engine allowed and named no policy for it"))
-        }
-        (Decision::Deny, false) => {
-            let detail = format!("these policies forbid it: {}", join(&determining));
-            Err(Refusal { code: ReasonCode::PolicyForbidden, policies: determining, detail })
-        }
-        (Decision::Deny, true) => {
-            Err(Refusal::new(ReasonCode::PolicyNoGrant, "no policy grants this request"))
-        }
+    if unexplained {
+        let detail = "the engine allowed and named no policy for it";
+        return Err(Refusal::new(ReasonCode::PolicyEngineFailed, detail));
     }
+    if !forbids.is_empty() {
+        let forbids = named(forbids)?;
+        let detail = format!("these policies forbid it: {}", join(&forbids));
+        return Err(Refusal { code: ReasonCode::PolicyForbidden, policies: forbids, detail });
+    }
+    if grants.is_empty() {
+        return Err(Refusal::new(ReasonCode::PolicyNoGrant, "no policy grants this request"));
+    }
+    named(grants)
 }
 
-/// Cedar's order differs from run to run.
-fn sorted_ids<'a>(ids: impl Iterator<Item = &'a cedar_policy::PolicyId>) -> Result<Vec<PolicyId>, Refusal> {
-    let parsed = ids.map(|id| {
+/// The policies' ids as the bundle has them, sorted.
+fn named(ids: BTreeSet<cedar_policy::PolicyId>) -> Result<Vec<PolicyId>, Refusal> {
+    let parsed = ids.iter().map(|id| {
         let id: &str = id.as_ref();
         id.parse::<PolicyId>()
     });

@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use cedar_policy::{Entities, EntityUid, PolicySet};
+use cedar_policy::{Authorizer, Decision, EntityUid, PolicySet, Response};
 use portcullis_protocol::surface::is_canonical_path;
 use proptest::prelude::*;
 
@@ -24,9 +24,12 @@ fn cedar_alone(bundle: &Bundle, agent: &str, action: &str, resource: &str, conte
         None,
     )
     .unwrap();
-    let (policies, entities): (&PolicySet, &Entities) =
-        (&bundle.compiled.policies, &bundle.compiled.entities);
-    Authorizer::new().is_authorized(&request, policies, entities).decision()
+    Authorizer::new().is_authorized(&request, &whole(bundle), &bundle.compiled.entities).decision()
+}
+
+/// All policies of a bundle, as Cedar's own authorizer takes them.
+fn whole(bundle: &Bundle) -> PolicySet {
+    bundle.compiled.slices.whole()
 }
 
 fn payment(bundle: &Bundle, context: &str) -> Context {
@@ -266,6 +269,17 @@ fn a_forbid_outweighs_a_permit() {
     assert_eq!(said(&bundle.evaluate(&charge("rogue", "100.00"))), "policy.forbidden no-suspended");
 }
 
+#[test]
+fn a_forbid_of_one_slice_outweighs_the_grants_of_all_others() {
+    let bundle = with_all(
+        "@id(\"mine\") permit (principal == Agent::\"rogue\", action, resource);
+         @id(\"account\") permit (principal, action, resource == Account::\"a-1\");
+         @id(\"no-charge\") forbid (principal in Group::\"suspended\", action == Action::\"charge\", resource);",
+    );
+    assert_eq!(said(&bundle.evaluate(&charge("bot", "1.00"))), "PERMIT account, all");
+    assert_eq!(said(&bundle.evaluate(&charge("rogue", "1.00"))), "policy.forbidden no-charge");
+}
+
 /// Incidents 3 and 4: no rule at all is no access.
 #[test]
 fn without_policies_nothing_is_granted() {
@@ -280,9 +294,14 @@ fn without_policies_nothing_is_granted() {
 #[test]
 fn an_answer_that_contradicts_itself_is_no_permit() {
     let id = |text: &str| cedar_policy::PolicyId::new(text);
+    let answer = |response: &Response| {
+        let mut answer = Answer::default();
+        answer.add(response);
+        answer
+    };
     let settled = |decision, ids: &[&str]| {
         let response = Response::new(decision, ids.iter().map(|text| id(text)).collect(), Vec::new());
-        settle(&response).map_err(|refusal| (refusal.code, refusal.policies.len()))
+        settle(answer(&response)).map_err(|refusal| (refusal.code, refusal.policies.len()))
     };
     assert!(settled(Decision::Allow, &["a"]).is_ok());
     assert_eq!(settled(Decision::Allow, &[]), Err((ReasonCode::PolicyEngineFailed, 0)));
@@ -297,14 +316,13 @@ fn an_answer_that_contradicts_itself_is_no_permit() {
     );
     let ask = request("bot", "pay.charge", "charge", "Account:a-1", r#"{"amount":"1.00","count":2}"#);
     let spec = &failing.table.surfaces[&ask.ask.surface];
-    let asked = failing.cedar_request(&ask, spec).map_err(|refusal| refusal.detail).unwrap();
-    let real =
-        Authorizer::new().is_authorized(&asked, &failing.compiled.policies, &failing.compiled.entities);
+    let asked = failing.question(&ask, spec).map_err(|refusal| refusal.detail).unwrap().request;
+    let real = Authorizer::new().is_authorized(&asked, &whole(&failing), &failing.compiled.entities);
     let errors: Vec<_> = real.diagnostics().errors().cloned().collect();
     assert_eq!(errors.len(), 1);
     for decision in [Decision::Allow, Decision::Deny] {
         let response = Response::new(decision, HashSet::from([id("all")]), errors.clone());
-        let code = settle(&response).map_err(|refusal| refusal.code);
+        let code = settle(answer(&response)).map_err(|refusal| refusal.code);
         assert_eq!(code, Err(ReasonCode::PolicyEvaluationError));
     }
 }

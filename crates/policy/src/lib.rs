@@ -36,6 +36,7 @@ mod manifest;
 mod policies;
 mod schema;
 mod signature;
+mod slices;
 mod snapshot;
 mod source;
 mod units;

@@ -8,6 +8,7 @@ use portcullis_protocol::PolicyId;
 use crate::error::{BundleError, Fault};
 use crate::files::{self, Files, POLICIES};
 use crate::schema::describe;
+use crate::slices::Slices;
 
 /// The policies of a bundle under their `@id`.
 pub(crate) struct Named {
@@ -99,6 +100,12 @@ pub(crate) fn validate(
     let messages = found.into_iter().map(|(_, _, message)| message).take(MAX_FINDINGS);
     let message = messages.collect::<Vec<_>>().join("; ");
     Err(BundleError::corrupt_at(path, line, Fault::Validation { message }))
+}
+
+/// The policies by their scopes.
+pub(crate) fn slices(named: &Named) -> Result<Slices, BundleError> {
+    Slices::new(&named.policies)
+        .map_err(|error| BundleError::corrupt(POLICIES, Fault::Policy { message: error.to_string() }))
 }
 
 fn sorted(texts: impl Iterator<Item = String>) -> Vec<String> {

@@ -1,0 +1,174 @@
+//! The policies of a bundle by their scopes, so that a request is held only against those that can apply to it.
+//!
+//! Cedar evaluates every policy that it is given, one after the other. A policy's scope (`principal …, action …,
+//! resource …`) is evaluated before its conditions and cannot raise an error, so a policy whose scope does not hold is
+//! neither satisfied nor in error, whatever its conditions say: leaving it out changes no answer. More than that is not
+//! decided here, and what is looked up is rather too much than too little: Cedar evaluates the scope of all it is given.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cedar_policy::{
+    ActionConstraint, AuthorizationError, Authorizer, Decision, Entities, EntityTypeName, EntityUid, Policy,
+    PolicyId, PolicySet, PolicySetError, PrincipalConstraint, Request, ResourceConstraint, Response,
+};
+
+/// The number of what one part of a scope asks for.
+type Number = usize;
+
+/// What a part of a scope asks for that asks for nothing.
+const ANYTHING: Number = 0;
+
+/// The parts of a scope: principal, action, resource.
+type Scope = (Number, Number, Number);
+
+/// Policies by scope. Those of one scope are one set, built once.
+#[derive(Debug)]
+pub(crate) struct Slices {
+    authorizer: Authorizer,
+    asked: Asked,
+    sets: BTreeMap<Scope, PolicySet>,
+}
+
+/// All that scopes ask for, numbered.
+#[derive(Debug, Default)]
+struct Asked {
+    /// `is` of a type alone.
+    types: BTreeMap<EntityTypeName, Number>,
+    /// `==` or `in` an entity, whatever the type: both ask for that entity or for one that is in it.
+    entities: BTreeMap<EntityUid, Number>,
+}
+
+/// A request of which every part is in the entities.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    /// The request as Cedar takes it.
+    pub(crate) request: Request,
+    /// Its principal, once more.
+    pub(crate) principal: EntityUid,
+    /// Its action.
+    pub(crate) action: EntityUid,
+    /// Its resource.
+    pub(crate) resource: EntityUid,
+}
+
+/// What Cedar says of a request, all slices together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// The policies that raised an error.
+    pub(crate) failed: BTreeSet<PolicyId>,
+    /// The policies that forbid.
+    pub(crate) forbids: BTreeSet<PolicyId>,
+    /// The policies that grant. Not all of them, where any forbids.
+    pub(crate) grants: BTreeSet<PolicyId>,
+    /// Whether the engine allowed and named no policy for it.
+    pub(crate) unexplained: bool,
+}
+
+impl Slices {
+    pub(crate) fn new(policies: &PolicySet) -> Result<Self, Box<PolicySetError>> {
+        let mut slices =
+            Self { authorizer: Authorizer::new(), asked: Asked::default(), sets: BTreeMap::new() };
+        for policy in policies.policies() {
+            for scope in slices.asked.scopes(policy) {
+                slices.sets.entry(scope).or_default().add(policy.clone())?;
+            }
+        }
+        Ok(slices)
+    }
+
+    /// All policies as one set.
+    #[cfg(test)]
+    pub(crate) fn whole(&self) -> PolicySet {
+        let policies: BTreeMap<_, _> =
+            self.sets.values().flat_map(PolicySet::policies).map(|policy| (policy.id(), policy)).collect();
+        PolicySet::from_policies(policies.into_values().cloned()).unwrap()
+    }
+
+    /// Has Cedar evaluate each set whose scope may hold, and puts its answers together.
+    pub(crate) fn ask(&self, question: &Question, entities: &Entities) -> Answer {
+        let parts = |uid: &EntityUid| self.asked.by(uid, entities);
+        let (actions, resources) = (parts(&question.action), parts(&question.resource));
+        let mut answer = Answer::default();
+        for principal in parts(&question.principal) {
+            for action in &actions {
+                for resource in &resources {
+                    if let Some(set) = self.sets.get(&(principal, *action, *resource)) {
+                        answer.add(&self.authorizer.is_authorized(&question.request, set, entities));
+                    }
+                }
+            }
+        }
+        answer
+    }
+}
+
+impl Asked {
+    /// Under which scopes a policy stands. Under none, if its scope names no action at all and so holds for none.
+    fn scopes(&mut self, policy: &Policy) -> Vec<Scope> {
+        let principal = match policy.principal_constraint() {
+            PrincipalConstraint::Any => ANYTHING,
+            PrincipalConstraint::Is(kind) => self.kind(kind),
+            PrincipalConstraint::In(uid)
+            | PrincipalConstraint::Eq(uid)
+            | PrincipalConstraint::IsIn(_, uid) => self.entity(uid),
+        };
+        let resource = match policy.resource_constraint() {
+            ResourceConstraint::Any => ANYTHING,
+            ResourceConstraint::Is(kind) => self.kind(kind),
+            ResourceConstraint::In(uid) | ResourceConstraint::Eq(uid) | ResourceConstraint::IsIn(_, uid) => {
+                self.entity(uid)
+            }
+        };
+        let actions = match policy.action_constraint() {
+            ActionConstraint::Any => vec![ANYTHING],
+            ActionConstraint::Eq(uid) => vec![self.entity(uid)],
+            ActionConstraint::In(uids) => uids.into_iter().map(|uid| self.entity(uid)).collect(),
+        };
+        let actions: BTreeSet<_> = actions.into_iter().collect();
+        actions.into_iter().map(|action| (principal, action, resource)).collect()
+    }
+
+    fn next(&self) -> Number {
+        self.types.len().saturating_add(self.entities.len()).saturating_add(1)
+    }
+
+    fn kind(&mut self, kind: EntityTypeName) -> Number {
+        let next = self.next();
+        *self.types.entry(kind).or_insert(next)
+    }
+
+    fn entity(&mut self, uid: EntityUid) -> Number {
+        let next = self.next();
+        *self.entities.entry(uid).or_insert(next)
+    }
+
+    /// What an entity satisfies of all that is asked for.
+    fn by(&self, uid: &EntityUid, entities: &Entities) -> Vec<Number> {
+        let above = entities.ancestors(uid).into_iter().flatten();
+        let entities = above.chain([uid]).filter_map(|uid| self.entities.get(uid).copied());
+        let kind = self.types.get(uid.type_name()).copied();
+        // A store that holds an entity among its own ancestors must not have it asked twice.
+        let satisfied: BTreeSet<_> = entities.chain(kind).chain([ANYTHING]).collect();
+        satisfied.into_iter().collect()
+    }
+}
+
+impl Answer {
+    /// Adds what Cedar says of one set of policies.
+    pub(crate) fn add(&mut self, response: &Response) {
+        let diagnostics = response.diagnostics();
+        self.failed.extend(diagnostics.errors().map(|error| match error {
+            AuthorizationError::PolicyEvaluationError(error) => error.policy_id().clone(),
+        }));
+        let reasons: BTreeSet<_> = diagnostics.reason().cloned().collect();
+        match response.decision() {
+            Decision::Allow if reasons.is_empty() => self.unexplained = true,
+            Decision::Allow => self.grants.extend(reasons),
+            Decision::Deny => self.forbids.extend(reasons),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "slices_tests.rs"]
+mod tests;
