@@ -218,6 +218,11 @@ impl VerifiedCheckpoint {
         &self.signed_by
     }
 
+    /// The same checkpoint with other lines below it, which only cosigners made.
+    pub(crate) fn with_note(&self, note_bytes: Vec<u8>) -> Self {
+        Self { note_bytes, ..self.clone() }
+    }
+
     /// The whole note, as it was parsed, with the signature lines of unknown keys.
     #[must_use]
     pub fn note_bytes(&self) -> &[u8] {

@@ -142,7 +142,7 @@ impl VerifierKey {
         if key.is_weak() {
             return Err(VerifierKeyError::Weak);
         }
-        let id = key_id(&name, &public_key);
+        let id = id_of(&name, ED25519, &public_key);
         Ok(Self { name, id, key })
     }
 
@@ -168,15 +168,20 @@ impl VerifierKey {
     /// Whether `signature` is 64 bytes and this key's signature of `message`. Strict: small-order points are
     /// refused, which RFC 8032 leaves open, so that a signature vouches for one message only.
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        Signature::from_slice(signature)
-            .is_ok_and(|signature| self.key.verify_strict(message, &signature).is_ok())
+        verifies_strictly(&self.key, message, signature)
     }
 }
 
-fn key_id(name: &KeyName, public_key: &[u8; 32]) -> u32 {
+/// Whether `signature` is 64 bytes and this key's signature of `message`, by no point of small order.
+pub(crate) fn verifies_strictly(key: &VerifyingKey, message: &[u8], signature: &[u8]) -> bool {
+    Signature::from_slice(signature).is_ok_and(|signature| key.verify_strict(message, &signature).is_ok())
+}
+
+/// Id of a key of signature type `kind` (c2sp.org/signed-note, "Signatures").
+pub(crate) fn id_of(name: &KeyName, kind: u8, public_key: &[u8]) -> u32 {
     let digest: [u8; 32] = Sha256::new()
         .chain_update(name.as_str())
-        .chain_update([b'\n', ED25519])
+        .chain_update([b'\n', kind])
         .chain_update(public_key)
         .finalize()
         .into();

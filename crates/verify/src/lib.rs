@@ -10,6 +10,8 @@
 //! | [`note`], [`key`] | text signed by Ed25519 keys | c2sp.org/signed-note |
 //! | [`trust`] | which keys of a log count for what | rotation and revocation |
 //! | [`checkpoint`] | a log's size and root, signed by that log | c2sp.org/tlog-checkpoint |
+//! | [`cosignature`] | that witnesses saw a checkpoint, and when | c2sp.org/tlog-cosignature |
+//! | [`witness`] | what a witness is asked, and whether the log only grew | c2sp.org/tlog-witness |
 //! | [`proof`] | the file format that joins index, hashes and checkpoint | c2sp.org/tlog-proof |
 //! | [`receipt`] | that a record is in a signed log | a tlog-proof carrying its record |
 //! | [`log`] | that a whole log is what its checkpoints say | all of the above |
@@ -33,6 +35,7 @@
 
 pub mod checked;
 pub mod checkpoint;
+pub mod cosignature;
 pub mod dsse;
 mod encoding;
 pub mod key;
@@ -48,12 +51,14 @@ pub mod static_log;
 pub mod tiles;
 pub mod tree;
 pub mod trust;
+pub mod witness;
 
 #[cfg(test)]
 mod testing;
 
 pub use checked::{CheckedTileError, CheckedTiles};
 pub use checkpoint::{Checkpoint, CheckpointError, UnverifiedCheckpoint, VerifiedCheckpoint};
+pub use cosignature::{Cosignature, CosignatureError, CosignerKey, CosignerKind, Quorum};
 pub use key::{KeyName, KeyNameError, VerifierKey, VerifierKeyError};
 pub use layout::{LayoutError, LogPath, LogPathError};
 pub use log::{LogAudit, LogError, LogSummary};

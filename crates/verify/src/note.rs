@@ -112,8 +112,9 @@ pub struct UnverifiedNote {
     signatures: Vec<NoteSignature>,
 }
 
+/// A line with a signature.
 #[derive(Clone, Debug)]
-struct NoteSignature {
+pub(crate) struct NoteSignature {
     name: KeyName,
     key_id: u32,
     signature: Vec<u8>,
@@ -135,14 +136,7 @@ impl UnverifiedNote {
         if lines.is_empty() {
             return Err(NoteError::NoSignatures);
         }
-        let lines = lines.strip_suffix('\n').ok_or(NoteError::UnterminatedLine)?;
-        let found = lines.split('\n').count();
-        if found > MAX_SIGNATURES {
-            return Err(NoteError::TooManySignatures { found });
-        }
-        let signatures =
-            (1..).zip(lines.split('\n')).map(|(number, line)| NoteSignature::parse(line, number));
-        Ok(Self { text: format!("{text}\n"), signatures: signatures.collect::<Result<_, _>>()? })
+        Ok(Self { text: format!("{text}\n"), signatures: Self::parse_lines(lines)? })
     }
 
     /// Checks the signatures. Those under a name or id that is not in `keys` are ignored; every other must be good,
@@ -168,6 +162,24 @@ impl UnverifiedNote {
         Ok(VerifiedNote { text: self.text, signed_by })
     }
 
+    /// Name, key id and signature of every line, of which none is verified.
+    pub(crate) fn signatures(&self) -> impl Iterator<Item = (&KeyName, u32, &[u8])> {
+        self.signatures.iter().map(NoteSignature::parts)
+    }
+
+    /// Signature lines alone, as witnesses answer them: each ends in a newline.
+    pub(crate) fn parse_lines(lines: &str) -> Result<Vec<NoteSignature>, NoteError> {
+        if lines.len() > MAX_NOTE_BYTES {
+            return Err(NoteError::TooLarge { found: lines.len() });
+        }
+        let lines = lines.strip_suffix('\n').ok_or(NoteError::UnterminatedLine)?;
+        let found = lines.split('\n').count();
+        if found > MAX_SIGNATURES {
+            return Err(NoteError::TooManySignatures { found });
+        }
+        (1..).zip(lines.split('\n')).map(|(number, line)| NoteSignature::parse(line, number)).collect()
+    }
+
     /// For formats that refuse malformed text before they verify it. Whoever calls this must not let it out.
     pub(crate) fn unverified_text(&self) -> &str {
         &self.text
@@ -190,6 +202,11 @@ impl NoteSignature {
             }
             _ => Err(NoteError::SignatureTooShort { line: number }),
         }
+    }
+
+    /// Name, key id and signature.
+    pub(crate) fn parts(&self) -> (&KeyName, u32, &[u8]) {
+        (&self.name, self.key_id, &self.signature)
     }
 
     fn is_under(&self, key: &VerifierKey) -> bool {
@@ -253,8 +270,13 @@ pub fn signed_text(text: &str) -> Result<&[u8], NoteError> {
 /// ```
 #[must_use]
 pub fn signature_line(key: &VerifierKey, signature: &[u8; 64]) -> String {
-    let identified: Vec<u8> = key.key_id().to_be_bytes().into_iter().chain(*signature).collect();
-    format!("{SIGNATURE_PREFIX}{} {}\n", key.name(), to_base64(&identified))
+    line_of(key.name(), key.key_id(), signature)
+}
+
+/// A signature line, with its newline.
+pub(crate) fn line_of(name: &KeyName, key_id: u32, signature: &[u8]) -> String {
+    let identified = [key_id.to_be_bytes().as_slice(), signature].concat();
+    format!("{SIGNATURE_PREFIX}{name} {}\n", to_base64(&identified))
 }
 
 /// For writers: the signature in a line that a signer made with `key`, without its newline. Says nothing about
