@@ -12,6 +12,7 @@ pub(crate) mod place;
 pub(crate) mod process;
 pub(crate) mod random;
 pub(crate) mod recording;
+pub(crate) mod witnesses;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ pub(crate) use client::{Answer, Gate};
 pub(crate) use place::{Log, Place};
 pub(crate) use process::{Pulled, limit_files, pull, signal};
 pub(crate) use recording::Recording;
+pub(crate) use witnesses::{Scripted, WitnessProcess};
 
 /// Longer than anything takes that works, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

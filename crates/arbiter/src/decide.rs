@@ -4,6 +4,7 @@ use portcullis_protocol::{ReasonCode, Verdict};
 
 use crate::fact::{
     Clock, Deadline, Evidence, Fact, GateState, Identity, KeyState, Policy, State, SurfaceMatch, Validity,
+    Witness,
 };
 
 /// Everything that a decision depends on. The request itself is well-formed by its type.
@@ -27,6 +28,8 @@ pub struct Facts {
     pub idempotency: Fact<KeyState>,
     /// What do the policies say?
     pub evaluation: Fact<Verdict>,
+    /// Can witnesses see it, where the surface asks for that?
+    pub witness: Fact<Witness>,
     /// Is there time left?
     pub deadline: Fact<Deadline>,
 }
@@ -51,7 +54,7 @@ pub fn decide(facts: &Facts) -> Verdict {
         Fact::Known(Verdict::Permit(policies)) if policies.is_empty() => {
             Verdict::refuse(ReasonCode::PolicyEngineFailed)
         }
-        Fact::Known(permit @ Verdict::Permit(_)) => match deadline(facts) {
+        Fact::Known(permit @ Verdict::Permit(_)) => match witness(facts).and_then(|()| deadline(facts)) {
             Ok(()) => permit.clone(),
             Err(code) => Verdict::refuse(code),
         },
@@ -130,6 +133,13 @@ const fn idempotency(facts: &Facts) -> Result<(), ReasonCode> {
         Fact::Known(KeyState::Completed) => Err(ReasonCode::IdempotencyCompleted),
         Fact::Known(KeyState::OutcomeUnknown) => Err(ReasonCode::IdempotencyOutcomeUnknown),
         Fact::Unknown => Err(ReasonCode::IdempotencyUnreadable),
+    }
+}
+
+const fn witness(facts: &Facts) -> Result<(), ReasonCode> {
+    match facts.witness {
+        Fact::Known(Witness::NotAsked | Witness::There) => Ok(()),
+        Fact::Known(Witness::Nobody) | Fact::Unknown => Err(ReasonCode::EvidenceUnwitnessed),
     }
 }
 

@@ -12,6 +12,7 @@ fn sound() -> Facts {
         surface: Fact::Known(SurfaceMatch::Fits),
         idempotency: Fact::Known(KeyState::Fresh),
         evaluation: Fact::Known(Verdict::Permit(vec![grant()])),
+        witness: Fact::Known(Witness::NotAsked),
         deadline: Fact::Known(Deadline::Ahead),
     }
 }
@@ -62,6 +63,8 @@ fn spoilers() -> Vec<Spoil> {
         }),
         ("evaluation permits by no policy", |f| f.evaluation = Fact::Known(Verdict::Permit(Vec::new()))),
         ("evaluation unknown", |f| f.evaluation = Fact::Unknown),
+        ("witnesses asked for, none there", |f| f.witness = Fact::Known(Witness::Nobody)),
+        ("witnesses unknown", |f| f.witness = Fact::Unknown),
         ("deadline passed", |f| f.deadline = Fact::Known(Deadline::Passed)),
         ("deadline unknown", |f| f.deadline = Fact::Unknown),
     ]

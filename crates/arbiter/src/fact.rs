@@ -69,6 +69,17 @@ pub enum Policy {
     Refused(ReasonCode),
 }
 
+/// Whether somebody outside can see a PERMIT before it is released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// The surface does not ask for it.
+    NotAsked,
+    /// It does, and this deployment has witnesses: the PERMIT is held until they cosigned.
+    There,
+    /// It does, and there are none.
+    Nobody,
+}
+
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity {

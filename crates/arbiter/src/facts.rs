@@ -1,7 +1,7 @@
 //! The facts of a decision as its record keeps them, and back.
 
 use portcullis_protocol::facts::{
-    ClockFact, DeadlineFact, EvidenceFact, GateFact, PolicyFact, RecordedFacts, StateFact,
+    ClockFact, DeadlineFact, EvidenceFact, GateFact, PolicyFact, RecordedFacts, StateFact, WitnessesFact,
 };
 use portcullis_protocol::{BundleDigest, Millis};
 
@@ -38,6 +38,12 @@ pub(crate) fn recorded(intake: &Intake, health: &Health) -> RecordedFacts {
             Fact::Known(State::Held) => StateFact::Held,
             Fact::Known(State::Fenced) => StateFact::Fenced,
             Fact::Unknown => StateFact::Unknown,
+        },
+        witnesses: match health.witnesses {
+            _ if !intake.spec.as_ref().is_some_and(|spec| spec.witnessed) => WitnessesFact::Nobody,
+            Fact::Known(true) => WitnessesFact::There,
+            Fact::Known(false) => WitnessesFact::Nobody,
+            Fact::Unknown => WitnessesFact::Unknown,
         },
     }
 }
@@ -94,6 +100,11 @@ pub(crate) fn health(facts: &RecordedFacts, bundle: Option<BundleDigest>, time: 
                 Fact::Known(PolicyNow { digest: facts.in_force, policy: Policy::Refused(code) })
             }
             PolicyFact::Unknown => Fact::Unknown,
+        },
+        witnesses: match facts.witnesses {
+            WitnessesFact::There => Fact::Known(true),
+            WitnessesFact::Nobody => Fact::Known(false),
+            WitnessesFact::Unknown => Fact::Unknown,
         },
         now: time,
         // The deadline is a fact of its own: see `Intake`.

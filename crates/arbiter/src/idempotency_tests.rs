@@ -8,6 +8,7 @@ fn spec(idempotency: Idempotency) -> SurfaceSpec {
         tier: Tier::Critical,
         on_silence: OnSilence::Terminate,
         idempotency,
+        witnessed: false,
         permit_ttl_ms: 5_000,
         outcome_within_ms: 60_000,
         derived_window_ms: 10_000,

@@ -13,4 +13,9 @@ pub trait Ports: Send {
 
     /// The bundle in force, read again from where it lies.
     fn policy(&self, now: Millis) -> Fact<PolicyNow>;
+
+    /// Whether this deployment has witnesses that cosign its checkpoints.
+    fn witnesses(&self) -> Fact<bool> {
+        Fact::Known(false)
+    }
 }

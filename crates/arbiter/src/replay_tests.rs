@@ -2,10 +2,16 @@ use super::*;
 use crate::fact::{Clock, Evidence, GateState, Policy, State, Validity};
 use crate::idempotency::KeyStatus;
 use crate::settle::{Health, PolicyNow};
-use crate::testing::demo;
+use crate::testing::{changed, demo};
 use portcullis_protocol::{AttemptId, BundleDigest, Decision, Digest, Millis, Record, Verdict};
 
 const NOW: Millis = Millis(1_800_000_000_000);
+
+/// Whose charges must be witnessed.
+fn witnessed() -> Bundle {
+    let begin = "[surfaces.\"demo.charge\"]\n";
+    changed(|manifest| manifest.replace(begin, &format!("{begin}witnessed = true\n")))
+}
 
 fn ask(amount: &str, key: &str) -> Ask {
     let text = format!(
@@ -29,6 +35,7 @@ fn healths(bundle: &Bundle) -> Vec<Health> {
         evidence: Fact::Known(Evidence::Sound),
         state: Fact::Known(State::Held),
         policy: policy(digest, Policy::InForce(Validity::Valid)),
+        witnesses: Fact::Known(true),
         now: NOW,
         boot: 500,
     };
@@ -58,6 +65,9 @@ fn healths(bundle: &Bundle) -> Vec<Health> {
         (other, refused),
     ] {
         all.push(Health { policy: policy(digest, now), ..sound.clone() });
+    }
+    for witnesses in [Fact::Known(false), Fact::Unknown] {
+        all.push(Health { witnesses, ..sound.clone() });
     }
     all.push(Health { policy: Fact::Unknown, ..sound });
     all
@@ -170,4 +180,22 @@ fn facts_that_lead_to_no_decision_are_a_fault_not_a_permit() {
     entry.facts.in_force = Some(BundleDigest(Digest::sha256(b"another bundle")));
     let replay = Replay::prepare(&entry, ask("1.00", "k"), salt(), Some(&bundle)).unwrap();
     assert_eq!(replay.decide(None), Err(ReplayFault::Undecided));
+}
+
+#[test]
+fn whether_there_were_witnesses_is_decided_again_from_the_record() {
+    let bundle = witnessed();
+    let request = ask("1.00", "k");
+    let credential = Credential { agent: "demo-agent".parse().unwrap(), expires: None };
+    let mut reasons = Vec::new();
+    for health in healths(&bundle) {
+        let entry = decided(Some(&bundle), &request, &credential, &health, None);
+        let replay = Replay::prepare(&entry, request.clone(), salt(), Some(&bundle)).unwrap();
+        assert_eq!(replay.decide(None).unwrap(), entry);
+        if health.witnesses != Fact::Known(true) || entry.reason.is_none() {
+            reasons.push((entry.reason, entry.witnessed));
+        }
+    }
+    let unwitnessed = (Some(ReasonCode::EvidenceUnwitnessed), false);
+    assert_eq!(reasons, [(None, true), unwitnessed, unwitnessed]);
 }

@@ -11,7 +11,7 @@ use portcullis_protocol::{
 
 use crate::decide::{Facts, decide};
 use crate::fact::{
-    Clock, Deadline, Evidence, Fact, GateState, Identity, KeyState, Policy, State, SurfaceMatch,
+    Clock, Deadline, Evidence, Fact, GateState, Identity, KeyState, Policy, State, SurfaceMatch, Witness,
 };
 use crate::facts::recorded;
 use crate::idempotency::{StoredKey, key_of, key_state};
@@ -82,6 +82,8 @@ pub struct Health {
     pub state: Fact<State>,
     /// Which bundle is in force?
     pub policy: Fact<PolicyNow>,
+    /// Does this deployment have witnesses?
+    pub witnesses: Fact<bool>,
     /// The wall clock, assigned once for the batch.
     pub now: Millis,
     /// The boot clock, in milliseconds.
@@ -198,6 +200,16 @@ impl Intake {
         }
     }
 
+    fn witness(&self, witnesses: &Fact<bool>) -> Fact<Witness> {
+        match (&self.spec, witnesses) {
+            (None, _) => Fact::Unknown,
+            (Some(spec), _) if !spec.witnessed => Fact::Known(Witness::NotAsked),
+            (Some(_), Fact::Known(true)) => Fact::Known(Witness::There),
+            (Some(_), Fact::Known(false)) => Fact::Known(Witness::Nobody),
+            (Some(_), Fact::Unknown) => Fact::Unknown,
+        }
+    }
+
     /// Whether the verdict was computed under what is in force now.
     fn is_current(&self, health: &Health) -> bool {
         match &health.policy {
@@ -233,6 +245,7 @@ pub fn settle(intake: &Intake, health: &Health, stored: Fact<Option<StoredKey>>)
         surface: intake.surface.clone(),
         idempotency: intake.key_state(stored, health.now),
         evaluation: intake.evaluation.clone(),
+        witness: intake.witness(&health.witnesses),
         deadline: Fact::Known(deadline),
     });
     // What was computed under another bundle counts only as far as it refuses before policy is asked.
@@ -268,6 +281,7 @@ pub fn record(intake: &Intake, verdict: &Verdict, seq: u64, health: &Health) -> 
         policies: verdict.policies().to_vec(),
         permit_ttl_ms: terms.map(|spec| spec.permit_ttl_ms),
         outcome_due: terms.map(|spec| now.plus(spec.permit_ttl_ms).plus(spec.outcome_within_ms)),
+        witnessed: terms.is_some_and(|spec| spec.witnessed),
         engine: portcullis_policy::engine().to_owned(),
         facts: recorded(intake, health),
     }

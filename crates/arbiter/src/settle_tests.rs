@@ -35,6 +35,7 @@ fn health(bundle: &Bundle) -> Health {
             digest: Some(bundle.reference().digest),
             policy: Policy::InForce(Validity::Valid),
         }),
+        witnesses: Fact::Known(false),
         now: Millis(1_700_000_000_000),
         boot: 10_500,
     }

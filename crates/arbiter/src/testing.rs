@@ -6,9 +6,16 @@ use portcullis_verify::VerifierKey;
 
 /// The demo's bundle, signed with a key of the tests.
 pub(crate) fn demo() -> Bundle {
+    changed(|manifest| manifest)
+}
+
+/// The demo's bundle with another manifest.
+pub(crate) fn changed(change: impl FnOnce(String) -> String) -> Bundle {
     let key = SigningKey::from_bytes(&[7; 32]);
     let verifier = VerifierKey::ed25519("bundle.test", key.verifying_key().to_bytes()).unwrap();
     let mut files = bundles::demo();
+    let manifest = String::from_utf8(files["bundle.toml"].clone()).unwrap();
+    files.insert("bundle.toml".into(), change(manifest).into_bytes());
     let unsigned = Snapshot::from_files(files.clone()).unwrap();
     let pin = unsigned.digest();
     files.insert("bundle.sig".into(), unsigned.sign(&key, "bundle.test").unwrap());

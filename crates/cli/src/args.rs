@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Erase what is kept of an agent's requests and results.
     Payloads(PayloadsArgs),
+    /// Be a witness of other people's logs: cosign their checkpoints as long as the logs only grow.
+    Witness(WitnessArgs),
     /// Look at the decisions on record and take out their receipts.
     Receipts(ReceiptsArgs),
     /// Take the log out as static files, and verify what was taken out.
@@ -106,6 +108,15 @@ pub(crate) struct McpArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+}
+
+/// Runs apart from the logs that it witnesses: another machine, another operator. Speaks c2sp.org/tlog-witness:
+/// `POST /add-checkpoint`, and `GET /<SHA-256 of the origin>/checkpoint` for monitors. The section `[witness]` of the
+/// configuration says where it listens, which logs it serves, and where it keeps what it has seen.
+#[derive(Args, Debug)]
+pub(crate) struct WitnessArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArg,
 }
@@ -298,13 +309,17 @@ pub(crate) struct KeysArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
-    /// Make an Ed25519 signing key in a new file, mode 0600, and print what verifies it.
+    /// Make a signing key in a new file, mode 0600, and print what verifies it.
     Generate {
         /// The new file.
         file: PathBuf,
         /// The key's name, such as `example.org/portcullis`. For a log it is the log's origin.
         #[arg(long)]
         name: String,
+        /// Make a key that cosigns checkpoints: a witness's, or a log's second one. Without this, an Ed25519 key that
+        /// signs logs and bundles.
+        #[arg(long, value_enum, value_name = "KIND")]
+        cosigner: Option<CosignerArg>,
     },
     /// Print the verifier key of a signing key.
     Show {
@@ -405,6 +420,16 @@ pub(crate) enum ResolvedAs {
     Failed,
     /// Nothing ran.
     NotRun,
+}
+
+/// How a cosigner signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CosignerArg {
+    /// Timestamped Ed25519 (type 0x04).
+    Ed25519,
+    /// Timestamped ML-DSA-44 (type 0x06), which stands against quantum computers.
+    #[value(name = "ml-dsa-44")]
+    MlDsa44,
 }
 
 #[derive(Args, Debug)]

@@ -15,6 +15,7 @@ mod receipts;
 mod serve;
 mod status;
 mod verify;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::Mcp(args) => mcp::run(args),
         Command::Serve(args) => serve::run(&args),
+        Command::Witness(args) => witness::run(&args),
         Command::Decide(args) => decide::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Receipts(args) => receipts::run(&args),

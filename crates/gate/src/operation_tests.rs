@@ -26,6 +26,7 @@ fn table(tools: &[&str]) -> SurfaceTable {
         tier: Tier::Critical,
         on_silence: OnSilence::Terminate,
         idempotency: Idempotency::Derived,
+        witnessed: false,
         permit_ttl_ms: 5_000,
         outcome_within_ms: 60_000,
         derived_window_ms: 60_000,

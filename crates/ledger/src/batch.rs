@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::command::{Command, Decided, Found, OrderRefused, OutcomeRefused};
 use crate::error::LedgerError;
+use crate::held::Witnessed;
 use crate::keys::{Chains, Mark};
 use crate::opened::Opened;
 use crate::payloads::{self, Kept};
@@ -124,6 +125,10 @@ impl Batch<'_> {
         }
         opened.last = health.now;
         Ok(Written::Committed)
+    }
+
+    pub(crate) const fn connection(&self) -> &Connection {
+        self.connection
     }
 
     pub(crate) fn now(&self) -> Millis {
@@ -293,7 +298,7 @@ impl Batch<'_> {
                 self.waiting.push(Waiting::Order { reply, answer });
                 failed
             }
-            Command::Find(..) | Command::Status(_) | Command::Close(_) => Ok(()),
+            Command::Release(..) | Command::Find(..) | Command::Status(_) | Command::Close(_) => Ok(()),
         }
     }
 
@@ -338,6 +343,7 @@ impl Batch<'_> {
             (Decision::Permit, None) => return Ok(Answer::Unlogged(ReasonCode::PolicyEngineFailed, None)),
             (Decision::Deny | Decision::Silence, _) => None,
         };
+        let witnessed = entry.witnessed.then_some(Witnessed { attempt: intake.attempt, fresh: true });
         let Ok(body) = Record::Decision(Box::new(entry)).to_bytes() else {
             let detail = "its record would be longer than 65,535 bytes".to_owned();
             return Ok(Answer::Unlogged(ReasonCode::RequestTooLarge, Some(detail)));
@@ -354,7 +360,7 @@ impl Batch<'_> {
         }
         self.archive(intake)?;
         let detail = intake.detail.clone();
-        self.logged(intake, verdict, detail, seq, body)
+        self.logged(intake, verdict, detail, (seq, body), witnessed)
     }
 
     /// Keeps the bundle's files with the first record that names it.
@@ -391,13 +397,13 @@ impl Batch<'_> {
         intake: &Intake,
         verdict: Verdict,
         detail: Option<String>,
-        seq: u64,
-        body: Vec<u8>,
+        (seq, body): (u64, Vec<u8>),
+        witnessed: Option<Witnessed>,
     ) -> Result<Answer, LedgerError> {
         let stored = self.stored(intake, &verdict)?;
         let decided =
             Box::new(Decided { verdict, detail, captured: Captured::Logged, receipt: None, stored });
-        Ok(Answer::Logged { decided, seq, body })
+        Ok(Answer::Logged { decided, seq, body, witnessed })
     }
 
     fn stored(&self, intake: &Intake, verdict: &Verdict) -> Result<Option<StoredResult>, LedgerError> {
@@ -433,6 +439,7 @@ impl Batch<'_> {
         if entry.request != intake.commitment || entry.agent != intake.request.agent {
             return Ok(Answer::Unlogged(ReasonCode::RequestAttemptReused, None));
         }
+        let witnessed = entry.witnessed.then_some(Witnessed { attempt: intake.attempt, fresh: false });
         let verdict = match entry.reason {
             Some(code) => Verdict::Refuse(code, entry.policies),
             None => match self.stands(intake, &entry)? {
@@ -440,7 +447,7 @@ impl Batch<'_> {
                 Some(answer) => return Ok(answer),
             },
         };
-        self.logged(intake, verdict, None, seq, body)
+        self.logged(intake, verdict, None, (seq, body), witnessed)
     }
 
     /// Whether a PERMIT may be released again: only while it is open and could be spent, and only if it would be
@@ -481,6 +488,11 @@ impl Opened {
             let permit = store::permit(&self.store.connection, attempt)?;
             let taken_back = permit.and_then(|permit| permit.outcome);
             if matches!(taken_back, Some(Outcome::Withheld | Outcome::Expired)) {
+                return Ok(None);
+            }
+            // One that witnesses must see is released by a receipt of theirs alone.
+            let held = matches!(&record, Record::Decision(decision) if decision.witnessed);
+            if held && taken_back.is_none() {
                 return Ok(None);
             }
             Ok(Some(Found { record, receipt: self.receipt(seq, body)? }))

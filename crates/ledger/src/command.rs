@@ -8,6 +8,8 @@ use portcullis_protocol::{
     AgentId, AttemptId, Captured, Event, Millis, Ordered, Outcome, ReasonCode, Record, Verdict,
 };
 
+use crate::held::{Held, Proved};
+
 /// Takes an answer. Called once, on the writer's thread: it hands the answer on and returns.
 pub(crate) type Reply<T> = Box<dyn FnOnce(T) + Send>;
 
@@ -27,10 +29,12 @@ pub struct Decided {
 }
 
 /// The answer to a call.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum DecideReply {
     /// Decided.
     Decided(Box<Decided>),
+    /// A PERMIT on record that waits for witnesses.
+    Held(Box<Held>),
     /// The bundle changed: prepare the call again.
     EvaluateAgain,
 }
@@ -135,6 +139,7 @@ pub(crate) enum Command {
     Outcome(Box<ReportedOutcome>, Reply<Result<u64, OutcomeRefused>>),
     Event(Event, BTreeMap<String, String>, Reply<Result<u64, ReasonCode>>),
     Order(Box<Ordered>, Reply<Result<u64, OrderRefused>>),
+    Release(Box<Proved>, Reply<Result<Box<Decided>, ReasonCode>>),
     Find(AttemptId, Reply<Option<Found>>),
     Status(Reply<Status>),
     Close(Reply<()>),

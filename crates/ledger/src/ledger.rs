@@ -13,8 +13,11 @@ use portcullis_protocol::{AgentId, AttemptId, Event, Millis, Ordered, ReasonCode
 use crate::aggregate::Counts;
 use crate::clock::Clocks;
 use crate::command::{
-    Command, DecideReply, Found, OrderRefused, OutcomeRefused, Reply, ReportedOutcome, Status,
+    Command, DecideReply, Decided, Found, OrderRefused, OutcomeRefused, Reply, ReportedOutcome, Status,
 };
+use crate::elsewhere::{Elsewhere, Nobody};
+use crate::heads::Heads;
+use crate::held::Proved;
 use crate::lock::DirectoryLock;
 use crate::signer::Signer;
 use crate::writer::Writer;
@@ -49,6 +52,7 @@ pub struct Ledger {
     commands: SyncSender<Command>,
     waiting: Arc<AtomicUsize>,
     counts: Counts,
+    heads: Heads,
     clocks: Arc<dyn Clocks>,
     thread: Option<JoinHandle<()>>,
 }
@@ -60,8 +64,7 @@ impl std::fmt::Debug for Ledger {
 }
 
 impl Ledger {
-    /// Starts the writer. It opens and verifies the ledger first; until that succeeds, and whenever it fails,
-    /// calls are answered with the reason.
+    /// Starts the writer of a log that nobody outside watches: see [`start_watched`](Self::start_watched).
     ///
     /// # Errors
     /// If the system gives no thread.
@@ -71,14 +74,30 @@ impl Ledger {
         signer: Box<dyn Signer>,
         ports: Box<dyn Ports>,
     ) -> std::io::Result<Self> {
+        Self::start_watched(config, lock, signer, ports, Box::new(Nobody))
+    }
+
+    /// Starts the writer. It opens and verifies the ledger first; until that succeeds, and whenever it fails,
+    /// calls are answered with the reason. `elsewhere` is asked before anything is recorded.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start_watched(
+        config: LedgerConfig,
+        lock: DirectoryLock,
+        signer: Box<dyn Signer>,
+        ports: Box<dyn Ports>,
+        elsewhere: Box<dyn Elsewhere>,
+    ) -> std::io::Result<Self> {
         let (commands, queue) = sync_channel(WAITING);
         let waiting = Arc::new(AtomicUsize::new(0));
         let (counts, clocks) = (Counts::default(), Arc::clone(&config.clocks));
-        let counted = counts.clone();
+        let heads = Heads::default();
+        let shared = (counts.clone(), heads.clone());
         let thread = std::thread::Builder::new()
             .name("ledger".into())
-            .spawn(move || Writer::new(config, lock, signer, ports, counted).run(&queue))?;
-        Ok(Self { commands, waiting, counts, clocks, thread: Some(thread) })
+            .spawn(move || Writer::new(config, lock, signer, ports, elsewhere, shared).run(&queue))?;
+        Ok(Self { commands, waiting, counts, heads, clocks, thread: Some(thread) })
     }
 
     /// Asks for a decision. `reply` is called once; if the writer is gone it is dropped instead, and whoever
@@ -147,6 +166,24 @@ impl Ledger {
         reply: impl FnOnce(Result<u64, OrderRefused>) + Send + 'static,
     ) -> Result<(), Overloaded> {
         self.send(Command::Order(Box::new(ordered), Box::new(reply)))
+    }
+
+    /// Releases a PERMIT that was held for witnesses, if it would still be released now.
+    ///
+    /// # Errors
+    /// [`Overloaded`]: it is withheld.
+    pub fn release(
+        &self,
+        proved: Proved,
+        reply: impl FnOnce(Result<Box<Decided>, ReasonCode>) + Send + 'static,
+    ) -> Result<(), Overloaded> {
+        self.send(Command::Release(Box::new(proved), Box::new(reply)))
+    }
+
+    /// The anchored heads, for those who watch the log from outside.
+    #[must_use]
+    pub fn heads(&self) -> Heads {
+        self.heads.clone()
     }
 
     /// Finds the record of an attempt.

@@ -36,6 +36,7 @@ fn can_be_held(command: &Command) -> bool {
         Command::Decide(..)
         | Command::Event(..)
         | Command::Order(..)
+        | Command::Release(..)
         | Command::Find(..)
         | Command::Status(_)
         | Command::Close(_) => false,
@@ -50,7 +51,7 @@ pub(crate) const fn writes(command: &Command) -> bool {
         | Command::Event(..)
         | Command::Order(..)
         | Command::Close(_) => true,
-        Command::Find(..) | Command::Status(_) => false,
+        Command::Release(..) | Command::Find(..) | Command::Status(_) => false,
     }
 }
 

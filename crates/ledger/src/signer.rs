@@ -121,6 +121,19 @@ pub enum KeyFileError {
     },
 }
 
+/// The text of a key file, which only its owner may read.
+pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
+    let unreadable =
+        |error: std::io::Error| KeyFileError::Unreadable { path: path.into(), error: error.to_string() };
+    let mut file = File::open(path).map_err(unreadable)?;
+    if file.metadata().map_err(unreadable)?.mode() & 0o077 != 0 {
+        return Err(KeyFileError::Exposed { path: path.into() });
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.by_ref().take(4096).read_to_string(&mut text).map_err(unreadable)?;
+    Ok(text)
+}
+
 /// A signing key in a file: one line in the format of Go's `sumdb/note`,
 /// `PRIVATE+KEY+<name>+<key id>+<base64(0x01 || seed)>`.
 ///
@@ -150,14 +163,7 @@ impl KeyFile {
     /// # Errors
     /// [`KeyFileError`].
     pub fn read(path: &Path) -> Result<(SigningKey, VerifierKey), KeyFileError> {
-        let unreadable =
-            |error: std::io::Error| KeyFileError::Unreadable { path: path.into(), error: error.to_string() };
-        let mut file = File::open(path).map_err(unreadable)?;
-        if file.metadata().map_err(unreadable)?.mode() & 0o077 != 0 {
-            return Err(KeyFileError::Exposed { path: path.into() });
-        }
-        let mut text = Zeroizing::new(String::new());
-        file.by_ref().take(4096).read_to_string(&mut text).map_err(unreadable)?;
+        let text = read_private(path)?;
         parse(text.trim_end()).ok_or_else(|| KeyFileError::Malformed { path: path.into() })
     }
 

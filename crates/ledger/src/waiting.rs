@@ -5,6 +5,7 @@ use portcullis_protocol::{AgentId, Captured, ReasonCode, Verdict};
 
 use crate::command::{Command, DecideReply, Decided, OrderRefused, OutcomeRefused, Reply};
 use crate::error::LedgerError;
+use crate::held::{Holds, Witnessed};
 
 /// What a call is answered once its batch stands.
 pub(crate) enum Answer {
@@ -16,6 +17,8 @@ pub(crate) enum Answer {
         seq: u64,
         /// The record's bytes.
         body: Vec<u8>,
+        /// If it is a PERMIT that witnesses must see before it is released.
+        witnessed: Option<Witnessed>,
     },
     /// It is refused without a record of its own.
     Unlogged(ReasonCode, Option<String>),
@@ -42,9 +45,13 @@ impl Waiting {
     ///
     /// # Errors
     /// If a record's receipt does not prove itself: it is then not handed out.
-    pub(crate) fn release(self, receipt: &mut MakeReceipt<'_>) -> Result<Option<Uncounted>, LedgerError> {
+    pub(crate) fn release(
+        self,
+        receipt: &mut MakeReceipt<'_>,
+        holds: &mut Holds,
+    ) -> Result<Option<Uncounted>, LedgerError> {
         match self {
-            Self::Decision { reply, agent, answer } => release(reply, agent, answer, receipt),
+            Self::Decision { reply, agent, answer } => release(reply, agent, answer, receipt, holds),
             Self::Outcome { reply, answer } => {
                 reply(answer);
                 Ok(None)
@@ -89,9 +96,14 @@ fn release(
     agent: AgentId,
     answer: Answer,
     receipt: &mut MakeReceipt<'_>,
+    holds: &mut Holds,
 ) -> Result<Option<Uncounted>, LedgerError> {
     match answer {
-        Answer::Logged { mut decided, seq, body } => match receipt(seq, body) {
+        Answer::Logged { decided, seq, witnessed: Some(witnessed), .. } => {
+            reply(DecideReply::Held(Box::new(holds.hold(witnessed, seq, decided))));
+            Ok(None)
+        }
+        Answer::Logged { mut decided, seq, body, witnessed: None } => match receipt(seq, body) {
             Ok(receipt) => {
                 decided.receipt = Some(receipt);
                 reply(DecideReply::Decided(decided));
@@ -148,6 +160,6 @@ pub(crate) fn refuse(command: Command, health: &Health, tripped: ReasonCode) -> 
             reply(Err(OrderRefused::Unavailable(tripped)));
             None
         }
-        Command::Find(..) | Command::Status(_) | Command::Close(_) => None,
+        Command::Release(..) | Command::Find(..) | Command::Status(_) | Command::Close(_) => None,
     }
 }

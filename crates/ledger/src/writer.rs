@@ -11,10 +11,13 @@ use portcullis_verify::VerifiedCheckpoint;
 use crate::aggregate::Counts;
 use crate::batch::{Batch, Written};
 use crate::clock::{Attempt, Pacing};
-use crate::command::{Command, Status};
+use crate::command::Command;
+use crate::elsewhere::Elsewhere;
 use crate::error::LedgerError;
 use crate::generation::Generations;
+use crate::heads::Heads;
 use crate::health::{ClockWatch, Surroundings, displaced, only_reserve, tripped};
+use crate::held::Holds;
 use crate::keyring;
 use crate::ledger::LedgerConfig;
 use crate::lock::DirectoryLock;
@@ -31,6 +34,9 @@ use crate::unasked::{changes, unasked};
 use crate::vault::Vault;
 use crate::verification::Depth;
 use crate::waiting::{Uncounted, Waiting, refuse};
+
+mod looking;
+mod outside;
 
 /// How often overdue outcomes and counts are looked at when nothing else happens.
 const TICK: Duration = Duration::from_secs(1);
@@ -64,6 +70,9 @@ pub(crate) struct Writer {
     signer: Box<dyn Signer>,
     vault: Vault,
     ports: Box<dyn Ports>,
+    elsewhere: Box<dyn Elsewhere>,
+    heads: Heads,
+    holds: Holds,
     watch: ClockWatch,
     /// The open ledger, or the reason why nothing is permitted.
     phase: Result<Box<Opened>, ReasonCode>,
@@ -91,7 +100,8 @@ impl Writer {
         lock: DirectoryLock,
         signer: Box<dyn Signer>,
         ports: Box<dyn Ports>,
-        counts: Counts,
+        elsewhere: Box<dyn Elsewhere>,
+        (counts, heads): (Counts, Heads),
     ) -> Self {
         Self {
             vault: Vault::new(config.vault_key.clone()),
@@ -99,6 +109,9 @@ impl Writer {
             lock,
             signer,
             ports,
+            elsewhere,
+            heads,
+            holds: Holds::default(),
             watch: ClockWatch::default(),
             phase: Err(ReasonCode::EvidenceRecovering),
             failed: None,
@@ -156,7 +169,12 @@ impl Writer {
     fn surroundings(&mut self) -> Health {
         let surroundings =
             Surroundings { config: &self.config, lock: &self.lock, ports: self.ports.as_ref() };
-        surroundings.health(&mut self.watch, &mut self.phase, self.signer.as_mut(), &mut self.vault)
+        let mut health =
+            surroundings.health(&mut self.watch, &mut self.phase, self.signer.as_mut(), &mut self.vault);
+        if let (None, Some(code)) = (tripped(&health), self.heads.refuted()) {
+            health.evidence = Fact::Known(Evidence::Tripped(code));
+        }
+        health
     }
 
     /// Opens the ledger and makes its first batch durable, as far as that can be done now.
@@ -245,6 +263,10 @@ impl Writer {
     /// The first batch: says that the ledger was opened, and ends what was committed but never released. From then
     /// on the scrub reads what opening it did not.
     fn begin(&mut self, health: &Health) {
+        let begun = matches!(&self.phase, Ok(opened) if opened.head.is_some());
+        if begun && !self.stands_outside() {
+            return;
+        }
         let Ok(opened) = &mut self.phase else { return };
         if !opened.begun {
             if let Err(error) = opened.prepare(self.signer.as_mut()) {
@@ -252,7 +274,12 @@ impl Writer {
                 opened.pending = Some(error.code());
                 return;
             }
+            // An empty log has a head now too: somebody may know a longer one of its name.
+            if !begun && !self.stands_outside() {
+                return;
+            }
             let event = if self.failed.is_some() { Event::Recovered } else { Event::Opened };
+            let Ok(opened) = &self.phase else { return };
             let changes = keyring::changes(opened.head.as_ref(), self.signer.as_mut());
             self.transact(health, |batch| keyring::open(batch, event, changes));
         }
@@ -275,6 +302,7 @@ impl Writer {
                     self.closing = true;
                     reply(());
                 }
+                Command::Release(proved, reply) => self.release_held(*proved, health, reply),
                 Command::Find(attempt, reply) => {
                     reply(self.phase.as_ref().map_or(None, |opened| opened.find(&attempt)))
                 }
@@ -310,7 +338,8 @@ impl Writer {
         let taken = self.counts.with(|counts| counts.take(health.boot, self.closing));
         let (bundle, gate) = (self.changed_bundle(health), self.changed_gate(health));
         let expired = self.expired(health);
-        let counted = !overdue.is_empty() || !taken.is_empty() || expired;
+        let abandoned = self.holds.abandoned();
+        let counted = !overdue.is_empty() || !taken.is_empty() || !abandoned.is_empty() || expired;
         if commands.is_empty() && !counted && bundle.is_none() && gate.is_none() {
             return;
         }
@@ -320,6 +349,7 @@ impl Writer {
         let mut quota = std::mem::take(&mut self.quota);
         let written = self.transact(health, |batch| {
             changes(batch, bundle, gate)?;
+            batch.withhold(&abandoned)?;
             unasked(batch, &overdue, &taken, expired)?;
             while let Some(command) = commands.pop_front() {
                 batch.take(command, &mut quota)?;
@@ -331,6 +361,7 @@ impl Writer {
             self.bundle = bundle.or(self.bundle);
             self.gate = gate.map_or(self.gate, |gate| gate);
         } else {
+            self.holds.retry(abandoned);
             self.counts.with(|counts| counts.restore(taken));
         }
         self.refuse_rest(commands);
@@ -383,6 +414,7 @@ impl Writer {
             if let (Some(scrub), Some(head)) = (&opened.scrub, &opened.head) {
                 scrub.advance(head);
             }
+            self.known.iter().for_each(|head| self.heads.advanced(head));
         }
     }
 
@@ -407,7 +439,7 @@ impl Writer {
         let mut waiting = waiting.into_iter();
         let failed = opened.receipts().and_then(|mut receipts| {
             for waiting in waiting.by_ref() {
-                let uncounted = waiting.release(&mut receipts)?;
+                let uncounted = waiting.release(&mut receipts, &mut self.holds)?;
                 if let Some((code, agent)) = uncounted {
                     self.counts.with(|counts| counts.count(Some(code), Some(agent), now));
                 }
@@ -436,37 +468,6 @@ impl Writer {
         let expired = payloads::any_expired(&opened.store.connection, health.now).is_ok_and(|any| any);
         self.unexpired = (!expired).then_some(health.boot);
         expired
-    }
-
-    fn changed_bundle(&self, health: &Health) -> Option<BundleDigest> {
-        match &health.policy {
-            Fact::Known(policy) => policy.digest.filter(|digest| self.bundle != Some(*digest)),
-            Fact::Unknown => None,
-        }
-    }
-
-    /// What an operator has done since the last batch. Whether the gate is shut decides each call; this puts the
-    /// lever's turns on record.
-    fn changed_gate(&self, health: &Health) -> Option<GateState> {
-        match health.gate {
-            Fact::Known(gate) if gate != self.gate => Some(gate),
-            Fact::Known(_) | Fact::Unknown => None,
-        }
-    }
-
-    fn status(&self, health: &Health) -> Status {
-        let opened = self.phase.as_ref().ok(); // tidy: allow the reason is in `tripped`
-        let permits = opened.map(|opened| store::open_permits(&opened.store.connection));
-        let unreadable = matches!(permits, Some(Err(_)));
-        Status {
-            tripped: tripped(health).or(unreadable.then_some(ReasonCode::StateUnreachable)),
-            size: opened.map_or(0, |opened| opened.tree.size()),
-            open_permits: permits.map_or(0, |permits| permits.map_or(0, |permits| permits)),
-            syncs: self.syncs,
-            batches: self.batches,
-            last: opened.map_or(Millis(0), |opened| opened.last),
-            scrub: opened.and_then(|opened| opened.scrub.as_ref()).map(Scrub::status),
-        }
     }
 
     fn close(&mut self) {

@@ -5,6 +5,7 @@ use portcullis_arbiter::PolicyNow;
 
 use super::*;
 use crate::clock::SystemClocks;
+use crate::elsewhere::Nobody;
 use crate::signer::KeyFile;
 
 struct Nothing;
@@ -30,7 +31,8 @@ fn writer(directory: &Path, anchor: &Path) -> Writer {
     };
     let lock = DirectoryLock::acquire(directory).unwrap().unwrap();
     let signer = Box::new(KeyFile::new(directory.join("key"), verifier));
-    Writer::new(config, lock, signer, Box::new(Nothing), Counts::default())
+    let shared = (Counts::default(), Heads::default());
+    Writer::new(config, lock, signer, Box::new(Nothing), Box::new(Nobody), shared)
 }
 
 #[test]

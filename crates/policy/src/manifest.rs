@@ -50,6 +50,8 @@ struct SurfaceText {
     derived_window: Option<Span>,
     actions: Option<Vec<ActionName>>,
     tools: Option<Vec<ToolName>>,
+    #[serde(default)]
+    witnessed: bool,
     resource: Option<Resource>,
     #[serde(default)]
     context: BTreeMap<String, ContextRule>,
@@ -169,6 +171,7 @@ impl SurfaceText {
             derived_window_ms,
             actions: actions(self.actions, name).map_err(fault)?,
             tools: tools(self.tools, name).map_err(fault)?,
+            witnessed: self.witnessed,
             resource: self.resource.or_else(|| Some(surface_resource(name))),
             context: self.context,
             keep,

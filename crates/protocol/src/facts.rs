@@ -56,6 +56,19 @@ pub enum DeadlineFact {
     Passed,
 }
 
+/// Whether the deployment had witnesses, where the surface asks for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WitnessesFact {
+    /// It had none, or the surface did not ask.
+    #[default]
+    Nobody,
+    /// It had some.
+    There,
+    /// It could not be told.
+    Unknown,
+}
+
 macro_rules! words_or_code {
     ($(#[$about:meta])* $name:ident, $what:literal { $( $(#[$doc:meta])* $variant:ident = $word:literal, )* }) => {
         $(#[$about])*
@@ -138,11 +151,19 @@ pub struct RecordedFacts {
     pub policy: PolicyFact,
     /// The state.
     pub state: StateFact,
+    /// The witnesses; present only if the surface asks for them and they are not known to be nobody.
+    #[serde(default, skip_serializing_if = "is_nobody")]
+    pub witnesses: WitnessesFact,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
 const fn is_false(value: &bool) -> bool {
     !*value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+const fn is_nobody(fact: &WitnessesFact) -> bool {
+    matches!(fact, WitnessesFact::Nobody)
 }
 
 impl RecordedFacts {
@@ -159,6 +180,7 @@ impl RecordedFacts {
             last_try: false,
             policy: PolicyFact::Valid,
             state: StateFact::Held,
+            witnesses: WitnessesFact::Nobody,
         }
     }
 }
@@ -179,6 +201,7 @@ mod tests {
             last_try: true,
             policy: PolicyFact::Refused(ReasonCode::PolicyMissing),
             state: StateFact::Fenced,
+            witnesses: WitnessesFact::Unknown,
         };
         for facts in [RecordedFacts::sound(), refused] {
             let text = serde_json::to_string(&facts).unwrap();

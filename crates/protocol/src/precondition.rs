@@ -23,6 +23,8 @@ pub enum Precondition {
     Idempotency,
     /// The bundle's policies grant the request.
     Evaluation,
+    /// Where the surface asks for witnesses, there are some, and they saw the record.
+    Witness,
     /// Time and capacity, examined throughout.
     Overload,
     /// Found by the gate, on its own side.
@@ -42,6 +44,7 @@ impl Precondition {
         Self::Surface,
         Self::Idempotency,
         Self::Evaluation,
+        Self::Witness,
         Self::Overload,
         Self::Enforcement,
     ];
@@ -60,6 +63,7 @@ impl Precondition {
             Self::Surface => "surface",
             Self::Idempotency => "idempotency",
             Self::Evaluation => "policy evaluation",
+            Self::Witness => "witness",
             Self::Overload => "overload",
             Self::Enforcement => "enforcement",
         }

@@ -374,6 +374,11 @@ reason_codes! {
         remedy: "Ask an operator to look at the arbiter's log.",
         doc: "The engine gave no answer, or one that contradicts itself."
     }
+    EvidenceUnwitnessed = "evidence.unwitnessed", Silence, Witness, 503 {
+        message: "the witnesses that the surface asks for have not seen the record",
+        remedy: "Ask an operator: `portcullis status` says which witnesses answer; the quorum must within the deadline.",
+        doc: "The surface releases a PERMIT only with the cosignatures of a quorum of witnesses, and they did not come within the deadline, or the deployment has no witnesses."
+    }
     OverloadShed = "overload.shed", Silence, Overload, 503 {
         message: "the arbiter is at capacity",
         remedy: "Ask later, with backoff.",

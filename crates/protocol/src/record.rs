@@ -78,6 +78,9 @@ pub struct DecisionRecord {
     /// When the outcome counts as missing; only of a PERMIT.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome_due: Option<Millis>,
+    /// Whether this PERMIT counts only with the cosignatures of the witnesses on its checkpoint; only of a PERMIT.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub witnessed: bool,
     /// The policy engine and its version.
     pub engine: String,
     /// What else it depended on, so that it can be decided again.
@@ -333,6 +336,9 @@ impl DecisionRecord {
         if self.decision != Decision::Permit && (self.permit_ttl_ms.is_some() || self.outcome_due.is_some()) {
             return Err(RecordError::Contradiction("the terms of a permit on a refusal"));
         }
+        if self.decision != Decision::Permit && self.witnessed {
+            return Err(RecordError::Contradiction("a refusal that witnesses must see"));
+        }
         if !self.policies.is_sorted() {
             return Err(RecordError::Contradiction("policies out of order"));
         }
@@ -367,6 +373,7 @@ mod tests {
             policies: vec!["a".parse().unwrap()],
             permit_ttl_ms: Some(5_000),
             outcome_due: Some(Millis(1_700_000_060_000)),
+            witnessed: false,
             engine: "cedar-policy 4".into(),
             facts: RecordedFacts::sound(),
         }

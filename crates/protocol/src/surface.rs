@@ -96,6 +96,9 @@ pub struct SurfaceSpec {
     /// The tools whose calls belong to it, and then no others do; without any, the tool of its own name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolName>,
+    /// Whether a PERMIT is released only once the deployment's witnesses have cosigned a checkpoint that covers it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub witnessed: bool,
     /// The resource of calls that name none of their own, such as tool calls.
     pub resource: Option<Resource>,
     /// The inputs that policy may read, all of them.

@@ -7,6 +7,7 @@ fn spec(context: &[(&str, ContextKind, &str)]) -> SurfaceSpec {
         tier: Tier::Standard,
         on_silence: OnSilence::Terminate,
         idempotency: Idempotency::None,
+        witnessed: false,
         permit_ttl_ms: 5_000,
         outcome_within_ms: 60_000,
         derived_window_ms: 60_000,

@@ -9,6 +9,7 @@ fn spec(tools: &[&str]) -> SurfaceSpec {
         tier: Tier::Critical,
         on_silence: OnSilence::Terminate,
         idempotency: Idempotency::None,
+        witnessed: false,
         permit_ttl_ms: 5_000,
         outcome_within_ms: 60_000,
         derived_window_ms: 60_000,

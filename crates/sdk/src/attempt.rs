@@ -1,12 +1,14 @@
 //! Attempts: one try to run a request, and the only way from a receipt to a permit.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{
     AttemptId, Decision, DecisionRecord, Digest, GateId, Nonce, ReasonCode, Record, Request, Salt,
+    SurfaceName,
 };
-use portcullis_verify::{LogKey, LogKeys, Standing, UnverifiedReceipt, VerifierKey};
+use portcullis_verify::{LogKey, LogKeys, Quorum, Standing, UnverifiedReceipt, VerifiedReceipt, VerifierKey};
 
 use crate::clock::BootInstant;
 use crate::permit::Permit;
@@ -17,7 +19,21 @@ const LONGEST_TTL: Duration = Duration::from_secs(300);
 
 /// The keys of the log whose receipts a gate believes, pinned by its operator. There is no empty one.
 #[derive(Clone, Debug)]
-pub struct TrustedLog(LogKeys);
+pub struct TrustedLog {
+    keys: LogKeys,
+    witnesses: Option<Quorum>,
+    witnessed: Witnessed,
+}
+
+/// For which PERMITs a gate itself asks that witnesses saw them, whatever the arbiter's host says. Those whose record
+/// asks for it need it in any case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Witnessed {
+    /// On these surfaces.
+    On(BTreeSet<SurfaceName>),
+    /// On every surface.
+    Everywhere,
+}
 
 /// No key was pinned, so no receipt could ever verify.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +55,36 @@ impl TrustedLog {
     /// If none counts.
     pub fn with(keys: LogKeys) -> Result<Self, UntrustedLog> {
         let counts = |key: &LogKey| key.standing != Standing::Revoked;
-        if keys.all().iter().any(counts) { Ok(Self(keys)) } else { Err(UntrustedLog) }
+        if !keys.all().iter().any(counts) {
+            return Err(UntrustedLog);
+        }
+        Ok(Self { keys, witnesses: None, witnessed: Witnessed::On(BTreeSet::new()) })
+    }
+
+    /// Pins witnesses too: where a PERMIT must be witnessed, its checkpoint needs the cosignatures of this quorum, so
+    /// that the arbiter's host alone cannot show the gate a log that nobody else sees. A log without pinned witnesses
+    /// gives no permit where its record asks for them.
+    #[must_use]
+    pub fn witnessed(self, witnesses: Quorum, witnessed: Witnessed) -> Self {
+        Self { witnesses: Some(witnesses), witnessed, ..self }
+    }
+
+    /// Checks the witnesses' part of a PERMIT's receipt.
+    fn check_witnesses(&self, record: &DecisionRecord, receipt: &VerifiedReceipt) -> Result<(), Refusal> {
+        let asked = match &self.witnessed {
+            Witnessed::Everywhere => true,
+            Witnessed::On(surfaces) => surfaces.contains(&record.surface),
+        };
+        if !asked && !record.witnessed {
+            return Ok(());
+        }
+        let Some(quorum) = &self.witnesses else {
+            return Err(Refusal::unverifiable("the PERMIT needs witnesses, and none are pinned here"));
+        };
+        match quorum.check(receipt.checkpoint()) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Refusal::unverifiable(error.to_string())),
+        }
     }
 }
 
@@ -102,10 +147,11 @@ impl Attempt {
     /// [`Refusal::Unverifiable`] unless the receipt verifies with a pinned key and records a PERMIT for this
     /// request, attempt, agent and gate; `permit.expired` if its lifetime is over.
     pub fn redeem(self, receipt: &str, log: &TrustedLog) -> Result<Permit, Refusal> {
-        let (record, _) = self.verify(receipt, log)?;
+        let (record, verified) = self.verify(receipt, log)?;
         if record.decision != Decision::Permit {
             return Err(Refusal::unverifiable("the receipt does not record a PERMIT"));
         }
+        log.check_witnesses(&record, &verified)?;
         let ttl = record.permit_ttl_ms.ok_or_else(|| Refusal::unverifiable("a PERMIT without a lifetime"))?;
         let expires = self.started.plus(Duration::from_millis(ttl).min(LONGEST_TTL));
         if BootInstant::now() >= expires {
@@ -124,24 +170,24 @@ impl Attempt {
         code: ReasonCode,
         log: &TrustedLog,
     ) -> Result<ReceiptRef, Refusal> {
-        let (record, index) = self.verify(receipt, log)?;
+        let (record, verified) = self.verify(receipt, log)?;
         if record.reason != Some(code) {
             return Err(Refusal::unverifiable("the answer and its receipt disagree"));
         }
-        Ok(ReceiptRef { attempt: self.id(), index, text: receipt.to_owned() })
+        Ok(ReceiptRef { attempt: self.id(), index: verified.index(), text: receipt.to_owned() })
     }
 
-    /// The decision record of a receipt that verifies and is bound to this attempt, with its index.
-    fn verify(&self, receipt: &str, log: &TrustedLog) -> Result<(DecisionRecord, u64), Refusal> {
+    /// The decision record of a receipt that verifies and is bound to this attempt.
+    fn verify(&self, receipt: &str, log: &TrustedLog) -> Result<(DecisionRecord, VerifiedReceipt), Refusal> {
         let verified = UnverifiedReceipt::parse(receipt.as_bytes())
-            .and_then(|receipt| receipt.verify_with(&log.0))
+            .and_then(|receipt| receipt.verify_with(&log.keys))
             .map_err(|error| Refusal::unverifiable(error.to_string()))?;
         let record = verified.record().map_err(|error| Refusal::unverifiable(error.to_string()))?;
         let Record::Decision(record) = record else {
             return Err(Refusal::unverifiable("the receipt's record is not a decision"));
         };
         self.bound(&record)?;
-        Ok((*record, verified.index()))
+        Ok((*record, verified))
     }
 
     fn bound(&self, record: &DecisionRecord) -> Result<(), Refusal> {

@@ -1,9 +1,11 @@
 use super::*;
 use crate::refusal::Unverifiable;
 use crate::testing::{LONG, Log, attempt, permit, refusal, request, text, wait_until};
+use ed25519_dalek::{Signer, SigningKey};
 use portcullis_protocol::{
     AggregateRecord, Domain, Event, EventRecord, Millis, Outcome, OutcomeRecord, Resource,
 };
+use portcullis_verify::{CosignerKey, CosignerKind};
 
 const DEADLINE: Duration = Duration::from_secs(1);
 
@@ -308,4 +310,64 @@ fn a_permit_that_is_declined_ends_as_expired() {
     let (id, receipt) = (attempt.id(), log.receipt(permit(&attempt.call(DEADLINE), LONG)));
     let report = attempt.redeem(&receipt, &log.trusted()).unwrap().decline();
     assert_eq!((report.attempt, report.call.outcome, report.call.result), (id, Outcome::Expired, None));
+}
+
+/// Witnesses with their signing keys.
+fn witnesses(names: &[&str]) -> Vec<(SigningKey, CosignerKey)> {
+    let witness = |(seed, name): (u8, &&str)| {
+        let signing = SigningKey::from_bytes(&[seed; 32]);
+        let key = CosignerKey::new(name, CosignerKind::Ed25519, signing.verifying_key().as_bytes()).unwrap();
+        (signing, key)
+    };
+    (50..).zip(names).map(witness).collect()
+}
+
+/// The receipt with cosignatures of these witnesses on its checkpoint.
+fn cosigned(log: &Log, receipt: &str, by: &[(SigningKey, CosignerKey)]) -> String {
+    let verified =
+        UnverifiedReceipt::parse(receipt.as_bytes()).unwrap().verify(std::slice::from_ref(&log.key)).unwrap();
+    let lines: String = by
+        .iter()
+        .map(|(signing, key)| {
+            let message = key.message(verified.checkpoint().checkpoint(), 1_700_000_000).unwrap();
+            key.line(1_700_000_000, &signing.sign(&message).to_bytes())
+        })
+        .collect();
+    format!("{receipt}{lines}")
+}
+
+#[test]
+fn a_permit_that_must_be_witnessed_is_none_without_the_quorum() {
+    let log = Log::new();
+    let known = witnesses(&["w1", "w2", "w3"]);
+    let strangers = witnesses(&["x1", "x2", "x3", "x4"]);
+    let keys = known.iter().map(|(_, key)| key.clone()).collect();
+    let quorum = Quorum::new(2, keys).unwrap();
+    let surfaces = |names: &[&str]| Witnessed::On(names.iter().map(|name| name.parse().unwrap()).collect());
+    let pinned = |witnessed: Witnessed| log.trusted().witnessed(quorum.clone(), witnessed);
+    let redeem = |asked: bool, trusted: &TrustedLog, by: &[(SigningKey, CosignerKey)]| {
+        let attempt = attempt();
+        let call = attempt.call(Duration::from_secs(1));
+        let receipt = log.receipt(DecisionRecord { witnessed: asked, ..permit(&call, LONG) });
+        attempt.redeem(&cosigned(&log, &receipt, by), trusted).map(drop).map_err(|refusal| refusal.code())
+    };
+    let refused = Err(ReasonCode::ReceiptUnverifiable);
+    // The record asks: the quorum, or no permit; and no permit where no witness is pinned.
+    for trusted in
+        [pinned(surfaces(&[])), pinned(surfaces(&["payments.charge"])), pinned(Witnessed::Everywhere)]
+    {
+        assert_eq!(redeem(true, &trusted, &known[..2]), Ok(()));
+        assert_eq!(redeem(true, &trusted, &known[..1]), refused);
+        assert_eq!(redeem(true, &trusted, &strangers), refused);
+        assert_eq!(redeem(true, &trusted, &[]), refused);
+    }
+    assert_eq!(redeem(true, &log.trusted(), &known), refused);
+    // The record does not ask, and the gate does.
+    for trusted in [pinned(surfaces(&["payments.charge"])), pinned(Witnessed::Everywhere)] {
+        assert_eq!(redeem(false, &trusted, &known[1..]), Ok(()));
+        assert_eq!(redeem(false, &trusted, &known[1..2]), refused);
+    }
+    // Nobody does.
+    assert_eq!(redeem(false, &pinned(surfaces(&["payments.refund"])), &[]), Ok(()));
+    assert_eq!(redeem(false, &log.trusted(), &[]), Ok(()));
 }

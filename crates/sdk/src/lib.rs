@@ -31,7 +31,7 @@ mod refusal;
 #[cfg(test)]
 mod testing;
 
-pub use attempt::{Attempt, TrustedLog, UntrustedLog};
+pub use attempt::{Attempt, TrustedLog, UntrustedLog, Witnessed};
 pub use authorizer::{Authorizer, Call, authorize, run};
 pub use client::{HttpClient, Token};
 pub use clock::BootInstant;

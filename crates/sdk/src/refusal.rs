@@ -156,6 +156,7 @@ fn waiting_helps(code: ReasonCode) -> bool {
         | Precondition::Evidence
         | Precondition::State
         | Precondition::Policy
+        | Precondition::Witness
         | Precondition::Overload => true,
         Precondition::Enforcement => code != ReasonCode::PermitMismatch,
         Precondition::Idempotency => {

@@ -105,6 +105,7 @@ pub(crate) fn permit(call: &DecisionCall, ttl_ms: u64) -> DecisionRecord {
         policies: vec!["grant".parse().unwrap()],
         permit_ttl_ms: Some(ttl_ms),
         outcome_due: Some(Millis(1_700_000_060_000)),
+        witnessed: false,
         engine: "test".into(),
         facts: portcullis_protocol::RecordedFacts::sound(),
     }

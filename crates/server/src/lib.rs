@@ -26,6 +26,8 @@ mod setup;
 mod shelf;
 mod signing;
 mod surroundings;
+mod witness;
+mod witnesses;
 
 pub use agents::Agents;
 pub use api::{Caller, ROUTES, Route};
@@ -41,12 +43,13 @@ pub use operator_client::{OrderError, give_order};
 pub use operators::Operators;
 pub use portcullis_ledger::{Checked, InDoubt, LedgerError, LedgerReader};
 pub use records::{RecordsError, Row, newest, open_ledger, rows};
-pub use remote::{Health, Interlock, Scrubbed, ask_health};
+pub use remote::{Health, Interlock, Scrubbed, WitnessHealth, ask_health};
 pub use replay::{Finding, NotReplayable, ReplaySummary, ReplayWith, Replayed, replay, vault_key};
 pub use rotation::{Rotated, RotationError, begin_rotation, finish_rotation, revoke_key};
 pub use serve::{ServeError, serve};
 pub use service::{Arbiter, LocalAuthorizer, StartError};
 pub use setup::{
-    Deployment, Initialized, SetupError, add_agent, add_auditor, add_operator, demo, deploy, init, new_key,
-    pin_bundle, sign_bundle, verifier_of,
+    Deployment, Initialized, SetupError, add_agent, add_auditor, add_operator, demo, deploy, init,
+    new_cosigner, new_key, pin_bundle, sign_bundle, verifier_of,
 };
+pub use witness::{Witness, WitnessError, serve_witness};

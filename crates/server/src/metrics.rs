@@ -58,6 +58,7 @@ impl Metrics {
             ("portcullis_scrub_checked_records", health.scrub.as_ref().map(|scrub| scrub.checked)),
             ("portcullis_scrub_records", health.scrub.as_ref().map(|scrub| scrub.of)),
             ("portcullis_scrub_passes_total", health.scrub.as_ref().map(|scrub| scrub.passes)),
+            ("portcullis_witnessed_records", health.witnessed),
         ] {
             if let Some(value) = value {
                 line(&mut text, name, value);

@@ -32,6 +32,21 @@ impl Interlock {
     }
 }
 
+/// How a witness of the log is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessHealth {
+    /// Its name in the configuration.
+    pub name: String,
+    /// `cosigned`, `refuted` (it has seen another log), `failed`, or `unasked`.
+    pub state: String,
+    /// The newest size that it cosigned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Why it did not cosign, if it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
 /// What is shut now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
@@ -49,6 +64,12 @@ pub struct Health {
     pub batches: Option<u64>,
     /// How far the log was read again since it was opened.
     pub scrub: Option<Scrubbed>,
+    /// The log's witnesses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub witnesses: Vec<WitnessHealth>,
+    /// The newest size that the quorum of witnesses cosigned since the arbiter started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witnessed: Option<u64>,
 }
 
 /// How far the scrub is, which reads the whole log again beside the arbiter's work.

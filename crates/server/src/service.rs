@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use portcullis_arbiter::{Credential, Intake, prepare};
 use portcullis_ledger::{
-    Clocks, DecideReply, Decided, DirectoryLock, Found, Ledger, LedgerConfig, OrderRefused, OutcomeRefused,
-    ReportedOutcome, Status, SystemClocks,
+    Clocks, DecideReply, Decided, DirectoryLock, Found, Held, Ledger, LedgerConfig, OrderRefused,
+    OutcomeRefused, ReportedOutcome, Status, SystemClocks,
 };
 use portcullis_policy::{BundleSource, Trust};
 use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeCall, OutcomeReply, ReasonBody};
@@ -26,6 +26,7 @@ use crate::remote::{Health, Interlock, Scrubbed};
 use crate::shelf::Shelf;
 use crate::signing::keyring;
 use crate::surroundings::Surroundings;
+use crate::witnesses::{Watched, Watching};
 
 /// How often a verdict is computed anew when the bundle changes under it.
 const EVALUATIONS: u32 = 3;
@@ -35,6 +36,8 @@ const CALLS: usize = 256;
 const LONGEST_DEADLINE: u64 = 60_000;
 /// How long an order may take: it may be the first to open the ledger.
 const ORDER_PATIENCE: Duration = Duration::from_secs(15);
+/// What is kept of a deadline for the answer's way back, at most, in milliseconds.
+const LAST_WORDS: u64 = 100;
 /// How long questions without a deadline of their own may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -50,6 +53,7 @@ pub struct Arbiter {
     metrics: Metrics,
     places: Semaphore,
     shelf: Arc<Shelf>,
+    witnesses: Option<Watched>,
 }
 
 /// The arbiter could not be started.
@@ -73,10 +77,24 @@ impl Arbiter {
             disk_reserve: config.disk_reserve,
             clocks: Arc::new(SystemClocks),
         };
-        let signer = keyring(config)?;
-        let surroundings = Surroundings { data: config.data.clone(), bundles: Arc::clone(&bundles) };
+        let signer = Box::new(keyring(config)?);
+        let watching = config.witnesses.as_ref().map(|witnesses| Watching::new(config, witnesses));
+        let surroundings = Surroundings {
+            data: config.data.clone(),
+            bundles: Arc::clone(&bundles),
+            witnesses: watching.is_some(),
+        };
+        let surroundings = Box::new(surroundings);
+        let ledger = match &watching {
+            Some(watching) => {
+                Ledger::start_watched(ledger, lock, signer, surroundings, Box::new(watching.elsewhere()))?
+            }
+            None => Ledger::start(ledger, lock, signer, surroundings)?,
+        };
+        let witnesses = watching.map(|watching| watching.follow(ledger.heads()));
         Ok(Self {
-            ledger: Ledger::start(ledger, lock, Box::new(signer), Box::new(surroundings))?,
+            ledger,
+            witnesses,
             bundles,
             agents: Agents::new(&config.agents),
             operators: Operators::new(&config.operators),
@@ -172,12 +190,42 @@ impl Arbiter {
             }
             match answer.await {
                 Ok(DecideReply::Decided(decided)) => return reply_of(*decided),
+                Ok(DecideReply::Held(held)) => {
+                    let waited = self.clocks.boot().saturating_sub(received);
+                    let left = call.deadline_ms.saturating_sub(waited);
+                    // The answer is still to reach a caller whose patience ends at the deadline.
+                    let margin = LAST_WORDS.min(call.deadline_ms / 10);
+                    return self.witnessed(held, Duration::from_millis(left.saturating_sub(margin))).await;
+                }
                 Ok(DecideReply::EvaluateAgain) => {}
                 // The writer is gone: nothing was released.
                 Err(_) => return DecisionReply::unrecorded(ReasonCode::EvidenceUnwritable, None),
             }
         }
         DecisionReply::unrecorded(ReasonCode::OverloadContended, None)
+    }
+
+    /// Waits until witnesses have seen a PERMIT, and releases it. Whatever else happens, and if nobody waits for this
+    /// any more, it is withheld.
+    async fn witnessed(&self, held: Box<Held>, patience: Duration) -> DecisionReply {
+        let unwitnessed = || DecisionReply::unrecorded(ReasonCode::EvidenceUnwitnessed, None);
+        let Some(witnesses) = &self.witnesses else { return unwitnessed() };
+        let Ok(proved) = tokio::time::timeout(patience, witnesses.prove(held)).await else {
+            return unwitnessed();
+        };
+        let proved = match proved {
+            Ok(proved) => proved,
+            Err(code) => return DecisionReply::unrecorded(code, None),
+        };
+        let (reply, answer) = oneshot::channel();
+        if self.ledger.release(proved, |answer| hand_over(reply, answer)).is_err() {
+            return DecisionReply::unrecorded(ReasonCode::OverloadShed, None);
+        }
+        match answer.await {
+            Ok(Ok(decided)) => reply_of(*decided),
+            Ok(Err(code)) => DecisionReply::unrecorded(code, None),
+            Err(_) => DecisionReply::unrecorded(ReasonCode::EvidenceUnwritable, None),
+        }
     }
 
     fn prepare(
@@ -293,6 +341,8 @@ impl Arbiter {
             open_permits: status.as_ref().map(|status| status.open_permits),
             syncs: status.as_ref().map(|status| status.syncs),
             batches: status.as_ref().map(|status| status.batches),
+            witnesses: self.witnesses.as_ref().map_or_else(Vec::new, |witnesses| witnesses.health()),
+            witnessed: self.witnesses.as_ref().and_then(|witnesses| witnesses.witnessed()),
             scrub: status.and_then(|status| status.scrub).map(|scrub| Scrubbed {
                 checked: scrub.checked,
                 of: scrub.of,

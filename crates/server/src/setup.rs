@@ -9,10 +9,10 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use portcullis_ledger::{KeyFile, KeyFileError, generate, generate_vault_key};
+use portcullis_ledger::{Cosigner, KeyFile, KeyFileError, generate, generate_cosigner, generate_vault_key};
 use portcullis_policy::{BundleError, SignError, Snapshot, bundles};
 use portcullis_protocol::{AgentId, AuditorId, BundleDigest, Digest, InvalidId, OperatorId};
-use portcullis_verify::VerifierKey;
+use portcullis_verify::{CosignerKey, CosignerKind, VerifierKey};
 use zeroize::Zeroizing;
 
 use crate::agents::Agents;
@@ -319,12 +319,26 @@ pub fn new_key(path: &Path, name: &str) -> Result<VerifierKey, SetupError> {
     Ok(verifier)
 }
 
-/// The verifier key of a signing key in a file.
+/// Makes a cosigner's key in a new file, mode 0600.
 ///
 /// # Errors
 /// [`SetupError`].
-pub fn verifier_of(path: &Path) -> Result<VerifierKey, SetupError> {
-    Ok(KeyFile::read(path)?.1)
+pub fn new_cosigner(path: &Path, name: &str, kind: CosignerKind) -> Result<CosignerKey, SetupError> {
+    let (text, key) = generate_cosigner(name, kind).map_err(SetupError::Key)?;
+    write_private(path, &text)?;
+    Ok(key)
+}
+
+/// The verifier key of a signing key in a file, of whatever kind.
+///
+/// # Errors
+/// [`SetupError`].
+pub fn verifier_of(path: &Path) -> Result<String, SetupError> {
+    match KeyFile::read(path) {
+        Ok((_, key)) => Ok(key.to_string()),
+        Err(KeyFileError::Malformed { .. }) => Ok(Cosigner::read(path)?.key().to_string()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Writes a new token and returns its section of the configuration.

@@ -14,6 +14,7 @@ use crate::operator::is_shut;
 pub(crate) struct Surroundings {
     pub(crate) data: PathBuf,
     pub(crate) bundles: Arc<BundleSource>,
+    pub(crate) witnesses: bool,
 }
 
 impl Ports for Surroundings {
@@ -23,6 +24,10 @@ impl Ports for Surroundings {
             Ok(Some(_)) => Fact::Known(GateState::Shut),
             Err(_) => Fact::Unknown,
         }
+    }
+
+    fn witnesses(&self) -> Fact<bool> {
+        Fact::Known(self.witnesses)
     }
 
     fn policy(&self, now: Millis) -> Fact<PolicyNow> {

@@ -218,6 +218,14 @@ impl VerifiedCheckpoint {
         &self.signed_by
     }
 
+    /// The same checkpoint with the lines of the keys alone that verified it: what others wrote below it is left out.
+    #[must_use]
+    pub fn signed_only(&self) -> Self {
+        let note = UnverifiedNote::parse(&self.note_bytes)
+            .map_or_else(|_| self.note_bytes.clone(), |note| note.only(&self.signed_by));
+        self.with_note(note)
+    }
+
     /// The same checkpoint with other lines below it, which only cosigners made.
     pub(crate) fn with_note(&self, note_bytes: Vec<u8>) -> Self {
         Self { note_bytes, ..self.clone() }

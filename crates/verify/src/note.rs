@@ -167,6 +167,17 @@ impl UnverifiedNote {
         self.signatures.iter().map(NoteSignature::parts)
     }
 
+    /// The note with the signature lines of these keys alone.
+    pub(crate) fn only(&self, keys: &[VerifierKey]) -> Vec<u8> {
+        let mut note = format!("{}\n", self.text);
+        for line in &self.signatures {
+            if keys.iter().any(|key| line.is_under(key)) {
+                note.push_str(&line_of(&line.name, line.key_id, &line.signature));
+            }
+        }
+        note.into_bytes()
+    }
+
     /// Signature lines alone, as witnesses answer them: each ends in a newline.
     pub(crate) fn parse_lines(lines: &str) -> Result<Vec<NoteSignature>, NoteError> {
         if lines.len() > MAX_NOTE_BYTES {

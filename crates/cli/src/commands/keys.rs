@@ -5,20 +5,29 @@ use std::process::ExitCode;
 use portcullis_protocol::{AgentId, AuditorId, OperatorId};
 use portcullis_server::{
     Config, Rotated, RotationError, add_agent, add_auditor, add_operator, begin_rotation, finish_rotation,
-    new_key, revoke_key, verifier_of,
+    new_cosigner, new_key, revoke_key, verifier_of,
 };
-use portcullis_verify::VerifierKey;
+use portcullis_verify::{CosignerKind, VerifierKey};
 
-use crate::args::{KeysArgs, KeysCommand};
+use crate::args::{CosignerArg, KeysArgs, KeysCommand};
 use crate::say;
 
 pub(crate) fn run(args: &KeysArgs) -> ExitCode {
     match &args.command {
-        KeysCommand::Generate { file, name } => shown(new_key(file, name)),
+        KeysCommand::Generate { file, name, cosigner: None } => {
+            shown(new_key(file, name).map(|key| key.to_string()))
+        }
+        KeysCommand::Generate { file, name, cosigner: Some(kind) } => {
+            let kind = match kind {
+                CosignerArg::Ed25519 => CosignerKind::Ed25519,
+                CosignerArg::MlDsa44 => CosignerKind::MlDsa44,
+            };
+            shown(new_cosigner(file, name, kind).map(|key| key.to_string()))
+        }
         KeysCommand::Show { public: Some(public), name, .. } => {
             let name = name.as_ref().ok_or_else(|| "--public takes the key's --name".to_owned());
             match name.and_then(|name| public_key(public, name)) {
-                Ok(key) => shown::<std::convert::Infallible>(Ok(key)),
+                Ok(key) => shown::<std::convert::Infallible>(Ok(key.to_string())),
                 Err(error) => say::misuse(&error),
             }
         }
@@ -86,10 +95,10 @@ fn public_key(digits: &str, name: &str) -> Result<VerifierKey, String> {
     VerifierKey::ed25519(name, bytes).map_err(|error| error.to_string())
 }
 
-fn shown<E: std::error::Error>(key: Result<VerifierKey, E>) -> ExitCode {
+fn shown<E: std::error::Error>(key: Result<String, E>) -> ExitCode {
     match key {
         Ok(key) => {
-            say::line(&key.to_string());
+            say::line(&key);
             ExitCode::SUCCESS
         }
         Err(error) => say::error(&error),

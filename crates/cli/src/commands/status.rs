@@ -62,6 +62,17 @@ fn show(health: &Health, json: bool, shut: Option<String>) -> ExitCode {
         if let Some(reason) = shut {
             say::line(&format!("  shut by an operator: {reason}"));
         }
+        for witness in &health.witnesses {
+            let size = witness.size.map_or_else(String::new, |size| format!(" up to size {size}"));
+            let error = witness.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
+            say::line(&format!("  witness {} {}{size}{error}", witness.name, witness.state));
+        }
+        if !health.witnesses.is_empty() {
+            say::line(&health.witnessed.map_or_else(
+                || "  no checkpoint has the quorum of witnesses yet".to_owned(),
+                |size| format!("  witnessed by the quorum up to size {size}"),
+            ));
+        }
         if let (Some(records), Some(open)) = (health.records, health.open_permits) {
             say::line(&format!("  {records} records, {open} permits without outcome"));
         }

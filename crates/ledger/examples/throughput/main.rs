@@ -152,6 +152,7 @@ fn decide(ledger: &Ledger, intake: &Intake, attempt: u64) -> Outcome<Duration> {
     match reply?? {
         DecideReply::Decided(decided) if decided.verdict.reason().is_none() => Ok(took),
         DecideReply::Decided(decided) => Err(format!("refused: {:?}", decided.verdict).into()),
+        DecideReply::Held(_) => Err("held for witnesses".into()),
         DecideReply::EvaluateAgain => Err("evaluate again".into()),
     }
 }

@@ -84,6 +84,10 @@ impl Ports for TestPorts {
         self.gate.lock().unwrap().clone()
     }
 
+    fn witnesses(&self) -> Fact<bool> {
+        Fact::Known(true)
+    }
+
     fn policy(&self, _now: Millis) -> Fact<PolicyNow> {
         self.policy.lock().unwrap().clone()
     }
@@ -158,6 +162,8 @@ pub(crate) struct World {
     pub(crate) disk_reserve: u64,
     key: SigningKey,
     pub(crate) verifier: VerifierKey,
+    /// Who else has seen the log.
+    pub(crate) elsewhere: Option<crate::watched::Judge>,
 }
 
 /// The demo bundle, with other words in its manifest.
@@ -193,6 +199,12 @@ impl World {
         Self::with(bundle(&[(key, &format!("{key}\n{keep}"))]))
     }
 
+    /// Whose charges must be witnessed.
+    pub(crate) fn witnessed() -> Self {
+        let begin = "[surfaces.\"demo.charge\"]\n";
+        Self::with(bundle(&[(begin, &format!("{begin}witnessed = true\n"))]))
+    }
+
     fn with(bundle: Bundle) -> Self {
         let directory = tempfile::tempdir().unwrap();
         for name in ["data", "anchor", "keys"] {
@@ -217,6 +229,7 @@ impl World {
             disk_reserve: 0,
             key,
             verifier,
+            elsewhere: None,
         }
     }
 
@@ -254,6 +267,7 @@ impl World {
             disk_reserve: self.disk_reserve,
             key: self.key.clone(),
             verifier: self.verifier.clone(),
+            elsewhere: self.elsewhere.clone(),
         }
     }
 
@@ -283,7 +297,13 @@ impl World {
             disk_reserve: self.disk_reserve,
             clocks: self.clocks.clone(),
         };
-        let ledger = Ledger::start(config, lock, signer, Box::new(self.ports.clone())).unwrap();
+        let ports = Box::new(self.ports.clone());
+        let ledger = match &self.elsewhere {
+            None => Ledger::start(config, lock, signer, ports).unwrap(),
+            Some(elsewhere) => {
+                Ledger::start_watched(config, lock, signer, ports, Box::new(elsewhere.clone())).unwrap()
+            }
+        };
         // Opening comes before the first answer: from here on, what the test does is done to an open ledger.
         self.status(&ledger);
         ledger
@@ -432,6 +452,7 @@ impl World {
 pub(crate) fn answer(receiver: &Receiver<DecideReply>) -> Decided {
     match receiver.recv_timeout(PATIENCE).expect("an answer") {
         DecideReply::Decided(decided) => *decided,
+        DecideReply::Held(_) => panic!("held for witnesses"),
         DecideReply::EvaluateAgain => panic!("evaluate again"),
     }
 }

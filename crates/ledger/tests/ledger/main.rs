@@ -15,6 +15,8 @@ mod floods;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod held;
+#[cfg(test)]
 mod idempotency;
 #[cfg(test)]
 mod orders;
@@ -42,3 +44,5 @@ mod tampered;
 mod vault;
 #[cfg(test)]
 mod view;
+#[cfg(test)]
+mod watched;

@@ -1,6 +1,6 @@
 //! Where and how the HTTP API is served, as configured.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
@@ -17,8 +17,18 @@ impl Config {
     /// loopback address and there is no TLS.
     pub fn listen(&self) -> Result<ListenConfig, ConfigError> {
         let serve = Self::section(self.file.serve.as_ref(), "serve")?;
-        let address: std::net::SocketAddr = parse("serve.listen", &serve.listen)?;
-        let tls = match (&serve.tls_certificate, &serve.tls_key) {
+        self.door(&serve.listen, serve.tls_certificate.as_ref(), serve.tls_key.as_ref())
+    }
+
+    /// Address, and TLS where it is needed or configured, of this API or of a witness's.
+    pub(super) fn door(
+        &self,
+        listen: &str,
+        certificate: Option<&PathBuf>,
+        key: Option<&PathBuf>,
+    ) -> Result<ListenConfig, ConfigError> {
+        let address: std::net::SocketAddr = parse("serve.listen", listen)?;
+        let tls = match (certificate, key) {
             (Some(certificate), Some(key)) => Some(tls(&self.at(certificate), &self.at(key))?),
             (None, None) if address.ip().is_loopback() => None,
             (None, None) => {

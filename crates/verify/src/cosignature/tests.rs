@@ -194,7 +194,8 @@ fn a_time_that_says_nothing_is_refused() {
         for time in [0, LATEST_TIME + 1, u64::MAX] {
             assert!(matches!(cosigner.public.message(&checkpoint, time), Err(CosignatureError::Time { .. })));
             let line = cosigner.public.line(time, &vec![0; kind.signature_length()]);
-            let refused = log.verified_at(1).with_lines(&line, &[cosigner.public.clone()]).unwrap_err();
+            let refused =
+                log.verified_at(1).with_lines(&line, std::slice::from_ref(&cosigner.public)).unwrap_err();
             assert!(matches!(refused, CosignatureError::Time { .. }), "{refused}");
         }
         assert!(cosigner.public.message(&checkpoint, LATEST_TIME).is_ok());

@@ -1,0 +1,179 @@
+//! PERMITs that witnesses must see before they are released.
+
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use portcullis_arbiter::{Fact, GateState};
+use portcullis_ledger::{Beside, Cosigner, DecideReply, Decided, Held, Ledger, Proved, generate_cosigner};
+use portcullis_protocol::{Outcome, ReasonCode};
+use portcullis_verify::{CosignerKind, Quorum, UnverifiedReceipt, VerifiedCheckpoint};
+
+use crate::harness::{Call, World, write_private};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Scene {
+    world: World,
+    ledger: Ledger,
+    witness: Cosigner,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let world = World::witnessed();
+        let (text, _) = generate_cosigner("witness.test/w1", CosignerKind::Ed25519).unwrap();
+        let path = world.directory.path().join("keys/witness");
+        write_private(&path, text.as_bytes());
+        let ledger = world.start();
+        Self { ledger, witness: Cosigner::read(&path).unwrap(), world }
+    }
+
+    fn quorum(&self) -> Quorum {
+        Quorum::new(1, vec![self.witness.key().clone()]).unwrap()
+    }
+
+    /// Asks for a charge, which is permitted and held.
+    fn held(&self, call: &Call) -> Held {
+        match self.world.ask(&self.ledger, call).recv_timeout(PATIENCE).unwrap() {
+            DecideReply::Held(held) => *held,
+            other @ (DecideReply::Decided(_) | DecideReply::EvaluateAgain) => panic!("{other:?}"),
+        }
+    }
+
+    fn cosigned(&self) -> VerifiedCheckpoint {
+        let head = self.ledger.heads().newest().unwrap();
+        let line = self.witness.line(&head, 1_800_000_000).unwrap();
+        head.with_lines(&line, self.quorum().keys()).unwrap()
+    }
+
+    fn prove(&self, held: Held) -> Proved {
+        held.prove(&Beside::new(&self.world.data()), &self.cosigned(), &self.quorum()).unwrap()
+    }
+
+    fn release(&self, proved: Proved) -> Result<Box<Decided>, ReasonCode> {
+        let (sender, receiver) = channel();
+        self.ledger.release(proved, move |released| drop(sender.send(released))).unwrap();
+        receiver.recv_timeout(PATIENCE).unwrap()
+    }
+
+    fn is_shown(&self, call: &Call) -> bool {
+        let (sender, receiver) = channel();
+        self.ledger.find(call.attempt(), move |found| drop(sender.send(found))).unwrap();
+        receiver.recv_timeout(PATIENCE).unwrap().is_some()
+    }
+
+    /// Waits until so many outcomes are on record.
+    fn outcomes(&self, count: usize) -> Vec<Outcome> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let outcomes = self.world.outcomes();
+            if outcomes.len() >= count {
+                return outcomes.into_iter().map(|(_, outcome)| outcome).collect();
+            }
+            assert!(Instant::now() < end, "{count} outcomes");
+            // Makes the writer look, and says nothing.
+            self.world.status(&self.ledger);
+        }
+    }
+}
+
+fn charge(attempt: u64) -> Call {
+    Call::charge(attempt, "12.50", Some("k"))
+}
+
+#[test]
+fn a_held_permit_is_released_once_witnesses_saw_it() {
+    let scene = Scene::new();
+    let held = scene.held(&charge(1));
+    assert!(!scene.is_shown(&charge(1)), "a receipt before its witnesses");
+    let decided = scene.release(scene.prove(held)).unwrap();
+    let receipt = UnverifiedReceipt::parse(decided.receipt.unwrap().as_bytes()).unwrap();
+    let receipt = receipt.verify(std::slice::from_ref(&scene.world.verifier)).unwrap();
+    assert_eq!(scene.quorum().check(receipt.checkpoint()).unwrap().len(), 1);
+    // Its holder is gone, and it is not withheld for that.
+    scene.world.permitted(&scene.ledger, &Call::read(2));
+    assert_eq!(scene.world.outcomes(), []);
+    assert_eq!(scene.world.refused(&scene.ledger, &charge(3)), ReasonCode::IdempotencyInFlight);
+}
+
+#[test]
+fn a_permit_that_was_let_go_of_is_withheld_once_and_never_released() {
+    let scene = Scene::new();
+    drop(scene.held(&charge(1)));
+    assert_eq!(scene.outcomes(1), [Outcome::Withheld]);
+    assert!(!scene.is_shown(&charge(1)));
+    assert_eq!(scene.world.refused(&scene.ledger, &charge(1)), ReasonCode::RequestAttemptReused);
+    // Its key is given back.
+    scene.release(scene.prove(scene.held(&charge(2)))).unwrap();
+    assert_eq!(scene.outcomes(1), [Outcome::Withheld]);
+}
+
+#[test]
+fn a_checkpoint_that_no_quorum_cosigned_releases_nothing() {
+    let scene = Scene::new();
+    let stranger = Scene::new();
+    let head = scene.ledger.heads();
+    let held = scene.held(&charge(1));
+    let plain = (*head.newest().unwrap()).clone();
+    let line = stranger.witness.line(&plain, 1_800_000_000).unwrap();
+    let by_stranger = plain.with_lines(&line, stranger.quorum().keys()).unwrap();
+    let beside = Beside::new(&scene.world.data());
+    assert_eq!(held.prove(&beside, &plain, &scene.quorum()).unwrap_err(), ReasonCode::EvidenceUnwitnessed);
+    assert_eq!(scene.outcomes(1), [Outcome::Withheld]);
+    let held = scene.held(&charge(2));
+    assert_eq!(
+        held.prove(&beside, &by_stranger, &scene.quorum()).unwrap_err(),
+        ReasonCode::EvidenceUnwitnessed
+    );
+    assert_eq!(scene.outcomes(2), [Outcome::Withheld; 2]);
+    // One from before the record does not cover it.
+    let before = scene.cosigned();
+    let held = scene.held(&charge(3));
+    assert_eq!(held.prove(&beside, &before, &scene.quorum()).unwrap_err(), ReasonCode::EvidenceCorrupt);
+    assert_eq!(scene.outcomes(3), [Outcome::Withheld; 3]);
+}
+
+#[test]
+fn a_gate_that_was_shut_meanwhile_releases_nothing() {
+    let scene = Scene::new();
+    let proved = scene.prove(scene.held(&charge(1)));
+    *scene.world.ports.gate.lock().unwrap() = Fact::Known(GateState::Shut);
+    assert_eq!(scene.release(proved).unwrap_err(), ReasonCode::GateShut);
+    assert_eq!(scene.outcomes(1), [Outcome::Withheld]);
+    *scene.world.ports.gate.lock().unwrap() = Fact::Known(GateState::Open);
+    assert_eq!(scene.world.refused(&scene.ledger, &charge(1)), ReasonCode::RequestAttemptReused);
+}
+
+#[test]
+fn an_attempt_held_twice_ends_one_way() {
+    let scene = Scene::new();
+    let (first, second) = (scene.held(&charge(1)), scene.held(&charge(1)));
+    assert_eq!(first.seq(), second.seq());
+    drop(first);
+    scene.world.permitted(&scene.ledger, &Call::read(2));
+    assert_eq!(scene.world.outcomes(), [], "one of two let go");
+    scene.release(scene.prove(second)).unwrap();
+    scene.world.permitted(&scene.ledger, &Call::read(3));
+    assert_eq!(scene.world.outcomes(), [], "released");
+    // And once more after that: it is open still, and nobody who lets go takes it back.
+    let third = scene.held(&charge(1));
+    drop(third);
+    scene.world.permitted(&scene.ledger, &Call::read(4));
+    assert_eq!(scene.outcomes(0).len(), 0, "a released PERMIT was withheld");
+}
+
+#[test]
+fn a_released_permit_asked_again_after_a_crash_gave_its_key_back_when_witnesses_were_away() {
+    let scene = Scene::new();
+    scene.release(scene.prove(scene.held(&charge(1)))).unwrap();
+    // The gate may be running it. The process dies; nothing on record says that the PERMIT was released.
+    let crashed = scene.world.crashed();
+    let ledger = crashed.start();
+    match crashed.ask(&ledger, &charge(1)).recv_timeout(PATIENCE).unwrap() {
+        DecideReply::Held(held) => drop(held),
+        other @ (DecideReply::Decided(_) | DecideReply::EvaluateAgain) => panic!("{other:?}"),
+    }
+    crashed.permitted(&ledger, &Call::read(2));
+    assert_eq!(crashed.outcomes(), []);
+    assert_eq!(crashed.refused(&ledger, &charge(3)), ReasonCode::IdempotencyInFlight);
+}

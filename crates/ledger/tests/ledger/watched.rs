@@ -1,0 +1,180 @@
+//! A log that somebody outside watches, with crashes, failing signers and restored backups: two roots are never signed
+//! for one size, and whoever watches sees one history.
+
+use std::sync::{Arc, Mutex};
+
+use portcullis_ledger::{Beside, Elsewhere, Ledger, Seen, SignError};
+use portcullis_protocol::ReasonCode;
+use portcullis_verify::witness::{AddCheckpoint, NotWitnessed};
+use portcullis_verify::{Checkpoint, VerifiedCheckpoint, VerifierKey};
+
+use crate::harness::{Call, World};
+
+/// A witness in memory, by the code that the real one runs.
+#[derive(Clone, Default)]
+pub(crate) struct Judge(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    key: Option<VerifierKey>,
+    seen: Option<Checkpoint>,
+    refused: Vec<NotWitnessed>,
+}
+
+impl Judge {
+    fn of(key: VerifierKey) -> Self {
+        Self(Arc::new(Mutex::new(State { key: Some(key), ..State::default() })))
+    }
+
+    fn submit(
+        &self,
+        old: u64,
+        proof: &[portcullis_verify::Hash],
+        head: &VerifiedCheckpoint,
+    ) -> Result<(), NotWitnessed> {
+        let mut state = self.0.lock().unwrap();
+        let keys: Vec<VerifierKey> = state.key.iter().cloned().collect();
+        let submitted =
+            AddCheckpoint::parse(&AddCheckpoint::body(old, proof, head)).unwrap().verify(&keys).unwrap();
+        submitted.extends(state.seen.as_ref())?;
+        state.seen = Some(head.checkpoint().clone());
+        Ok(())
+    }
+
+    /// Submits each head of a ledger as it is anchored.
+    fn watch(&self, world: &World, ledger: &Ledger) {
+        let (judge, beside) = (self.clone(), Beside::new(&world.data()));
+        ledger.heads().listen(Box::new(move |head| {
+            let old = judge.seen();
+            let proof = if old == 0 || old > head.size() {
+                Vec::new()
+            } else {
+                beside.consistency(old, head).unwrap()
+            };
+            if let Err(refused) = judge.submit(old.min(head.size()), &proof, head) {
+                judge.0.lock().unwrap().refused.push(refused);
+            }
+        }));
+    }
+
+    fn seen(&self) -> u64 {
+        self.0.lock().unwrap().seen.as_ref().map_or(0, |seen| seen.size)
+    }
+}
+
+impl Elsewhere for Judge {
+    fn compare(&mut self, head: &VerifiedCheckpoint) -> Seen {
+        match self.submit(head.size(), &[], head) {
+            Ok(()) => Seen::NothingElse,
+            Err(NotWitnessed::Conflict { seen }) if seen <= head.size() => Seen::NothingElse,
+            Err(_) => Seen::More,
+        }
+    }
+}
+
+/// Numbers from a seed (xorshift64*), which is printed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound
+    }
+}
+
+fn seed() -> u64 {
+    let given = std::env::var("PORTCULLIS_SEED").ok().and_then(|seed| seed.parse().ok());
+    given.unwrap_or_else(|| {
+        let mut bytes = [0; 8];
+        std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").unwrap(), &mut bytes).unwrap();
+        u64::from_be_bytes(bytes) | 1
+    })
+}
+
+#[test]
+fn whatever_fails_whoever_watches_sees_one_history_and_no_size_has_two_roots() {
+    let seed = seed();
+    println!("PORTCULLIS_SEED={seed}");
+    let mut random = Random(seed);
+    let (mut refused, mut opened, mut attempt) = (0, 0, 0);
+    for _life in 0..4 {
+        let mut world = World::new();
+        let judge = Judge::of(world.verifier.clone());
+        world.elsewhere = Some(judge.clone());
+        let mut backups: Vec<World> = Vec::new();
+        for _ in 0..8 {
+            let ledger = world.start();
+            judge.watch(&world, &ledger);
+            let behind = world.tripped(&ledger) == Some(ReasonCode::EvidenceBehindAnchor);
+            if behind {
+                refused += 1
+            } else {
+                opened += 1
+            }
+            for _ in 0..random.below(4) {
+                attempt += 1;
+                let decided =
+                    world.decide(&ledger, &Call::charge(attempt, "1.00", Some(&format!("k{attempt}"))));
+                assert!(!behind || decided.verdict.reason() == Some(ReasonCode::EvidenceBehindAnchor));
+                match random.below(12) {
+                    0 => *world.behaviour.fails.lock().unwrap() = Some(SignError::Failed),
+                    1 => *world.behaviour.fails.lock().unwrap() = None,
+                    2 | 3 => backups.push(world.crashed()),
+                    _ => {}
+                }
+            }
+            // The process dies here, or is closed; then perhaps somebody puts a backup in place, of all of it.
+            let next = if random.below(2) == 0 {
+                let killed = world.crashed();
+                // What the process still does on its way out here, a dead one would not.
+                ledger.heads().listen(Box::new(|_| ()));
+                killed.behaviour.roots.lock().unwrap().clone_from(&world.behaviour.roots.lock().unwrap());
+                drop(ledger);
+                killed
+            } else {
+                drop(ledger);
+                world.crashed()
+            };
+            let roots = next.behaviour.roots.lock().unwrap().clone();
+            world = if backups.is_empty() || random.below(3) > 0 {
+                next
+            } else {
+                let chosen = usize::try_from(random.below(u64::try_from(backups.len()).unwrap())).unwrap();
+                backups[chosen].crashed()
+            };
+            // What was signed stays signed, whatever is put in place.
+            *world.behaviour.roots.lock().unwrap() = roots;
+            world.behaviour.assert_one_root_for_each_size();
+        }
+        assert!(judge.0.lock().unwrap().refused.is_empty(), "{:?}", judge.0.lock().unwrap().refused);
+    }
+    println!("opened {opened} times, refused {refused} times");
+    assert!(opened > 0);
+}
+
+#[test]
+fn a_backup_of_everything_signs_nothing_when_somebody_saw_more() {
+    let mut world = World::new();
+    let judge = Judge::of(world.verifier.clone());
+    world.elsewhere = Some(judge.clone());
+    let ledger = world.start();
+    judge.watch(&world, &ledger);
+    world.permitted(&ledger, &Call::charge(1, "1.00", Some("a")));
+    let backup = world.crashed();
+    world.permitted(&ledger, &Call::charge(2, "1.00", Some("b")));
+    drop(ledger);
+    let roots = world.behaviour.roots.lock().unwrap().clone();
+    *backup.behaviour.roots.lock().unwrap() = roots.clone();
+    let seen = judge.seen();
+    let ledger = backup.start();
+    assert_eq!(
+        backup.refused(&ledger, &Call::charge(3, "1.00", Some("c"))),
+        ReasonCode::EvidenceBehindAnchor
+    );
+    assert_eq!(backup.tripped(&ledger), Some(ReasonCode::EvidenceBehindAnchor));
+    drop(ledger);
+    assert_eq!(*backup.behaviour.roots.lock().unwrap(), roots, "something was signed");
+    assert_eq!(judge.seen(), seen);
+}

@@ -1,0 +1,231 @@
+//! What may be written: every section and key, once.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// A key of the configuration, for its reference.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// The section that it belongs to.
+    pub section: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// Its default, or `required`.
+    pub default: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+}
+
+macro_rules! sections {
+    ($( $(#[doc = $about:literal])* $section:literal $name:ident { $( $(#[doc = $doc:literal])* $key:ident: $type:ty = $default:literal, )* } )*) => {
+        $(
+            $(#[doc = $about])*
+            #[derive(Clone, Debug, Deserialize)]
+            #[serde(deny_unknown_fields)]
+            pub(super) struct $name { $( $(#[doc = $doc])* pub(super) $key: $type, )* }
+        )*
+
+        /// Every key, in the order of the reference.
+        pub const KEYS: &[Key] = &[$( $( Key {
+            section: $section, name: stringify!($key), default: $default, doc: concat!($($doc),*),
+        }, )* )*];
+    };
+}
+
+sections! {
+    /// The arbiter.
+    "arbiter" ArbiterSection {
+        /// The data directory: ledger, lock and socket. Only the arbiter's user may read it.
+        data: PathBuf = "required",
+        /// The anchor: a file outside the data directory that keeps the newest signed head. Keep it where a restored
+        /// backup of the data directory does not reach.
+        anchor: PathBuf = "required",
+        /// The log's verifier key, pinned: receipts count only if this key signed them.
+        log_key: String = "required",
+        /// Other keys of this log: `VKEY until SIZE` for one that was retired and counts for heads of at most SIZE
+        /// records, `VKEY revoked` for one that counts for nothing, `VKEY` for one that will sign from some day on.
+        other_log_keys: Option<Vec<String>> = "none",
+        /// The file with the log's signing key, mode 0600. Instead of it there may be a section `[signer]`.
+        signing_key: Option<PathBuf> = "required without `[signer]`",
+        /// The file with the vault's master key, mode 0600, outside the data directory: requests and results are kept
+        /// under keys that it wraps. Keep it where a backup of the data directory does not go.
+        vault_key: PathBuf = "required",
+        /// Bytes of disk that are kept for outcomes and operators; below them nothing is permitted.
+        disk_reserve: Option<u64> = "67108864",
+    }
+    /// The log's signer, where it is not the key file of `arbiter.signing_key`.
+    "signer" SignerSection {
+        /// `file`: a key file. `pkcs11`: a key in a token. `command`: a program that is run for each signature.
+        /// `http`: a service.
+        kind: String = "required",
+        /// Only of `[next_signer]`, which has the same keys as this section and signs every head too while it is
+        /// there: the verifier key of the key that is to follow. `portcullis keys rotate` writes it.
+        log_key: Option<String> = "none",
+        /// How long a signature may take, in milliseconds, from 10 to 10000. After it nothing is permitted, and an
+        /// answer that comes later is not used. Gates should wait longer than twice as long.
+        deadline_ms: Option<u64> = "500",
+        /// Of a `file`: the signing key's file, mode 0600.
+        key_file: Option<PathBuf> = "none",
+        /// Of `pkcs11`: absolute path of the module, a shared library that is loaded into the arbiter.
+        module: Option<PathBuf> = "none",
+        /// Of `pkcs11`: the token's label.
+        token: Option<String> = "none",
+        /// Of `pkcs11`: the label of the Ed25519 private key in the token.
+        key: Option<String> = "none",
+        /// Of `pkcs11`: the file with the user's PIN, mode 0600. A PIN that was refused is not tried again before the
+        /// file has changed, for a token locks itself after a few.
+        pin_file: Option<PathBuf> = "none",
+        /// Of a `command`: absolute path of the program, which others must not be able to write, and its arguments.
+        /// It reads the text to be signed from standard input and writes one signature line of a C2SP signed note.
+        /// It sees no environment but PATH, and is killed at the deadline with its process group.
+        command: Option<Vec<String>> = "none",
+        /// Of `http`: `https://HOST:PORT`, `http://127.0.0.1:PORT` or `unix:/path`. The text to be signed is posted;
+        /// the answer is 200 with one signature line of a C2SP signed note.
+        endpoint: Option<String> = "none",
+        /// Of `http`: the path that is posted to.
+        path: Option<String> = "/sign",
+        /// Of `http`: PEM file with the certificate authority of an `https` endpoint.
+        ca: Option<PathBuf> = "none",
+        /// Of `http`: the file with the bearer token that the service is shown, mode 0600.
+        token_file: Option<PathBuf> = "none",
+    }
+    /// The policy.
+    "policy" PolicySection {
+        /// The bundle's directory.
+        bundle: PathBuf = "required",
+        /// The digest of the only bundle that may decide; `portcullis bundle pin` writes it.
+        pin: String = "required",
+        /// Verifier keys whose signatures on a bundle count.
+        trusted_keys: Vec<String> = "required",
+    }
+    /// An agent, by its name.
+    "agents.NAME" AgentSection {
+        /// Digest of the agent's bearer token; `portcullis keys agent` makes both.
+        token: String = "required",
+        /// When the token expires, in milliseconds since 1970; never, if left out.
+        expires_ms: Option<u64> = "never",
+    }
+    /// The log, as others may read it.
+    "log" LogSection {
+        /// Whether anybody may read the whole log at `/log/`, without a token. Records say in clear who did what.
+        public: Option<bool> = "false",
+        /// Tiles and entry bundles that lie wholly below this record are not served. Nothing is removed.
+        minimum_index: Option<u64> = "0",
+    }
+    /// An auditor, by name: may read the whole log at `/log/`, and nothing else.
+    "auditors.NAME" AuditorSection {
+        /// Digest of the auditor's bearer token; `portcullis keys auditor` makes both.
+        token: String = "required",
+        /// When the token expires, in milliseconds since 1970; never, if left out.
+        expires_ms: Option<u64> = "never",
+    }
+    /// An operator, by name: a person who gives orders to the arbiter.
+    "operators.NAME" OperatorsSection {
+        /// Digest of the operator's bearer token; `portcullis keys operator` makes both.
+        token: String = "required",
+        /// When the token expires, in milliseconds since 1970; never, if left out.
+        expires_ms: Option<u64> = "never",
+    }
+    /// Commands of an operator on this machine.
+    "operator" OperatorSection {
+        /// The file with the operator's token, mode 0600. Keep it where no agent can read it.
+        token_file: PathBuf = "required",
+    }
+    /// The gate.
+    "gate" GateSection {
+        /// The gate's name in records.
+        name: String = "required",
+        /// The agent for which this gate asks.
+        agent: String = "required",
+        /// The file with that agent's token, mode 0600.
+        token_file: PathBuf = "required",
+        /// How long a decision may take, in milliseconds. After it the call does not run.
+        deadline_ms: Option<u64> = "2000",
+        /// An arbiter elsewhere, `https://HOST:PORT`, `http://127.0.0.1:PORT` or `unix:/path`. Without it, the gate
+        /// uses the data directory of this configuration: it hosts the arbiter if no other process does.
+        arbiter: Option<String> = "the data directory",
+        /// PEM file with the certificate authority of an `https` arbiter. The system's authorities are not believed.
+        arbiter_ca: Option<PathBuf> = "none",
+        /// Surfaces on which this gate itself asks that the witnesses saw a PERMIT, whatever the arbiter says; `"*"` is all.
+        witnessed: Option<Vec<String>> = "none",
+    }
+    /// The MCP gate.
+    "mcp" McpSection {
+        /// The tool server's name: the first word of its surfaces.
+        server: String = "required",
+        /// Environment variables that the tool server gets beside PATH, HOME, LANG and the like.
+        pass_environment: Option<Vec<String>> = "none",
+    }
+    /// Witnesses of this log, as a whole. Only with `[witnesses.NAME]`.
+    "witnessing" WitnessingSection {
+        /// How many of the witnesses must have cosigned a checkpoint for it to count as witnessed.
+        quorum: usize = "required",
+        /// How often witnesses are asked when no PERMIT waits for them, in milliseconds.
+        interval_ms: Option<u64> = "5000",
+        /// How long a witness may take to answer, in milliseconds.
+        patience_ms: Option<u64> = "2000",
+    }
+    /// A witness of this log, by a name of your choice.
+    "witnesses.NAME" WitnessSection {
+        /// Its submission prefix, `https://HOST:PORT/PREFIX` or `http://127.0.0.1:PORT`.
+        url: String = "required",
+        /// Its verifier keys for cosignatures (types 0x04 and 0x06). All of them count as one witness.
+        keys: Vec<String> = "required",
+        /// PEM file with the certificate authority of an `https` witness. The system's authorities are not believed.
+        ca: Option<PathBuf> = "none",
+    }
+    /// `portcullis witness`, which cosigns the checkpoints of other people's logs.
+    "witness" OwnWitnessSection {
+        /// Numeric address and port to listen on. Other than loopback addresses need TLS.
+        listen: String = "required",
+        /// PEM file with the certificate chain, for TLS 1.3 only.
+        tls_certificate: Option<PathBuf> = "none",
+        /// PEM file with the certificate's private key, mode 0600.
+        tls_key: Option<PathBuf> = "none",
+        /// The directory that keeps the newest checkpoint of each log. Never put an old copy of it in place.
+        state: PathBuf = "required",
+        /// Files with the witness's signing keys, mode 0600; `portcullis keys generate --cosigner` makes them.
+        signing_keys: Vec<PathBuf> = "required",
+        /// Verifier keys of the logs that are served, each for the log of its name. Where a log's key was replaced:
+        /// `VKEY until SIZE` for the old one, `VKEY revoked` for a stolen one.
+        logs: Vec<String> = "required",
+        /// Requests that are answered in a second; more get status 429.
+        requests_per_second: Option<u32> = "100",
+    }
+    /// `portcullis serve`.
+    "serve" ServeSection {
+        /// Numeric address and port of the HTTP API. Other than loopback addresses need TLS.
+        listen: String = "required",
+        /// PEM file with the certificate chain of the HTTP API, which then speaks TLS 1.3 only.
+        tls_certificate: Option<PathBuf> = "none",
+        /// PEM file with the certificate's private key, mode 0600.
+        tls_key: Option<PathBuf> = "none",
+    }
+}
+
+/// The file as it is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) arbiter: Option<ArbiterSection>,
+    pub(super) signer: Option<SignerSection>,
+    pub(super) next_signer: Option<SignerSection>,
+    pub(super) policy: Option<PolicySection>,
+    #[serde(default)]
+    pub(super) agents: BTreeMap<String, AgentSection>,
+    pub(super) log: Option<LogSection>,
+    #[serde(default)]
+    pub(super) auditors: BTreeMap<String, AuditorSection>,
+    #[serde(default)]
+    pub(super) operators: BTreeMap<String, OperatorsSection>,
+    pub(super) operator: Option<OperatorSection>,
+    pub(super) gate: Option<GateSection>,
+    pub(super) mcp: Option<McpSection>,
+    pub(super) witnessing: Option<WitnessingSection>,
+    #[serde(default)]
+    pub(super) witnesses: BTreeMap<String, WitnessSection>,
+    pub(super) witness: Option<OwnWitnessSection>,
+    pub(super) serve: Option<ServeSection>,
+}

@@ -1,0 +1,114 @@
+//! A database and its anchor, both put back from a backup: they agree with each other, and only a witness can tell.
+
+use std::path::Path;
+
+use portcullis_verify::{CosignerKind, UnverifiedCheckpoint};
+use serde_json::json;
+
+use crate::support::{Place, WitnessProcess, until};
+use crate::surfaces::{Scene, charge};
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+        let (kind, target) = (entry.file_type().unwrap(), to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy(&entry.path(), &target);
+        } else if kind.is_file() {
+            std::fs::copy(entry.path(), &target).unwrap();
+        }
+    }
+}
+
+fn back_up(place: &Place) {
+    copy(&place.config.data, &place.path("backup/data"));
+    copy(place.config.anchor.parent().unwrap(), &place.path("backup/anchor"));
+}
+
+fn restore(place: &Place) {
+    for (name, target) in [("data", &*place.config.data), ("anchor", place.config.anchor.parent().unwrap())] {
+        std::fs::remove_dir_all(target).unwrap();
+        copy(&place.path("backup").join(name), target);
+    }
+}
+
+/// The size and root that a witness keeps.
+fn seen(place: &Place, witness: &WitnessProcess) -> (u64, String) {
+    let kept = UnverifiedCheckpoint::parse(witness.kept().as_bytes()).unwrap();
+    let kept = kept.verify(std::slice::from_ref(&place.config.log_key)).unwrap();
+    (kept.size(), kept.root().to_string())
+}
+
+#[test]
+fn a_backup_of_database_and_anchor_is_refused_before_anything_is_signed() {
+    let mut scene = Scene::new();
+    let witness = WitnessProcess::start(&scene.place, "w1", CosignerKind::Ed25519);
+    scene.place.watched_by(1, &[witness.section("w1")]);
+    let mut gate = scene.gate();
+    gate.call_with("charge", &charge("1.00"), Some("k1")).ran();
+    gate.end();
+    back_up(&scene.place);
+    let mut gate = scene.gate();
+    gate.call_with("charge", &charge("2.00"), Some("k2")).ran();
+    gate.end();
+    let before = seen(&scene.place, &witness);
+    restore(&scene.place);
+    let restored = scene.place.log().records.len();
+    let mut gate = scene.gate();
+    for (tool, arguments) in [("charge", charge("2.00")), ("read_balance", json!({ "account": "acme" }))] {
+        let key = (tool == "charge").then_some("k2");
+        assert_eq!(gate.call_with(tool, &arguments, key).code(), "evidence.behind_anchor");
+    }
+    gate.end();
+    assert_eq!(scene.ran(), 2, "what ran before the backup was restored");
+    assert_eq!(scene.place.log().records.len(), restored, "nothing was recorded");
+    assert_eq!(seen(&scene.place, &witness), before, "the witness saw no other history");
+}
+
+#[test]
+fn a_log_begun_anew_under_the_same_key_is_refused() {
+    let mut scene = Scene::new();
+    let witness = WitnessProcess::start(&scene.place, "w1", CosignerKind::MlDsa44);
+    scene.place.watched_by(1, &[witness.section("w1")]);
+    let mut gate = scene.gate();
+    gate.call_with("charge", &charge("1.00"), Some("k1")).ran();
+    gate.end();
+    let before = seen(&scene.place, &witness);
+    std::fs::remove_dir_all(&scene.place.config.data).unwrap();
+    std::fs::remove_dir_all(scene.place.config.anchor.parent().unwrap()).unwrap();
+    let mut gate = scene.gate();
+    assert_eq!(gate.call_with("charge", &charge("1.00"), Some("k1")).code(), "evidence.behind_anchor");
+    assert_eq!(scene.ran(), 1);
+    assert_eq!(seen(&scene.place, &witness), before);
+}
+
+#[test]
+fn a_witness_that_was_away_at_the_start_trips_the_ledger_when_it_is_back() {
+    let mut scene = Scene::new();
+    let mut witness = WitnessProcess::start(&scene.place, "w1", CosignerKind::Ed25519);
+    scene.place.watched_by(1, &[witness.section("w1")]);
+    let mut gate = scene.gate();
+    gate.call_with("charge", &charge("1.00"), Some("k1")).ran();
+    gate.end();
+    back_up(&scene.place);
+    let mut gate = scene.gate();
+    (0..20).for_each(|_| gate.call("read_balance", json!({ "account": "acme" })).ran().to_owned().clear());
+    gate.call_with("charge", &charge("2.00"), Some("k2")).ran();
+    gate.end();
+    let before = seen(&scene.place, &witness);
+    restore(&scene.place);
+    witness.kill();
+    // What asks for no witness goes on while nobody can tell.
+    let mut gate = scene.gate();
+    gate.call("read_balance", json!({ "account": "acme" })).ran();
+    assert_eq!(gate.call_with("charge", &charge("2.00"), Some("k2")).code(), "evidence.unwitnessed");
+    let ran = scene.ran();
+    witness.again();
+    until("the ledger refuted", || {
+        let answer = gate.call("read_balance", json!({ "account": "acme" }));
+        (answer.told().is_some() && answer.code() == "evidence.behind_anchor").then_some(())
+    });
+    assert_eq!(gate.call_with("charge", &charge("2.00"), Some("k2")).code(), "evidence.behind_anchor");
+    assert!(scene.ran() >= ran);
+    assert_eq!(seen(&scene.place, &witness), before);
+}
