@@ -26,6 +26,7 @@ use crate::store::{self, NewPermit, PermitRow};
 use crate::vault::{Vault, VaultError};
 use crate::waiting::{Answer, Waiting};
 
+mod held;
 mod keys;
 
 /// Longest result that is kept for repeats of a key, in bytes. Of a longer one only the digest is recorded.
@@ -125,10 +126,6 @@ impl Batch<'_> {
         }
         opened.last = health.now;
         Ok(Written::Committed)
-    }
-
-    pub(crate) const fn connection(&self) -> &Connection {
-        self.connection
     }
 
     pub(crate) fn now(&self) -> Millis {

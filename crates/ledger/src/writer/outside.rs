@@ -1,13 +1,11 @@
 //! The writer and those outside: witnesses that may have seen more, and PERMITs that wait for them.
 
 use portcullis_arbiter::{Fact, GateState, Health};
-use portcullis_protocol::{AttemptId, Outcome, ReasonCode};
+use portcullis_protocol::{AttemptId, ReasonCode};
 
 use super::Writer;
-use crate::batch::Batch;
 use crate::command::{Decided, Reply};
 use crate::elsewhere::Seen;
-use crate::error::LedgerError;
 use crate::health::{displaced, tripped};
 use crate::held::Proved;
 use crate::store;
@@ -69,19 +67,5 @@ impl Writer {
         } else {
             Err(ReasonCode::RequestAttemptReused)
         }
-    }
-}
-
-impl Batch<'_> {
-    /// Withholds PERMITs that were held for witnesses and that nobody waits for any more.
-    pub(crate) fn withhold(&mut self, abandoned: &[AttemptId]) -> Result<(), LedgerError> {
-        for attempt in abandoned {
-            if let Some(permit) = store::permit(self.connection(), attempt)?
-                && permit.outcome.is_none()
-            {
-                self.end(&permit, Outcome::Withheld, None)?;
-            }
-        }
-        Ok(())
     }
 }
