@@ -97,6 +97,13 @@ fn an_exported_log_verifies_with_the_public_key_alone_and_every_changed_file_is_
     assert!(verify(&place, &log, &[]).code == 0);
     let other = Place::demo();
     refused(&verify(&other, &log, &[]), "checkpoint");
+
+    let (directory, key) = (text(&log), place.config.log_key.to_string());
+    let standing = |words: &str| run(&["log", "verify", &directory, "--key", &format!("{key} {words}")]);
+    assert!(standing(&format!("until {records}")).code == 0);
+    refused(&standing(&format!("until {}", records - 1)), "was retired at size");
+    refused(&standing("revoked"), "only the revoked key");
+    assert!(standing("until tomorrow").err.contains("`until SIZE` or `revoked`"));
 }
 
 #[test]

@@ -68,6 +68,17 @@ impl WitnessProcess {
         self.child = Some((child, notes));
     }
 
+    /// Starts it again with these keys of logs.
+    pub(crate) fn serves(&mut self, logs: &[String]) {
+        self.kill();
+        let text = std::fs::read_to_string(&self.config).unwrap();
+        let line = text.lines().find(|line| line.starts_with("logs = ")).unwrap();
+        let logs: Vec<String> = logs.iter().map(|log| format!("\"{log}\"")).collect();
+        let text = text.replace(line, &format!("logs = [{}]", logs.join(", ")));
+        std::fs::write(&self.config, text).unwrap();
+        self.again();
+    }
+
     /// Kills it with SIGKILL.
     pub(crate) fn kill(&mut self) {
         if let Some((mut child, _)) = self.child.take() {

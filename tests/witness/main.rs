@@ -13,4 +13,5 @@ mod support;
 mod hostile;
 mod protocol;
 mod rollback;
+mod rotation;
 mod surfaces;

@@ -13,7 +13,9 @@ use portcullis_ledger::{
 };
 use portcullis_protocol::Digest;
 use portcullis_verify::witness::{AddCheckpoint, NotWitnessed, Submitted};
-use portcullis_verify::{CheckpointError, KeyName, LogKeys, UnverifiedCheckpoint, VerifiedCheckpoint, VerifierKey};
+use portcullis_verify::{
+    CheckpointError, KeyName, LogKeys, UnverifiedCheckpoint, VerifiedCheckpoint, VerifierKey,
+};
 
 mod api;
 

@@ -9,11 +9,11 @@ use portcullis_protocol::record::RecordError;
 
 use crate::checked::{CheckedTileError, CheckedTiles};
 use crate::checkpoint::{CheckpointError, UnverifiedCheckpoint, VerifiedCheckpoint};
-use crate::key::VerifierKey;
 use crate::layout::{LayoutError, LogPath, full_tiles, split_entries, split_hashes};
 use crate::merkle::{Hash, leaf_hash, tree_root};
 use crate::tiles::{TILE_WIDTH, TileError, TileReader, TileTree};
 use crate::tree;
+use crate::trust::LogKeys;
 
 #[cfg(test)]
 mod tests;
@@ -125,8 +125,8 @@ pub enum StaticLogError<E> {
 /// How an exported log is to be verified.
 #[derive(Clone, Copy, Debug)]
 pub struct StaticLog<'a> {
-    /// Keys of the logs that are accepted.
-    pub keys: &'a [VerifierKey],
+    /// Keys of the logs that are accepted, each counting for what it counts.
+    pub keys: &'a LogKeys,
     /// The log may lack what lies wholly below this record: its *minimum index*. 0 for a log that may not be pruned.
     pub pruned_below: u64,
     /// Earlier checkpoints that the log must contain.
@@ -207,7 +207,7 @@ impl StaticLog<'_> {
     ) -> Result<VerifiedStaticLog, StaticLogError<E>> {
         let files = Files { read, pruned_below: self.pruned_below };
         let head = files.need(LogPath::Checkpoint)?;
-        let head = UnverifiedCheckpoint::parse(&head)?.verify(self.keys)?;
+        let head = UnverifiedCheckpoint::parse(&head)?.verify_with(self.keys)?;
         let tree = files.edge(&head)?;
         let tiles = CheckedTiles::new(&tree, |level, index| files.stored(level, index));
         for (level, count) in full_tiles(head.size()).into_iter().rev() {

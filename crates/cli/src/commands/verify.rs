@@ -44,7 +44,7 @@ pub(crate) fn run(args: &VerifyArgs) -> ExitCode {
 }
 
 /// A key of a log with its standing, given as such or as a file that holds it in a line.
-fn read_log_key(key: &str) -> Result<LogKey, String> {
+pub(super) fn read_log_key(key: &str) -> Result<LogKey, String> {
     match key.parse::<LogKey>() {
         Ok(key) => Ok(key),
         Err(LogKeyError::Standing) => Err(LogKeyError::Standing.to_string()),

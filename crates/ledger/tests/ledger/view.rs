@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use portcullis_ledger::{LedgerError, LogTip, LogView};
 use portcullis_protocol::ReasonCode;
 use portcullis_verify::layout::{full_tiles, partial_tiles};
-use portcullis_verify::{LogPath, StaticLog};
+use portcullis_verify::{LogKeys, LogPath, StaticLog};
 
 use crate::harness::{Call, World, answer};
 
@@ -42,7 +42,8 @@ fn what_is_shown_is_a_log_that_verifies_with_the_public_key_alone() {
     long(&world, 0);
     let view = open(&world, None).unwrap();
     let files = files(&view);
-    let log = StaticLog { keys: std::slice::from_ref(&world.verifier), pruned_below: 0, since: &[] };
+    let keys = LogKeys::from(&world.verifier);
+    let log = StaticLog { keys: &keys, pruned_below: 0, since: &[] };
     let verified = log.verify(|path| Ok::<_, ()>(files.get(path).cloned()), |_, _| true).unwrap();
     assert_eq!(verified.records(), world.size());
     for seq in [0, 1, 255, 256, 257, world.size() - 1] {

@@ -34,8 +34,8 @@ impl Judge {
     ) -> Result<(), NotWitnessed> {
         let mut state = self.0.lock().unwrap();
         let keys: Vec<VerifierKey> = state.key.iter().cloned().collect();
-        let submitted =
-            AddCheckpoint::parse(&AddCheckpoint::body(old, proof, head)).unwrap().verify(&keys).unwrap();
+        let request = AddCheckpoint::parse(&AddCheckpoint::body(old, proof, head)).unwrap();
+        let submitted = request.verify(&keys.into()).unwrap();
         submitted.extends(state.seen.as_ref())?;
         state.seen = Some(head.checkpoint().clone());
         Ok(())

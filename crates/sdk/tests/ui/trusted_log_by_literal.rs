@@ -1,9 +1,9 @@
 //! A log is trusted only by keys that were named.
 
-use portcullis_sdk::TrustedLog;
+use portcullis_sdk::{TrustedLog, Witnessed};
 
 fn forge() -> TrustedLog {
-    TrustedLog(Vec::new())
+    TrustedLog { keys: Default::default(), witnesses: None, witnessed: Witnessed::Everywhere }
 }
 
 fn main() {}

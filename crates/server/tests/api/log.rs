@@ -64,8 +64,7 @@ async fn a_served_log_verifies_whole_with_nothing_but_the_key() {
         assert_eq!(answer.status, 200, "{path}");
         files.insert(path, answer.body);
     }
-    let key = std::slice::from_ref(&served.config.log_key);
-    let log = StaticLog { keys: key, pruned_below: 0, since: &[] };
+    let log = StaticLog { keys: &served.config.log_keys, pruned_below: 0, since: &[] };
     let read = |path: &LogPath| Ok::<_, StaticLogError<()>>(files.get(path).cloned());
     assert_eq!(log.verify(read, |_, _| true).unwrap().records(), head.size());
 }

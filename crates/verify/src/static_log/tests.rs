@@ -5,6 +5,7 @@ use crate::checkpoint::{CheckpointError, VerifiedCheckpoint};
 use crate::layout::{LayoutError, LogPath};
 use crate::note::NoteError;
 use crate::testing::{TestKey, TestLog, event};
+use crate::trust::LogKeys;
 
 type Files = BTreeMap<LogPath, Vec<u8>>;
 type Error = StaticLogError<&'static str>;
@@ -27,7 +28,7 @@ fn verify_as(
     since: &[VerifiedCheckpoint],
 ) -> Result<VerifiedStaticLog, Error> {
     let key = TestKey::new("gate.example/log", 1);
-    StaticLog { keys: key.alone(), pruned_below, since }.verify(read(files), |_, _| true)
+    StaticLog { keys: &LogKeys::from(&key.public), pruned_below, since }.verify(read(files), |_, _| true)
 }
 
 fn verify(files: &Files) -> Result<VerifiedStaticLog, Error> {
@@ -244,12 +245,12 @@ fn older_parts_are_beginnings_and_anything_else_is_stray() {
 #[test]
 fn a_file_that_cannot_be_read_is_not_taken_for_missing() {
     let files = TestLog::of_events(300).files();
-    let key = TestKey::new("gate.example/log", 1);
+    let keys = LogKeys::from(&TestKey::new("gate.example/log", 1).public);
     for path in files.keys() {
         let read = |asked: &LogPath| {
             if asked == path { Err("broken disk") } else { Ok(files.get(asked).cloned()) }
         };
-        let all = StaticLog { keys: key.alone(), pruned_below: u64::MAX, since: &[] };
+        let all = StaticLog { keys: &keys, pruned_below: u64::MAX, since: &[] };
         let error = all.verify(read, |_, _| true).unwrap_err();
         assert_eq!(error, StaticLogError::Read { path: *path, source: "broken disk" });
     }
@@ -260,4 +261,20 @@ fn a_file_that_cannot_be_read_is_not_taken_for_missing() {
         verify(&files).unwrap_err(),
         StaticLogError::Layout { path: tile(0, 1, 44), source: malformed }
     );
+}
+
+#[test]
+fn a_log_whose_key_was_retired_below_its_head_or_revoked_is_refused_by_name() {
+    let log = TestLog::of_events(300);
+    let (files, key) = (log.files(), log.key.public.to_string());
+    let verify = |key: &str| {
+        let keys = LogKeys::new(vec![key.parse().unwrap()]);
+        let log = StaticLog { keys: &keys, pruned_below: 0, since: &[] };
+        log.verify(read(&files), |_, _| true).map(|log| log.records())
+    };
+    assert_eq!(verify(&format!("{key} until 300")), Ok(300));
+    let retired = CheckpointError::RetiredKey { key: key.clone(), last: 299, size: 300 };
+    assert_eq!(verify(&format!("{key} until 299")), Err(StaticLogError::Checkpoint(retired)));
+    let revoked = CheckpointError::RevokedKey { key: key.clone() };
+    assert_eq!(verify(&format!("{key} revoked")), Err(StaticLogError::Checkpoint(revoked)));
 }

@@ -91,7 +91,10 @@ fn only_the_log_itself_can_submit_its_checkpoints() {
     assert_eq!(judge(&log.key.note(&head), only), Ok(()));
     assert_eq!(judge(&log.key.note(&head), &alone(&other)), Err(404));
     assert_eq!(judge(&stranger.note(&head), only), Err(403));
-    assert_eq!(judge(&other.note(&head), &vec![log.key.public.clone(), other.public.clone()].into()), Err(403));
+    assert_eq!(
+        judge(&other.note(&head), &vec![log.key.public.clone(), other.public.clone()].into()),
+        Err(403)
+    );
     // The known key's id over a wrong signature, even beside a good one.
     let wrong = log.key.line("something else\n");
     assert_eq!(judge(&format!("{}{wrong}", log.key.note(&head)), only), Err(403));

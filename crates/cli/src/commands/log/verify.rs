@@ -6,11 +6,10 @@ use std::process::ExitCode;
 
 use portcullis_server::UNFINISHED;
 use portcullis_verify::{
-    LogPath, StaticLog, StaticLogError, UnverifiedCheckpoint, VerifiedCheckpoint, VerifiedStaticLog,
-    VerifierKey,
+    LogKeys, LogPath, StaticLog, StaticLogError, UnverifiedCheckpoint, VerifiedCheckpoint, VerifiedStaticLog,
 };
 
-use crate::commands::verify::{chain, read_key};
+use crate::commands::verify::{chain, read_log_key};
 use crate::progress::Progress;
 use crate::say;
 
@@ -24,8 +23,8 @@ pub(super) struct Asked<'a> {
 }
 
 pub(super) fn run(asked: &Asked<'_>) -> ExitCode {
-    let keys = match asked.key.iter().map(|key| read_key(key)).collect::<Result<Vec<_>, _>>() {
-        Ok(keys) => keys,
+    let keys = match asked.key.iter().map(|key| read_log_key(key)).collect::<Result<Vec<_>, _>>() {
+        Ok(keys) => LogKeys::new(keys),
         Err(error) => return say::misuse(&error),
     };
     let since = match asked.since.iter().map(|path| checkpoint(path, &keys)).collect::<Result<Vec<_>, _>>() {
@@ -49,16 +48,16 @@ pub(super) fn run(asked: &Asked<'_>) -> ExitCode {
 }
 
 /// A checkpoint that the verifier kept.
-fn checkpoint(path: &Path, keys: &[VerifierKey]) -> Result<VerifiedCheckpoint, String> {
+fn checkpoint(path: &Path, keys: &LogKeys) -> Result<VerifiedCheckpoint, String> {
     let named = |error: String| format!("`{}`: {error}", path.display());
     let bytes = std::fs::read(path).map_err(|error| named(error.to_string()))?;
-    let note = UnverifiedCheckpoint::parse(&bytes).and_then(|note| note.verify(keys));
+    let note = UnverifiedCheckpoint::parse(&bytes).and_then(|note| note.verify_with(keys));
     note.map_err(|error| named(chain(&error)))
 }
 
 fn verify(
     asked: &Asked<'_>,
-    keys: &[VerifierKey],
+    keys: &LogKeys,
     since: &[VerifiedCheckpoint],
 ) -> Result<VerifiedStaticLog, String> {
     let mut progress = Progress::new("verified record").map_err(|error| error.to_string())?;
