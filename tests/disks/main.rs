@@ -17,6 +17,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod abandoned;
 mod clocks;
 mod errors;
 mod flipped;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use portcullis_server::Config;
 use portcullis_verify::{CosignerKind, UnverifiedCheckpoint};
 use serde_json::json;
 
@@ -63,6 +64,45 @@ fn a_backup_of_database_and_anchor_is_refused_before_anything_is_signed() {
     assert_eq!(scene.ran(), 2, "what ran before the backup was restored");
     assert_eq!(scene.place.log().records.len(), restored, "nothing was recorded");
     assert_eq!(seen(&scene.place, &witness), before, "the witness saw no other history");
+}
+
+#[test]
+fn a_head_that_only_a_witness_saw_is_given_up_by_name() {
+    let mut scene = Scene::new();
+    let mut witness = WitnessProcess::start(&scene.place, "w1", CosignerKind::Ed25519);
+    scene.place.watched_by(1, &[witness.section("w1")]);
+    let charged = |scene: &Scene, key: &str| {
+        let mut gate = scene.gate();
+        let answer = gate.call_with("charge", &charge("1.00"), Some(key));
+        let code = answer.told().is_some().then(|| answer.code().to_owned());
+        gate.end();
+        code
+    };
+    assert_eq!(charged(&scene, "k1"), None);
+    back_up(&scene.place);
+    assert_eq!(charged(&scene, "k2"), None);
+    let (size, root) = seen(&scene.place, &witness);
+    restore(&scene.place);
+    let portcullis = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(crate::support::program());
+        command.args(arguments).arg("--config").arg(&scene.place.config_path).output().unwrap()
+    };
+    // Without its witness the ledger looks whole.
+    witness.kill();
+    let looked = portcullis(&["log", "abandon"]);
+    assert!(String::from_utf8_lossy(&looked.stderr).contains("not behind"), "{looked:?}");
+    witness.again();
+    let given_up = ["log", "abandon", "--size", &size.to_string(), "--root", &root, "--reason", "restored"];
+    let done = portcullis(&given_up);
+    assert!(done.status.success(), "{done:?}");
+    assert!(portcullis(&["open"]).status.success());
+    scene.place.config = Config::read(&scene.place.config_path).unwrap().arbiter().unwrap();
+    // The witness knows no log of that name, before its operator lets it in.
+    assert_eq!(charged(&scene, "k3").as_deref(), Some("evidence.unwitnessed"));
+    witness.serves(&[scene.place.config.log_key.to_string()]);
+    assert_eq!(charged(&scene, "k3"), None);
+    assert_eq!(charged(&scene, "k1"), None);
+    assert_eq!(scene.ran(), 3, "a key that is left stays consumed");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use portcullis_protocol::{AgentId, SurfaceName};
 
 mod log;
 
-pub(crate) use log::{LogArgs, LogCommand, ReplayArgs};
+pub(crate) use log::{AbandonArgs, LogArgs, LogCommand, ReplayArgs};
 
 /// The fail-closed execution layer between AI agents and everything they can do.
 ///

@@ -74,7 +74,7 @@ pub(crate) fn receipt_under(
 
 /// The tree of the first `size` records, from full tiles and the records after them: some hundred reads, however
 /// long the log is.
-fn tree_at(connection: &Connection, size: u64) -> Result<TileTree, LedgerError> {
+pub(crate) fn tree_at(connection: &Connection, size: u64) -> Result<TileTree, LedgerError> {
     let shape = TileTree::right_edge_shape(size);
     let mut edge = Vec::with_capacity(shape.len());
     for tile in &shape {

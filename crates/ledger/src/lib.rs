@@ -9,6 +9,7 @@
 //! The head is signed after the commit, not before: a signature made before a commit that then fails is a second
 //! root for one size as soon as another batch takes that size. See `docs/decisions/0001-sign-after-commit.md`.
 
+mod abandon;
 mod aggregate;
 mod anchor;
 mod audit;
@@ -47,6 +48,7 @@ mod reports;
 mod scrub;
 mod signer;
 mod store;
+mod successor;
 mod suspect;
 #[cfg(test)]
 mod testing;
@@ -57,6 +59,7 @@ mod view;
 mod waiting;
 mod writer;
 
+pub use abandon::{AbandonError, Loss, mark_given_up, survey};
 pub use anchor::Anchor;
 pub use beside::Beside;
 pub use check::{Check, CheckPosition, CheckProgress, Checked};
@@ -79,5 +82,6 @@ pub use payloads::Kept;
 pub use reader::{LedgerReader, Listed};
 pub use replay::{Contradiction, Prior, StateReplay};
 pub use signer::{KeyFile, KeyFileError, SignError, Signer, generate};
+pub use successor::Succession;
 pub use vault::{MasterKey, VaultError, generate_vault_key};
 pub use view::{LogTip, LogView};

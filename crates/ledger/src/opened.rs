@@ -12,6 +12,7 @@ use portcullis_verify::{
     VerifiedCheckpoint, tree,
 };
 
+use crate::abandon::is_given_up;
 use crate::anchor::Anchor;
 use crate::error::LedgerError;
 use crate::generation::{self, Generation, Generations};
@@ -24,7 +25,7 @@ use crate::store::{self, Store};
 use crate::verification::{Depth, checkpoint, verify};
 
 /// Name of the file, in the data directory, that notes the newest anchored head before receipts are released.
-const RELEASED: &str = "released";
+pub(crate) const RELEASED: &str = "released";
 
 /// An open ledger.
 pub(crate) struct Opened {
@@ -107,6 +108,10 @@ impl Opened {
     }
 
     fn over(database: &Path, location: &Location<'_>, depth: Depth) -> Result<Self, LedgerError> {
+        if is_given_up(location.directory) {
+            let what = "this log was given up, and goes on elsewhere: another configuration names where";
+            return Err(LedgerError::BehindAnchor(what.into()));
+        }
         let store = Store::open(database)?;
         let begun = store::head(&store.connection)?.is_none_or(|head| head.size > 0);
         let (anchor, note) = if begun {
@@ -168,20 +173,7 @@ impl Opened {
     }
 
     fn sign(&self, signer: &mut dyn Signer) -> Result<VerifiedCheckpoint, LedgerError> {
-        let key = signer.verifier().clone();
-        let head = Checkpoint { origin: key.name().clone(), size: self.tree.size(), root: self.root };
-        let text = head.to_string();
-        let signature = signer.sign(signed_text(&text).map_err(|_| SignError::Failed)?)?;
-        let mut note = format!("{text}\n{}", signature_line(&key, &signature));
-        let mut keys = vec![key];
-        if let Some(next) = signer.next() {
-            let (key, signature) = (next.verifier().clone(), next.sign(text.as_bytes())?);
-            note.push_str(&signature_line(&key, &signature));
-            keys.push(key);
-        }
-        let verified = UnverifiedCheckpoint::parse(note.as_bytes()).and_then(|note| note.verify(&keys));
-        let verified = verified.map_err(|_| SignError::Failed)?;
-        if *verified.checkpoint() == head { Ok(verified) } else { Err(SignError::Failed.into()) }
+        signed_head(signer, self.tree.size(), self.root)
     }
 
     /// Begins to read the ledger again, beside the writer, if that is not under way.
@@ -216,6 +208,29 @@ impl Opened {
         let reader = Remembering::new(TileReader::new(&self.tree, stored));
         Ok(move |seq, body| receipt_text(seq, body, &reader, head))
     }
+}
+
+/// The head of so many records, signed by the log's key and the one that is to follow it, each signature verified as
+/// an auditor would.
+pub(crate) fn signed_head(
+    signer: &mut dyn Signer,
+    size: u64,
+    root: Hash,
+) -> Result<VerifiedCheckpoint, LedgerError> {
+    let key = signer.verifier().clone();
+    let head = Checkpoint { origin: key.name().clone(), size, root };
+    let text = head.to_string();
+    let signature = signer.sign(signed_text(&text).map_err(|_| SignError::Failed)?)?;
+    let mut note = format!("{text}\n{}", signature_line(&key, &signature));
+    let mut keys = vec![key];
+    if let Some(next) = signer.next() {
+        let (key, signature) = (next.verifier().clone(), next.sign(text.as_bytes())?);
+        note.push_str(&signature_line(&key, &signature));
+        keys.push(key);
+    }
+    let verified = UnverifiedCheckpoint::parse(note.as_bytes()).and_then(|note| note.verify(&keys));
+    let verified = verified.map_err(|_| SignError::Failed)?;
+    if *verified.checkpoint() == head { Ok(verified) } else { Err(SignError::Failed.into()) }
 }
 
 /// A receipt's text, with its proof checked once more by the code that an auditor runs.
@@ -260,7 +275,7 @@ fn make_empty(generations: &Generations) -> Result<Generation, LedgerError> {
     Ok(first)
 }
 
-fn copy(failed: &Generation, into: &Generation) -> Result<(), LedgerError> {
+pub(crate) fn copy(failed: &Generation, into: &Generation) -> Result<(), LedgerError> {
     let source = Store::read_only(&failed.database)?;
     let target = into
         .database

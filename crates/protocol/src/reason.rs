@@ -176,7 +176,7 @@ reason_codes! {
     }
     EvidenceBehindAnchor = "evidence.behind_anchor", Silence, Evidence, 503 {
         message: "the ledger is behind its anchor",
-        remedy: "Ask an operator: an old copy of the ledger was put in place, or the anchor was replaced.",
+        remedy: "Ask an operator: an old copy of the ledger was put in place, or the anchor was replaced. The way out is in docs/operating.md.",
         doc: "The anchor names a tree head that the ledger does not contain: it was rolled back, forked or replaced."
     }
     EvidenceAnchorUnwritable = "evidence.anchor_unwritable", Silence, Evidence, 503 {

@@ -191,6 +191,9 @@ pub enum Event {
     KeyAdded,
     /// A key signs this log's heads no more: `key`, and `until`, the size of the last head that counts with it.
     KeyRetired,
+    /// An operator gave up a head that the ledger was behind: the log goes on from here, under a new name and key, with
+    /// what was left. The detail names the head, what is left, and who gave it up and why.
+    HeadGivenUp,
     /// The ledger was closed in good order.
     Closed,
     /// An operator gave an order, which was carried out.

@@ -113,6 +113,22 @@ impl HttpClient {
         Ok((answer.status.as_u16(), answer.body.to_vec()))
     }
 
+    /// The answer to `GET path`: its status and at most `longest` bytes.
+    ///
+    /// # Errors
+    /// As [`post`](Self::post).
+    pub async fn get(
+        &self,
+        path: &str,
+        longest: usize,
+        patience: Duration,
+    ) -> Result<(u16, Vec<u8>), Refusal> {
+        let (content_type, body) = ("application/octet-stream", Bytes::new());
+        let question = Question { method: Method::GET, path, content_type, body, longest };
+        let answer = self.within(patience, &question).await?;
+        Ok((answer.status.as_u16(), answer.body.to_vec()))
+    }
+
     async fn connect(&self) -> Result<Connection, Refusal> {
         match &self.endpoint {
             Endpoint::Tcp { authority } => {

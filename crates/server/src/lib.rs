@@ -1,6 +1,7 @@
 //! The daemon: configuration, identity of callers, the arbiter as a service, its HTTP API, and the one process
 //! that hosts it for a data directory.
 
+mod abandon;
 mod agents;
 mod api;
 mod attest;
@@ -29,6 +30,7 @@ mod surroundings;
 mod witness;
 mod witnesses;
 
+pub use abandon::{AbandonLogError, Abandoned, Abandonment, Outlook, abandon, look};
 pub use agents::Agents;
 pub use api::{Caller, ROUTES, Route};
 pub use attest::{AttestError, Attestor};
@@ -41,7 +43,7 @@ pub use metrics::Metrics;
 pub use operator::{OperatorError, is_shut, open, shut};
 pub use operator_client::{OrderError, give_order};
 pub use operators::Operators;
-pub use portcullis_ledger::{Checked, InDoubt, LedgerError, LedgerReader};
+pub use portcullis_ledger::{Checked, InDoubt, LedgerError, LedgerReader, Loss};
 pub use records::{RecordsError, Row, newest, open_ledger, rows};
 pub use remote::{Health, Interlock, Scrubbed, WitnessHealth, ask_health};
 pub use replay::{Finding, NotReplayable, ReplaySummary, ReplayWith, Replayed, replay, vault_key};

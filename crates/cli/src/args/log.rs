@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use portcullis_verify::Hash;
 
-use super::ConfigArg;
+use super::{ConfigArg, OperatorArg};
 
 #[derive(Args, Debug)]
 pub(crate) struct LogArgs {
@@ -25,6 +26,27 @@ pub(crate) struct ReplayArgs {
     /// Print what came of each decision.
     #[arg(long)]
     pub(crate) each: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AbandonArgs {
+    /// Records of the head that is given up.
+    #[arg(long, value_name = "RECORDS", requires = "root")]
+    pub(crate) size: Option<u64>,
+    /// Root of the head that is given up.
+    #[arg(long, value_name = "HASH", requires = "size", requires = "reason")]
+    pub(crate) root: Option<Hash>,
+    /// Why, for the record, where it stays in clear.
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    /// A file with a signed checkpoint of this log that somebody kept. May be given more than once.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) seen: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) operator: OperatorArg,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -69,11 +91,20 @@ pub(crate) enum LogCommand {
     /// records lead to. Exits 0 if nothing is different, 1 otherwise. Needs the ledger, its anchor and the vault's
     /// master key of the configuration; a copy of them on another machine does.
     Replay(ReplayArgs),
+    /// Give up a head that the ledger is behind, and let the log go on with what is left, under a new name and key.
+    ///
+    /// The way out of `evidence.behind_anchor` when what is lost cannot be had back. Without --size and --root it
+    /// changes nothing: it says which head would be given up, what of the log is left, and what nobody knows any more.
+    /// No arbiter may run. The log's signing key must be there: it signs that the head is given up. The new log begins
+    /// with its gate shut; `portcullis open` opens it. See docs/operating.md before.
+    Abandon(AbandonArgs),
     /// Verify an exported log offline, with nothing but its public key. Exits 0 if all of it verifies.
     Verify {
         /// The directory.
         directory: PathBuf,
         /// The log's verifier key, or a file that holds it. May be given more than once.
+        ///
+        /// A key that was retired is given as "VKEY until SIZE", one that was revoked as "VKEY revoked".
         #[arg(long, required = true, value_name = "VKEY|FILE")]
         key: Vec<String>,
         /// Accept that tiles and bundles which lie wholly below this record are missing: the log was pruned.

@@ -1,5 +1,6 @@
 //! `portcullis log`
 
+mod abandon;
 mod check;
 mod export;
 mod replay;
@@ -18,6 +19,7 @@ pub(crate) fn run(args: &LogArgs) -> ExitCode {
             progress: *progress,
             json: *json,
         }),
+        LogCommand::Abandon(abandoned) => abandon::run(&args.config.config, abandoned),
         LogCommand::Export { directory, from, json } => {
             export::run(&args.config.config, directory, *from, *json)
         }

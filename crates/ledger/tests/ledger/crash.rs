@@ -7,7 +7,7 @@ use portcullis_protocol::{Event, Outcome, ReasonCode, Record};
 use crate::harness::{Call, World, copy_tree};
 
 /// Decides a call in a world, and returns what a crash at the moment between commit and signature would leave.
-fn crash_before_signing(world: &World, ledger: &Ledger, call: &Call) -> World {
+pub(crate) fn crash_before_signing(world: &World, ledger: &Ledger, call: &Call) -> World {
     let image = Arc::new(Mutex::new(None));
     let (taken, from) = (Arc::clone(&image), world.directory.path().to_owned());
     world.behaviour.before(move |size| {

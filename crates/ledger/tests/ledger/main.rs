@@ -1,6 +1,8 @@
 //! The ledger through its public API: real files, real SQLite, a clock and surroundings that the test controls.
 
 #[cfg(test)]
+mod abandoned;
+#[cfg(test)]
 mod attempts;
 #[cfg(test)]
 mod check;

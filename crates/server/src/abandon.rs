@@ -1,0 +1,292 @@
+//! The operator's way out of a ledger that is behind its anchor: giving the lost head up, by name and on record.
+//!
+//! The log goes on in a new data directory, under a new name and key, with what is left of the old one. One rename, of
+//! the configuration, puts it in the old one's place: before it the old log is refused as it was, after it the new one
+//! is there whole. The old directory and anchor stay where they are.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use portcullis_ledger::{
+    AbandonError, Anchor, Clocks, DirectoryLock, KeyFile, LockError, Loss, SignError, Signer, Succession,
+    SystemClocks, mark_given_up, replace_durably, survey,
+};
+use portcullis_protocol::{Digest, OperatorId, OrderReason};
+use portcullis_sdk::{HttpClient, Token};
+use portcullis_verify::note::{signature_line, signed_text};
+use portcullis_verify::{Hash, UnverifiedCheckpoint, UnverifiedNote, VerifiedCheckpoint, VerifierKey};
+
+use crate::config::{ArbiterConfig, Config, ConfigError, WitnessesConfig};
+use crate::operator::{self, OperatorError};
+use crate::operators::Operators;
+use crate::setup::{SetupError, new_key, random_hex};
+use crate::signing::keyring;
+
+mod reconfigure;
+
+use reconfigure::{Places, reconfigured};
+
+/// Longest checkpoint that a witness's answer may be, in bytes.
+const LONGEST_CHECKPOINT: usize = 64 * 1024;
+/// Name of the file in the new data directory that holds what the old key signed about it.
+const STATEMENT: &str = "continues";
+
+/// A head cannot be given up. The configuration is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum AbandonLogError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file cannot be written, or a key not made.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The configuration cannot be changed.
+    #[error("`{path}` cannot be changed: {error}")]
+    Edit {
+        /// The configuration.
+        path: PathBuf,
+        /// What is wrong.
+        error: String,
+    },
+    /// The data directory's lock cannot be asked for.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// An arbiter runs.
+    #[error("an arbiter holds `{path}`; stop it, and the gates that host it, and try again")]
+    Held {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// What is lost cannot be told, or nothing is, or the new log cannot be made.
+    #[error(transparent)]
+    Ledger(#[from] AbandonError),
+    /// The token is none of an operator's.
+    #[error("the token names no operator of this configuration")]
+    Nobody,
+    /// Another head was named.
+    #[error("the head to be given up has {size} records and root {root}: name that one, or none")]
+    OtherHead {
+        /// Its size.
+        size: u64,
+        /// Its root.
+        root: Hash,
+    },
+    /// The old log's signer does not sign.
+    #[error("the log's signer must sign that it is given up, and does not: {0}")]
+    Signer(#[from] SignError),
+    /// The signer cannot be started.
+    #[error("the signer's thread cannot be started: {0}")]
+    Thread(std::io::Error),
+    /// A file of the old or the new log cannot be written.
+    #[error("`{path}`: {error}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        error: std::io::Error,
+    },
+    /// The gate of the new log cannot be shut.
+    #[error(transparent)]
+    Shut(#[from] OperatorError),
+}
+
+/// What is known before anything is given up.
+#[derive(Debug)]
+pub struct Outlook {
+    /// What is lost, and what is left.
+    pub loss: Loss,
+    /// Witnesses of which nothing could be learned, with why: they may have seen more.
+    pub silent: Vec<String>,
+    _lock: DirectoryLock,
+}
+
+/// What an operator gives up.
+#[derive(Clone, Debug)]
+pub struct Abandonment {
+    /// Size of the head, as the operator wrote it.
+    pub size: u64,
+    /// Its root, as the operator wrote it.
+    pub root: Hash,
+    /// Who, by the token.
+    pub token: Token,
+    /// Why.
+    pub reason: OrderReason,
+}
+
+/// A log that goes on.
+#[derive(Clone, Debug)]
+pub struct Abandoned {
+    /// Index of the record that says so: the new log's first of its own.
+    pub record: u64,
+    /// The new log's newest head.
+    pub head: VerifiedCheckpoint,
+    /// The new log's key.
+    pub log_key: VerifierKey,
+    /// Its data directory.
+    pub data: PathBuf,
+    /// Its anchor.
+    pub anchor: PathBuf,
+    /// A configuration by which what is left of the old log can be read and checked, if anything is.
+    pub archive: Option<PathBuf>,
+}
+
+/// Looks at what is lost. Nobody can open the ledger as long as the outlook is held. `seen` are files with checkpoints
+/// that others kept.
+///
+/// # Errors
+/// [`AbandonLogError`].
+pub async fn look(arbiter: &ArbiterConfig, seen: &[PathBuf]) -> Result<Outlook, AbandonLogError> {
+    let lock = DirectoryLock::acquire(&arbiter.data)?;
+    let lock = lock.ok_or_else(|| AbandonLogError::Held { path: arbiter.data.clone() })?;
+    let mut outside = Vec::new();
+    for path in seen {
+        let failed = |error| AbandonLogError::File { path: path.clone(), error };
+        let note = std::fs::read(path).map_err(failed)?;
+        let head = UnverifiedCheckpoint::parse(&note).and_then(|head| head.verify_with(&arbiter.log_keys));
+        outside.push(head.map_err(|error| failed(std::io::Error::other(error)))?);
+    }
+    let mut silent = Vec::new();
+    if let Some(witnesses) = &arbiter.witnesses {
+        ask(witnesses, arbiter, &mut outside, &mut silent).await;
+    }
+    let loss = survey(&arbiter.data, &arbiter.anchor, &arbiter.log_keys, &outside)?;
+    Ok(Outlook { loss, silent, _lock: lock })
+}
+
+/// Asks each witness for the newest checkpoint that it cosigned.
+async fn ask(
+    witnesses: &WitnessesConfig,
+    arbiter: &ArbiterConfig,
+    heads: &mut Vec<VerifiedCheckpoint>,
+    silent: &mut Vec<String>,
+) {
+    let origin = Digest::sha256(arbiter.log_key.name().as_str().as_bytes());
+    for member in &witnesses.members {
+        let path = format!("{}/{}/checkpoint", member.prefix, hex::encode(origin.as_bytes()));
+        let client = HttpClient::new(member.endpoint.clone(), None);
+        let answer = client.get(&path, LONGEST_CHECKPOINT, witnesses.patience).await;
+        let shown = match answer {
+            Ok((200, note)) => {
+                let head = UnverifiedCheckpoint::parse(&note);
+                head.and_then(|head| head.verify_with(&arbiter.log_keys)).map_err(|error| error.to_string())
+            }
+            Ok((404, _)) => Err("it shows no checkpoint of this log".to_owned()),
+            Ok((status, _)) => Err(format!("it answered {status}")),
+            Err(refusal) => Err(refusal.to_string()),
+        };
+        match shown {
+            Ok(head) => heads.push(head),
+            Err(error) => silent.push(format!("{}: {error}", member.name)),
+        }
+    }
+}
+
+/// Gives a head up, and lets the log go on with what is left, its gate shut.
+///
+/// # Errors
+/// [`AbandonLogError`].
+pub fn abandon(
+    config: &Config,
+    outlook: &Outlook,
+    asked: &Abandonment,
+) -> Result<Abandoned, AbandonLogError> {
+    let arbiter = config.arbiter()?;
+    let loss = &outlook.loss;
+    if (asked.size, asked.root) != (loss.given_up.size(), loss.given_up.root()) {
+        let (size, root) = (loss.given_up.size(), loss.given_up.root());
+        return Err(AbandonLogError::OtherHead { size, root });
+    }
+    let operators = Operators::new(&arbiter.operators);
+    let by = operators.named(asked.token.reveal(), SystemClocks.wall()).ok_or(AbandonLogError::Nobody)?;
+    let mut old = keyring(&arbiter).map_err(AbandonLogError::Thread)?;
+    old.ready()?;
+    let places = Places::of(config, &arbiter, &random_hex(4)?);
+    let log_key = new_key(&places.signing_key, &places.origin)?;
+    let statement = signed(&mut old, &statement(loss, by, &asked.reason, &log_key))?;
+    let document = reconfigured(config, &arbiter, &places, &log_key)?;
+    let succession = Succession {
+        from: &arbiter.data,
+        directory: &places.data,
+        anchor: &places.anchor,
+        vault_key: &arbiter.vault_key,
+    };
+    let mut signer = KeyFile::new(places.signing_key.clone(), log_key.clone());
+    let detail = detail(loss, by, &asked.reason, &statement);
+    let head = succession.make(loss, &mut signer, &SystemClocks, detail)?;
+    write(&places.data.join(STATEMENT), statement.as_bytes())?;
+    // What the lost records permitted is not known: nothing is permitted before a person says so.
+    operator::shut(
+        &places.data,
+        &format!("a head of {} records was given up: {}", asked.size, asked.reason.as_str()),
+    )?;
+    let archive = archive(config, loss, &places)?;
+    mark_given_up(&arbiter.data, statement.as_bytes())
+        .map_err(|error| AbandonLogError::File { path: arbiter.data.clone(), error })?;
+    write(config.path(), document.as_bytes())?;
+    let Places { data, anchor, .. } = places;
+    Ok(Abandoned { record: loss.size, head, log_key, data, anchor, archive })
+}
+
+/// What the old log's key says, as the text of a signed note. It is no checkpoint: those have three lines.
+fn statement(loss: &Loss, by: &OperatorId, reason: &OrderReason, log_key: &VerifierKey) -> String {
+    let (given_up, log) = (&loss.given_up, loss.given_up.origin());
+    format!(
+        "Portcullis: a head of this log is given up\nlog {log}\ngiven up {} {}\nleft {} {}\ncontinued by {log_key}\n\
+         by {}\nreason {}\n",
+        given_up.size(),
+        given_up.root(),
+        loss.size,
+        loss.root,
+        by,
+        reason.as_str()
+    )
+}
+
+/// The note of a text that the log's own key signed, verified.
+fn signed(signer: &mut dyn Signer, text: &str) -> Result<String, AbandonLogError> {
+    let key = signer.verifier().clone();
+    let signature = signer.sign(signed_text(text).map_err(|_| SignError::Failed)?)?;
+    let note = format!("{text}\n{}", signature_line(&key, &signature));
+    let verified = UnverifiedNote::parse(note.as_bytes()).and_then(|note| note.verify(&[key]));
+    verified.map(|_| note).map_err(|_| SignError::Failed.into())
+}
+
+/// The particulars of the record.
+fn detail(loss: &Loss, by: &OperatorId, reason: &OrderReason, statement: &str) -> BTreeMap<String, String> {
+    let proved = loss.proved.as_ref().map_or(0, VerifiedCheckpoint::size);
+    let mut most = loss.most().to_string();
+    if loss.anchor_lost {
+        most.push_str(", and what was signed after it");
+    }
+    let said = [
+        ("log", loss.given_up.origin().to_string()),
+        ("given_up_size", loss.given_up.size().to_string()),
+        ("given_up_root", loss.given_up.root().to_string()),
+        ("left_size", loss.size.to_string()),
+        ("left_root", loss.root.to_string()),
+        ("left_signed", proved.to_string()),
+        ("lost_at_least", loss.least().to_string()),
+        ("lost_at_most", most),
+        ("permits_in_doubt", loss.open_permits.to_string()),
+        ("by", by.to_string()),
+        ("reason", reason.as_str().to_owned()),
+        ("statement", statement.to_owned()),
+    ];
+    said.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// A configuration beside the one in force under which what is left of the old log can be read and checked: the old
+/// one, with an anchor that holds the newest signed head that is left.
+fn archive(config: &Config, loss: &Loss, places: &Places) -> Result<Option<PathBuf>, AbandonLogError> {
+    let Some(proved) = &loss.proved else { return Ok(None) };
+    let failed = |error| AbandonLogError::File { path: places.left.clone(), error };
+    let (mut anchor, _) = Anchor::open(&places.left).map_err(failed)?;
+    anchor.keep(proved.note_bytes()).map_err(failed)?;
+    let text = reconfigure::archived(config, places)?;
+    write(&places.archive, text.as_bytes())?;
+    Ok(Some(places.archive.clone()))
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), AbandonLogError> {
+    replace_durably(path, content).map_err(|error| AbandonLogError::File { path: path.to_owned(), error })
+}
