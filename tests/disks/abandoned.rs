@@ -82,7 +82,11 @@ fn given_up(place: &Place) -> EventRecord {
     let records = place.log().records;
     let found = records.into_iter().find_map(|record| match record {
         Record::Event(event) if event.event == Event::HeadGivenUp => Some(event),
-        Record::Decision(_) | Record::Outcome(_) | Record::Aggregate(_) | Record::Event(_) => None,
+        Record::Decision(_)
+        | Record::Outcome(_)
+        | Record::Aggregate(_)
+        | Record::Event(_)
+        | Record::Late(_) => None,
     });
     found.unwrap()
 }

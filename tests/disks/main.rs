@@ -27,4 +27,5 @@ mod kills;
 mod mounts;
 mod restored;
 mod scene;
+mod spooled;
 mod strace;

@@ -267,8 +267,7 @@ impl Batch<'_> {
                     Ok(answer) => (answer, Ok(())),
                     Err(error) => (Answer::Unlogged(error.code(), None), Err(error)),
                 };
-                let agent = intake.request.agent;
-                self.waiting.push(Waiting::Decision { reply, agent, answer });
+                self.waiting.push(Waiting::Decision { reply, intake, answer });
                 failed
             }
             Command::Outcome(report, reply) => {

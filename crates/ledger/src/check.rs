@@ -201,7 +201,11 @@ impl Check {
         let Some(mark) = keys::newest_mark(connection, self.head.size())? else { return Ok(()) };
         let said = match edge::proved(connection, &self.tree, mark.seq)? {
             Record::Event(record) if record.event == Event::Marked => record.detail.get(KEYS).cloned(),
-            Record::Event(_) | Record::Decision(_) | Record::Outcome(_) | Record::Aggregate(_) => None,
+            Record::Event(_)
+            | Record::Decision(_)
+            | Record::Outcome(_)
+            | Record::Aggregate(_)
+            | Record::Late(_) => None,
         };
         let computed = Chains::of_entries(connection, mark.seq)?.digest().to_string();
         let stored = Chains::load(connection, mark.slot)?.digest().to_string();

@@ -7,6 +7,7 @@ use portcullis_protocol::wire::StoredResult;
 use portcullis_protocol::{
     AgentId, AttemptId, Captured, Event, Millis, Ordered, Outcome, ReasonCode, Record, Verdict,
 };
+use portcullis_spool::SpoolStatus;
 
 use crate::held::{Held, Proved};
 
@@ -118,6 +119,8 @@ pub struct Status {
     pub last: Millis,
     /// How far the ledger was read again since it was opened; `None` unless it is open.
     pub scrub: Option<ScrubStatus>,
+    /// How the arbiter's spool is, if it has one.
+    pub spool: Option<SpoolStatus>,
 }
 
 /// How far the scrub is, which reads the whole ledger again beside the writer.

@@ -20,6 +20,7 @@ use crate::heads::Heads;
 use crate::held::Proved;
 use crate::lock::DirectoryLock;
 use crate::signer::Signer;
+use crate::spooling::{SpoolConfig, Spooling};
 use crate::writer::Writer;
 
 /// Calls that may wait for the writer; more are shed.
@@ -38,6 +39,8 @@ pub struct LedgerConfig {
     pub vault_key: PathBuf,
     /// Bytes of disk that are kept for outcomes and operators: below them nothing is permitted.
     pub disk_reserve: u64,
+    /// Where refused attempts are kept while the ledger cannot be written, if anywhere.
+    pub spool: Option<SpoolConfig>,
     /// The clocks.
     pub clocks: Arc<dyn Clocks>,
 }
@@ -93,7 +96,8 @@ impl Ledger {
         let waiting = Arc::new(AtomicUsize::new(0));
         let (counts, clocks) = (Counts::default(), Arc::clone(&config.clocks));
         let heads = Heads::default();
-        let shared = (counts.clone(), heads.clone());
+        let spooling = Spooling::start(config.spool.as_ref())?;
+        let shared = (counts.clone(), heads.clone(), spooling);
         let thread = std::thread::Builder::new()
             .name("ledger".into())
             .spawn(move || Writer::new(config, lock, signer, ports, elsewhere, shared).run(&queue))?;

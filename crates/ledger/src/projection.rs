@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use portcullis_protocol::{AttemptId, Digest, Event, Limits, Millis, Outcome, Record, Value};
+use portcullis_protocol::{AttemptId, Digest, Event, LateRecord, Limits, Millis, Outcome, Record, Value};
 use portcullis_verify::TileTree;
 use rusqlite::Connection;
 
 use crate::edge;
 use crate::error::LedgerError;
 use crate::keys::{self, Entry};
+use crate::late;
 use crate::store::{self, PermitRow};
 
 /// What a record says that the state must agree with.
@@ -22,6 +23,7 @@ enum Said {
     Refusal { attempt: AttemptId },
     Outcome(Ended),
     Mark(Digest),
+    Late(LateRecord),
     Nothing,
 }
 
@@ -97,6 +99,10 @@ impl<'a> Projection<'a> {
             Said::Refusal { attempt } => self.attempt(&attempt, seq).map(|()| Effect::None),
             Said::Outcome(ended) => self.outcome(&ended),
             Said::Mark(digest) => Ok(Effect::Mark(digest)),
+            Said::Late(record) => match late::agrees(self.connection, &record)? {
+                true => Ok(Effect::None),
+                false => Err(differs(seq)),
+            },
             Said::Nothing => Ok(Effect::None),
         }
     }
@@ -128,7 +134,9 @@ impl<'a> Projection<'a> {
         let Some(body) = store::record(self.connection, seq)? else { return Ok(false) };
         match said(seq, &body)? {
             Said::Outcome(ended) => Ok(ended.permit == row.seq && ended.outcome == outcome),
-            Said::Permit(_) | Said::Refusal { .. } | Said::Mark(_) | Said::Nothing => Ok(false),
+            Said::Permit(_) | Said::Refusal { .. } | Said::Mark(_) | Said::Late(_) | Said::Nothing => {
+                Ok(false)
+            }
         }
     }
 
@@ -169,13 +177,17 @@ impl<'a> Projection<'a> {
         if let Some(tree) = self.before.filter(|tree| permit < tree.size()) {
             return match edge::proved(self.connection, tree, permit)? {
                 Record::Decision(record) => Ok(record.key),
-                Record::Outcome(_) | Record::Aggregate(_) | Record::Event(_) => Err(differs(permit)),
+                Record::Outcome(_) | Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => {
+                    Err(differs(permit))
+                }
             };
         }
         let body = store::record(self.connection, permit)?.ok_or_else(|| differs(permit))?;
         match said(permit, &body)? {
             Said::Permit(permit) => Ok(permit.key),
-            Said::Refusal { .. } | Said::Outcome(_) | Said::Mark(_) | Said::Nothing => Err(differs(permit)),
+            Said::Refusal { .. } | Said::Outcome(_) | Said::Mark(_) | Said::Late(_) | Said::Nothing => {
+                Err(differs(permit))
+            }
         }
     }
 }
@@ -211,6 +223,14 @@ fn said(seq: u64, body: &[u8]) -> Result<Said, LedgerError> {
         })),
         ("event", _) if fields.text("event")? == "marked" => match Record::parse(body)? {
             Record::Event(record) if record.event == Event::Marked => mark(seq, &record.detail),
+            Record::Event(_)
+            | Record::Decision(_)
+            | Record::Outcome(_)
+            | Record::Aggregate(_)
+            | Record::Late(_) => Err(damaged(seq)),
+        },
+        ("late", None) => match Record::parse(body)? {
+            Record::Late(record) => Ok(Said::Late(record)),
             Record::Event(_) | Record::Decision(_) | Record::Outcome(_) | Record::Aggregate(_) => {
                 Err(damaged(seq))
             }

@@ -9,13 +9,14 @@ use std::ops::ControlFlow;
 
 use portcullis_arbiter::{KeyStatus, StoredKey};
 use portcullis_protocol::{
-    AttemptId, Decision, DecisionRecord, Digest, Millis, Outcome, OutcomeRecord, Record,
+    AttemptId, Decision, DecisionRecord, Digest, LateRecord, Millis, Outcome, OutcomeRecord, Record,
 };
 use portcullis_verify::TileTree;
 use portcullis_verify::merkle::leaf_hash;
 
 use crate::error::LedgerError;
 use crate::keys;
+use crate::late::{self, Entered};
 use crate::reader::LedgerReader;
 use crate::store::{self, PermitRow};
 
@@ -64,6 +65,8 @@ pub struct StateReplay<'a> {
     ended: u64,
     /// How often keys were consumed or given back.
     entries: u64,
+    /// How far each series of a spool was entered.
+    spools: BTreeMap<Digest, Entered>,
     found: Vec<Contradiction>,
 }
 
@@ -145,6 +148,7 @@ impl<'a> StateReplay<'a> {
             granted: 0,
             ended: 0,
             entries: 0,
+            spools: BTreeMap::new(),
             found: Vec::new(),
         }
     }
@@ -183,6 +187,10 @@ impl<'a> StateReplay<'a> {
         match record {
             Record::Decision(entry) => self.decision(seq, entry, operation),
             Record::Outcome(entry) => self.outcome(seq, entry),
+            Record::Late(entry) => {
+                self.late(seq, entry);
+                Ok(())
+            }
             Record::Aggregate(_) | Record::Event(_) => Ok(()),
         }
     }
@@ -209,6 +217,14 @@ impl<'a> StateReplay<'a> {
             self.entries += 1;
         }
         Ok(())
+    }
+
+    fn late(&mut self, seq: u64, entry: &LateRecord) {
+        let (series, said) = late::said(entry);
+        if self.spools.get(&series).is_some_and(|before| before.next >= said.next) {
+            self.say(seq, "what it enters was entered before");
+        }
+        self.spools.insert(series, said);
     }
 
     fn outcome(&mut self, seq: u64, entry: &OutcomeRecord) -> Result<(), LedgerError> {
@@ -280,12 +296,20 @@ impl<'a> StateReplay<'a> {
                 found.push(Contradiction { seq: Some(key.permit), what });
             }
         }
+        for (series, said) in &self.spools {
+            if late::entered(connection, series)? != Some(*said) {
+                let what = "its series' row in `spools` is missing or says something else".to_owned();
+                found.push(Contradiction { seq: Some(said.seq), what });
+            }
+        }
+        let series = u64::try_from(self.spools.len()).map_or(u64::MAX, |series| series);
         let totals = store::totals(connection)?;
         let entries = keys::entries_before(connection, u64::MAX)?;
         let tables = [
             ("permits", totals.permits, self.granted),
             ("permits with an outcome", totals.ended, self.ended),
             ("entries of keys", entries, self.entries),
+            ("series of spools", late::series_count(connection)?, series),
         ];
         for (table, held, said) in tables {
             if held != said {

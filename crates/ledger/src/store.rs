@@ -31,12 +31,13 @@ CREATE TABLE payloads (seq INTEGER PRIMARY KEY, subject INTEGER NOT NULL, expire
   sealed BLOB NOT NULL) STRICT;
 CREATE INDEX payloads_expires ON payloads (expires);
 CREATE TABLE bundles (digest BLOB PRIMARY KEY, archive BLOB NOT NULL) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 3;
+CREATE TABLE spools (series BLOB PRIMARY KEY, next INTEGER NOT NULL, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 4;
 ";
 /// How long somebody else's lock on the database is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The schema's version, as `user_version` has it.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// The newest committed head, and the newest signed one that a commit has carried.
 #[derive(Clone, Debug)]

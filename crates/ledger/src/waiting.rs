@@ -1,6 +1,6 @@
 //! Answers that wait until what they say is durable, signed and anchored.
 
-use portcullis_arbiter::{Fact, Health, Settled, settle};
+use portcullis_arbiter::{Fact, Health, Intake, Settled, settle};
 use portcullis_protocol::{AgentId, Captured, ReasonCode, Verdict};
 
 use crate::command::{Command, DecideReply, Decided, OrderRefused, OutcomeRefused, Reply};
@@ -29,9 +29,19 @@ pub(crate) enum Answer {
 /// An attempt to be counted, for it has no record.
 pub(crate) type Uncounted = (ReasonCode, AgentId);
 
+/// A call that is refused, for it cannot be put on record; to be answered once it is known whether it is kept
+/// elsewhere.
+pub(crate) struct Unkept {
+    pub(crate) reply: Reply<DecideReply>,
+    pub(crate) intake: Box<Intake>,
+    pub(crate) code: ReasonCode,
+    /// Whether it may be on record all the same.
+    pub(crate) on_record: bool,
+}
+
 /// Somebody who waits for a batch.
 pub(crate) enum Waiting {
-    Decision { reply: Reply<DecideReply>, agent: AgentId, answer: Answer },
+    Decision { reply: Reply<DecideReply>, intake: Box<Intake>, answer: Answer },
     Outcome { reply: Reply<Result<u64, OutcomeRefused>>, answer: Result<u64, OutcomeRefused> },
     Event { reply: Reply<Result<u64, ReasonCode>>, answer: Result<u64, ReasonCode> },
     Order { reply: Reply<Result<u64, OrderRefused>>, answer: Result<u64, OrderRefused> },
@@ -51,7 +61,7 @@ impl Waiting {
         holds: &mut Holds,
     ) -> Result<Option<Uncounted>, LedgerError> {
         match self {
-            Self::Decision { reply, agent, answer } => release(reply, agent, answer, receipt, holds),
+            Self::Decision { reply, intake, answer } => release(reply, intake, answer, receipt, holds),
             Self::Outcome { reply, answer } => {
                 reply(answer);
                 Ok(None)
@@ -67,13 +77,13 @@ impl Waiting {
         }
     }
 
-    /// Says that it is not on record, as far as can be told. Says what to count; what may be `logged` is not.
-    pub(crate) fn refuse(self, code: ReasonCode, logged: bool) -> Option<Uncounted> {
+    /// Says that it is not on record, as far as can be told: what it asks may be `logged` all the same. Calls are
+    /// returned, to be answered.
+    pub(crate) fn refuse(self, code: ReasonCode, logged: bool) -> Option<Unkept> {
         match self {
-            Self::Decision { reply, agent, answer } => {
-                reply(unrecorded(code, None));
+            Self::Decision { reply, intake, answer } => {
                 let on_record = logged && matches!(answer, Answer::Logged { .. });
-                (!on_record).then_some((code, agent))
+                Some(Unkept { reply, intake, code, on_record })
             }
             Self::Outcome { reply, .. } => {
                 reply(Err(OutcomeRefused::Unavailable(code)));
@@ -93,7 +103,7 @@ impl Waiting {
 
 fn release(
     reply: Reply<DecideReply>,
-    agent: AgentId,
+    intake: Box<Intake>,
     answer: Answer,
     receipt: &mut MakeReceipt<'_>,
     holds: &mut Holds,
@@ -110,13 +120,13 @@ fn release(
                 Ok(None)
             }
             Err(error) => {
-                reply(unrecorded(error.code(), None));
+                reply(unrecorded(error.code(), None, Captured::None));
                 Err(error)
             }
         },
         Answer::Unlogged(code, detail) => {
-            reply(unrecorded(code, detail));
-            Ok(Some((code, agent)))
+            reply(unrecorded(code, detail, Captured::None));
+            Ok(Some((code, intake.request.agent)))
         }
         Answer::EvaluateAgain => {
             reply(DecideReply::EvaluateAgain);
@@ -126,18 +136,18 @@ fn release(
 }
 
 /// A refusal without a record.
-pub(crate) fn unrecorded(code: ReasonCode, detail: Option<String>) -> DecideReply {
+pub(crate) fn unrecorded(code: ReasonCode, detail: Option<String>, captured: Captured) -> DecideReply {
     DecideReply::Decided(Box::new(Decided {
         verdict: Verdict::refuse(code),
         detail,
-        captured: Captured::None,
+        captured,
         receipt: None,
         stored: None,
     }))
 }
 
-/// Answers a question while nothing can be recorded, because of `tripped`. Says what to count.
-pub(crate) fn refuse(command: Command, health: &Health, tripped: ReasonCode) -> Option<Uncounted> {
+/// Answers a question while nothing can be recorded, because of `tripped`. Calls are returned, to be answered.
+pub(crate) fn refuse(command: Command, health: &Health, tripped: ReasonCode) -> Option<Unkept> {
     match command {
         Command::Decide(intake, reply) => {
             let code = match settle(&intake, health, Fact::Unknown) {
@@ -145,8 +155,7 @@ pub(crate) fn refuse(command: Command, health: &Health, tripped: ReasonCode) -> 
                 // What cannot be recorded is not permitted, whatever was computed.
                 Settled::Decided(Verdict::Permit(_)) | Settled::EvaluateAgain => tripped,
             };
-            reply(unrecorded(code, None));
-            Some((code, intake.request.agent))
+            Some(Unkept { reply, intake, code, on_record: false })
         }
         Command::Outcome(_, reply) => {
             reply(Err(OutcomeRefused::Unavailable(tripped)));

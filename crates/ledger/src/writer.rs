@@ -28,15 +28,17 @@ use crate::queue::{erases, waiting, writes};
 use crate::quota::Quota;
 use crate::scrub::Scrub;
 use crate::signer::Signer;
+use crate::spooling::Spooling;
 use crate::store::{self, PermitRow};
 use crate::suspect;
 use crate::unasked::{changes, unasked};
 use crate::vault::Vault;
 use crate::verification::Depth;
-use crate::waiting::{Uncounted, Waiting, refuse};
+use crate::waiting::{Waiting, refuse};
 
 mod looking;
 mod outside;
+mod unrecorded;
 
 /// How often overdue outcomes and counts are looked at when nothing else happens.
 const TICK: Duration = Duration::from_secs(1);
@@ -85,6 +87,9 @@ pub(crate) struct Writer {
     reopening: Pacing,
     quota: Quota,
     counts: Counts,
+    spooling: Spooling,
+    /// Whether more of the spool is to be entered at once.
+    entering: bool,
     bundle: Option<BundleDigest>,
     gate: GateState,
     /// Boot-clock time, in milliseconds, at which payloads were last found not to have expired.
@@ -101,7 +106,7 @@ impl Writer {
         signer: Box<dyn Signer>,
         ports: Box<dyn Ports>,
         elsewhere: Box<dyn Elsewhere>,
-        (counts, heads): (Counts, Heads),
+        (counts, heads, spooling): (Counts, Heads, Spooling),
     ) -> Self {
         Self {
             vault: Vault::new(config.vault_key.clone()),
@@ -120,6 +125,8 @@ impl Writer {
             reopening: Pacing::default(),
             quota: Quota::default(),
             counts,
+            spooling,
+            entering: false,
             bundle: None,
             gate: GateState::Open,
             unexpired: None,
@@ -132,7 +139,7 @@ impl Writer {
     pub(crate) fn run(mut self, queue: &Receiver<Command>) {
         self.step(VecDeque::new());
         while !self.closing {
-            match queue.recv_timeout(TICK) {
+            match queue.recv_timeout(if self.entering { Duration::ZERO } else { TICK }) {
                 Ok(first) => self.step(waiting(first, queue)),
                 Err(RecvTimeoutError::Timeout) => self.step(VecDeque::new()),
                 Err(RecvTimeoutError::Disconnected) => self.closing = true,
@@ -319,17 +326,11 @@ impl Writer {
         let reserve = only_reserve(health) && matches!(&self.phase, Ok(opened) if opened.pending.is_none());
         let (kept, refused): (VecDeque<_>, VecDeque<_>) =
             commands.into_iter().partition(|command| reserve && !matches!(command, Command::Decide(..)));
-        for command in refused {
-            self.count(refuse(command, health, code), health.now);
-        }
+        self.entering = false;
+        let refused = refused.into_iter().filter_map(|command| refuse(command, health, code)).collect();
+        self.answer(refused, code, health.now);
         if !kept.is_empty() {
             self.commit(kept, health);
-        }
-    }
-
-    fn count(&self, uncounted: Option<Uncounted>, now: Millis) {
-        if let Some((code, agent)) = uncounted {
-            self.counts.with(|counts| counts.count(Some(code), Some(agent), now));
         }
     }
 
@@ -339,7 +340,10 @@ impl Writer {
         let (bundle, gate) = (self.changed_bundle(health), self.changed_gate(health));
         let expired = self.expired(health);
         let abandoned = self.holds.abandoned();
-        let counted = !overdue.is_empty() || !taken.is_empty() || !abandoned.is_empty() || expired;
+        let late = self.late(health);
+        let counted =
+            !overdue.is_empty() || !taken.is_empty() || !abandoned.is_empty() || expired || !late.is_empty();
+        self.entering = false;
         if commands.is_empty() && !counted && bundle.is_none() && gate.is_none() {
             return;
         }
@@ -351,12 +355,18 @@ impl Writer {
             changes(batch, bundle, gate)?;
             batch.withhold(&abandoned)?;
             unasked(batch, &overdue, &taken, expired)?;
+            batch.enter_spool(&late.entries, late.unreadable)?;
             while let Some(command) = commands.pop_front() {
                 batch.take(command, &mut quota)?;
             }
             Ok(())
         });
         self.quota = quota;
+        if written && self.phase.is_ok() {
+            // Sealed and anchored: the spool may forget it.
+            self.spooling.entered(&late);
+            self.entering = !late.entries.is_empty();
+        }
         if written {
             self.bundle = bundle.or(self.bundle);
             self.gate = gate.map_or(self.gate, |gate| gate);
@@ -374,9 +384,8 @@ impl Writer {
         }
         let health = self.health();
         let code = tripped(&health).map_or(ReasonCode::EvidenceRecovering, |code| code);
-        for command in commands {
-            self.count(refuse(command, &health, code), health.now);
-        }
+        let refused = commands.into_iter().filter_map(|command| refuse(command, &health, code)).collect();
+        self.answer(refused, code, health.now);
     }
 
     /// Runs one batch: commit, sign, anchor, release. Whatever fails poisons the writer, and what waits for a
@@ -422,12 +431,6 @@ impl Writer {
         self.phase = Err(error.code());
         self.failed = self.failed.max(Some(Failed::by(error, committed)));
         self.refuse_waiting(waiting, error.code(), committed, now);
-    }
-
-    fn refuse_waiting(&self, waiting: Vec<Waiting>, code: ReasonCode, committed: bool, now: Millis) {
-        for waiting in waiting {
-            self.count(waiting.refuse(code, committed), now);
-        }
     }
 
     /// Hands out what a sealed batch says, if the evidence for it still lies where others can find it.

@@ -27,11 +27,12 @@ fn writer(directory: &Path, anchor: &Path) -> Writer {
         anchor: anchor.to_owned(),
         vault_key: directory.join("vault"),
         disk_reserve: 0,
+        spool: None,
         clocks: Arc::new(SystemClocks),
     };
     let lock = DirectoryLock::acquire(directory).unwrap().unwrap();
     let signer = Box::new(KeyFile::new(directory.join("key"), verifier));
-    let shared = (Counts::default(), Heads::default());
+    let shared = (Counts::default(), Heads::default(), Spooling::start(None).unwrap());
     Writer::new(config, lock, signer, Box::new(Nothing), Box::new(Nobody), shared)
 }
 

@@ -37,6 +37,8 @@ pub enum Domain {
     Token,
     /// The vault's master key, as it is named.
     VaultKey,
+    /// A series of entries of a spool.
+    Spool,
 }
 
 impl Domain {
@@ -55,6 +57,7 @@ impl Domain {
             Self::Surfaces => "portcullis/surfaces/v1",
             Self::Token => "portcullis/token/v1",
             Self::VaultKey => "portcullis/vault-key/v1",
+            Self::Spool => "portcullis/spool/v1",
         }
     }
 }

@@ -241,6 +241,10 @@ hex_id!(
     /// what was asked.
     Salt, "salt"
 );
+hex_id!(
+    /// Names a spool: random, new each time that one is opened.
+    SpoolId, "spool"
+);
 
 /// An attempt's secret: 32 random bytes that only the gate which made the attempt holds, and spends once.
 #[derive(Zeroize, ZeroizeOnDrop)]

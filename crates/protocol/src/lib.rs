@@ -9,6 +9,7 @@ pub mod digest;
 pub mod facts;
 pub mod ids;
 pub mod json;
+pub mod late;
 pub mod order;
 pub mod payload;
 pub mod precondition;
@@ -26,9 +27,10 @@ pub use digest::{Digest, Domain};
 pub use facts::RecordedFacts;
 pub use ids::{
     ActionName, AgentId, AttemptId, AuditorId, BundleDigest, GateId, IdempotencyKey, InvalidId, Millis,
-    Nonce, OperatorId, OrderReason, PolicyId, Salt, SurfaceName, ToolName,
+    Nonce, OperatorId, OrderReason, PolicyId, Salt, SpoolId, SurfaceName, ToolName,
 };
 pub use json::{JsonError, Limits, Loose, Value};
+pub use late::{Attempted, Keeper, LateRecord, Spooled};
 pub use order::{Order, Ordered, Resolution};
 pub use payload::{KeptRequest, KeptResult};
 pub use reason::{Precondition, ReasonCode};

@@ -16,6 +16,7 @@ use crate::ids::{
     SurfaceName,
 };
 use crate::json::{JsonError, Limits, Value};
+use crate::late::LateRecord;
 use crate::order::Ordered;
 use crate::reason::ReasonCode;
 use crate::request::Resource;
@@ -198,6 +199,8 @@ pub enum Event {
     Closed,
     /// An operator gave an order, which was carried out.
     Ordered,
+    /// Entries of the arbiter's spool could not be read and were set aside: `bytes` of them in the detail.
+    SpoolDamaged,
 }
 
 /// An event, as recorded.
@@ -229,6 +232,8 @@ pub enum Record {
     Aggregate(AggregateRecord),
     /// An event.
     Event(EventRecord),
+    /// An attempt that was refused while nothing could be recorded, entered later. No decision.
+    Late(LateRecord),
 }
 
 /// Bytes that are no record.
@@ -257,6 +262,7 @@ impl Record {
             Self::Outcome(record) => record.seq,
             Self::Aggregate(record) => record.seq,
             Self::Event(record) => record.seq,
+            Self::Late(record) => record.seq,
         }
     }
 
@@ -268,6 +274,7 @@ impl Record {
             Self::Outcome(record) => record.time,
             Self::Aggregate(record) => record.time,
             Self::Event(record) => record.time,
+            Self::Late(record) => record.time,
         }
     }
 
@@ -298,6 +305,7 @@ impl Record {
             Self::Decision(decision) => decision.check()?,
             Self::Outcome(outcome) => outcome.check()?,
             Self::Event(event) => event.check()?,
+            Self::Late(late) => late.check()?,
             Self::Aggregate(_) => {}
         }
         Ok(record)

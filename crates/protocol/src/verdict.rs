@@ -56,6 +56,8 @@ impl Enforcement {
 pub enum Captured {
     /// A record of it is in the log, and a receipt proves so.
     Logged,
+    /// It lies in a spool, durably, out of the log's band, and is entered into the log late.
+    Spooled,
     /// Nothing of its own was written.
     None,
 }

@@ -3,7 +3,8 @@ use crate::refusal::Unverifiable;
 use crate::testing::{LONG, Log, attempt, permit, refusal, request, text, wait_until};
 use ed25519_dalek::{Signer, SigningKey};
 use portcullis_protocol::{
-    AggregateRecord, Domain, Event, EventRecord, Millis, Outcome, OutcomeRecord, Resource,
+    AggregateRecord, Attempted, Domain, Event, EventRecord, Keeper, LateRecord, Millis, Outcome,
+    OutcomeRecord, ReasonCode, Resource, SpoolId, Spooled,
 };
 use portcullis_verify::{CosignerKey, CosignerKind};
 
@@ -82,6 +83,32 @@ fn a_receipt_that_another_key_or_another_log_signed_is_no_permit() {
     }
 }
 
+/// The late record of an attempt: all of it is as in a PERMIT's record.
+fn late(attempt: &Attempt) -> LateRecord {
+    let (call, permit) = (attempt.call(DEADLINE), permit(&attempt.call(DEADLINE), LONG));
+    let attempted = Attempted {
+        at: Millis(1),
+        reason: ReasonCode::EvidenceUnwritable,
+        agent: permit.agent,
+        gate: permit.gate,
+        attempt: call.attempt,
+        surface: permit.surface,
+        action: permit.action,
+        resource: permit.resource,
+        request: permit.request,
+    };
+    let entry = Spooled { spool: SpoolId::from_bytes([2; 32]), number: 0, attempted };
+    LateRecord { seq: 0, time: Millis(1), keeper: Keeper::Arbiter, entry }
+}
+
+#[test]
+fn a_late_record_of_this_very_attempt_is_no_permit() {
+    let (log, attempt) = (Log::new(), attempt());
+    let receipt = text(&log.proof_at(0, &Record::Late(late(&attempt))));
+    let cause = cause(attempt.redeem(&receipt, &log.trusted()));
+    assert_eq!(cause, "the receipt's record is not a decision");
+}
+
 #[test]
 fn what_the_log_has_there_must_be_a_decision() {
     let (time, attempt_id) = (Millis(1), AttemptId::from_bytes([1; 32]));
@@ -113,6 +140,7 @@ fn what_the_log_has_there_must_be_a_decision() {
             detail: std::collections::BTreeMap::new(),
             order: None,
         }),
+        Record::Late(late(&attempt())),
     ];
     for record in records {
         let log = Log::new();

@@ -53,7 +53,7 @@ pub async fn authorize(
             if reason.code.decision() != reply.decision {
                 return Err(Refusal::unverifiable("decision and reason disagree"));
             }
-            Err(Refusal::from_reason(reason, receipt, reply.stored))
+            Err(Refusal::from_reason(reason, (receipt, reply.captured), reply.stored))
         }
         (Decision::Deny | Decision::Silence, None, _) => {
             Err(Refusal::unverifiable("a refusal without a reason"))

@@ -100,7 +100,8 @@ async fn an_arbiter_that_never_answers_is_late() {
     let deadline = Duration::from_millis(50);
     let refusal = authorize(&Hung, attempt(), &log, deadline).await.unwrap_err();
     let Refusal::Unavailable(unavailable) = refusal else { panic!("{refusal:?}") };
-    let Unavailable { reason, receipt, waiting_helps } = *unavailable;
+    let Unavailable { reason, receipt, waiting_helps, spooled } = *unavailable;
+    assert!(!spooled);
     assert_eq!((reason.code, receipt, waiting_helps), (ReasonCode::ArbiterTimeout, None, true));
 }
 

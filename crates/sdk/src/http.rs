@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use portcullis_protocol::wire::{DecisionCall, DecisionReply, OrderCall, OrderReply, OutcomeReply};
-use portcullis_protocol::{Decision, ReasonCode, SurfaceTable};
+use portcullis_protocol::{Captured, Decision, ReasonCode, SurfaceTable};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -100,7 +100,7 @@ fn refusal(answer: &Answer) -> Refusal {
     }
     match serde_json::from_slice::<DecisionReply>(&answer.body) {
         Ok(DecisionReply { decision: Decision::Deny | Decision::Silence, reason: Some(reason), .. }) => {
-            Refusal::from_reason(reason, None, None)
+            Refusal::from_reason(reason, (None, Captured::None), None)
         }
         Ok(_) | Err(_) => {
             Refusal::unverifiable(format!("status {} with a body that is no answer", answer.status))

@@ -36,6 +36,8 @@ pub struct Unavailable {
     pub receipt: Option<ReceiptRef>,
     /// Whether waiting can help, or somebody must do something about this request first.
     pub waiting_helps: bool,
+    /// Whether the arbiter says that the attempt lies in its spool, durably, and will be entered into the log late.
+    pub spooled: bool,
 }
 
 /// An answer that does not prove itself.
@@ -64,7 +66,7 @@ impl Refusal {
     /// A refusal that the gate finds by itself. No code can be PERMIT's, so none of them lets anything run.
     #[must_use]
     pub fn own(code: ReasonCode, detail: Option<String>) -> Self {
-        Self::from_reason(ReasonBody { detail, ..code.into() }, None, None)
+        Self::from_reason(ReasonBody { detail, ..code.into() }, (None, Captured::None), None)
     }
 
     pub(crate) fn unverifiable(cause: impl Into<String>) -> Self {
@@ -73,14 +75,15 @@ impl Refusal {
 
     pub(crate) fn from_reason(
         reason: ReasonBody,
-        receipt: Option<ReceiptRef>,
+        (receipt, captured): (Option<ReceiptRef>, Captured),
         stored: Option<StoredResult>,
     ) -> Self {
         match reason.code.decision() {
             Decision::Deny => Self::Blocked(Box::new(Blocked { reason, receipt, stored })),
             Decision::Silence | Decision::Permit => {
                 let waiting_helps = waiting_helps(reason.code);
-                Self::Unavailable(Box::new(Unavailable { reason, receipt, waiting_helps }))
+                let spooled = captured == Captured::Spooled;
+                Self::Unavailable(Box::new(Unavailable { reason, receipt, waiting_helps, spooled }))
             }
         }
     }
@@ -133,10 +136,14 @@ impl Refusal {
         }
     }
 
-    /// How the attempt is kept: `logged` only if its receipt verified here.
+    /// How the attempt is kept: `logged` only if its receipt verified here, `spooled` by the arbiter's word.
     #[must_use]
     pub const fn captured(&self) -> Captured {
-        if self.receipt().is_some() { Captured::Logged } else { Captured::None }
+        match self {
+            Self::Blocked(_) | Self::Unavailable(_) if self.receipt().is_some() => Captured::Logged,
+            Self::Unavailable(unavailable) if unavailable.spooled => Captured::Spooled,
+            Self::Blocked(_) | Self::Unavailable(_) | Self::Unverifiable(_) => Captured::None,
+        }
     }
 
     /// Whether asking the same again later can help without anybody changing the request or the policy.

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use portcullis_ledger::SpoolConfig;
 use portcullis_protocol::{AgentId, BundleDigest, GateId};
 use portcullis_sdk::{Authorities, Endpoint, Token, TrustedLog};
 use portcullis_verify::{LogKeys, VerifierKey};
@@ -16,6 +17,7 @@ mod listen;
 mod log;
 mod sections;
 mod signer;
+mod spool;
 mod witnessing;
 
 pub use credentials::{AgentConfig, OperatorConfig};
@@ -58,6 +60,8 @@ pub struct ArbiterConfig {
     pub vault_key: PathBuf,
     /// Bytes of disk kept in reserve.
     pub disk_reserve: u64,
+    /// Where refused attempts are kept while evidence cannot be written.
+    pub spool: Option<SpoolConfig>,
     /// The bundle's directory.
     pub bundle: PathBuf,
     /// The bundle's pin.
@@ -161,6 +165,7 @@ impl Config {
             next: self.next_signer()?,
             vault_key,
             disk_reserve: arbiter.disk_reserve.map_or(64 * 1024 * 1024, |bytes| bytes),
+            spool: self.spool(arbiter)?,
             bundle: self.at(&policy.bundle),
             pin: parse("policy.pin", &policy.pin)?,
             trusted_keys,

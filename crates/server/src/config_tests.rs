@@ -143,3 +143,17 @@ fn an_operator_with_an_agents_token_is_refused() {
         assert!(error.contains("nobody else's"), "{section} {of}: {error}");
     }
 }
+
+#[test]
+fn a_spool_lies_outside_of_what_it_stands_in_for_and_is_bounded() {
+    let spool = |text: &str| refused("[policy]", &format!("[spool]\n{text}\n[policy]"));
+    assert!(spool("path = \"data/spool\"").contains("spool.path"));
+    assert!(spool("path = \"anchor/head\"").contains("spool.path"));
+    assert!(spool("max_entries = 5").contains("path"));
+    assert!(spool("path = \"spool/a\"\nmax_entries = 0").contains("spool.max_entries"));
+    assert!(spool("path = \"spool/a\"\nmax_bytes = 1000000000").contains("spool.max_bytes"));
+    let config = read(|text| text.replacen("[policy]", "[spool]\npath = \"spool/a\"\n[policy]", 1)).unwrap();
+    let spool = config.arbiter().unwrap().spool.unwrap();
+    assert!(spool.path.is_absolute() && spool.path.ends_with("spool/a"));
+    assert_eq!((spool.entries, spool.bytes), (10_000, 8 << 20));
+}

@@ -144,7 +144,7 @@ impl Gathered {
         let record = Record::parse(body).map_err(LedgerError::from)?;
         let permit = match &record {
             Record::Outcome(outcome) => Some(view.record(outcome.permit)?.0),
-            Record::Decision(_) | Record::Aggregate(_) | Record::Event(_) => None,
+            Record::Decision(_) | Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => None,
         };
         if !selection.has(&record, permit.as_ref()) {
             return Ok(());

@@ -45,7 +45,7 @@ pub use operator_client::{OrderError, give_order};
 pub use operators::Operators;
 pub use portcullis_ledger::{Checked, InDoubt, LedgerError, LedgerReader, Loss};
 pub use records::{RecordsError, Row, newest, open_ledger, rows};
-pub use remote::{Health, Interlock, Scrubbed, WitnessHealth, ask_health};
+pub use remote::{Health, Interlock, Scrubbed, Spool, WitnessHealth, ask_health};
 pub use replay::{Finding, NotReplayable, ReplaySummary, ReplayWith, Replayed, replay, vault_key};
 pub use rotation::{Rotated, RotationError, begin_rotation, finish_rotation, revoke_key};
 pub use serve::{ServeError, serve};

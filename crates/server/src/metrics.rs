@@ -59,6 +59,14 @@ impl Metrics {
             ("portcullis_scrub_records", health.scrub.as_ref().map(|scrub| scrub.of)),
             ("portcullis_scrub_passes_total", health.scrub.as_ref().map(|scrub| scrub.passes)),
             ("portcullis_witnessed_records", health.witnessed),
+            ("portcullis_spool_waiting", health.spool.as_ref().map(|spool| spool.waiting)),
+            ("portcullis_spool_bytes", health.spool.as_ref().map(|spool| spool.bytes)),
+            ("portcullis_spool_entered_total", health.spool.as_ref().map(|spool| spool.entered)),
+            ("portcullis_spool_unreadable_bytes", health.spool.as_ref().map(|spool| spool.unreadable)),
+            (
+                "portcullis_spool_failing",
+                health.spool.as_ref().map(|spool| u64::from(spool.failing.is_some())),
+            ),
         ] {
             if let Some(value) = value {
                 line(&mut text, name, value);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portcullis_ledger::SpoolStatus;
 use portcullis_protocol::ReasonCode;
 use portcullis_sdk::{Endpoint, Refusal, fetch};
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,32 @@ pub struct Health {
     /// The newest size that the quorum of witnesses cosigned since the arbiter started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub witnessed: Option<u64>,
+    /// How the spool is, if there is one.
+    #[serde(default)]
+    pub spool: Option<Spool>,
+}
+
+/// How the spool is, which keeps refused attempts while evidence cannot be written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spool {
+    /// Attempts that are still to be entered into the log.
+    pub waiting: u64,
+    /// Bytes of its file.
+    pub bytes: u64,
+    /// Attempts that were entered since it was opened.
+    pub entered: u64,
+    /// Bytes that could not be read and were set aside, and are not on record yet.
+    pub unreadable: u64,
+    /// Why it keeps nothing now, if it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failing: Option<String>,
+}
+
+impl From<SpoolStatus> for Spool {
+    fn from(status: SpoolStatus) -> Self {
+        let SpoolStatus { waiting, bytes, entered, unreadable, failing } = status;
+        Self { waiting, bytes, entered, unreadable, failing }
+    }
 }
 
 /// How far the scrub is, which reads the whole log again beside the arbiter's work.

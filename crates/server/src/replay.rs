@@ -144,7 +144,8 @@ pub fn replay(
             }
             ControlFlow::Continue(None)
         }
-        Record::Aggregate(_) | Record::Event(_) => ControlFlow::Continue(None),
+        // What is entered late is no decision: there is nothing to decide again.
+        Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => ControlFlow::Continue(None),
     })?;
     let Some((records, contradictions)) = replayed else { return Ok(None) };
     summary.records = records;

@@ -22,7 +22,7 @@ use crate::config::ArbiterConfig;
 use crate::metrics::Metrics;
 use crate::operator;
 use crate::operators::Operators;
-use crate::remote::{Health, Interlock, Scrubbed};
+use crate::remote::{Health, Interlock, Scrubbed, Spool};
 use crate::shelf::Shelf;
 use crate::signing::keyring;
 use crate::surroundings::Surroundings;
@@ -75,6 +75,7 @@ impl Arbiter {
             anchor: config.anchor.clone(),
             vault_key: config.vault_key.clone(),
             disk_reserve: config.disk_reserve,
+            spool: config.spool.clone(),
             clocks: Arc::new(SystemClocks),
         };
         let signer = Box::new(keyring(config)?);
@@ -343,6 +344,7 @@ impl Arbiter {
             batches: status.as_ref().map(|status| status.batches),
             witnesses: self.witnesses.as_ref().map_or_else(Vec::new, |witnesses| witnesses.health()),
             witnessed: self.witnesses.as_ref().and_then(|witnesses| witnesses.witnessed()),
+            spool: status.as_ref().and_then(|status| status.spool.clone()).map(Spool::from),
             scrub: status.and_then(|status| status.scrub).map(|scrub| Scrubbed {
                 checked: scrub.checked,
                 of: scrub.of,

@@ -285,7 +285,7 @@ impl VerifiedPack {
     fn named_bundles(&self) -> BTreeSet<BundleDigest> {
         let decided = self.records.values().filter_map(|record| match record {
             Record::Decision(decision) => decision.bundle.as_ref().map(|bundle| bundle.digest),
-            Record::Outcome(_) | Record::Aggregate(_) | Record::Event(_) => None,
+            Record::Outcome(_) | Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => None,
         });
         decided.collect()
     }
@@ -317,7 +317,7 @@ impl VerifiedPack {
         for (index, record) in &self.records {
             let permit = match record {
                 Record::Outcome(outcome) => self.permit_of(outcome.permit, *index)?,
-                Record::Decision(_) | Record::Aggregate(_) | Record::Event(_) => None,
+                Record::Decision(_) | Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => None,
             };
             if let Record::Outcome(outcome) = record {
                 explaining.insert(outcome.permit);

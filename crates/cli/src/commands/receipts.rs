@@ -116,11 +116,11 @@ fn show(ledger: &LedgerReader, id: &str, form: &mut Form) -> ExitCode {
     }
 }
 
-/// The decision with an index, or whose attempt begins so.
+/// The decision or late record with an index, or the decision whose attempt begins so.
 fn find(ledger: &LedgerReader, id: &str) -> Result<Result<u64, String>, LedgerError> {
     if let Ok(seq) = id.parse::<u64>()
         && seq < ledger.head().size()
-        && let Record::Decision(_) = ledger.record(seq)?
+        && let Record::Decision(_) | Record::Late(_) = ledger.record(seq)?
     {
         return Ok(Ok(seq));
     }
@@ -129,7 +129,11 @@ fn find(ledger: &LedgerReader, id: &str) -> Result<Result<u64, String>, LedgerEr
     Ok(match ledger.attempts(id)?.as_slice() {
         [seq] if *seq < ledger.head().size() => match ledger.record(*seq)? {
             Record::Decision(record) if record.attempt.to_string().starts_with(id) => Ok(*seq),
-            Record::Decision(_) | Record::Outcome(_) | Record::Aggregate(_) | Record::Event(_) => Err(none()),
+            Record::Decision(_)
+            | Record::Outcome(_)
+            | Record::Aggregate(_)
+            | Record::Event(_)
+            | Record::Late(_) => Err(none()),
         },
         [] | [_] => Err(none()),
         [_, _, ..] => Err(format!("more than one attempt begins with `{id}`; give more of it")),

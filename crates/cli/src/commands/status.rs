@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use portcullis_sdk::Endpoint;
-use portcullis_server::{Config, Health, ask_health, is_shut};
+use portcullis_server::{Config, Health, Spool, ask_health, is_shut};
 
 use crate::args::{ConfigArg, ShutArgs, StatusArgs};
 use crate::commands::runtime;
@@ -83,8 +83,24 @@ fn show(health: &Health, json: bool, shut: Option<String>) -> ExitCode {
             };
             say::line(&format!("  read again: {} of {} records, {passes}", scrub.checked, scrub.of));
         }
+        if let Some(spool) = &health.spool {
+            show_spool(spool);
+        }
     }
     if health.ready { ExitCode::SUCCESS } else { ExitCode::from(say::FAILED) }
+}
+
+fn show_spool(spool: &Spool) {
+    let (waiting, entered) = (spool.waiting, spool.entered);
+    say::line(&format!(
+        "  spool: {waiting} attempts wait to be entered into the log, {entered} were entered"
+    ));
+    if spool.unreadable > 0 {
+        say::line(&format!("  spool: {} bytes of it could not be read and are set aside", spool.unreadable));
+    }
+    if let Some(why) = &spool.failing {
+        say::line(&format!("  spool: it keeps nothing now: {why}"));
+    }
 }
 
 pub(crate) fn shut(args: &ShutArgs) -> ExitCode {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use portcullis_protocol::{DecisionRecord, ReasonCode, Record};
+use portcullis_protocol::{DecisionRecord, LateRecord, ReasonCode, Record};
 use portcullis_server::bundle_digest;
 use portcullis_verify::pack::is_pack;
 use portcullis_verify::{
@@ -137,6 +137,7 @@ fn describe(file: &Path, receipt: &VerifiedReceipt, record: &Record, json: bool)
         }
         Record::Aggregate(aggregate) => format!("{} attempts without records of their own", aggregate.count),
         Record::Event(event) => format!("event {:?}", event.event),
+        Record::Late(late) => describe_late(late),
     };
     format!(
         "{}: verified\n  record  {} of {} in {}\n  {what}",
@@ -144,6 +145,19 @@ fn describe(file: &Path, receipt: &VerifiedReceipt, record: &Record, json: bool)
         receipt.index(),
         head.size(),
         head.origin()
+    )
+}
+
+fn describe_late(late: &LateRecord) -> String {
+    let attempted = &late.entry.attempted;
+    format!(
+        "late: no decision, but an attempt that was refused ({}) while nothing could be recorded, kept by the {}\n  \
+         agent   {}\n  surface {}\n  attempt {}",
+        attempted.reason,
+        late.keeper.as_str(),
+        attempted.agent,
+        attempted.surface,
+        attempted.attempt
     )
 }
 

@@ -92,6 +92,7 @@ fn start(directory: &Path, intake: &Intake) -> Outcome<Ledger> {
         anchor: directory.join("anchor"),
         vault_key: directory.join("vault"),
         disk_reserve: 0,
+        spool: None,
         clocks: Arc::new(SystemClocks),
     };
     let lock = DirectoryLock::acquire(&config.directory)?.ok_or("the directory is locked")?;

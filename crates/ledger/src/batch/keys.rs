@@ -98,9 +98,11 @@ impl Batch<'_> {
             || LedgerError::Corrupt(format!("the outcome of PERMIT {} is not on record", permit.seq));
         match edge::proved(self.connection, self.tree, permit.outcome_seq.ok_or_else(differs)?)? {
             Record::Outcome(record) if record.permit == permit.seq && record.outcome == outcome => Ok(()),
-            Record::Outcome(_) | Record::Decision(_) | Record::Aggregate(_) | Record::Event(_) => {
-                Err(differs())
-            }
+            Record::Outcome(_)
+            | Record::Decision(_)
+            | Record::Aggregate(_)
+            | Record::Event(_)
+            | Record::Late(_) => Err(differs()),
         }
     }
 }

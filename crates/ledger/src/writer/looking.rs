@@ -38,6 +38,7 @@ impl Writer {
             batches: self.batches,
             last: opened.map_or(Millis(0), |opened| opened.last),
             scrub: opened.and_then(|opened| opened.scrub.as_ref()).map(Scrub::status),
+            spool: self.spooling.status(),
         }
     }
 }

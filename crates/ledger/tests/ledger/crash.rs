@@ -45,7 +45,11 @@ fn a_crash_between_commit_and_anchor_withholds_the_permit_and_gives_its_key_back
     assert!(outcomes[0].0 < permit.seq && outcomes[0].1 == Outcome::Withheld, "{outcomes:?}");
     let opened = crashed.records().into_iter().find_map(|record| match record {
         Record::Event(record) if record.event == Event::Opened && record.seq > 1 => Some(record.detail),
-        Record::Decision(_) | Record::Outcome(_) | Record::Aggregate(_) | Record::Event(_) => None,
+        Record::Decision(_)
+        | Record::Outcome(_)
+        | Record::Aggregate(_)
+        | Record::Event(_)
+        | Record::Late(_) => None,
     });
     assert_eq!(opened.unwrap()["permits_withheld"], "1");
     crashed.behaviour.assert_one_root_for_each_size();

@@ -11,7 +11,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use portcullis_arbiter::{Credential, Fact, GateState, Intake, Policy, PolicyNow, Ports, Validity, prepare};
 use portcullis_ledger::{
     Clocks, DecideReply, Decided, DirectoryLock, KeyFile, Ledger, LedgerConfig, OutcomeRefused,
-    ReportedOutcome, SignError, Signer, Status,
+    ReportedOutcome, SignError, Signer, SpoolConfig, Status,
 };
 use portcullis_policy::{Bundle, Snapshot, Trust, bundles};
 use portcullis_protocol::wire::DecisionCall;
@@ -160,6 +160,8 @@ pub(crate) struct World {
     pub(crate) behaviour: Arc<Behaviour>,
     pub(crate) bundle: Arc<Bundle>,
     pub(crate) disk_reserve: u64,
+    /// How many entries its spool keeps, if it has one.
+    pub(crate) spool: Option<usize>,
     key: SigningKey,
     pub(crate) verifier: VerifierKey,
     /// Who else has seen the log.
@@ -207,7 +209,7 @@ impl World {
 
     fn with(bundle: Bundle) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        for name in ["data", "anchor", "keys"] {
+        for name in ["data", "anchor", "keys", "spool"] {
             std::fs::create_dir(directory.path().join(name)).unwrap();
         }
         let vault_key = portcullis_ledger::generate_vault_key().unwrap();
@@ -227,6 +229,7 @@ impl World {
             behaviour: Arc::default(),
             bundle: Arc::new(bundle),
             disk_reserve: 0,
+            spool: None,
             key,
             verifier,
             elsewhere: None,
@@ -239,6 +242,10 @@ impl World {
 
     pub(crate) fn vault_key(&self) -> PathBuf {
         self.directory.path().join("keys/vault")
+    }
+
+    pub(crate) fn spool_path(&self) -> PathBuf {
+        self.directory.path().join("spool/attempts")
     }
 
     pub(crate) fn anchor(&self) -> PathBuf {
@@ -265,6 +272,7 @@ impl World {
             behaviour: Arc::new(behaviour),
             bundle: Arc::clone(&self.bundle),
             disk_reserve: self.disk_reserve,
+            spool: self.spool,
             key: self.key.clone(),
             verifier: self.verifier.clone(),
             elsewhere: self.elsewhere.clone(),
@@ -295,6 +303,12 @@ impl World {
             anchor: self.anchor(),
             vault_key: self.vault_key(),
             disk_reserve: self.disk_reserve,
+            spool: self.spool.map(|entries| SpoolConfig {
+                path: self.spool_path(),
+                entries,
+                bytes: 1 << 20,
+                deadline: PATIENCE,
+            }),
             clocks: self.clocks.clone(),
         };
         let ports = Box::new(self.ports.clone());
@@ -423,7 +437,7 @@ impl World {
     pub(crate) fn outcomes(&self) -> Vec<(u64, Outcome)> {
         let outcomes = self.records().into_iter().filter_map(|record| match record {
             Record::Outcome(record) => Some((record.permit, record.outcome)),
-            Record::Decision(_) | Record::Aggregate(_) | Record::Event(_) => None,
+            Record::Decision(_) | Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => None,
         });
         outcomes.collect()
     }
@@ -431,7 +445,7 @@ impl World {
     pub(crate) fn events(&self) -> Vec<Event> {
         let events = self.records().into_iter().filter_map(|record| match record {
             Record::Event(record) => Some(record.event),
-            Record::Decision(_) | Record::Aggregate(_) | Record::Outcome(_) => None,
+            Record::Decision(_) | Record::Aggregate(_) | Record::Outcome(_) | Record::Late(_) => None,
         });
         events.collect()
     }

@@ -41,6 +41,8 @@ mod shutdown;
 #[cfg(test)]
 mod signers;
 #[cfg(test)]
+mod spool;
+#[cfg(test)]
 mod tampered;
 #[cfg(test)]
 mod vault;

@@ -143,7 +143,11 @@ fn what_is_in_doubt_is_listed_with_the_key_that_it_blocks_until_it_is_resolved()
     let charge = in_doubt(&world, &ledger);
     let key = world.records().into_iter().find_map(|record| match record {
         Record::Decision(decision) if decision.attempt == charge.attempt() => decision.key,
-        Record::Decision(_) | Record::Outcome(_) | Record::Aggregate(_) | Record::Event(_) => None,
+        Record::Decision(_)
+        | Record::Outcome(_)
+        | Record::Aggregate(_)
+        | Record::Event(_)
+        | Record::Late(_) => None,
     });
     assert!(key.is_some());
     let read = Call::read(7);

@@ -45,7 +45,7 @@ fn lived() -> World {
 }
 
 /// Replays a ledger: what came of each decision that was not identical, and the contradictions.
-fn replay(world: &World) -> (Vec<DecisionRecord>, Vec<Contradiction>) {
+pub(crate) fn replay(world: &World) -> (Vec<DecisionRecord>, Vec<Contradiction>) {
     let reader = LedgerReader::open(&world.data(), &world.anchor(), &world.verifier).unwrap();
     let master = MasterKey::read(&world.vault_key()).unwrap();
     let mut different = Vec::new();
@@ -99,7 +99,11 @@ fn a_verdict_flipped_by_whoever_has_the_log_s_key_is_named() {
     let world = lived();
     let permit = world.records().into_iter().find_map(|record| match record {
         Record::Decision(entry) if entry.key.is_none() && entry.reason.is_none() => Some(*entry),
-        Record::Decision(_) | Record::Outcome(_) | Record::Aggregate(_) | Record::Event(_) => None,
+        Record::Decision(_)
+        | Record::Outcome(_)
+        | Record::Aggregate(_)
+        | Record::Event(_)
+        | Record::Late(_) => None,
     });
     let mut entry = permit.unwrap();
     (entry.decision, entry.reason) = (ReasonCode::PolicyNoGrant.decision(), Some(ReasonCode::PolicyNoGrant));
@@ -133,7 +137,11 @@ fn records_that_cannot_follow_one_another_are_named() {
     };
     let outcome = world.records().iter().find_map(|record| match record {
         Record::Outcome(entry) if entry.supersedes.is_some() => Some(entry.clone()),
-        Record::Outcome(_) | Record::Decision(_) | Record::Aggregate(_) | Record::Event(_) => None,
+        Record::Outcome(_)
+        | Record::Decision(_)
+        | Record::Aggregate(_)
+        | Record::Event(_)
+        | Record::Late(_) => None,
     });
     let outcome = outcome.expect("a late outcome");
     let cases: [(&str, Change); 4] = [

@@ -181,7 +181,11 @@ fn a_permit_forged_beyond_the_signed_head_was_signed_and_released() {
     let newest = u64::try_from(records.len()).unwrap();
     let permit = records.into_iter().find_map(|record| match record {
         Record::Decision(record) if record.reason.is_none() && record.key.is_none() => Some(record),
-        Record::Decision(_) | Record::Outcome(_) | Record::Aggregate(_) | Record::Event(_) => None,
+        Record::Decision(_)
+        | Record::Outcome(_)
+        | Record::Aggregate(_)
+        | Record::Event(_)
+        | Record::Late(_) => None,
     });
     let mut permit = permit.unwrap();
     let call = Call::read(5_000);

@@ -144,7 +144,11 @@ fn what_was_kept_for_its_time_is_removed_and_its_removal_is_on_record() {
     let said =
         world.records().into_iter().skip(usize::try_from(size).unwrap()).find_map(|record| match record {
             Record::Event(entry) if entry.event == Event::PayloadsExpired => Some((entry.time, entry.detail)),
-            Record::Event(_) | Record::Decision(_) | Record::Outcome(_) | Record::Aggregate(_) => None,
+            Record::Event(_)
+            | Record::Decision(_)
+            | Record::Outcome(_)
+            | Record::Aggregate(_)
+            | Record::Late(_) => None,
         });
     let (time, detail) = said.expect("the removal");
     assert_eq!((time, detail["payloads"].as_str()), (Millis(1_800_000_060_000), "2"));

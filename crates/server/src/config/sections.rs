@@ -91,6 +91,16 @@ sections! {
         /// Of `http`: the file with the bearer token that the service is shown, mode 0600.
         token_file: Option<PathBuf> = "none",
     }
+    /// The spool: where attempts are kept that are refused while evidence cannot be written, to be entered into the
+    /// log late. Without this section they are only counted.
+    "spool" SpoolSection {
+        /// Its file, outside the data directory, in a directory that is there; best on another disk.
+        path: PathBuf = "required",
+        /// Entries, at most, from 1 to 100000. What comes beyond them is answered `captured: none`.
+        max_entries: Option<u64> = "10000",
+        /// Bytes of its file, at most, from 4096 to 134217728.
+        max_bytes: Option<u64> = "8388608",
+    }
     /// The policy.
     "policy" PolicySection {
         /// The bundle's directory.
@@ -212,6 +222,7 @@ pub(super) struct File {
     pub(super) arbiter: Option<ArbiterSection>,
     pub(super) signer: Option<SignerSection>,
     pub(super) next_signer: Option<SignerSection>,
+    pub(super) spool: Option<SpoolSection>,
     pub(super) policy: Option<PolicySection>,
     #[serde(default)]
     pub(super) agents: BTreeMap<String, AgentSection>,

@@ -46,8 +46,11 @@ impl Selection {
         let in_time = self.since.is_none_or(|since| record.time() >= since)
             && self.until.is_none_or(|until| record.time() < until);
         let named = match record {
-            Record::Decision(_) => self.names(record),
-            Record::Outcome(_) => self.is_everything() || permit.is_some_and(|permit| self.names(permit)),
+            Record::Decision(decision) => self.names(&decision.agent, &decision.surface),
+            Record::Late(late) => self.names(&late.entry.attempted.agent, &late.entry.attempted.surface),
+            Record::Outcome(_) => {
+                self.is_everything() || permit.is_some_and(|permit| self.names_decision(permit))
+            }
             Record::Aggregate(counted) => {
                 let other = |agent: &AgentId| self.agent.as_ref().is_some_and(|wanted| wanted != agent);
                 !counted.agent.as_ref().is_some_and(other)
@@ -57,10 +60,14 @@ impl Selection {
         in_time && named
     }
 
-    fn names(&self, record: &Record) -> bool {
+    fn names_decision(&self, record: &Record) -> bool {
         let Record::Decision(decision) = record else { return false };
-        self.agent.as_ref().is_none_or(|agent| *agent == decision.agent)
-            && self.surface.as_ref().is_none_or(|surface| *surface == decision.surface)
+        self.names(&decision.agent, &decision.surface)
+    }
+
+    fn names(&self, agent: &AgentId, surface: &SurfaceName) -> bool {
+        self.agent.as_ref().is_none_or(|wanted| wanted == agent)
+            && self.surface.as_ref().is_none_or(|wanted| wanted == surface)
     }
 }
 

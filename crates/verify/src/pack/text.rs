@@ -113,6 +113,17 @@ fn records(text: &mut String, pack: &VerifiedPack) -> std::fmt::Result {
                 format!("counted  {} attempts of {of}: {code}", counted.count)
             }
             Record::Event(event) => format!("event    {:?}", event.event),
+            Record::Late(late) => {
+                let attempted = &late.entry.attempted;
+                format!(
+                    "late     {:<28} {} on {}: refused at {}, kept by the {}; no decision",
+                    attempted.reason.as_str(),
+                    attempted.agent,
+                    attempted.surface,
+                    time(attempted.at),
+                    late.keeper.as_str()
+                )
+            }
         };
         writeln!(text, "{index:>10}  {}  {what}", time(record.time()))?;
     }

@@ -197,6 +197,20 @@ fn with_fields(change: impl FnOnce(&mut serde_json::Map<String, Value>)) -> Vec<
     signed_over(bytes(&record))
 }
 
+/// The late record of an attempt, in the place of the PERMIT, with other fields.
+fn late(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let mut record = json!({
+        "kind": "late", "seq": INDEX, "time": 1_800_000_000_000_u64 + INDEX, "keeper": "arbiter",
+        "entry": { "spool": "5".repeat(64), "number": 3, "attempted": {
+            "at": 1_700_000_000_000_u64, "reason": "evidence.unwritable", "agent": "assistant", "gate": "gate",
+            "attempt": format!("{INDEX:064x}"), "surface": "payments.charge", "action": "payments.charge",
+            "resource": { "type": "Surface", "id": "payments.charge" }, "request": format!("sha256:{}", "a".repeat(64)),
+        } },
+    });
+    change(&mut record);
+    signed_over(bytes(&record))
+}
+
 /// Every case.
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = valid();
@@ -227,6 +241,7 @@ fn valid() -> Vec<Case> {
         case(Kind::Receipt, "permit", log.receipt(INDEX)),
         case(Kind::Receipt, "deny", log.receipt(180)),
         case(Kind::Receipt, "event", log.receipt(0)),
+        case(Kind::Receipt, "late", String::from_utf8(late(|_| ())).unwrap()),
         case(Kind::Receipt, "newest", log.receipt(SIZE - 1)),
         case(Kind::Receipt, "only-record", Log::new(1, &[]).receipt(0)),
         case(Kind::Receipt, "signed-by-an-unknown-key-too", cosigned),
@@ -585,6 +600,21 @@ fn receipt_records() -> Tampered {
                 fields["facts"]["clock"] = json!("probably");
             }),
             "what the log has there is not a record: not a record: unknown variant `probably`…",
+        ),
+        (
+            "late-record-of-a-decision",
+            late(|record| record["entry"]["attempted"]["reason"] = json!("policy.no_grant")),
+            "what the log has there is not a record: not a record: a late record of what its keeper does not keep",
+        ),
+        (
+            "late-record-of-a-gate-with-a-reason-of-the-arbiters",
+            late(|record| record["keeper"] = json!("gate")),
+            "what the log has there is not a record: not a record: a late record of what its keeper does not keep",
+        ),
+        (
+            "late-record-with-a-decision",
+            late(|record| record["decision"] = json!("PERMIT")),
+            "what the log has there is not a record: not a record: unknown field `decision`…",
         ),
         (
             "record-without-facts",

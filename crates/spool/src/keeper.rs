@@ -1,0 +1,270 @@
+//! A spool on a thread of its own.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use portcullis_protocol::{Attempted, Spooled};
+
+use crate::file::{Bounds, Entries, SpoolError, SpoolFile, locked};
+use crate::set_aside;
+
+/// Jobs that may wait for the spool's thread.
+const WAITING: usize = 4;
+/// How often a spool that cannot be opened is tried again when nothing else happens.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How a spool is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpoolStatus {
+    /// Entries that are still to be entered into the log.
+    pub waiting: u64,
+    /// Bytes of its file.
+    pub bytes: u64,
+    /// Entries that were entered since it was opened.
+    pub entered: u64,
+    /// Bytes that could not be read and were set aside, and are not on record yet.
+    pub unreadable: u64,
+    /// Why it keeps nothing now, if it does not.
+    pub failing: Option<String>,
+}
+
+/// What the thread and whoever uses the spool both see.
+#[derive(Debug, Default)]
+struct Shared {
+    entries: Entries,
+    bytes: AtomicU64,
+    entered: AtomicU64,
+    unreadable: AtomicU64,
+    /// Whether the disk has been waited for in vain, and has not answered since.
+    hangs: AtomicBool,
+    failing: Mutex<Option<String>>,
+}
+
+impl Shared {
+    fn fails(&self, why: Option<String>) {
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+}
+
+enum Job {
+    /// To be kept; the answer is how many of the first are.
+    Keep(Vec<Attempted>, SyncSender<usize>),
+    /// Some were entered.
+    Entered,
+    /// What was set aside is on record.
+    Reported,
+}
+
+/// A spool. Opened by its own thread, and again whenever that failed.
+#[derive(Debug)]
+pub struct Spool {
+    jobs: Option<SyncSender<Job>>,
+    shared: Arc<Shared>,
+    deadline: Duration,
+    ended: Mutex<Receiver<()>>,
+}
+
+impl Spool {
+    /// A spool at `path`, whose directory must be there, outside of whatever may be the reason that it is needed.
+    /// Nobody is held up by it for longer than `deadline`.
+    ///
+    /// # Errors
+    /// If the system gives no thread. A spool that cannot be opened is no error here: it keeps nothing.
+    pub fn start(path: &Path, bounds: Bounds, deadline: Duration) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let (jobs, queue) = sync_channel(WAITING);
+        let (end, ended) = sync_channel(1);
+        let attendant = Attendant { path: path.to_owned(), bounds, shared: Arc::clone(&shared), open: None };
+        std::thread::Builder::new().name("spool".into()).spawn(move || {
+            attendant.run(&queue);
+            drop(end);
+        })?;
+        Ok(Self { jobs: Some(jobs), shared, deadline, ended: Mutex::new(ended) })
+    }
+
+    /// Keeps attempts. Returns how many of the first are durable now; of the others nothing is known to be kept. Waits
+    /// no longer than the deadline.
+    #[must_use]
+    pub fn keep(&self, attempts: Vec<Attempted>) -> usize {
+        if attempts.is_empty() || self.shared.hangs.load(Ordering::Acquire) {
+            return 0;
+        }
+        let (reply, answer) = sync_channel(1);
+        let given = self.jobs.as_ref().is_some_and(|jobs| jobs.try_send(Job::Keep(attempts, reply)).is_ok());
+        if !given {
+            return 0;
+        }
+        match answer.recv_timeout(self.deadline) {
+            Ok(kept) => kept,
+            Err(RecvTimeoutError::Timeout) => {
+                // Until it answers nobody waits for it again.
+                self.shared.hangs.store(true, Ordering::Release);
+                self.shared.fails(Some("it does not answer in time".into()));
+                0
+            }
+            Err(RecvTimeoutError::Disconnected) => 0,
+        }
+    }
+
+    /// The oldest entries that are still to be entered, at most so many. Never waits.
+    #[must_use]
+    pub fn oldest(&self, most: usize) -> Vec<Spooled> {
+        locked(&self.shared.entries).iter().take(most).cloned().collect()
+    }
+
+    /// Takes out the oldest entries, so many: they are where they belong, and stay there. Never waits: until the file
+    /// follows, a restart brings them up once more.
+    pub fn entered(&self, count: usize) {
+        let taken = {
+            let mut entries = locked(&self.shared.entries);
+            let count = count.min(entries.len());
+            entries.drain(..count).count()
+        };
+        let taken = u64::try_from(taken).map_or(u64::MAX, |taken| taken);
+        self.shared.entered.fetch_add(taken, Ordering::Relaxed);
+        self.tell(Job::Entered);
+    }
+
+    /// Bytes that could not be read and were set aside, and that are not on record yet; `None` if there are none.
+    #[must_use]
+    pub fn unreadable(&self) -> Option<u64> {
+        Some(self.shared.unreadable.load(Ordering::Acquire)).filter(|bytes| *bytes > 0)
+    }
+
+    /// They are on record now.
+    pub fn reported(&self) {
+        self.shared.unreadable.store(0, Ordering::Release);
+        self.tell(Job::Reported);
+    }
+
+    /// How it is. Never waits.
+    #[must_use]
+    pub fn status(&self) -> SpoolStatus {
+        let waiting = locked(&self.shared.entries).len();
+        SpoolStatus {
+            waiting: u64::try_from(waiting).map_or(u64::MAX, |waiting| waiting),
+            bytes: self.shared.bytes.load(Ordering::Relaxed),
+            entered: self.shared.entered.load(Ordering::Relaxed),
+            unreadable: self.shared.unreadable.load(Ordering::Relaxed),
+            failing: self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// What does not find a place in the queue is done at the next tick.
+    fn tell(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            drop(jobs.try_send(job));
+        }
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        // The next one may want the same file. A disk that hangs is not waited for.
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended.recv_timeout(self.deadline) == Err(RecvTimeoutError::Timeout) {
+            self.shared.fails(Some("it did not end in time".into()));
+        }
+    }
+}
+
+/// What the spool's thread owns.
+struct Attendant {
+    path: PathBuf,
+    bounds: Bounds,
+    shared: Arc<Shared>,
+    open: Option<SpoolFile>,
+}
+
+impl Attendant {
+    fn run(mut self, queue: &Receiver<Job>) {
+        self.open();
+        loop {
+            let ended = match queue.recv_timeout(TICK) {
+                Ok(job) => {
+                    self.attend(job);
+                    false
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.open();
+                    false
+                }
+                Err(RecvTimeoutError::Disconnected) => true,
+            };
+            self.trim();
+            self.shared.hangs.store(false, Ordering::Release);
+            if ended {
+                return;
+            }
+        }
+    }
+
+    fn attend(&mut self, job: Job) {
+        match job {
+            Job::Keep(attempts, reply) => {
+                let kept = self.keep(attempts);
+                if reply.send(kept).is_err() {
+                    // Who asked did not wait, and was told that nothing is kept. What is kept all the same does no harm.
+                    self.shared.fails(None);
+                }
+            }
+            Job::Entered => {}
+            Job::Reported => set_aside::reported(&self.path),
+        }
+    }
+
+    fn open(&mut self) {
+        if self.open.is_some() {
+            return;
+        }
+        let opened = SpoolFile::open(&self.path, self.bounds, &self.shared.entries);
+        self.open = self.noted(opened);
+        if self.open.is_some() {
+            self.shared.unreadable.store(set_aside::unreported(&self.path), Ordering::Release);
+        }
+        self.measure();
+    }
+
+    fn keep(&mut self, attempts: Vec<Attempted>) -> usize {
+        self.open();
+        let Some(open) = &mut self.open else { return 0 };
+        let added = open.add(attempts);
+        let added = self.noted(added);
+        self.measure();
+        added.map_or(0, |added| added)
+    }
+
+    fn trim(&mut self) {
+        let Some(open) = &mut self.open else { return };
+        if let Err(error) = open.trim() {
+            self.shared.fails(Some(error.to_string()));
+        }
+        self.measure();
+    }
+
+    fn noted<T>(&self, result: Result<T, SpoolError>) -> Option<T> {
+        match result {
+            Ok(value) => {
+                self.shared.fails(None);
+                Some(value)
+            }
+            Err(error) => {
+                self.shared.fails(Some(error.to_string()));
+                None
+            }
+        }
+    }
+
+    fn measure(&self) {
+        let bytes = self.open.as_ref().map_or(0, SpoolFile::bytes);
+        self.shared.bytes.store(bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;

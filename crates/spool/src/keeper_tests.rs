@@ -1,0 +1,78 @@
+use std::fs;
+
+use super::*;
+use crate::frame::tests::attempted;
+
+const BOUNDS: Bounds = Bounds { entries: 1_000, bytes: 1 << 20 };
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn agents(spool: &Spool) -> Vec<String> {
+    spool.oldest(usize::MAX).iter().map(|entry| entry.attempted.agent.to_string()).collect()
+}
+
+#[test]
+fn what_is_kept_is_taken_out_oldest_first_and_a_restart_brings_up_what_was_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spool");
+    let spool = Spool::start(&path, BOUNDS, DEADLINE).unwrap();
+    assert_eq!(spool.keep(vec![attempted("a"), attempted("b"), attempted("c")]), 3);
+    assert_eq!(spool.oldest(2).len(), 2);
+    spool.entered(1);
+    assert_eq!(agents(&spool), ["b", "c"]);
+    drop(spool);
+    let spool = Spool::start(&path, BOUNDS, DEADLINE).unwrap();
+    assert_eq!(spool.keep(vec![attempted("d")]), 1);
+    // What was entered and not trimmed yet comes up again: who enters it must know it.
+    assert_eq!(agents(&spool), ["a", "b", "c", "d"]);
+    spool.entered(4);
+    drop(spool);
+    assert_eq!(fs::metadata(&path).unwrap().len(), 0);
+}
+
+#[test]
+fn a_spool_that_cannot_be_opened_keeps_nothing_says_why_and_works_once_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk/spool");
+    let spool = Spool::start(&path, BOUNDS, DEADLINE).unwrap();
+    assert_eq!(spool.keep(vec![attempted("a")]), 0);
+    assert!(spool.status().failing.unwrap().contains("No such file"));
+    fs::create_dir(folder.path().join("disk")).unwrap();
+    assert_eq!(spool.keep(vec![attempted("b")]), 1);
+    let status = spool.status();
+    assert_eq!((status.waiting, status.failing), (1, None));
+}
+
+/// The file is a pipe that this process holds open for writing and never writes to: reading it hangs.
+#[test]
+fn a_disk_that_hangs_holds_nobody_up_beyond_the_deadline_and_is_not_waited_for_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spool");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let deadline = Duration::from_millis(200);
+    let spool = Spool::start(&path, BOUNDS, deadline).unwrap();
+    assert_eq!(spool.keep(vec![attempted("a")]), 0);
+    assert!(spool.status().failing.unwrap().contains("in time"));
+    for _ in 0..10_000 {
+        // Each would take the deadline if it were waited for.
+        assert_eq!(spool.keep(vec![attempted("b")]), 0);
+    }
+}
+
+#[test]
+fn what_was_damaged_is_told_until_it_is_on_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spool");
+    fs::write(&path, "no entry at all\n").unwrap();
+    let spool = Spool::start(&path, BOUNDS, DEADLINE).unwrap();
+    assert_eq!(spool.keep(vec![attempted("a")]), 1);
+    assert_eq!(spool.unreadable(), Some(16));
+    drop(spool);
+    let spool = Spool::start(&path, BOUNDS, DEADLINE).unwrap();
+    assert_eq!(spool.keep(vec![attempted("b")]), 1);
+    assert_eq!(spool.unreadable(), Some(16));
+    spool.reported();
+    drop(spool);
+    let spool = Spool::start(&path, BOUNDS, DEADLINE).unwrap();
+    assert_eq!(spool.keep(vec![attempted("c")]), 1);
+    assert_eq!((spool.unreadable(), agents(&spool).len()), (None, 3));
+}
