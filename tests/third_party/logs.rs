@@ -121,6 +121,29 @@ fn an_exported_log_is_accepted_whole_and_refused_however_it_was_tampered_with() 
     }
 }
 
+#[test]
+fn cosigned_receipts_and_logs_are_accepted_by_programs_that_know_no_cosigner() {
+    let mut evidence = Evidence::of(3);
+    let name = evidence.place.config.log_key.name().to_string();
+    let (secret, key) =
+        portcullis_ledger::generate_cosigner(&name, portcullis_verify::CosignerKind::MlDsa44).unwrap();
+    crate::support::witnesses::private(&evidence.place.path("keys/second.key"), &secret);
+    let section = format!("[cosigning]\nkey = \"{key}\"\nkey_file = \"keys/second.key\"\n");
+    evidence.place.add_sections(&section);
+    evidence.portcullis(&["log", "cosign"]);
+    let log = evidence.place.path("log");
+    evidence.portcullis(&["log", "export", &text(&log), "--cosigned"]);
+    let receipts = evidence.receipts();
+    for file in receipts.iter().chain([&log.join("checkpoint")]) {
+        let note = std::fs::read_to_string(file).unwrap();
+        assert_eq!(note.lines().filter(|line| line.starts_with('\u{2014}')).count(), 2, "{}", file.display());
+    }
+    for verifier in ALL {
+        accepted(verifier, "a cosigned log", &verifier.log(&evidence.key, &log));
+        accepted(verifier, "cosigned receipts", &verifier.receipts(&evidence.key, &receipts));
+    }
+}
+
 /// A file by its name, whose last element may be `*`.
 fn find(log: &std::path::Path, file: &str) -> PathBuf {
     match file.strip_suffix("/*") {

@@ -10,6 +10,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cosigned;
 mod hostile;
 mod protocol;
 mod rollback;

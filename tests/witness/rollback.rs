@@ -21,20 +21,23 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn back_up(place: &Place) {
+pub(crate) fn back_up(place: &Place) {
     copy(&place.config.data, &place.path("backup/data"));
     copy(place.config.anchor.parent().unwrap(), &place.path("backup/anchor"));
 }
 
-fn restore(place: &Place) {
+pub(crate) fn restore(place: &Place) {
     for (name, target) in [("data", &*place.config.data), ("anchor", place.config.anchor.parent().unwrap())] {
         std::fs::remove_dir_all(target).unwrap();
         copy(&place.path("backup").join(name), target);
     }
 }
 
-/// The size and root that a witness keeps.
-fn seen(place: &Place, witness: &WitnessProcess) -> (u64, String) {
+/// The size and root that a witness keeps. It is started again before: what a gate sent it that has ended may still
+/// have been under way.
+fn seen(place: &Place, witness: &mut WitnessProcess) -> (u64, String) {
+    witness.kill();
+    witness.again();
     let kept = UnverifiedCheckpoint::parse(witness.kept().as_bytes()).unwrap();
     let kept = kept.verify(std::slice::from_ref(&place.config.log_key)).unwrap();
     (kept.size(), kept.root().to_string())
@@ -43,7 +46,7 @@ fn seen(place: &Place, witness: &WitnessProcess) -> (u64, String) {
 #[test]
 fn a_backup_of_database_and_anchor_is_refused_before_anything_is_signed() {
     let mut scene = Scene::new();
-    let witness = WitnessProcess::start(&scene.place, "w1", CosignerKind::Ed25519);
+    let mut witness = WitnessProcess::start(&scene.place, "w1", CosignerKind::Ed25519);
     scene.place.watched_by(1, &[witness.section("w1")]);
     let mut gate = scene.gate();
     gate.call_with("charge", &charge("1.00"), Some("k1")).ran();
@@ -52,7 +55,7 @@ fn a_backup_of_database_and_anchor_is_refused_before_anything_is_signed() {
     let mut gate = scene.gate();
     gate.call_with("charge", &charge("2.00"), Some("k2")).ran();
     gate.end();
-    let before = seen(&scene.place, &witness);
+    let before = seen(&scene.place, &mut witness);
     restore(&scene.place);
     let restored = scene.place.log().records.len();
     let mut gate = scene.gate();
@@ -63,7 +66,7 @@ fn a_backup_of_database_and_anchor_is_refused_before_anything_is_signed() {
     gate.end();
     assert_eq!(scene.ran(), 2, "what ran before the backup was restored");
     assert_eq!(scene.place.log().records.len(), restored, "nothing was recorded");
-    assert_eq!(seen(&scene.place, &witness), before, "the witness saw no other history");
+    assert_eq!(seen(&scene.place, &mut witness), before, "the witness saw no other history");
 }
 
 #[test]
@@ -81,7 +84,7 @@ fn a_head_that_only_a_witness_saw_is_given_up_by_name() {
     assert_eq!(charged(&scene, "k1"), None);
     back_up(&scene.place);
     assert_eq!(charged(&scene, "k2"), None);
-    let (size, root) = seen(&scene.place, &witness);
+    let (size, root) = seen(&scene.place, &mut witness);
     restore(&scene.place);
     let portcullis = |arguments: &[&str]| {
         let mut command = std::process::Command::new(crate::support::program());
@@ -108,18 +111,18 @@ fn a_head_that_only_a_witness_saw_is_given_up_by_name() {
 #[test]
 fn a_log_begun_anew_under_the_same_key_is_refused() {
     let mut scene = Scene::new();
-    let witness = WitnessProcess::start(&scene.place, "w1", CosignerKind::MlDsa44);
+    let mut witness = WitnessProcess::start(&scene.place, "w1", CosignerKind::MlDsa44);
     scene.place.watched_by(1, &[witness.section("w1")]);
     let mut gate = scene.gate();
     gate.call_with("charge", &charge("1.00"), Some("k1")).ran();
     gate.end();
-    let before = seen(&scene.place, &witness);
+    let before = seen(&scene.place, &mut witness);
     std::fs::remove_dir_all(&scene.place.config.data).unwrap();
     std::fs::remove_dir_all(scene.place.config.anchor.parent().unwrap()).unwrap();
     let mut gate = scene.gate();
     assert_eq!(gate.call_with("charge", &charge("1.00"), Some("k1")).code(), "evidence.behind_anchor");
     assert_eq!(scene.ran(), 1);
-    assert_eq!(seen(&scene.place, &witness), before);
+    assert_eq!(seen(&scene.place, &mut witness), before);
 }
 
 #[test]
@@ -135,7 +138,7 @@ fn a_witness_that_was_away_at_the_start_trips_the_ledger_when_it_is_back() {
     (0..20).for_each(|_| gate.call("read_balance", json!({ "account": "acme" })).ran().to_owned().clear());
     gate.call_with("charge", &charge("2.00"), Some("k2")).ran();
     gate.end();
-    let before = seen(&scene.place, &witness);
+    let before = seen(&scene.place, &mut witness);
     restore(&scene.place);
     witness.kill();
     // What asks for no witness goes on while nobody can tell.
@@ -150,5 +153,5 @@ fn a_witness_that_was_away_at_the_start_trips_the_ledger_when_it_is_back() {
     });
     assert_eq!(gate.call_with("charge", &charge("2.00"), Some("k2")).code(), "evidence.behind_anchor");
     assert!(scene.ran() >= ran);
-    assert_eq!(seen(&scene.place, &witness), before);
+    assert_eq!(seen(&scene.place, &mut witness), before);
 }

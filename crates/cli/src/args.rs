@@ -5,10 +5,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use portcullis_protocol::{AgentId, SurfaceName};
 
+mod evidence;
 mod log;
 
+pub(crate) use evidence::{
+    EvidenceArgs, EvidenceCommand, FormArgs, ReceiptFormat, ReceiptsArgs, ReceiptsCommand, VerifyArgs,
+};
 pub(crate) use log::{AbandonArgs, LogArgs, LogCommand, ReplayArgs};
 
 /// The fail-closed execution layer between AI agents and everything they can do.
@@ -133,22 +136,6 @@ pub(crate) struct DecideArgs {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct VerifyArgs {
-    /// Receipts (C2SP tlog-proof files) and evidence packs.
-    #[arg(required = true)]
-    pub(crate) files: Vec<PathBuf>,
-    /// The log's verifier key, or a file that holds it. May be given more than once.
-    ///
-    /// A key that was retired is given as "VKEY until SIZE": it counts for heads of at most SIZE records. One that was
-    /// revoked is given as "VKEY revoked", so that the error names it.
-    #[arg(long, required = true, value_name = "VKEY|FILE")]
-    pub(crate) key: Vec<String>,
-    /// Print JSON, one object a file.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Args, Debug)]
 pub(crate) struct PayloadsArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArg,
@@ -171,97 +158,6 @@ pub(crate) enum PayloadsCommand {
         reason: String,
         #[command(flatten)]
         operator: OperatorArg,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct ReceiptsArgs {
-    #[command(flatten)]
-    pub(crate) config: ConfigArg,
-    #[command(subcommand)]
-    pub(crate) command: ReceiptsCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ReceiptsCommand {
-    /// List decisions, newest last.
-    List {
-        /// Only the newest.
-        #[arg(long, default_value_t = 20, value_name = "COUNT")]
-        last: usize,
-        /// Print JSON, one record a line.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Print the receipt of one decision.
-    Show {
-        /// Its index in the log, or the beginning of its attempt.
-        id: String,
-        #[command(flatten)]
-        form: FormArgs,
-    },
-    /// Write the receipts of all decisions into a directory, one `.tlog-proof` file each.
-    Export {
-        /// The directory; made if it does not exist.
-        directory: PathBuf,
-        #[command(flatten)]
-        form: FormArgs,
-    },
-}
-
-/// In which form receipts are given.
-#[derive(Args, Debug)]
-pub(crate) struct FormArgs {
-    /// The form of the receipts.
-    #[arg(long, value_enum, default_value_t = ReceiptFormat::TlogProof)]
-    pub(crate) format: ReceiptFormat,
-    /// The file with the key that signs attestations; it must sign nothing else.
-    #[arg(long, value_name = "FILE", required_if_eq("format", "dsse"))]
-    pub(crate) key: Option<PathBuf>,
-}
-
-/// A form of receipts.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum ReceiptFormat {
-    /// A C2SP tlog-proof, which the log's verifier key verifies.
-    TlogProof,
-    /// An in-toto statement about it in a DSSE envelope, signed with --key.
-    Dsse,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct EvidenceArgs {
-    #[command(flatten)]
-    pub(crate) config: ConfigArg,
-    #[command(subcommand)]
-    pub(crate) command: EvidenceCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum EvidenceCommand {
-    /// Make an evidence pack: receipts, proofs, keys, bundles and a text that says what they prove.
-    ///
-    /// `portcullis verify` checks all of it. Without --agent and --surface every record of the time is in it in full;
-    /// otherwise the others are in it by hash only, counted.
-    Pack {
-        /// From this time on: `2026-11-20`, `2026-11-20T14:00:00Z`, or milliseconds since 1970. Default: the log's beginning.
-        #[arg(long, value_name = "TIME")]
-        since: Option<String>,
-        /// Before this time. Default: the log's end.
-        #[arg(long, value_name = "TIME")]
-        until: Option<String>,
-        /// Only decisions about this surface, and their outcomes.
-        #[arg(long)]
-        surface: Option<SurfaceName>,
-        /// Only decisions for this agent, and their outcomes.
-        #[arg(long)]
-        agent: Option<AgentId>,
-        /// The file to write, which must not exist.
-        #[arg(long, default_value = "evidence.tar", value_name = "FILE")]
-        out: PathBuf,
         /// Print JSON.
         #[arg(long)]
         json: bool,

@@ -20,6 +20,8 @@ mod witness;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use portcullis_server::config::ArbiterConfig;
+use portcullis_server::{LogView, open_cosigned_log, open_log};
 
 use crate::args::{Cli, Command};
 use crate::say;
@@ -65,6 +67,22 @@ fn shown() -> clap::Command {
         .version(env!("CARGO_PKG_VERSION"))
         .args(all.get_arguments().cloned())
         .subcommands(commands)
+}
+
+/// A view of the log at its newest head, or at its newest cosigned checkpoint.
+fn view(config: &ArbiterConfig, cosigned: bool) -> Result<LogView, ExitCode> {
+    if !cosigned {
+        return open_log(config).map_err(|error| say::error(&error));
+    }
+    match open_cosigned_log(config) {
+        Ok(Some(view)) => Ok(view),
+        Ok(None) => {
+            let what =
+                "no checkpoint of this log is cosigned; `portcullis log cosign` cosigns its newest head";
+            Err(say::misuse(what))
+        }
+        Err(error) => Err(say::error(&error)),
+    }
 }
 
 /// A runtime for a command that waits for others.

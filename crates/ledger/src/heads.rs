@@ -11,7 +11,7 @@ pub type Listener = Box<dyn Fn(&Arc<VerifiedCheckpoint>) + Send>;
 #[derive(Default)]
 struct Inner {
     newest: Option<Arc<VerifiedCheckpoint>>,
-    listener: Option<Listener>,
+    listeners: Vec<Listener>,
     refuted: Option<ReasonCode>,
 }
 
@@ -36,21 +36,19 @@ impl Heads {
         self.lock().newest.clone()
     }
 
-    /// Tells each head to a listener from here on, the newest at once. There is one listener.
+    /// Tells each head to a listener from here on, the newest at once.
     pub fn listen(&self, listener: Listener) {
         let mut inner = self.lock();
         if let Some(newest) = &inner.newest {
             listener(newest);
         }
-        inner.listener = Some(listener);
+        inner.listeners.push(listener);
     }
 
     pub(crate) fn advanced(&self, head: &VerifiedCheckpoint) {
         let head = Arc::new(head.clone());
         let mut inner = self.lock();
-        if let Some(listener) = &inner.listener {
-            listener(&head);
-        }
+        inner.listeners.iter().for_each(|listener| listener(&head));
         inner.newest = Some(head);
     }
 

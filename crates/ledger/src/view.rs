@@ -88,6 +88,36 @@ impl LogView {
         Ok(Self { connection, tip: LogTip { head, tree } })
     }
 
+    /// Looks at the log of a data directory under any head of it whose signature was checked, such as one that was
+    /// cosigned.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if it cannot be read, or its records are not those that the head covers.
+    pub fn under(directory: &Path, head: VerifiedCheckpoint) -> Result<Self, LedgerError> {
+        let database = Generations::of(directory)
+            .current()?
+            .ok_or_else(|| LedgerError::Corrupt("there is no ledger here yet".into()))?;
+        let connection = Store::read_only(&database.database)?;
+        let held = store::head(&connection)?.map_or(0, |head| head.size);
+        if head.size() > held {
+            return Err(behind("it has fewer records than a head that was signed"));
+        }
+        let tree = edge(&connection, head.size())?;
+        if tree.root() != head.root() {
+            return Err(behind("its records are not those that a signed head covers"));
+        }
+        Ok(Self { connection, tip: LogTip { head, tree } })
+    }
+
+    /// The same under the same head, with the cosignatures that are kept of it, if any are.
+    #[must_use]
+    pub fn with_cosignatures(mut self, kept: Option<VerifiedCheckpoint>) -> Self {
+        if let Some(kept) = kept.filter(|kept| kept.checkpoint() == self.tip.head.checkpoint()) {
+            self.tip.head = kept;
+        }
+        self
+    }
+
     /// The head that everything is proved under.
     #[must_use]
     pub const fn head(&self) -> &VerifiedCheckpoint {

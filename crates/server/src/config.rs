@@ -11,6 +11,7 @@ use portcullis_protocol::{AgentId, BundleDigest, GateId};
 use portcullis_sdk::{Authorities, Endpoint, Token, TrustedLog};
 use portcullis_verify::{LogKeys, VerifierKey};
 
+mod cosigning;
 mod credentials;
 mod error;
 mod listen;
@@ -20,6 +21,7 @@ mod signer;
 mod spool;
 mod witnessing;
 
+pub use cosigning::CosigningConfig;
 pub use credentials::{AgentConfig, OperatorConfig};
 pub use error::ConfigError;
 pub use listen::ListenConfig;
@@ -74,6 +76,8 @@ pub struct ArbiterConfig {
     pub operators: Vec<OperatorConfig>,
     /// Who may read the log over HTTP, and what of it.
     pub log: LogConfig,
+    /// How the log's operator cosigns its checkpoints, if at all.
+    pub cosigning: Option<CosigningConfig>,
     /// The log's witnesses, if it has any.
     pub witnesses: Option<WitnessesConfig>,
 }
@@ -172,6 +176,7 @@ impl Config {
             agents,
             operators,
             log,
+            cosigning: self.cosigning()?,
             witnesses: self.witnesses()?,
         })
     }

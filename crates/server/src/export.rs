@@ -6,13 +6,14 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use portcullis_ledger::{LedgerError, LogView};
+use portcullis_ledger::{Checkpoints, LedgerError, LogView};
 use portcullis_verify::layout::{full_tiles, partial_tiles};
 use portcullis_verify::tiles::TILE_WIDTH;
 use portcullis_verify::{CheckpointError, LogKeys, LogPath, UnverifiedCheckpoint, VerifierKey};
 use rustix::fs::{FlockOperation, flock, syncfs};
 
 use crate::config::ArbiterConfig;
+use crate::cosigning::{newest_cosigned, under};
 use crate::records::RecordsError;
 
 /// Says, while an export is under way, of which log it is.
@@ -96,7 +97,18 @@ pub struct Exported {
 /// # Errors
 /// [`RecordsError`].
 pub fn open_log(config: &ArbiterConfig) -> Result<LogView, RecordsError> {
-    Ok(LogView::open(&config.data, &config.anchor, &config.log_keys, None)?)
+    let view = LogView::open(&config.data, &config.anchor, &config.log_keys, None)?;
+    let kept = Checkpoints::of(&config.data, config.log_keys.clone()).at(view.head().size());
+    Ok(view.with_cosignatures(kept))
+}
+
+/// Opens a view of the log at the newest checkpoint that was cosigned; `None` if none was.
+///
+/// # Errors
+/// [`RecordsError`], also if the ledger does not contain that checkpoint.
+pub fn open_cosigned_log(config: &ArbiterConfig) -> Result<Option<LogView>, RecordsError> {
+    let Some(head) = newest_cosigned(config) else { return Ok(None) };
+    Ok(Some(under(&config.data, &open_log(config)?, head)?))
 }
 
 /// Writes a log into a directory, without what may be missing of a log that is pruned below `minimum`. `step` is told

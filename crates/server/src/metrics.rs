@@ -67,6 +67,7 @@ impl Metrics {
                 "portcullis_spool_failing",
                 health.spool.as_ref().map(|spool| u64::from(spool.failing.is_some())),
             ),
+            ("portcullis_cosigned_records", health.cosigning.as_ref().and_then(|cosigning| cosigning.size)),
         ] {
             if let Some(value) = value {
                 line(&mut text, name, value);

@@ -48,6 +48,17 @@ pub struct WitnessHealth {
     pub error: Option<String>,
 }
 
+/// How the log's own cosigning is. Nothing is shut on its account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CosigningHealth {
+    /// The newest size that was cosigned since the arbiter started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Why the newest was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
 /// What is shut now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
@@ -74,6 +85,9 @@ pub struct Health {
     /// How the spool is, if there is one.
     #[serde(default)]
     pub spool: Option<Spool>,
+    /// The log's own cosigning, if this process does it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cosigning: Option<CosigningHealth>,
 }
 
 /// How the spool is, which keeps refused attempts while evidence cannot be written.

@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::agents::Agents;
 use crate::config::ArbiterConfig;
+use crate::cosigning::Cosigning;
 use crate::metrics::Metrics;
 use crate::operator;
 use crate::operators::Operators;
@@ -54,6 +55,7 @@ pub struct Arbiter {
     places: Semaphore,
     shelf: Arc<Shelf>,
     witnesses: Option<Watched>,
+    cosigning: Option<Cosigning>,
 }
 
 /// The arbiter could not be started.
@@ -93,9 +95,11 @@ impl Arbiter {
             None => Ledger::start(ledger, lock, signer, surroundings)?,
         };
         let witnesses = watching.map(|watching| watching.follow(ledger.heads()));
+        let cosigning = Cosigning::follow(config, &ledger.heads());
         Ok(Self {
             ledger,
             witnesses,
+            cosigning,
             bundles,
             agents: Agents::new(&config.agents),
             operators: Operators::new(&config.operators),
@@ -345,6 +349,7 @@ impl Arbiter {
             witnesses: self.witnesses.as_ref().map_or_else(Vec::new, |witnesses| witnesses.health()),
             witnessed: self.witnesses.as_ref().and_then(|witnesses| witnesses.witnessed()),
             spool: status.as_ref().and_then(|status| status.spool.clone()).map(Spool::from),
+            cosigning: self.cosigning.as_ref().map(Cosigning::health),
             scrub: status.and_then(|status| status.scrub).map(|scrub| Scrubbed {
                 checked: scrub.checked,
                 of: scrub.of,

@@ -308,6 +308,14 @@ pub enum CosignatureError {
         /// Bytes in the name.
         found: usize,
     },
+    /// A cosigner that was asked for did not.
+    #[error("`{name}` ({}) did not cosign the checkpoint", kind.as_str())]
+    Missing {
+        /// Name of its key.
+        name: KeyName,
+        /// How it would have signed.
+        kind: CosignerKind,
+    },
     /// Fewer cosigners than asked for.
     #[error("{found} of the known cosigners signed, where {needed} are needed")]
     TooFew {
@@ -357,6 +365,18 @@ impl VerifiedCheckpoint {
             }
         }
         Ok(found)
+    }
+
+    /// Checks that each of these keys cosigned this checkpoint. Returns their cosignatures.
+    ///
+    /// # Errors
+    /// [`CosignatureError`]: `Missing` names the first that did not; any variant but `TooFew`.
+    pub fn cosigned_by(&self, keys: &[CosignerKey]) -> Result<Vec<Cosignature>, CosignatureError> {
+        let found = self.cosignatures(keys)?;
+        match keys.iter().find(|key| !found.iter().any(|cosignature| cosignature.key == **key)) {
+            Some(key) => Err(CosignatureError::Missing { name: key.name.clone(), kind: key.kind }),
+            None => Ok(found),
+        }
     }
 }
 

@@ -77,9 +77,24 @@ pub(crate) enum LogCommand {
     Export {
         /// The directory; made if it does not exist.
         directory: PathBuf,
+        /// Export the log under its newest cosigned checkpoint, instead of its newest head.
+        #[arg(long)]
+        cosigned: bool,
         /// Leave out tiles and bundles that lie wholly below this record: a pruned log.
         #[arg(long, default_value_t = 0, value_name = "INDEX")]
         from: u64,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Cosign the newest head with the log's second key, of `[cosigning]`, now. Works beside a running arbiter.
+    ///
+    /// An arbiter cosigns by itself where `cosigning.key_file` is named; this is for a key that is kept elsewhere, and
+    /// for an export that is to have everything under a cosigned checkpoint.
+    Cosign {
+        /// The key's file, mode 0600. Default: `cosigning.key_file`.
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -107,6 +122,10 @@ pub(crate) enum LogCommand {
         /// A key that was retired is given as "VKEY until SIZE", one that was revoked as "VKEY revoked".
         #[arg(long, required = true, value_name = "VKEY|FILE")]
         key: Vec<String>,
+        /// Demand that this key cosigned the checkpoint too: a cosigner's verifier key, or a file that holds it. May be
+        /// given more than once; each is demanded.
+        #[arg(long, value_name = "VKEY|FILE")]
+        require_cosigner: Vec<String>,
         /// Accept that tiles and bundles which lie wholly below this record are missing: the log was pruned.
         #[arg(long, default_value_t = 0, value_name = "INDEX")]
         pruned_below: u64,

@@ -7,15 +7,16 @@ use std::process::ExitCode;
 
 use chrono::{DateTime, NaiveDate, NaiveTime};
 use portcullis_protocol::Millis;
-use portcullis_server::{Config, bundle_digest, evidence_pack, open_log};
+use portcullis_server::{Config, bundle_digest, evidence_pack};
 use portcullis_verify::{LogKeys, PackError, Selection, UnverifiedPack, VerifiedPack, VerifierKey};
 
 use crate::args::{EvidenceArgs, EvidenceCommand};
+use crate::commands::view;
 use crate::progress::Progress;
 use crate::say;
 
 pub(crate) fn run(args: &EvidenceArgs) -> ExitCode {
-    let EvidenceCommand::Pack { since, until, surface, agent, out, json } = &args.command;
+    let EvidenceCommand::Pack { since, until, surface, agent, cosigned, out, json } = &args.command;
     let times = [since, until].map(|text| text.as_deref().map(time).transpose());
     let [since, until] = match times {
         [Ok(since), Ok(until)] => [since, until],
@@ -31,9 +32,9 @@ pub(crate) fn run(args: &EvidenceArgs) -> ExitCode {
         Ok(config) => config,
         Err(error) => return say::error(&error),
     };
-    let view = match open_log(&config) {
+    let view = match view(&config, *cosigned) {
         Ok(view) => view,
-        Err(error) => return say::error(&error),
+        Err(code) => return code,
     };
     let mut progress = match Progress::new("packing record") {
         Ok(progress) => progress,

@@ -2,6 +2,7 @@
 
 mod abandon;
 mod check;
+mod cosign;
 mod export;
 mod replay;
 mod verify;
@@ -20,12 +21,21 @@ pub(crate) fn run(args: &LogArgs) -> ExitCode {
             json: *json,
         }),
         LogCommand::Abandon(abandoned) => abandon::run(&args.config.config, abandoned),
-        LogCommand::Export { directory, from, json } => {
-            export::run(&args.config.config, directory, *from, *json)
+        LogCommand::Cosign { key, json } => cosign::run(&args.config.config, key.as_deref(), *json),
+        LogCommand::Export { directory, cosigned, from, json } => {
+            export::run(&args.config.config, directory, (*cosigned, *from), *json)
         }
         LogCommand::Replay(replayed) => replay::run(&args.config.config, replayed),
-        LogCommand::Verify { directory, key, pruned_below, since, json } => {
-            verify::run(&verify::Asked { directory, key, pruned_below: *pruned_below, since, json: *json })
+        LogCommand::Verify { directory, key, require_cosigner, pruned_below, since, json } => {
+            let asked = verify::Asked {
+                directory,
+                key,
+                cosigners: require_cosigner,
+                pruned_below: *pruned_below,
+                since,
+                json: *json,
+            };
+            verify::run(&asked)
         }
     }
 }

@@ -5,7 +5,10 @@ use std::process::ExitCode;
 
 use portcullis_protocol::{Outcome, ReasonCode, Record};
 use portcullis_server::config::ArbiterConfig;
-use portcullis_server::{AttestError, Attestor, Config, LedgerError, LedgerReader, Row, newest, open_ledger};
+use portcullis_server::{
+    AttestError, Attestor, Config, LedgerError, LedgerReader, LogView, RecordsError, Row, newest,
+    open_cosigned_log, open_ledger,
+};
 
 use crate::args::{FormArgs, ReceiptFormat, ReceiptsArgs, ReceiptsCommand};
 use crate::say;
@@ -41,40 +44,45 @@ enum FormError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error(transparent)]
+    Log(#[from] RecordsError),
+    #[error(transparent)]
     Attest(#[from] AttestError),
     #[error("an attestation needs --key, the file with the key that signs it")]
     NoKey,
 }
 
-/// In which form receipts are given.
-enum Form {
-    Proof,
-    Attestation(Box<Attestor>),
+/// In which form receipts are given, and under which head.
+struct Form {
+    attestor: Option<Box<Attestor>>,
+    /// The log at the newest cosigned checkpoint: what that covers is proved under it.
+    cosigned: Option<LogView>,
 }
 
 impl Form {
     fn new(args: &FormArgs, config: &ArbiterConfig) -> Result<Self, FormError> {
-        match (args.format, &args.key) {
-            (ReceiptFormat::TlogProof, _) => Ok(Self::Proof),
-            (ReceiptFormat::Dsse, Some(key)) => Ok(Self::Attestation(Box::new(Attestor::new(key, config)?))),
-            (ReceiptFormat::Dsse, None) => Err(FormError::NoKey),
-        }
+        let attestor = match (args.format, &args.key) {
+            (ReceiptFormat::TlogProof, _) => None,
+            (ReceiptFormat::Dsse, Some(key)) => Some(Box::new(Attestor::new(key, config)?)),
+            (ReceiptFormat::Dsse, None) => return Err(FormError::NoKey),
+        };
+        let cosigned = if args.at_head { None } else { open_cosigned_log(config)? };
+        Ok(Self { attestor, cosigned })
     }
 
     /// How the names of files end.
     const fn ending(&self) -> &'static str {
-        match self {
-            Self::Proof => "tlog-proof",
-            Self::Attestation(_) => "dsse.json",
-        }
+        if self.attestor.is_some() { "dsse.json" } else { "tlog-proof" }
     }
 
     /// The receipt of the record at an index.
     fn of(&mut self, ledger: &LedgerReader, seq: u64) -> Result<String, FormError> {
-        let receipt = ledger.receipt(seq)?;
-        match self {
-            Self::Proof => Ok(receipt),
-            Self::Attestation(attestor) => Ok(attestor.attest(&receipt)?),
+        let receipt = match &self.cosigned {
+            Some(view) if seq < view.head().size() => view.receipt(seq)?,
+            Some(_) | None => ledger.receipt(seq)?,
+        };
+        match &mut self.attestor {
+            None => Ok(receipt),
+            Some(attestor) => Ok(attestor.attest(&receipt)?),
         }
     }
 }

@@ -73,6 +73,12 @@ fn show(health: &Health, json: bool, shut: Option<String>) -> ExitCode {
                 |size| format!("  witnessed by the quorum up to size {size}"),
             ));
         }
+        if let Some(cosigning) = &health.cosigning {
+            let size =
+                cosigning.size.map_or_else(|| "nothing yet".to_owned(), |size| format!("up to size {size}"));
+            let error = cosigning.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
+            say::line(&format!("  cosigned {size}{error}"));
+        }
         if let (Some(records), Some(open)) = (health.records, health.open_permits) {
             say::line(&format!("  {records} records, {open} permits without outcome"));
         }

@@ -7,8 +7,8 @@ use portcullis_protocol::{DecisionRecord, LateRecord, ReasonCode, Record};
 use portcullis_server::bundle_digest;
 use portcullis_verify::pack::is_pack;
 use portcullis_verify::{
-    LogKey, LogKeyError, LogKeys, UnverifiedPack, UnverifiedReceipt, VerifiedPack, VerifiedReceipt,
-    VerifierKey,
+    CosignerKey, LogKey, LogKeyError, LogKeys, UnverifiedPack, UnverifiedReceipt, VerifiedPack,
+    VerifiedReceipt, VerifierKey,
 };
 
 use crate::args::VerifyArgs;
@@ -19,9 +19,13 @@ pub(crate) fn run(args: &VerifyArgs) -> ExitCode {
         Ok(keys) => LogKeys::new(keys),
         Err(error) => return say::misuse(&error),
     };
+    let cosigners = match read_cosigners(&args.require_cosigner) {
+        Ok(cosigners) => cosigners,
+        Err(error) => return say::misuse(&error),
+    };
     let mut refused = 0_usize;
     for file in &args.files {
-        match verify(file, &keys) {
+        match verify(file, &keys, &cosigners) {
             Ok(Verified::Receipt(receipt, record)) => {
                 say::line(&describe(file, &receipt, &record, args.json))
             }
@@ -57,6 +61,20 @@ pub(super) fn read_log_key(key: &str) -> Result<LogKey, String> {
     }
 }
 
+/// Cosigners' verifier keys, each given as such or as a file that holds it in a line.
+pub(super) fn read_cosigners(keys: &[String]) -> Result<Vec<CosignerKey>, String> {
+    let read = |key: &String| match key.parse::<CosignerKey>() {
+        Ok(key) => Ok(key),
+        Err(error) => match std::fs::read_to_string(key) {
+            Ok(text) => {
+                text.trim().parse().map_err(|error| format!("`{key}` holds no cosigner's key: {error}"))
+            }
+            Err(_) => Err(format!("`{key}` is neither a cosigner's key ({error}) nor a file")),
+        },
+    };
+    keys.iter().map(read).collect()
+}
+
 /// A verifier key, given as such or as a file that holds it in a line.
 pub(super) fn read_key(key: &str) -> Result<VerifierKey, String> {
     let direct = key.parse::<VerifierKey>();
@@ -73,14 +91,17 @@ enum Verified {
     Pack(Box<VerifiedPack>),
 }
 
-fn verify(file: &Path, keys: &LogKeys) -> Result<Verified, String> {
+fn verify(file: &Path, keys: &LogKeys, cosigners: &[CosignerKey]) -> Result<Verified, String> {
     let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
     if is_pack(&bytes) {
         let pack = UnverifiedPack::parse(&bytes).and_then(|pack| pack.verify(keys, &bundle_digest));
-        return pack.map(|pack| Verified::Pack(Box::new(pack))).map_err(|error| chain(&error));
+        let pack = pack.map_err(|error| chain(&error))?;
+        pack.head().cosigned_by(cosigners).map_err(|error| chain(&error))?;
+        return Ok(Verified::Pack(Box::new(pack)));
     }
     let receipt = UnverifiedReceipt::parse(&bytes).map_err(|error| chain(&error))?;
     let receipt = receipt.verify_with(keys).map_err(|error| chain(&error))?;
+    receipt.checkpoint().cosigned_by(cosigners).map_err(|error| chain(&error))?;
     let record = receipt.record().map_err(|error| chain(&error))?;
     Ok(Verified::Receipt(Box::new(receipt), Box::new(record)))
 }

@@ -13,6 +13,8 @@ pub struct LogConfig {
     pub public: bool,
     /// Full tiles and bundles that end at this record or before are not served.
     pub minimum_index: u64,
+    /// Whether it is shown under its newest cosigned checkpoint.
+    pub cosigned: bool,
     /// Who may read it if it is not public.
     pub auditors: Vec<AuditorConfig>,
 }
@@ -48,6 +50,7 @@ impl Config {
         Ok(LogConfig {
             public: section.and_then(|log| log.public).is_some_and(|public| public),
             minimum_index: section.and_then(|log| log.minimum_index).map_or(0, |index| index),
+            cosigned: section.and_then(|log| log.cosigned).is_some_and(|cosigned| cosigned),
             auditors,
         })
     }

@@ -123,6 +123,20 @@ sections! {
         public: Option<bool> = "false",
         /// Tiles and entry bundles that lie wholly below this record are not served. Nothing is removed.
         minimum_index: Option<u64> = "0",
+        /// Whether the log is shown under its newest cosigned checkpoint, instead of its newest head.
+        cosigned: Option<bool> = "false",
+    }
+    /// Cosignatures of the log's own operator on its checkpoints, with a second key: ML-DSA-44 stands where quantum
+    /// computers forge the log's signatures.
+    "cosigning" CosigningSection {
+        /// The verifier key of the second key; `portcullis keys generate --cosigner ml-dsa-44` prints it.
+        key: String = "required",
+        /// Its file, mode 0600. Without it, `portcullis log cosign --key FILE` cosigns when somebody says so.
+        key_file: Option<PathBuf> = "none",
+        /// How often the newest head is cosigned, in milliseconds.
+        interval_ms: Option<u64> = "60000",
+        /// New records after which it is cosigned sooner.
+        records: Option<u64> = "10000",
     }
     /// An auditor, by name: may read the whole log at `/log/`, and nothing else.
     "auditors.NAME" AuditorSection {
@@ -227,6 +241,7 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) agents: BTreeMap<String, AgentSection>,
     pub(super) log: Option<LogSection>,
+    pub(super) cosigning: Option<CosigningSection>,
     #[serde(default)]
     pub(super) auditors: BTreeMap<String, AuditorSection>,
     #[serde(default)]

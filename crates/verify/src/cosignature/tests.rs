@@ -262,3 +262,21 @@ fn an_answer_that_is_no_signature_lines_adds_nothing() {
     let again = cosigned.with_lines(&cosigner.line(&log.checkpoint_at(2), 10), &keys).unwrap();
     assert_eq!(again.note_bytes(), expected);
 }
+
+#[test]
+fn a_cosigner_that_is_demanded_and_did_not_sign_is_named() {
+    let log = TestLog::new(5);
+    let first = TestCosigner::new("gate.example/log", CosignerKind::MlDsa44, 4);
+    let second = witness("witness.example/w1", 5);
+    let (head, claim) = (log.verified_at(5), log.checkpoint_at(5));
+    let both = [first.public.clone(), second.public.clone()];
+    let with = |lines: &str| head.with_lines(lines, &both).unwrap().cosigned_by(&both);
+    let lines = [first.line(&claim, 1_800_000_000), second.line(&claim, 1_800_000_001)];
+    assert_eq!(with(&lines.concat()).unwrap().len(), 2);
+    let missing =
+        |key: &CosignerKey| CosignatureError::Missing { name: key.name().clone(), kind: key.kind() };
+    assert_eq!(with(&lines[0]), Err(missing(&second.public)));
+    assert_eq!(with(&lines[1]), Err(missing(&first.public)));
+    assert_eq!(head.cosigned_by(&both), Err(missing(&first.public)));
+    assert_eq!(head.cosigned_by(&[]), Ok(Vec::new()));
+}

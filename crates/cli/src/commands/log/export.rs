@@ -3,19 +3,20 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use portcullis_server::{Config, Exported, export_log, open_log};
+use portcullis_server::{Config, Exported, export_log};
 
+use crate::commands::view;
 use crate::progress::Progress;
 use crate::say;
 
-pub(super) fn run(config: &Path, directory: &Path, from: u64, json: bool) -> ExitCode {
+pub(super) fn run(config: &Path, directory: &Path, (cosigned, from): (bool, u64), json: bool) -> ExitCode {
     let config = match Config::read(config).and_then(|config| config.arbiter()) {
         Ok(config) => config,
         Err(error) => return say::error(&error),
     };
-    let view = match open_log(&config) {
+    let view = match view(&config, cosigned) {
         Ok(view) => view,
-        Err(error) => return say::error(&error),
+        Err(code) => return code,
     };
     if from > view.head().size() {
         let size = view.head().size();

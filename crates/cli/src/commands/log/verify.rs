@@ -6,10 +6,11 @@ use std::process::ExitCode;
 
 use portcullis_server::UNFINISHED;
 use portcullis_verify::{
-    LogKeys, LogPath, StaticLog, StaticLogError, UnverifiedCheckpoint, VerifiedCheckpoint, VerifiedStaticLog,
+    CosignerKey, LogKeys, LogPath, StaticLog, StaticLogError, UnverifiedCheckpoint, VerifiedCheckpoint,
+    VerifiedStaticLog,
 };
 
-use crate::commands::verify::{chain, read_log_key};
+use crate::commands::verify::{chain, read_cosigners, read_log_key};
 use crate::progress::Progress;
 use crate::say;
 
@@ -17,6 +18,7 @@ use crate::say;
 pub(super) struct Asked<'a> {
     pub(super) directory: &'a Path,
     pub(super) key: &'a [String],
+    pub(super) cosigners: &'a [String],
     pub(super) pruned_below: u64,
     pub(super) since: &'a [PathBuf],
     pub(super) json: bool,
@@ -31,7 +33,11 @@ pub(super) fn run(asked: &Asked<'_>) -> ExitCode {
         Ok(since) => since,
         Err(error) => return say::misuse(&error),
     };
-    match verify(asked, &keys, &since) {
+    let cosigners = match read_cosigners(asked.cosigners) {
+        Ok(cosigners) => cosigners,
+        Err(error) => return say::misuse(&error),
+    };
+    match verify(asked, &keys, &cosigners, &since) {
         Ok(log) => {
             say::line(&describe(asked, &log));
             ExitCode::SUCCESS
@@ -58,6 +64,7 @@ fn checkpoint(path: &Path, keys: &LogKeys) -> Result<VerifiedCheckpoint, String>
 fn verify(
     asked: &Asked<'_>,
     keys: &LogKeys,
+    cosigners: &[CosignerKey],
     since: &[VerifiedCheckpoint],
 ) -> Result<VerifiedStaticLog, String> {
     let mut progress = Progress::new("verified record").map_err(|error| error.to_string())?;
@@ -74,6 +81,7 @@ fn verify(
     let log = StaticLog { keys, pruned_below: asked.pruned_below, since };
     // The size is not known before the checkpoint is; nothing here may be longer than it says.
     let verified = log.verify(read, |record, size| progress.step(record, size)).map_err(told)?;
+    verified.head().cosigned_by(cosigners).map_err(|error| format!("`checkpoint`: {}", chain(&error)))?;
     others(asked.directory, "", &mut |name| verified.check_other(name, read).map_err(told))?;
     Ok(verified)
 }
