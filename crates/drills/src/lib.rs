@@ -2,6 +2,8 @@
 //! own journal; what was decided, by receipts that are verified with the log's public key and nothing else.
 
 pub mod bench;
+pub mod bench_ledger;
+mod callers;
 mod client;
 pub mod demo;
 mod deployment;
@@ -31,6 +33,9 @@ pub enum DrillError {
     /// Its ledger could not be read.
     #[error(transparent)]
     Records(#[from] portcullis_server::RecordsError),
+    /// The ledger failed.
+    #[error(transparent)]
+    Ledger(#[from] portcullis_ledger::LedgerError),
     /// A process did not answer as it must.
     #[error("{0}")]
     Answer(String),

@@ -39,6 +39,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The schema's version, as `user_version` has it.
 const VERSION: u32 = 4;
 
+/// Memory for pages, in KiB.
+const CACHE_KIB: i64 = 64 * 1024;
+/// Pages in the write-ahead log from which on it is written back: 32 MiB.
+const CHECKPOINT_PAGES: u32 = 8_192;
+
 /// The newest committed head, and the newest signed one that a commit has carried.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
@@ -193,6 +198,10 @@ fn configure(connection: &Connection) -> Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     // What is erased is overwritten, not just forgotten.
     connection.pragma_update(None, "secure_delete", "ON")?;
+    // A batch touches pages all over the indexes: those that do not fit are written twice.
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    // A page that many batches change is written back once.
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.set_prepared_statement_cache_capacity(64);
     let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
     if mode.eq_ignore_ascii_case("wal") { Ok(()) } else { Err(rusqlite::Error::InvalidQuery) }

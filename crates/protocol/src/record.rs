@@ -358,10 +358,10 @@ impl DecisionRecord {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn permit() -> DecisionRecord {
+    pub(crate) fn permit() -> DecisionRecord {
         DecisionRecord {
             seq: 3,
             time: Millis(1_700_000_000_000),

@@ -1,14 +1,48 @@
 //! `portcullis bench`
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use portcullis_drills::bench::{Options, run as measure};
+use portcullis_drills::bench_ledger as ledger;
 
-use crate::args::BenchArgs;
+use crate::args::{BenchArgs, BenchCommand};
 use crate::commands::{runtime, until_signal};
 use crate::say;
 
 pub(crate) fn run(args: &BenchArgs) -> ExitCode {
+    match &args.command {
+        None => gate(args),
+        Some(BenchCommand::Ledger { seconds, callers, directory, json }) => {
+            let options = ledger::Options {
+                each: Duration::from_secs(u64::from(*seconds)),
+                callers: callers.clone(),
+                directory: directory.clone(),
+                json: *json,
+            };
+            measure_ledger(&options)
+        }
+    }
+}
+
+/// The measurement runs on threads of its own, so a signal ends it between two of them.
+fn measure_ledger(options: &ledger::Options) -> ExitCode {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&stop)) {
+            return say::error(&error);
+        }
+    }
+    match ledger::run(options, &stop, &mut say::line) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => say::misuse("interrupted; its files are gone"),
+        Err(error) => say::error(&error),
+    }
+}
+
+fn gate(args: &BenchArgs) -> ExitCode {
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => return say::error(&error),
