@@ -103,7 +103,8 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "sha256:{}", hex::encode(self.0))
+        formatter.write_str("sha256:")?;
+        crate::ids::write_hex(&self.0, formatter)
     }
 }
 

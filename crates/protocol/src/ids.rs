@@ -177,6 +177,13 @@ pub(crate) fn bytes32(digits: &str) -> Option<[u8; 32]> {
     hex::decode_to_slice(digits, &mut bytes).is_ok().then_some(bytes)
 }
 
+/// Writes 32 bytes as 64 lower-case hexadecimal digits. Each record has some of them.
+pub(crate) fn write_hex(bytes: &[u8; 32], formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut digits = [0; 64];
+    hex::encode_to_slice(bytes, &mut digits).map_err(|_| fmt::Error)?;
+    formatter.write_str(str::from_utf8(&digits).map_err(|_| fmt::Error)?)
+}
+
 macro_rules! hex_id {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
@@ -199,7 +206,7 @@ macro_rules! hex_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str(&hex::encode(self.0))
+                write_hex(&self.0, formatter)
             }
         }
 
