@@ -7,10 +7,10 @@ use portcullis_protocol::wire::StoredResult;
 use portcullis_protocol::{
     AgentId, AggregateRecord, AttemptId, BundleDigest, Captured, Decision, DecisionRecord, Event,
     EventRecord, Keep, KeptRequest, KeptResult, Millis, Ordered, Outcome, OutcomeRecord, ReasonCode, Record,
-    Salt, Verdict,
+    Verdict,
 };
 use portcullis_verify::merkle::leaf_hash;
-use portcullis_verify::{TileTree, VerifiedCheckpoint};
+use portcullis_verify::{Hash, TileTree, VerifiedCheckpoint};
 use rusqlite::{Connection, TransactionBehavior};
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -21,9 +21,10 @@ use crate::held::Witnessed;
 use crate::keys::{Chains, Mark};
 use crate::opened::Opened;
 use crate::payloads::{self, Kept};
+use crate::proofs::Fresh;
 use crate::quota::Quota;
 use crate::store::{self, NewPermit, PermitRow};
-use crate::vault::{Vault, VaultError};
+use crate::vault::Vault;
 use crate::waiting::{Answer, Waiting};
 
 mod held;
@@ -39,6 +40,8 @@ const MOST_EXPIRED: u32 = 4_096;
 pub(crate) struct Batch<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) tree: &'a mut TileTree,
+    /// What it has appended to the tree.
+    fresh: Vec<Hash>,
     /// The keys, as of what the transaction has recorded. Only good as long as nothing fails: then the ledger is
     /// opened anew.
     chains: &'a mut Chains,
@@ -95,6 +98,7 @@ impl Batch<'_> {
         let mut batch = Batch {
             connection: &transaction,
             tree: &mut tree,
+            fresh: Vec::new(),
             chains,
             mark,
             health,
@@ -107,7 +111,7 @@ impl Batch<'_> {
         };
         fill(&mut batch)?;
         batch.mark_after(keys::MARK_EVERY)?;
-        let (mark, archives, erased) = (batch.mark, batch.archives, batch.erased);
+        let (mark, archives, erased, leaves) = (batch.mark, batch.archives, batch.erased, batch.fresh);
         // The state changes only with records, so without records there is nothing to commit.
         if tree.size() == opened.tree.size() {
             return Ok(Written::Nothing);
@@ -118,6 +122,7 @@ impl Batch<'_> {
         let (root, signed) = (tree.root(), opened.head.as_ref().map(VerifiedCheckpoint::note_bytes));
         store::set_head(&transaction, tree.size(), &root, signed)?;
         transaction.commit()?;
+        opened.fresh = Fresh { first: opened.tree.size(), leaves };
         (opened.tree, opened.root, opened.mark) = (tree, root, mark);
         opened.archived.extend(archives);
         opened.unwiped |= erased;
@@ -135,7 +140,9 @@ impl Batch<'_> {
     pub(crate) fn append(&mut self, body: &[u8]) -> Result<u64, LedgerError> {
         let seq = self.tree.size();
         store::add_record(self.connection, seq, body)?;
-        self.tree.append(leaf_hash(body));
+        let leaf = leaf_hash(body);
+        self.tree.append(leaf);
+        self.fresh.push(leaf);
         Ok(seq)
     }
 
@@ -217,7 +224,7 @@ impl Batch<'_> {
         result: Option<&str>,
         ordered: Option<&Ordered>,
     ) -> Result<u64, LedgerError> {
-        let result = result.map(kept_result).transpose()?;
+        let result = result.map(payloads::salted).transpose()?;
         let record = Record::Outcome(OutcomeRecord {
             seq: self.tree.size(),
             time: self.health.now,
@@ -464,13 +471,6 @@ impl Batch<'_> {
             Settled::EvaluateAgain => Some(Answer::EvaluateAgain),
         })
     }
-}
-
-/// A result with a salt of its own, to be committed to.
-fn kept_result(result: &str) -> Result<KeptResult, LedgerError> {
-    let mut salt = [0; 32];
-    getrandom::fill(&mut salt).map_err(|_| VaultError::Seal)?;
-    Ok(KeptResult { result: result.to_owned(), salt: Salt::from_bytes(salt) })
 }
 
 impl Opened {

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use portcullis_protocol::{BundleDigest, Digest, Millis, ReasonCode};
-use portcullis_verify::merkle::{leaf_hash, verify_inclusion};
+use portcullis_verify::merkle::{Inclusions, leaf_hash};
 use portcullis_verify::note::{signature_line, signed_text};
 use portcullis_verify::{
     Checkpoint, Hash, LogKeys, NodeReader, TileReader, TileTree, TlogProof, TreeError, UnverifiedCheckpoint,
@@ -18,7 +18,7 @@ use crate::error::LedgerError;
 use crate::generation::{self, Generation, Generations};
 use crate::keys::{Chains, Mark};
 use crate::payloads;
-use crate::proofs::Remembering;
+use crate::proofs::{Fresh, Remembering};
 use crate::scrub::Scrub;
 use crate::signer::{SignError, Signer};
 use crate::store::{self, Store};
@@ -34,6 +34,8 @@ pub(crate) struct Opened {
     pub(crate) scrub: Option<Scrub>,
     pub(crate) store: Store,
     pub(crate) tree: TileTree,
+    /// What the newest batch appended to it.
+    pub(crate) fresh: Fresh,
     /// The tree's root, computed once.
     pub(crate) root: Hash,
     pub(crate) anchor: Anchor,
@@ -132,6 +134,7 @@ impl Opened {
             store,
             root: verified.tree.root(),
             tree: verified.tree,
+            fresh: Fresh::default(),
             anchor,
             released,
             head: verified.anchored,
@@ -205,8 +208,9 @@ impl Opened {
             return Err(LedgerError::Corrupt("no head is signed yet".into()));
         };
         let stored = |level, index| store::tile(&self.store.connection, level, index);
-        let reader = Remembering::new(TileReader::new(&self.tree, stored));
-        Ok(move |seq, body| receipt_text(seq, body, &reader, head))
+        let reader = Remembering::new(TileReader::new(&self.tree, stored), &self.fresh);
+        let mut inclusions = Inclusions::new(head.size(), head.root());
+        Ok(move |seq, body| receipt(seq, body, &reader, head, &mut inclusions))
     }
 }
 
@@ -243,14 +247,28 @@ pub(crate) fn receipt_text<R: NodeReader>(
 where
     R::Error: std::fmt::Display,
 {
+    receipt(index, record, reader, head, &mut Inclusions::new(head.size(), head.root()))
+}
+
+/// [`receipt_text`], one of many under this head.
+fn receipt<R: NodeReader>(
+    index: u64,
+    record: Vec<u8>,
+    reader: &R,
+    head: &VerifiedCheckpoint,
+    inclusions: &mut Inclusions,
+) -> Result<String, LedgerError>
+where
+    R::Error: std::fmt::Display,
+{
     let corrupt = |error: String| LedgerError::Corrupt(error);
     let hashes = tree::inclusion_proof(index, head.size(), reader).map_err(|error| match error {
         TreeError::Reader(error) => corrupt(error.to_string()),
         TreeError::IndexOutOfRange { index, size } => corrupt(format!("no record {index} among {size}")),
         TreeError::SizesReversed { old, new } => corrupt(format!("{old} records became {new}")),
     })?;
-    verify_inclusion(&leaf_hash(&record), index, head.size(), &hashes, &head.root())
-        .map_err(|error| corrupt(error.to_string()))?;
+    let included = inclusions.verify(&leaf_hash(&record), index, &hashes);
+    included.map_err(|error| corrupt(error.to_string()))?;
     let proof = TlogProof { extra: Some(record), index, hashes, checkpoint: head.note_bytes().to_vec() };
     String::from_utf8(proof.to_bytes()).map_err(|error| corrupt(error.to_string()))
 }

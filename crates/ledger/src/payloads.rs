@@ -1,10 +1,10 @@
 //! Payloads in the database: sealed requests and results, the subjects' wrapped keys, and the archive of bundles.
 
-use portcullis_protocol::{AgentId, BundleDigest, Digest, KeptResult, Millis, Record};
+use portcullis_protocol::{AgentId, BundleDigest, Digest, KeptResult, Millis, Record, Salt};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use crate::error::LedgerError;
-use crate::vault::{MasterKey, SealedAt, SubjectKey, Vault};
+use crate::vault::{MasterKey, SealedAt, SubjectKey, Vault, VaultError};
 
 /// What is kept of a record's payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,6 +145,13 @@ pub(crate) fn open(
     }
 }
 
+/// A result with a salt of its own, to be committed to.
+pub(crate) fn salted(result: &str) -> std::result::Result<KeptResult, LedgerError> {
+    let mut salt = [0; 32];
+    getrandom::fill(&mut salt).map_err(|_| VaultError::Seal)?;
+    Ok(KeptResult { result: result.to_owned(), salt: Salt::from_bytes(salt) })
+}
+
 /// The result in opened bytes, if it is the one that an outcome's record commits to.
 pub(crate) fn committed_result(opened: &[u8], body: &[u8]) -> Option<String> {
     let (Ok(kept), Ok(Record::Outcome(entry))) =
@@ -158,7 +165,7 @@ pub(crate) fn committed_result(opened: &[u8], body: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portcullis_protocol::{AttemptId, Outcome, OutcomeRecord, Salt};
+    use portcullis_protocol::{AttemptId, Outcome, OutcomeRecord};
 
     #[test]
     fn only_the_result_that_the_outcome_commits_to_is_its_result() {

@@ -12,6 +12,11 @@ pub(crate) fn to_base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
+/// [`to_base64`] at the end of a text.
+pub(crate) fn push_base64(text: &mut String, bytes: &[u8]) {
+    STANDARD.encode_string(bytes, text);
+}
+
 /// Inverse of [`to_base64`]. The `STANDARD` engine refuses missing padding, white space and non-zero trailing bits.
 pub(crate) fn from_base64(text: &str) -> Result<Vec<u8>, NotCanonical> {
     STANDARD.decode(text).map_err(|_| NotCanonical)

@@ -11,8 +11,11 @@ use sha2::{Digest, Sha256};
 
 use crate::encoding::{from_base64, to_base64};
 
+mod many;
 #[cfg(test)]
 mod tests;
+
+pub use many::Inclusions;
 
 /// Domain separation (RFC 6962 §2.1): without it an inner node could pass for a leaf.
 const LEAF_PREFIX: [u8; 1] = [0];
@@ -257,6 +260,7 @@ enum Side {
 }
 
 /// The way from a node to the root: `fn` and `sn` of RFC 9162.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Climb {
     /// Index of the node in its level.
     node: u64,

@@ -5,7 +5,7 @@
 use std::iter::Peekable;
 use std::str::Split;
 
-use crate::encoding::{from_base64, from_decimal, to_base64};
+use crate::encoding::{from_base64, from_decimal, push_base64};
 use crate::merkle::Hash;
 use crate::note::MAX_NOTE_BYTES;
 
@@ -121,16 +121,26 @@ impl TlogProof {
     /// The canonical form. It can be parsed again if the parts are within their bounds.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut head = format!("{HEADER}\n");
+        let record = self.extra.as_ref().map_or(0, |extra| extra.len().div_ceil(3) * 4);
+        let mut head = String::with_capacity(record + 45 * self.hashes.len() + self.checkpoint.len() + 64);
+        head.push_str(HEADER);
+        head.push('\n');
         if let Some(extra) = &self.extra {
-            head += &format!("{EXTRA_PREFIX}{}\n", to_base64(extra));
+            head.push_str(EXTRA_PREFIX);
+            push_base64(&mut head, extra);
+            head.push('\n');
         }
-        head += &format!("{INDEX_PREFIX}{}\n", self.index);
+        head.push_str(INDEX_PREFIX);
+        head.push_str(&self.index.to_string());
+        head.push('\n');
         for hash in &self.hashes {
-            head += &format!("{hash}\n");
+            push_base64(&mut head, &hash.0);
+            head.push('\n');
         }
         head.push('\n');
-        [head.as_bytes(), &self.checkpoint].concat()
+        let mut bytes = head.into_bytes();
+        bytes.extend_from_slice(&self.checkpoint);
+        bytes
     }
 }
 
