@@ -1,27 +1,72 @@
 //! `portcullis bench ledger`.
 
+use std::process::Command;
+
 use serde_json::Value;
 
-use crate::run;
+use crate::support::program;
+use crate::{Ended, run};
 
 #[test]
 fn the_ledger_is_measured_beside_what_the_disk_takes() {
-    let said = run(&["bench", "ledger", "--seconds", "1", "--callers", "1,8", "--json"]);
+    let said = run(&["bench", "ledger", "--seconds", "1", "--callers", "1,8", "--records", "2000", "--json"]);
     let said: Value = serde_json::from_str(said.ok()).unwrap();
     let rows = said["callers"].as_array().unwrap();
     assert_eq!(rows.len(), 2);
     let mut decisions = 0;
     for row in rows {
         decisions += row["decisions"].as_u64().unwrap();
-        assert!(row["decisions_per_second"].as_u64() > Some(0) && row["p50_us"].as_u64() > Some(0), "{row}");
+        for more_than_none in [
+            "decisions_per_second",
+            "p50_us",
+            "p99_us",
+            "bare_appends_per_second",
+            "bare_inserts_per_second",
+            "bare_commit_and_anchor_us",
+        ] {
+            assert!(row[more_than_none].as_u64() > Some(0), "{more_than_none}: {row}");
+        }
         // Each batch is committed and anchored, and nothing is released before.
         let batches = row["batches"].as_u64().unwrap();
         assert!(row["syncs"].as_u64().unwrap() >= 2 * batches && batches > 0, "{row}");
     }
-    let records = said["opening"]["records"].as_u64().unwrap();
-    assert!(records > decisions, "every decision is on record: {said}");
-    assert!(said["opening"]["receipt_us"]["p50"].as_u64() > Some(0), "{said}");
+    let grown = said["grown"].as_array().unwrap();
+    assert!(grown.len() == 1 && grown[0]["records"].as_u64() >= Some(2_000), "{said}");
+    assert!(grown[0]["resident_kb"].as_u64() > Some(0) && grown[0]["bytes"].as_u64() > Some(0), "{said}");
+    let opening = &said["opening"];
+    assert!(opening["records"].as_u64().unwrap() > decisions, "every decision is on record: {said}");
+    assert!(opening["receipt_us"]["p50"].as_u64() > Some(0), "{said}");
+    assert!(opening["check_per_second"].as_u64() > Some(0), "{said}");
     for (callers, words) in [("0", "callers"), ("x", "callers")] {
         run(&["bench", "ledger", "--callers", callers]).failed(words);
     }
+}
+
+/// A third party counts too: the kernel's calls, as strace(1) sees them.
+#[test]
+fn the_syncs_that_are_printed_are_those_that_were_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("trace");
+    let output = Command::new("strace")
+        .args(["-f", "-qq", "-y", "-e", "trace=fdatasync", "-o"])
+        .arg(&trace)
+        .arg(program())
+        .args(["bench", "ledger", "--seconds", "1", "--callers", "4", "--json", "--directory"])
+        .arg(directory.path())
+        .output()
+        .expect("strace, which `cargo xtask test` installs");
+    let said = Ended::of(&output);
+    let said: Value = serde_json::from_str(said.ok()).unwrap();
+    let printed = said["callers"][0]["syncs"].as_u64().unwrap();
+    let trace = std::fs::read_to_string(trace).unwrap();
+    let of_the_ledger = |line: &&str| {
+        line.contains("fdatasync(") && (line.contains("/ledger.db-wal>") || line.contains("/anchor>"))
+    };
+    let made = u64::try_from(trace.lines().filter(of_the_ledger).count()).unwrap();
+    // Making it, opening it three times and closing it take some fifty more, which no row counts.
+    assert!(printed > 0 && made >= printed && made <= printed + 80, "{made} made, {printed} printed");
+    assert!(
+        !directory.path().read_dir().unwrap().any(|entry| entry.unwrap().path().is_dir()),
+        "its files are gone"
+    );
 }

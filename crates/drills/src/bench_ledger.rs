@@ -1,34 +1,30 @@
 //! How fast decisions are, beside what the disk takes at least, in one run on one file system.
 
+mod grown;
+mod place;
+mod process;
+mod table;
+
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use portcullis_arbiter::{Fact, GateState, Policy, PolicyNow, Ports, Validity};
-use portcullis_ledger::{
-    DirectoryLock, Floor, KeyFile, Ledger, LedgerConfig, LedgerReader, Status, SystemClocks, generate,
-    generate_vault_key,
-};
-use portcullis_policy::{Bundle, Snapshot, Trust, bundles};
-use portcullis_protocol::Millis;
-use portcullis_verify::{UnverifiedReceipt, VerifierKey};
+use portcullis_ledger::{Floor, Ledger, Status};
+use portcullis_verify::UnverifiedReceipt;
 use serde_json::{Value, json};
 
 use crate::DrillError;
-use crate::callers::{Answers, Scene};
+use crate::callers::{Answers, Scene, Until};
 use crate::statistics::{microseconds, percentile};
+use grown::Reading;
+use place::Place;
+use process::{processor_time, resident};
 
 /// Bare operations of each kind.
 const BARE: u32 = 500;
-/// Receipts that are taken out again.
-const RECEIPTS: u64 = 1_000;
-/// Policies of the bundle, with the demo's own.
-const POLICIES: usize = 10;
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -37,98 +33,105 @@ pub struct Options {
     pub each: Duration,
     /// How many callers wait at once, one measurement each.
     pub callers: Vec<u32>,
+    /// Up to how many records the ledger is filled then, and looked at on the way.
+    pub records: Option<u64>,
     /// Where; `None` for the system's directory for temporary files.
     pub directory: Option<PathBuf>,
     /// JSON instead of text.
     pub json: bool,
 }
 
-/// Measures. `stop` ends it early; then it says `false`.
+/// Measures. `stop` ends it early; then it says `false`. `say` gets the report, `note` what is under way.
 ///
 /// # Errors
 /// If it could not be carried out, or a call got anything but a PERMIT.
-pub fn run(options: &Options, stop: &AtomicBool, say: &mut dyn FnMut(&str)) -> Result<bool, DrillError> {
-    let place = match &options.directory {
+pub fn run(
+    options: &Options,
+    stop: &AtomicBool,
+    say: &mut dyn FnMut(&str),
+    note: &mut dyn FnMut(&str),
+) -> Result<bool, DrillError> {
+    let directory = match &options.directory {
         Some(directory) => tempfile::tempdir_in(directory),
         None => tempfile::tempdir(),
     };
-    let place = place.map_err(DrillError::system("making a directory"))?;
-    let bench = Bench::new(place.path())?;
-    let mut floor = Floor::create(place.path())?;
-    let bare = bench.bare(&mut floor)?;
-    let ledger = bench.open()?;
+    let directory = directory.map_err(DrillError::system("making a directory"))?;
+    let place = Place::new(directory.path())?;
+    let mut bare = Bare::create(directory.path())?;
+    let single = bare.single()?;
+    let ledger = place.open()?;
     let numbers = AtomicU64::new(0);
-    let scene = Scene { ledger: &ledger, bundle: &bench.bundle, numbers: &numbers, stop };
+    let scene = Scene { ledger: &ledger, bundle: &place.bundle, numbers: &numbers, stop };
     let mut rows = Vec::new();
     for callers in &options.callers {
-        let row = bench.measure(&scene, *callers, options.each, &mut floor)?;
+        let row = measure(&place, &scene, *callers, options.each, &mut bare)?;
         if stop.load(Ordering::Relaxed) {
             return Ok(false);
         }
         rows.push(row);
     }
+    bare.remove()?;
+    let grown = match options.records {
+        Some(records) => grown::grow(&place, &scene, records, note)?,
+        None => Some(Vec::new()),
+    };
     drop(ledger);
-    let report = json!({ "bare": bare, "callers": rows, "opening": bench.opening(&numbers)? });
+    let Some(grown) = grown else { return Ok(false) };
+    let again = grown::read_again(&place, &Reading { numbers: &numbers, stop })?;
+    if stop.load(Ordering::Relaxed) {
+        return Ok(false);
+    }
+    let report = json!({ "bare": single, "callers": rows, "grown": grown, "opening": again });
     if options.json {
         say(&report.to_string());
     } else {
-        print(&report, say);
+        table::print(&report, say);
     }
     Ok(true)
 }
 
-/// A ledger's files, and what surrounds it.
-struct Bench {
+/// What the disk takes at least: a bare file, and a bare database beside a bare anchor.
+struct Bare {
     directory: PathBuf,
-    bundle: Bundle,
-    verifier: VerifierKey,
+    file: File,
+    floor: Floor,
 }
 
-impl Bench {
-    fn new(directory: &Path) -> Result<Self, DrillError> {
-        std::fs::create_dir(directory.join("data")).map_err(DrillError::system("making a directory"))?;
-        let verifier = new_key(&directory.join("log.key"), "bench.test/log")?;
-        let bundle = bundle(&directory.join("bundle.key"))?;
-        let vault = generate_vault_key().map_err(|error| DrillError::Answer(error.to_string()))?;
-        write_private(&directory.join("vault.key"), vault.as_bytes())?;
-        Ok(Self { directory: directory.to_owned(), bundle, verifier })
+/// What it takes for batches of some size.
+struct Least {
+    appends: u64,
+    inserts: u64,
+    /// One commit and one anchor.
+    both: Duration,
+}
+
+impl Bare {
+    fn create(directory: &Path) -> Result<Self, DrillError> {
+        let directory = directory.join("bare");
+        std::fs::create_dir(&directory).map_err(DrillError::system("making a directory"))?;
+        let file = File::create_new(directory.join("file")).map_err(DrillError::system("making a file"))?;
+        let floor = Floor::create(&directory)?;
+        Ok(Self { directory, file, floor })
     }
 
-    fn open(&self) -> Result<Ledger, DrillError> {
-        let config = LedgerConfig {
-            directory: self.directory.join("data"),
-            anchor: self.directory.join("anchor"),
-            vault_key: self.directory.join("vault.key"),
-            disk_reserve: 0,
-            clocks: Arc::new(SystemClocks),
-        };
-        let lock = DirectoryLock::acquire(&config.directory);
-        let lock = lock.map_err(|error| DrillError::Answer(error.to_string()))?;
-        let lock = lock.ok_or_else(|| DrillError::Answer("the directory is locked".into()))?;
-        let signer = KeyFile::new(self.directory.join("log.key"), self.verifier.clone());
-        let digest = Some(self.bundle.reference().digest);
-        let ports = Steady(PolicyNow { digest, policy: Policy::InForce(Validity::Valid) });
-        let started = Ledger::start(config, lock, Box::new(signer), Box::new(ports));
-        started.map_err(DrillError::system("starting the ledger"))
+    fn append(&mut self, bytes: &[u8]) -> Result<(), DrillError> {
+        let written = self.file.write_all(bytes).and_then(|()| self.file.sync_data());
+        written.map_err(DrillError::system("syncing a file"))
     }
 
-    /// What the disk takes for one of each.
-    fn bare(&self, floor: &mut Floor) -> Result<Value, DrillError> {
-        let path = self.directory.join("bare");
-        let mut file = File::create_new(path).map_err(DrillError::system("making a file"))?;
+    /// One of each, again and again.
+    fn single(&mut self) -> Result<Value, DrillError> {
         let (mut sync, mut insert, mut both) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..BARE {
             let began = Instant::now();
-            let written = file.write_all(&[b'.'; 1024]).and_then(|()| file.sync_data());
-            written.map_err(DrillError::system("syncing a file"))?;
+            self.append(&[b'.'; 1024])?;
             sync.push(began.elapsed());
             let began = Instant::now();
-            floor.insert(&[b'.'; 1024], 1)?;
+            self.floor.insert(&[b'.'; 1024], 1)?;
             insert.push(began.elapsed());
-            floor.anchor()?;
+            self.floor.anchor()?;
             both.push(began.elapsed());
         }
-        let pair = |sample: &mut [Duration]| json!({ "p50": microseconds(percentile(sample, 50)), "p99": microseconds(percentile(sample, 99)) });
         Ok(json!({
             "fdatasync_1k_us": pair(&mut sync),
             "sqlite_insert_1k_us": pair(&mut insert),
@@ -136,134 +139,89 @@ impl Bench {
         }))
     }
 
-    fn measure(
-        &self,
-        scene: &Scene<'_>,
-        callers: u32,
-        each: Duration,
-        floor: &mut Floor,
-    ) -> Result<Value, DrillError> {
-        let (before, cpu) = (status(scene.ledger)?, processor_time());
-        let answers = scene.ask(callers, each)?;
-        let (after, cpu_after) = (status(scene.ledger)?, processor_time());
-        let record = self.verified(&answers)?;
-        let batches = after.batches.saturating_sub(before.batches);
-        let batch = answers.decided.checked_div(batches).unwrap_or_default().max(1);
-        let floor = floor_rate(floor, &record, batch, each)?;
-        let rate = per_second(answers.decided, answers.took);
-        let cpu = cpu_after.zip(cpu).map(|(after, before)| after.saturating_sub(before));
-        Ok(json!({
-            "callers": callers,
-            "decisions": answers.decided,
-            "decisions_per_second": rate,
-            "p50_us": answers.waits.percentile(50),
-            "p99_us": answers.waits.percentile(99),
-            "batches": batches,
-            "batch": batch,
-            "syncs": after.syncs.saturating_sub(before.syncs),
-            "bare_inserts_per_second": floor,
-            "percent_of_floor": rate.saturating_mul(100).checked_div(floor),
-            "cpu_us_per_decision": cpu.map(|cpu| microseconds(cpu).checked_div(answers.decided)),
-            "records": after.size,
-            "record_bytes": record.len(),
-            "resident_kb": resident(),
-        }))
-    }
-
-    /// The record of one of the answers, proved by its receipt and the public key.
-    fn verified(&self, answers: &Answers) -> Result<Vec<u8>, DrillError> {
-        let receipt = answers.receipt.as_deref().unwrap_or_default();
-        let parsed = UnverifiedReceipt::parse(receipt.as_bytes());
-        let verified = parsed.and_then(|receipt| receipt.verify(std::slice::from_ref(&self.verifier)));
-        let verified = verified.map_err(|error| DrillError::Answer(error.to_string()))?;
-        Ok(verified.record_bytes().to_vec())
-    }
-
-    /// From closed to the first PERMIT, and what a receipt takes.
-    fn opening(&self, numbers: &AtomicU64) -> Result<Value, DrillError> {
-        let began = Instant::now();
-        let ledger = self.open()?;
-        let stop = AtomicBool::new(true);
-        let first = Scene { ledger: &ledger, bundle: &self.bundle, numbers, stop: &stop };
-        first.ask(1, Duration::ZERO)?;
-        let opened = began.elapsed();
-        drop(ledger);
-        let reader =
-            LedgerReader::open(&self.directory.join("data"), &self.directory.join("anchor"), &self.verifier)?;
-        let size = reader.head().size();
-        let mut times = Vec::new();
-        for number in 0..RECEIPTS {
-            // Spread over the log by a multiplier without a common factor.
-            let seq = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) % size.max(1);
-            let began = Instant::now();
-            reader.receipt(seq)?;
-            times.push(began.elapsed());
+    /// Appends and inserts of the same bytes in batches of the same size, for `each` in all.
+    fn least(&mut self, record: &[u8], batch: u64, each: Duration) -> Result<Least, DrillError> {
+        let many = record.repeat(usize::try_from(batch).unwrap_or(usize::MAX));
+        let (began, mut batches) = (Instant::now(), 0_u64);
+        let (mut appending, mut inserting, mut both) = (Duration::ZERO, Duration::ZERO, Vec::new());
+        while began.elapsed() < each {
+            let begun = Instant::now();
+            self.append(&many)?;
+            appending += begun.elapsed();
+            let begun = Instant::now();
+            self.floor.insert(record, batch)?;
+            inserting += begun.elapsed();
+            self.floor.anchor()?;
+            both.push(begun.elapsed());
+            batches = batches.saturating_add(1);
         }
-        Ok(json!({
-            "records": size,
-            "first_permit_us": microseconds(opened),
-            "receipt_us": { "p50": microseconds(percentile(&mut times, 50)), "p99": microseconds(percentile(&mut times, 99)) },
-        }))
+        let rows = batches.saturating_mul(batch);
+        let (appends, inserts) = (per_second(rows, appending), per_second(rows, inserting));
+        Ok(Least { appends, inserts, both: percentile(&mut both, 50) })
+    }
+
+    /// Gives its space back.
+    fn remove(self) -> Result<(), DrillError> {
+        let Self { directory, file, floor } = self;
+        drop((file, floor));
+        std::fs::remove_dir_all(directory).map_err(DrillError::system("removing a directory"))
     }
 }
 
-struct Steady(PolicyNow);
-
-impl Ports for Steady {
-    fn gate(&self) -> Fact<GateState> {
-        Fact::Known(GateState::Open)
-    }
-
-    fn policy(&self, _now: Millis) -> Fact<PolicyNow> {
-        Fact::Known(self.0)
-    }
+fn measure(
+    place: &Place,
+    scene: &Scene<'_>,
+    callers: u32,
+    each: Duration,
+    bare: &mut Bare,
+) -> Result<Value, DrillError> {
+    let (before, cpu) = (status(scene.ledger)?, processor_time());
+    let answers = scene.ask(callers, Until::time(each))?;
+    let (after, cpu) = (status(scene.ledger)?, processor_time().saturating_sub(cpu));
+    let record = verified(place, &answers)?;
+    let batches = after.batches.saturating_sub(before.batches);
+    let batch = answers.decided.checked_div(batches).unwrap_or_default().max(1);
+    let least = bare.least(&record, batch, each / 2)?;
+    let rate = per_second(answers.decided, answers.took);
+    let p50 = answers.waits.percentile(50);
+    Ok(json!({
+        "callers": callers,
+        "decisions": answers.decided,
+        "decisions_per_second": rate,
+        "p50_us": p50,
+        "p99_us": answers.waits.percentile(99),
+        "batches": batches,
+        "batch": batch,
+        "syncs": after.syncs.saturating_sub(before.syncs),
+        "bare_appends_per_second": least.appends,
+        "bare_inserts_per_second": least.inserts,
+        "percent_of_bare_inserts": percent(rate, least.inserts),
+        "bare_commit_and_anchor_us": microseconds(least.both),
+        "p50_percent_of_commit_and_anchor": percent(p50, microseconds(least.both)),
+        "cpu_us_per_decision": microseconds(cpu).checked_div(answers.decided),
+        "records": after.size,
+        "record_bytes": record.len(),
+        "resident_kb": resident(),
+    }))
 }
 
-fn new_key(path: &Path, name: &str) -> Result<VerifierKey, DrillError> {
-    let (text, verifier) = generate(name).map_err(|error| DrillError::Answer(error.to_string()))?;
-    write_private(path, text.as_bytes())?;
-    Ok(verifier)
+/// The record of one of the answers, proved by its receipt and the public key.
+fn verified(place: &Place, answers: &Answers) -> Result<Vec<u8>, DrillError> {
+    let receipt = answers.receipt.as_deref().unwrap_or_default();
+    let parsed = UnverifiedReceipt::parse(receipt.as_bytes());
+    let verified = parsed.and_then(|receipt| receipt.verify(std::slice::from_ref(&place.verifier)));
+    let verified = verified.map_err(|error| DrillError::Answer(error.to_string()))?;
+    Ok(verified.record_bytes().to_vec())
 }
 
-fn write_private(path: &Path, bytes: &[u8]) -> Result<(), DrillError> {
-    let file = File::options().write(true).create_new(true).mode(0o600).open(path);
-    let written = file.and_then(|mut file| file.write_all(bytes));
-    written.map_err(DrillError::system("writing a key"))
+/// A sample's percentiles in microseconds.
+fn pair(sample: &mut [Duration]) -> Value {
+    let [p50, p99] = [50, 99].map(|percent| microseconds(percentile(sample, percent)));
+    json!({ "p50": p50, "p99": p99 })
 }
 
-/// The demo's bundle with more policies, none of which applies.
-fn bundle(key: &Path) -> Result<Bundle, DrillError> {
-    let failed = |error: String| DrillError::Answer(error);
-    let verifier = new_key(key, "bench.test/bundle")?;
-    let (signing, _) = KeyFile::read(key).map_err(|error| failed(error.to_string()))?;
-    let mut files = bundles::demo();
-    let own =
-        files.get("policies/demo.cedar").map(|text| String::from_utf8_lossy(text).matches("@id(").count());
-    let more: String = (own.unwrap_or_default()..POLICIES)
-        .map(|number| {
-            format!(
-                "@id(\"bench-{number}\")\nforbid (principal, action == Action::\"demo.read_balance\", resource)\nwhen {{ context.account == \"nobody-{number}\" }};\n"
-            )
-        })
-        .collect();
-    files.insert("policies/bench.cedar".into(), more.into_bytes());
-    let unsigned = Snapshot::from_files(files.clone()).map_err(|error| failed(error.to_string()))?;
-    let pin = unsigned.digest();
-    let signature =
-        unsigned.sign(&signing, "bench.test/bundle").map_err(|error| failed(error.to_string()))?;
-    files.insert("bundle.sig".into(), signature);
-    let signed = Snapshot::from_files(files).map_err(|error| failed(error.to_string()))?;
-    signed.verify(&Trust { keys: vec![verifier], pin }).map_err(|error| failed(error.to_string()))
-}
-
-/// Rows a second that bare inserts of the same bytes reach, in batches of the same size.
-fn floor_rate(floor: &mut Floor, record: &[u8], batch: u64, each: Duration) -> Result<u64, DrillError> {
-    let (began, mut rows) = (Instant::now(), 0_u64);
-    while began.elapsed() < each / 2 {
-        floor.insert(record, batch)?;
-        rows = rows.saturating_add(batch);
-    }
-    Ok(per_second(rows, began.elapsed()))
+fn percent(part: u64, whole: u64) -> Option<u64> {
+    part.saturating_mul(100).checked_div(whole)
 }
 
 fn per_second(count: u64, took: Duration) -> u64 {
@@ -275,71 +233,4 @@ fn status(ledger: &Ledger) -> Result<Status, DrillError> {
     let asked = ledger.status(move |status| drop(sender.send(status)));
     asked.map_err(|error| DrillError::Answer(error.to_string()))?;
     receiver.recv().map_err(|_| DrillError::Answer("the ledger went away".into()))
-}
-
-/// Resident memory of this process in kilobytes, where the system tells.
-fn resident() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().trim_end_matches(" kB").parse().ok()
-}
-
-/// Processor time of this process, where the system tells: user and system time are the 14th and 15th field, in
-/// hundredths of a second (proc_pid_stat(5)).
-fn processor_time() -> Option<Duration> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_whitespace().skip(11);
-    let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-    Some(Duration::from_millis(user.saturating_add(system).saturating_mul(10)))
-}
-
-fn print(report: &Value, say: &mut dyn FnMut(&str)) {
-    let number =
-        |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
-    say(&format!("{:<48}{:>10}{:>10}", "microseconds", "p50", "p99"));
-    for (name, key) in [
-        ("append 1 KiB and fdatasync", "/bare/fdatasync_1k_us"),
-        ("insert 1 KiB into SQLite, durably", "/bare/sqlite_insert_1k_us"),
-        ("the same, and one anchor", "/bare/sqlite_insert_and_anchor_us"),
-        ("a receipt of any record", "/opening/receipt_us"),
-    ] {
-        let (p50, p99) = (number(report, &format!("{key}/p50")), number(report, &format!("{key}/p99")));
-        say(&format!("{name:<48}{p50:>10}{p99:>10}"));
-    }
-    say("");
-    say(&format!(
-        "{:>8}{:>14}{:>10}{:>10}{:>8}{:>9}{:>14}{:>9}{:>9}{:>10}",
-        "callers",
-        "decisions/s",
-        "p50 us",
-        "p99 us",
-        "batch",
-        "syncs",
-        "bare inserts/s",
-        "% of it",
-        "cpu us",
-        "RSS KiB"
-    ));
-    for row in report.pointer("/callers").and_then(Value::as_array).into_iter().flatten() {
-        say(&format!(
-            "{:>8}{:>14}{:>10}{:>10}{:>8}{:>9}{:>14}{:>9}{:>9}{:>10}",
-            number(row, "/callers"),
-            number(row, "/decisions_per_second"),
-            number(row, "/p50_us"),
-            number(row, "/p99_us"),
-            number(row, "/batch"),
-            number(row, "/syncs"),
-            number(row, "/bare_inserts_per_second"),
-            number(row, "/percent_of_floor"),
-            number(row, "/cpu_us_per_decision"),
-            number(row, "/resident_kb"),
-        ));
-    }
-    say("");
-    say(&format!(
-        "opened {} records to the first PERMIT in {} ms",
-        number(report, "/opening/records"),
-        number(report, "/opening/first_permit_us") / 1_000
-    ));
 }

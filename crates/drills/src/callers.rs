@@ -70,16 +70,40 @@ pub(crate) struct Scene<'a> {
     pub(crate) stop: &'a AtomicBool,
 }
 
+/// How long callers go on asking.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Until {
+    time: Duration,
+    decisions: u64,
+}
+
+impl Until {
+    /// For a time.
+    pub(crate) const fn time(time: Duration) -> Self {
+        Self { time, decisions: u64::MAX }
+    }
+
+    /// Until so many decisions were asked for, or a few more: each caller asks once at least.
+    pub(crate) const fn decisions(decisions: u64) -> Self {
+        Self { time: Duration::MAX, decisions }
+    }
+}
+
 impl Scene<'_> {
-    /// Lets callers ask for a time, and waits for the last answer.
-    pub(crate) fn ask(&self, callers: u32, time: Duration) -> Result<Answers, DrillError> {
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Lets callers ask for as long as they shall, and waits for the last answer.
+    pub(crate) fn ask(&self, callers: u32, until: Until) -> Result<Answers, DrillError> {
         let threads = callers.min(THREADS);
+        let last = self.numbers.load(Ordering::Relaxed).saturating_add(until.decisions);
         let began = Instant::now();
         let results = std::thread::scope(|scope| {
             let started: Vec<_> = (0..threads)
                 .map(|thread| {
                     let share = callers.saturating_add(thread) / threads;
-                    scope.spawn(move || self.drive(share, time))
+                    scope.spawn(move || self.drive(share, until.time, last))
                 })
                 .collect();
             started.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()
@@ -95,7 +119,8 @@ impl Scene<'_> {
         Ok(all)
     }
 
-    fn drive(&self, callers: u32, time: Duration) -> Result<Answers, DrillError> {
+    /// `last` is the number of the request before which it ends.
+    fn drive(&self, callers: u32, time: Duration, last: u64) -> Result<Answers, DrillError> {
         let (sender, replies) = channel();
         let mut answers = Answers::default();
         let began = Instant::now();
@@ -108,7 +133,8 @@ impl Scene<'_> {
             answers.waits.add(asked.elapsed());
             answers.decided = answers.decided.saturating_add(1);
             answers.receipt = Some(receipt);
-            if began.elapsed() < time && !self.stop.load(Ordering::Relaxed) {
+            let more = began.elapsed() < time && self.numbers.load(Ordering::Relaxed) < last;
+            if more && !self.is_stopped() {
                 self.decide(&sender)?;
             } else {
                 waiting = waiting.saturating_sub(1);

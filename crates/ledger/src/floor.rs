@@ -41,6 +41,7 @@ impl Floor {
             }
         }
         transaction.commit()?;
+        self.store.write_back()?;
         self.next = self.next.saturating_add(rows);
         Ok(())
     }

@@ -1,10 +1,13 @@
 //! The database. Statements only: what they mean is decided elsewhere.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use portcullis_protocol::{AgentId, AttemptId, Digest, Millis, Outcome};
 use portcullis_verify::{Hash, Tile};
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Result, Row, params};
 
 use crate::error::LedgerError;
@@ -41,7 +44,8 @@ const VERSION: u32 = 4;
 
 /// Memory for pages, in KiB.
 const CACHE_KIB: i64 = 64 * 1024;
-/// Pages in the write-ahead log from which on it is written back: 32 MiB.
+/// Pages in the write-ahead log from which on it is written back: 32 MiB. A page that many batches change is written
+/// back once.
 const CHECKPOINT_PAGES: u32 = 8_192;
 
 /// The newest committed head, and the newest signed one that a commit has carried.
@@ -85,6 +89,8 @@ pub(crate) struct Store {
     path: PathBuf,
     identity: Option<Identity>,
     log_identity: Option<Identity>,
+    /// Pages in the write-ahead log, as of the newest commit.
+    log_pages: Arc<AtomicU32>,
 }
 
 impl Store {
@@ -92,7 +98,7 @@ impl Store {
         let connection = Connection::open(path)?;
         configure(&connection)?;
         connection.execute_batch(SCHEMA)?;
-        Ok(Self::over(connection, path))
+        Self::over(connection, path)
     }
 
     pub(crate) fn open(path: &Path) -> std::result::Result<Self, LedgerError> {
@@ -111,7 +117,7 @@ impl Store {
                 .and_then(|log| log.sync_all())
                 .map_err(LedgerError::file("syncing the write-ahead log"))?;
         }
-        Ok(Self::over(connection, path))
+        Ok(Self::over(connection, path)?)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -159,13 +165,35 @@ impl Store {
         if tables == 0 {
             return Ok(true);
         }
-        let records: u64 = connection.query_row("SELECT count(*) FROM records", [], |row| row.get(0))?;
-        Ok(records == 0)
+        let recorded: bool =
+            connection.query_row("SELECT EXISTS (SELECT 1 FROM records)", [], |row| row.get(0))?;
+        Ok(!recorded)
     }
 
-    fn over(connection: Connection, path: &Path) -> Self {
+    fn over(mut connection: Connection, path: &Path) -> Result<Self> {
         let log_identity = identity(&log_of(path));
-        Self { connection, log_identity, identity: identity(path), path: path.to_owned() }
+        let log_pages = Arc::new(AtomicU32::new(0));
+        let noted = Arc::clone(&log_pages);
+        // In place of SQLite's own hook, which writes back within the commit and keeps its errors to itself.
+        connection.wal_hook(Some(move |_: &mut Wal, pages: i32| {
+            noted.store(u32::try_from(pages).map_or(0, |pages| pages), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        Ok(Self { connection, log_identity, identity: identity(path), path: path.to_owned(), log_pages })
+    }
+
+    /// Writes the write-ahead log back into the database if it is long, without waiting for anybody. To be called when
+    /// no caller waits for a commit. Returns how many syncs that took, with the one that begins the log anew.
+    pub(crate) fn write_back(&self) -> Result<u64> {
+        if self.log_pages.load(Ordering::Relaxed) < CHECKPOINT_PAGES {
+            return Ok(0);
+        }
+        let (pages, written): (i64, i64) =
+            self.connection
+                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get(1)?, row.get(2)?)))?;
+        self.log_pages.store(0, Ordering::Relaxed);
+        // What a reader still looks at stays in the log until the next time.
+        Ok(if written == pages { 3 } else { 2 })
     }
 
     /// Whether database and write-ahead log still lie where they were opened. SQLite would go on writing to files
@@ -200,8 +228,6 @@ fn configure(connection: &Connection) -> Result<()> {
     connection.pragma_update(None, "secure_delete", "ON")?;
     // A batch touches pages all over the indexes: those that do not fit are written twice.
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    // A page that many batches change is written back once.
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.set_prepared_statement_cache_capacity(64);
     let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
     if mode.eq_ignore_ascii_case("wal") { Ok(()) } else { Err(rusqlite::Error::InvalidQuery) }
@@ -431,3 +457,7 @@ pub(crate) fn totals(connection: &Connection) -> Result<Totals> {
 pub(crate) fn signed(index: u64) -> u64 {
     index.min(i64::MAX.unsigned_abs())
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

@@ -159,6 +159,15 @@ impl Writer {
         if let Ok(opened) = &mut self.phase {
             opened.wipe();
         }
+        self.write_back(health.now);
+    }
+
+    /// Writes the write-ahead log back when nobody waits for it.
+    fn write_back(&mut self, now: Millis) {
+        match self.phase.as_ref().map_or(Ok(0), |opened| opened.store.write_back()) {
+            Ok(syncs) => self.syncs = self.syncs.saturating_add(syncs),
+            Err(error) => self.poison(&error.into(), Vec::new(), true, now),
+        }
     }
 
     fn health(&mut self) -> Health {

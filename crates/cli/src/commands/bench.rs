@@ -1,5 +1,6 @@
 //! `portcullis bench`
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,10 +16,11 @@ use crate::say;
 pub(crate) fn run(args: &BenchArgs) -> ExitCode {
     match &args.command {
         None => gate(args),
-        Some(BenchCommand::Ledger { seconds, callers, directory, json }) => {
+        Some(BenchCommand::Ledger { seconds, callers, records, directory, json }) => {
             let options = ledger::Options {
                 each: Duration::from_secs(u64::from(*seconds)),
                 callers: callers.clone(),
+                records: *records,
                 directory: directory.clone(),
                 json: *json,
             };
@@ -35,7 +37,13 @@ fn measure_ledger(options: &ledger::Options) -> ExitCode {
             return say::error(&error);
         }
     }
-    match ledger::run(options, &stop, &mut say::line) {
+    let progress = std::io::stderr().is_terminal();
+    let mut note = |text: &str| {
+        if progress {
+            say::note(text);
+        }
+    };
+    match ledger::run(options, &stop, &mut say::line, &mut note) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => say::misuse("interrupted; its files are gone"),
         Err(error) => say::error(&error),
