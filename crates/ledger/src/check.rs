@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ use crate::generation::Generations;
 use crate::keys::{self, Chains};
 use crate::projection::{Counted, KEYS};
 use crate::store::Store;
+use crate::sums::SumKey;
+use crate::sweep::{self, Lists, Sweep};
 
 /// Tiles that a thread takes at once.
 const RANGE: u64 = 64;
@@ -116,16 +118,26 @@ impl Check {
         let hashed = self.ranges(What::Log, log, stop, &|done, of| progress("hashing records", done, of))?;
         let hashing = began.took();
         let began = Attempt::begin();
-        let compared =
-            self.ranges(What::State, state, stop, &|done, of| progress("comparing state", done, of))?;
-        let mut counted = compared.counted;
-        if let Some(CheckPosition { rows: (attempts, keys), .. }) = resumed {
-            counted.add(&Counted { permits: 0, attempts, keys });
-        }
+        let comparing = |done, of| progress("comparing state", done, of);
+        let swept = if state == 0 { self.sweep(stop, &comparing)? } else { Swept::Differs };
+        let (compared, counted) = match swept {
+            Swept::Agrees => (Done { until: self.head.size(), counted: Counted::default() }, None),
+            Swept::Stopped => (Done { until: 0, counted: Counted::default() }, None),
+            // Where it differs, record by record.
+            Swept::Differs => {
+                let compared = self.ranges(What::State, state, stop, &comparing)?;
+                let mut counted = compared.counted;
+                if let Some(CheckPosition { rows: (attempts, keys), .. }) = resumed {
+                    counted.add(&Counted { permits: 0, attempts, keys });
+                }
+                (compared, Some(counted))
+            }
+        };
         let whole = hashed.until == self.head.size() && compared.until == self.head.size();
         if whole {
-            self.totals(&counted)?;
+            self.totals(counted.as_ref())?;
         }
+        let counted = counted.map_or(Counted::default(), |counted| counted);
         let stopped = CheckPosition {
             size: self.head.size(),
             root: self.head.root(),
@@ -182,15 +194,45 @@ impl Check {
         Ok(Done { until: next.saturating_mul(TILE).min(self.head.size()), counted })
     }
 
-    /// Compares how many rows there are, the number of tiles, and the newest mark.
-    fn totals(&self, spoken: &Counted) -> Result<(), LedgerError> {
+    /// Compares the state with the records on all processors, each table read once.
+    fn sweep(&self, stop: &AtomicBool, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Swept, LedgerError> {
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let (database, size) = (self.database.as_path(), self.head.size());
+        let (key, work) = (SumKey::default(), Sweeping::default());
+        let results = std::thread::scope(|scope| {
+            let started: Vec<_> = (0..threads)
+                .map(|_| scope.spawn(|| work.take(database, &key, size, stop, progress)))
+                .collect();
+            started.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()
+        });
+        let (mut said, mut held) = (Lists::default(), Lists::default());
+        for result in results {
+            match result {
+                Ok(Ok((part_said, part_held))) => {
+                    said.join(&part_said);
+                    held.join(&part_held);
+                }
+                Ok(Err(LedgerError::Corrupt(_))) => return Ok(Swept::Differs),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(LedgerError::Corrupt("a thread of the check panicked".into())),
+            }
+        }
+        Ok(match said == held {
+            _ if stop.load(Ordering::Relaxed) => Swept::Stopped,
+            true => Swept::Agrees,
+            false => Swept::Differs,
+        })
+    }
+
+    /// Compares how many rows there are, unless that is known to agree, the number of tiles, and the newest mark.
+    fn totals(&self, spoken: Option<&Counted>) -> Result<(), LedgerError> {
         let size = self.head.size();
         let snapshot = self.connection.unchecked_transaction()?;
         let mut held = Counted::default();
-        for part in 0..COUNTING_PARTS {
+        for part in (0..COUNTING_PARTS).filter(|_| spoken.is_some()) {
             held.add(&audit::count(&snapshot, part, size)?);
         }
-        audit::compare_counts(&snapshot, size, spoken, &held)?;
+        audit::compare_counts(&snapshot, size, spoken.map_or(&held, |spoken| spoken), &held)?;
         self.mark(&snapshot)?;
         snapshot.finish()?;
         Ok(())
@@ -245,6 +287,67 @@ fn take_ranges(
         }
     }
     Ok(())
+}
+
+/// What sweeping the state came to.
+enum Swept {
+    /// It is what the records say.
+    Agrees,
+    /// It is not, or it was not told apart.
+    Differs,
+    /// It was stopped before that could be told.
+    Stopped,
+}
+
+/// What there is to be swept, taken in order.
+#[derive(Default)]
+struct Sweeping {
+    tiles: AtomicU64,
+    parts: AtomicU16,
+    done: AtomicU64,
+    failed: AtomicBool,
+}
+
+impl Sweeping {
+    fn take(
+        &self,
+        database: &Path,
+        key: &SumKey,
+        size: u64,
+        stop: &AtomicBool,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<(Lists, Lists), LedgerError> {
+        let connection = Store::read_only(database)?;
+        let mut sweep = Sweep::new(&connection, key, size);
+        let mut swept = || -> Result<(), LedgerError> {
+            let goes_on = || !stop.load(Ordering::Relaxed) && !self.failed.load(Ordering::Relaxed);
+            while goes_on()
+                && let first = self.tiles.fetch_add(RANGE, Ordering::Relaxed)
+                && first < size.div_ceil(TILE)
+            {
+                let snapshot = connection.unchecked_transaction()?;
+                let records = sweep.tiles(first, RANGE)?;
+                snapshot.finish()?;
+                progress(self.done.fetch_add(records, Ordering::Relaxed).saturating_add(records), size);
+            }
+            while goes_on()
+                && let part = self.parts.fetch_add(1, Ordering::Relaxed)
+                && part < sweep::PARTS
+            {
+                let snapshot = connection.unchecked_transaction()?;
+                sweep.part(part)?;
+                snapshot.finish()?;
+            }
+            Ok(())
+        };
+        match swept() {
+            Ok(()) => Ok((sweep.said, sweep.held)),
+            Err(error) => {
+                self.failed.store(true, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    }
 }
 
 /// What ranges came to.

@@ -249,8 +249,28 @@ pub(crate) fn entries_between(connection: &Connection, part: u16, end: u64) -> R
     Ok(connection.prepare_cached(text)?.query_row(range, |row| row.get(0))?)
 }
 
+/// Calls `each` with these entries and the buckets that they lie in.
+pub(crate) fn for_each_entry(
+    connection: &Connection,
+    part: u16,
+    end: u64,
+    mut each: impl FnMut(usize, &Entry),
+) -> Result<(), LedgerError> {
+    let text =
+        "SELECT bucket, seq, name, permit, time FROM keys WHERE bucket >= ?1 AND bucket < ?2 AND seq < ?3";
+    let first = u32::from(part) << 10;
+    let mut statement = connection.prepare_cached(text)?;
+    let mut rows =
+        statement.query(params![first, first.saturating_add(1 << 10), crate::store::signed(end)])?;
+    while let Some(row) = rows.next()? {
+        let (seq, name) = (row.get(1)?, Digest::from_bytes(row.get(2)?));
+        each(row.get(0)?, &Entry { seq, name, permit: row.get(3)?, time: Millis(row.get(4)?) });
+    }
+    Ok(())
+}
+
 /// A key's bucket: the first 18 bits of its commitment.
-fn bucket(name: &Digest) -> usize {
+pub(crate) fn bucket(name: &Digest) -> usize {
     let [a, b, c, ..] = *name.as_bytes();
     (usize::from(a) << 10) | (usize::from(b) << 2) | (usize::from(c) >> 6)
 }

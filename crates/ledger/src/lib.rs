@@ -52,7 +52,9 @@ mod signer;
 mod spooling;
 mod store;
 mod successor;
+mod sums;
 mod suspect;
+mod sweep;
 #[cfg(test)]
 mod testing;
 mod unasked;

@@ -4,12 +4,14 @@
 //! records say, record by record. Each comparison needs its own rows only, so that any range of the log can be
 //! compared by itself, while the ledger moves on.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use portcullis_protocol::{AttemptId, Digest, Event, LateRecord, Limits, Millis, Outcome, Record, Value};
+use portcullis_protocol::{AttemptId, Digest, Event, LateRecord, Millis, Outcome, Record};
 use portcullis_verify::TileTree;
 use rusqlite::Connection;
+use serde::Deserialize;
 
 use crate::edge;
 use crate::error::LedgerError;
@@ -18,7 +20,7 @@ use crate::late;
 use crate::store::{self, PermitRow};
 
 /// What a record says that the state must agree with.
-enum Said {
+pub(crate) enum Said {
     Permit(Permitted),
     Refusal { attempt: AttemptId },
     Outcome(Ended),
@@ -28,22 +30,24 @@ enum Said {
 }
 
 /// What a PERMIT says.
-struct Permitted {
-    seq: u64,
-    time: Millis,
-    agent: String,
-    attempt: AttemptId,
-    key: Option<Digest>,
-    due: Option<Millis>,
+pub(crate) struct Permitted {
+    pub(crate) seq: u64,
+    pub(crate) time: Millis,
+    pub(crate) agent: String,
+    pub(crate) attempt: AttemptId,
+    pub(crate) key: Option<Digest>,
+    pub(crate) due: Option<Millis>,
 }
 
 /// What an outcome says.
-struct Ended {
-    seq: u64,
-    time: Millis,
-    permit: u64,
-    attempt: AttemptId,
-    outcome: Outcome,
+pub(crate) struct Ended {
+    pub(crate) seq: u64,
+    pub(crate) time: Millis,
+    pub(crate) permit: u64,
+    pub(crate) attempt: AttemptId,
+    pub(crate) outcome: Outcome,
+    /// Index of the `unknown` that it supersedes.
+    pub(crate) supersedes: Option<u64>,
 }
 
 /// What a record did beyond rows of its own.
@@ -173,7 +177,7 @@ impl<'a> Projection<'a> {
     }
 
     /// The key that a PERMIT consumed, by its record.
-    fn key_of(&self, permit: u64) -> Result<Option<Digest>, LedgerError> {
+    pub(crate) fn key_of(&self, permit: u64) -> Result<Option<Digest>, LedgerError> {
         if let Some(tree) = self.before.filter(|tree| permit < tree.size()) {
             return match edge::proved(self.connection, tree, permit)? {
                 Record::Decision(record) => Ok(record.key),
@@ -192,43 +196,92 @@ impl<'a> Projection<'a> {
     }
 }
 
-fn differs(record: u64) -> LedgerError {
+pub(crate) fn differs(record: u64) -> LedgerError {
     LedgerError::Corrupt(format!("the state of record {record} is not what the records say"))
+}
+
+/// The fields of a record that the state depends on.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    kind: Text<'a>,
+    seq: u64,
+    #[serde(borrow)]
+    decision: Option<Text<'a>>,
+    time: Option<u64>,
+    #[serde(borrow)]
+    agent: Option<Text<'a>>,
+    #[serde(borrow)]
+    attempt: Option<Text<'a>>,
+    #[serde(borrow)]
+    key: Option<Text<'a>>,
+    outcome_due: Option<u64>,
+    #[serde(borrow)]
+    outcome: Option<Text<'a>>,
+    permit: Option<u64>,
+    supersedes: Option<u64>,
+    #[serde(borrow)]
+    event: Option<Text<'a>>,
+}
+
+/// A text that is copied only where it has escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Fields<'_> {
+    fn number(&self, number: Option<u64>) -> Result<u64, LedgerError> {
+        number.ok_or_else(|| damaged(self.seq))
+    }
+
+    fn parsed<T: FromStr>(&self, text: Option<&Text<'_>>) -> Result<T, LedgerError> {
+        text.and_then(|text| text.0.parse().ok()).ok_or_else(|| damaged(self.seq)) // tidy: allow None is damage
+    }
+
+    fn attempt(&self) -> Result<AttemptId, LedgerError> {
+        self.parsed(self.attempt.as_ref())
+    }
+
+    fn time(&self) -> Result<Millis, LedgerError> {
+        self.number(self.time).map(Millis)
+    }
 }
 
 /// Reads what a record says to the state. Leaves out most of what makes it a record: a log is long, and reading
 /// it is what comparing it takes.
-fn said(seq: u64, body: &[u8]) -> Result<Said, LedgerError> {
-    let record = Value::parse(body, Limits::RECORD).map_err(|_| damaged(seq))?;
-    let fields = Fields { seq, of: record.as_object().ok_or_else(|| damaged(seq))? };
-    if fields.number("seq")? != seq {
+pub(crate) fn said(seq: u64, body: &[u8]) -> Result<Said, LedgerError> {
+    let fields: Fields<'_> = serde_json::from_slice(body).map_err(|_| damaged(seq))?;
+    if fields.seq != seq {
         return Err(damaged(seq));
     }
-    match (fields.text("kind")?, fields.of.get("decision").and_then(Value::as_str)) {
+    match (fields.kind.0.as_ref(), fields.decision.as_ref().map(|text| text.0.as_ref())) {
         ("decision", Some("PERMIT")) => Ok(Said::Permit(Permitted {
             seq,
-            time: Millis(fields.number("time")?),
-            agent: fields.text("agent")?.to_owned(),
-            attempt: fields.parsed("attempt")?,
-            key: fields.of.get("key").map(|_| fields.parsed("key")).transpose()?,
-            due: fields.of.get("outcome_due").map(|_| fields.number("outcome_due")).transpose()?.map(Millis),
+            time: fields.time()?,
+            attempt: fields.attempt()?,
+            key: fields.key.as_ref().map(|key| fields.parsed(Some(key))).transpose()?,
+            due: fields.outcome_due.map(Millis),
+            agent: fields.agent.ok_or_else(|| damaged(seq))?.0.into_owned(),
         })),
-        ("decision", Some("DENY" | "SILENCE")) => Ok(Said::Refusal { attempt: fields.parsed("attempt")? }),
+        ("decision", Some("DENY" | "SILENCE")) => Ok(Said::Refusal { attempt: fields.attempt()? }),
         ("outcome", None) => Ok(Said::Outcome(Ended {
             seq,
-            time: Millis(fields.number("time")?),
-            permit: fields.number("permit")?,
-            attempt: fields.parsed("attempt")?,
-            outcome: store::outcome_of(fields.text("outcome")?)?,
+            time: fields.time()?,
+            permit: fields.number(fields.permit)?,
+            attempt: fields.attempt()?,
+            outcome: store::outcome_of(&fields.outcome.ok_or_else(|| damaged(seq))?.0)?,
+            supersedes: fields.supersedes,
         })),
-        ("event", _) if fields.text("event")? == "marked" => match Record::parse(body)? {
-            Record::Event(record) if record.event == Event::Marked => mark(seq, &record.detail),
-            Record::Event(_)
-            | Record::Decision(_)
-            | Record::Outcome(_)
-            | Record::Aggregate(_)
-            | Record::Late(_) => Err(damaged(seq)),
-        },
+        ("event", _) if fields.event.as_ref().is_some_and(|event| event.0 == "marked") => {
+            match Record::parse(body)? {
+                Record::Event(record) if record.event == Event::Marked => mark(seq, &record.detail),
+                Record::Event(_)
+                | Record::Decision(_)
+                | Record::Outcome(_)
+                | Record::Aggregate(_)
+                | Record::Late(_) => Err(damaged(seq)),
+            }
+        }
+        ("event", _) if fields.event.is_none() => Err(damaged(seq)),
         ("late", None) => match Record::parse(body)? {
             Record::Late(record) => Ok(Said::Late(record)),
             Record::Event(_) | Record::Decision(_) | Record::Outcome(_) | Record::Aggregate(_) => {
@@ -246,29 +299,6 @@ pub(crate) const KEYS: &str = "keys";
 fn mark(seq: u64, detail: &BTreeMap<String, String>) -> Result<Said, LedgerError> {
     let digest = detail.get(KEYS).ok_or_else(|| damaged(seq))?;
     digest.parse().map(Said::Mark).map_err(|_| damaged(seq))
-}
-
-/// The fields of a record.
-struct Fields<'a> {
-    seq: u64,
-    of: &'a BTreeMap<String, Value>,
-}
-
-impl Fields<'_> {
-    fn number(&self, name: &str) -> Result<u64, LedgerError> {
-        match self.of.get(name) {
-            Some(Value::Int(number)) => u64::try_from(*number).map_err(|_| damaged(self.seq)),
-            Some(_) | None => Err(damaged(self.seq)),
-        }
-    }
-
-    fn text(&self, name: &str) -> Result<&str, LedgerError> {
-        self.of.get(name).and_then(Value::as_str).ok_or_else(|| damaged(self.seq))
-    }
-
-    fn parsed<T: FromStr>(&self, name: &str) -> Result<T, LedgerError> {
-        self.text(name)?.parse().map_err(|_| damaged(self.seq))
-    }
 }
 
 fn damaged(seq: u64) -> LedgerError {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use portcullis_protocol::{AgentId, AttemptId, Digest, Millis, Outcome};
 use portcullis_verify::{Hash, Tile};
 use rusqlite::hooks::Wal;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Result, Row, params};
+use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension, Result, Row, params};
 
 use crate::error::LedgerError;
 use crate::place::{Identity, Place, identity};
@@ -372,6 +372,14 @@ pub(crate) fn permit_at(connection: &Connection, seq: u64) -> Result<Option<Perm
     statement.query_row([seq], permit_row).optional()
 }
 
+/// PERMITs from index `?1` to before `?2`, in order: index, attempt, agent, key, due, outcome, and the outcome's index.
+pub(crate) fn permits_in_order(connection: &Connection) -> Result<CachedStatement<'_>> {
+    connection.prepare_cached(
+        "SELECT seq, attempt, agent, key, due, outcome, outcome_seq FROM permits
+         WHERE seq >= ?1 AND seq < ?2 ORDER BY seq",
+    )
+}
+
 /// PERMITs without outcome from index `first` on: those that were committed but never released.
 pub(crate) fn open_permits_from(connection: &Connection, first: u64) -> Result<Vec<PermitRow>> {
     let mut statement =
@@ -432,13 +440,35 @@ pub(crate) fn attempts_from(
     statement.query_map(params![first.as_bytes(), last.as_bytes(), most], |row| row.get(0))?.collect()
 }
 
+/// The attempts that begin with a byte: the first, and what sorts behind the last.
+fn attempts_part(part: u16) -> ([u8; 1], Vec<u8>) {
+    let [_, byte] = part.to_be_bytes();
+    // Nothing sorts behind the last part: an attempt of 33 bytes would, and would be one too many.
+    ([byte], byte.checked_add(1).map_or_else(|| vec![u8::MAX; 33], |next| vec![next]))
+}
+
 /// How many attempts the state holds of records before index `end`, among those that begin with this byte.
 pub(crate) fn attempts_between(connection: &Connection, part: u16, end: u64) -> Result<u64> {
     let text = "SELECT count(*) FROM attempts WHERE attempt >= ?1 AND attempt < ?2 AND seq < ?3";
-    let [_, byte] = part.to_be_bytes();
-    // Nothing sorts behind the last part: an attempt of 33 bytes would, and would be one too many.
-    let after = byte.checked_add(1).map_or_else(|| vec![u8::MAX; 33], |next| vec![next]);
-    connection.prepare_cached(text)?.query_row(params![[byte], after, signed(end)], |row| row.get(0))
+    let (first, after) = attempts_part(part);
+    connection.prepare_cached(text)?.query_row(params![first, after, signed(end)], |row| row.get(0))
+}
+
+/// Calls `each` with these attempts and the indexes of their records.
+pub(crate) fn for_each_attempt(
+    connection: &Connection,
+    part: u16,
+    end: u64,
+    mut each: impl FnMut([u8; 32], u64),
+) -> Result<()> {
+    let text = "SELECT attempt, seq FROM attempts WHERE attempt >= ?1 AND attempt < ?2 AND seq < ?3";
+    let (first, after) = attempts_part(part);
+    let mut statement = connection.prepare_cached(text)?;
+    let mut rows = statement.query(params![first, after, signed(end)])?;
+    while let Some(row) = rows.next()? {
+        each(row.get(0)?, row.get(1)?);
+    }
+    Ok(())
 }
 
 /// How much the state holds.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use portcullis_ledger::{Anchor, Check, CheckPosition, Checked, LedgerError};
-use portcullis_protocol::ReasonCode;
+use portcullis_protocol::{Outcome, ReasonCode};
 use portcullis_verify::UnverifiedCheckpoint;
 
 use crate::harness::{Call, World};
@@ -39,6 +39,24 @@ fn what_is_wrong_is_named_with_its_record() {
         ("DELETE FROM attempts WHERE seq = 301", "record 301 "),
         ("UPDATE keys SET time = time - 1 WHERE name = @ran", "record 3 "),
         ("INSERT INTO attempts VALUES (zeroblob(32), 3)", "no record speaks of"),
+        (
+            "UPDATE attempts SET seq = CASE seq WHEN 301 THEN 302 ELSE 301 END WHERE seq IN (301, 302)",
+            "record 301 ",
+        ),
+        ("UPDATE permits SET outcome = 'failed' WHERE key = @ran", "record 3 "),
+        ("UPDATE permits SET outcome_seq = outcome_seq + 1 WHERE key = @ran", "record 3 "),
+        ("UPDATE permits SET outcome = 'ok', outcome_seq = 302 WHERE seq = 301", "record 301 "),
+        ("UPDATE permits SET due = due + 1 WHERE seq = 301", "record 301 "),
+        ("UPDATE permits SET agent = 'other' WHERE seq = 301", "record 301 "),
+        ("UPDATE permits SET key = zeroblob(32) WHERE seq = 301", "record 301 "),
+        ("UPDATE permits SET attempt = zeroblob(32) WHERE seq = 301", "record 301 "),
+        ("DELETE FROM permits WHERE seq = 301", "record 301 "),
+        ("UPDATE keys SET bucket = (bucket + 1) % 262144 WHERE name = @ran", "record 3 "),
+        ("UPDATE keys SET permit = permit + 1 WHERE name = @unspent", "record "),
+        (
+            "INSERT INTO keys SELECT bucket, 301, name, 301, time, operation FROM keys WHERE name = @ran",
+            "no record speaks of",
+        ),
         ("UPDATE chains SET heads = CAST(x'01' || substr(heads, 2) AS BLOB)", "the mark in record "),
     ];
     for (statements, expected) in cases {
@@ -48,6 +66,35 @@ fn what_is_wrong_is_named_with_its_record() {
         assert_eq!(error.code(), ReasonCode::EvidenceCorrupt, "{statements}: {error}");
         assert!(error.to_string().contains(expected), "{statements}: {error}");
     }
+}
+
+/// A second look, record by record, is for what differs: a sound state, with every outcome, late ones and keys that were
+/// given back, is read once.
+#[test]
+fn a_sound_state_is_read_once() {
+    let world = long();
+    let ledger = world.start();
+    for (attempt, outcomes) in [
+        (6_000, &[Outcome::Unknown, Outcome::Ok][..]),
+        (6_001, &[Outcome::Unknown, Outcome::Failed]),
+        (6_002, &[Outcome::Failed]),
+        (6_003, &[Outcome::Expired]),
+    ] {
+        let call = Call::charge(attempt, "1.00", Some(&attempt.to_string()));
+        world.permitted(&ledger, &call);
+        for outcome in outcomes {
+            world.report(&ledger, &call, *outcome, None).unwrap();
+        }
+    }
+    assert_ne!(world.refused(&ledger, &Call::ungoverned(6_004)).as_str(), "");
+    drop(ledger);
+    let read = AtomicU64::new(0);
+    let check = Check::open(&world.data(), &world.anchor(), &world.verifier).unwrap();
+    let checked = check.run(None, &AtomicBool::new(false), &|what, done, of| {
+        read.fetch_add(u64::from(what == "comparing state" && done == of), Ordering::Relaxed);
+    });
+    assert!(checked.unwrap().stopped.is_none());
+    assert_eq!(read.into_inner(), 1);
 }
 
 #[test]
