@@ -89,7 +89,7 @@ fn without_its_master_key_or_with_another_nothing_is_permitted() {
 fn a_kept_result_that_was_altered_is_not_handed_out() {
     let world = World::new();
     charged(&world);
-    world.sql("UPDATE payloads SET sealed = CAST(x'00' || substr(sealed, 2) AS BLOB)");
+    world.sql("UPDATE payloads SET sealed = CAST(x'00000000' || substr(sealed, 5) AS BLOB)");
     let ledger = world.start();
     let decided = world.decide(&ledger, &Call::charge(2, "57.31", Some(KEY)));
     assert_eq!(decided.verdict.reason(), Some(ReasonCode::EvidenceCorrupt));
