@@ -16,6 +16,20 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), String> {
         "deny, licences and sources",
         &mut deny(&["--log-level=error", "check", "licenses", "sources"]),
     )?;
+    // The fuzz targets are a workspace of their own.
+    process::step(
+        "deny, fuzz",
+        &mut deny(&[
+            "--log-level=error",
+            "--manifest-path",
+            "fuzz/Cargo.toml",
+            "--config",
+            "deny.toml",
+            "check",
+            "licenses",
+            "sources",
+        ]),
+    )?;
     // Who may depend on what is about what ships: tests of other crates sign with Ed25519 too.
     process::step("deny, bans", &mut deny(&["--log-level=error", "--exclude-dev", "check", "bans"]))?;
     process::step(

@@ -3,6 +3,7 @@
 
 mod ci;
 mod deny;
+mod fuzz;
 mod mutants;
 mod needs;
 mod peers;
@@ -19,7 +20,8 @@ cargo xtask <command>
 
 Commands:
   tidy      style as a test: arrows, lengths, banned calls, generated files, links, paths
-  test      set up what the tests need, then run all of them (nextest, doc tests, mutants)
+  test      set up what the tests need, then run all of them (nextest, doc tests, fuzz targets, mutants)
+  fuzz      the fuzz targets, built with coverage, each for a minute
   mutants   break each guard that xtask/mutants.toml lists, and expect its test to fail
   deny      who may depend on what, licences and sources, by cargo-deny
   ci        fmt, clippy, tidy, deny, docs, then test: what .ci/run does
@@ -39,11 +41,23 @@ cargo xtask test [--filter EXPR] [--long]
 
 Installs what is missing (with apt when root, else it lists what to install), the pinned MCP peers of
 tests/peers into the target directory, builds the release binary, then runs `cargo nextest run
---workspace`, the doc tests and the mutants.
-  --filter EXPR   hand EXPR to nextest as its filter; doc tests and mutants are skipped
+--workspace`, the doc tests, the fuzz targets and the mutants.
+  --filter EXPR   hand EXPR to nextest as its filter; all else is skipped
   --long          PORTCULLIS_LONG=1: the heavy campaigns too
 
 The tests get PORTCULLIS_PEERS (the peers' folder) and PORTCULLIS_BIN (the release binary).";
+
+const FUZZ_HELP: &str = "\
+cargo xtask fuzz [--seconds N] [--seed S] [--keep] [TARGET…]
+cargo xtask fuzz TARGET --input FILE
+
+Builds the targets of fuzz/ with coverage (needs a C++ compiler for libFuzzer), sees that a planted fault
+is found, then runs all of them or those named, as many at once as there are processors. Prints the seed
+and what was tried; an input that breaks something fails the command and is left in the target directory.
+  --seconds N   how long each target runs; 60 unless told
+  --seed S      of libFuzzer's choices, as an earlier run printed it
+  --keep        add new small inputs to fuzz/corpus/
+  --input FILE  run one target on one file";
 
 const MUTANTS_HELP: &str = "\
 cargo xtask mutants [--check] [NAME…]
@@ -69,6 +83,7 @@ enum Task {
     Help(&'static str),
     Tidy { bless: bool },
     Test(suite::Options),
+    Fuzz(fuzz::Options),
     Mutants(mutants::Options),
     Deny,
     Ci,
@@ -102,6 +117,7 @@ fn run(task: &Task) -> Result<(), String> {
         Task::Help(_) => Ok(()),
         Task::Tidy { bless } => tidy::run(&workspace, *bless),
         Task::Test(options) => suite::run(&workspace, options),
+        Task::Fuzz(options) => fuzz::run(&workspace, options),
         Task::Mutants(options) => mutants::run(&workspace, options),
         Task::Deny => deny::run(&workspace),
         Task::Ci => ci::run(&workspace),
@@ -116,6 +132,7 @@ fn parse(args: &[String]) -> Result<Task, Usage> {
         "help" | "--help" | "-h" => return Ok(Task::Help(HELP)),
         "tidy" => TIDY_HELP,
         "test" => TEST_HELP,
+        "fuzz" => FUZZ_HELP,
         "mutants" => MUTANTS_HELP,
         "deny" => DENY_HELP,
         "ci" => CI_HELP,
@@ -127,6 +144,7 @@ fn parse(args: &[String]) -> Result<Task, Usage> {
     let task = match command.as_str() {
         "tidy" => parse_tidy(rest),
         "test" => parse_test(rest),
+        "fuzz" => parse_fuzz(rest),
         "mutants" => parse_mutants(rest),
         "deny" => no_arguments(rest).map(|()| Task::Deny),
         _ => no_arguments(rest).map(|()| Task::Ci),
@@ -161,6 +179,24 @@ fn parse_test(rest: &[String]) -> Result<Task, String> {
     Ok(Task::Test(options))
 }
 
+fn parse_fuzz(rest: &[String]) -> Result<Task, String> {
+    let mut options = fuzz::Options::default();
+    let mut rest = rest.iter();
+    while let Some(arg) = rest.next() {
+        let mut value = || rest.next().ok_or_else(|| format!("`{arg}` needs a value"));
+        let number = |text: &String| text.parse::<u32>().map_err(|_| format!("`{text}` is no number"));
+        match arg.as_str() {
+            "--keep" => options.keep = true,
+            "--seconds" => options.seconds = number(value()?)?.into(),
+            "--seed" => options.seed = Some(number(value()?)?),
+            "--input" => options.input = Some(value()?.into()),
+            flag if flag.starts_with('-') => return Err(format!("unexpected argument `{flag}`")),
+            name => options.only.push(name.to_owned()),
+        }
+    }
+    Ok(Task::Fuzz(options))
+}
+
 fn parse_mutants(rest: &[String]) -> Result<Task, String> {
     let mut options = mutants::Options::default();
     for arg in rest {
@@ -183,7 +219,7 @@ mod tests {
 
     #[test]
     fn every_command_has_help_and_refuses_what_it_does_not_know() {
-        for command in ["tidy", "test", "mutants", "deny", "ci"] {
+        for command in ["tidy", "test", "fuzz", "mutants", "deny", "ci"] {
             assert!(matches!(parse_line(&format!("{command} --help")), Ok(Task::Help(_))), "{command}");
             assert!(parse_line(&format!("{command} --nonsense")).is_err(), "{command}");
             assert!(HELP.contains(&format!("  {command} ")), "{command}");
@@ -192,6 +228,18 @@ mod tests {
         assert!(parse_line("tidyy").is_err());
         assert!(parse_line("test --filter").is_err());
         assert!(parse_line("tidy --bless --bless").is_err());
+    }
+
+    #[test]
+    fn fuzz_flags_are_understood() {
+        let Ok(Task::Fuzz(options)) = parse_line("fuzz json --seconds 5 --seed 7 --keep") else {
+            panic!("not parsed");
+        };
+        assert_eq!(
+            (options.only, options.seconds, options.seed, options.keep),
+            (vec!["json".to_owned()], 5, Some(7), true)
+        );
+        assert!(parse_line("fuzz --seconds").is_err() && parse_line("fuzz --seed x").is_err());
     }
 
     #[test]

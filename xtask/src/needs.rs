@@ -18,7 +18,7 @@ struct Need {
 /// Where the Debian package puts the sources of `golang.org/x/mod`.
 pub(crate) const GO_SOURCES: &str = "/usr/share/gocode";
 
-const NEEDS: [Need; 12] = [
+const NEEDS: [Need; 14] = [
     Need {
         name: "git",
         why: "lists the files of the tree",
@@ -32,6 +32,13 @@ const NEEDS: [Need; 12] = [
         present: || answer("strace", &["--version"]).is_some(),
         apt: &["strace"],
         otherwise: "install strace 5.0 or later (Linux)",
+    },
+    Need {
+        name: "a C++ compiler",
+        why: "builds libFuzzer",
+        present: || answer("c++", &["--version"]).is_some(),
+        apt: &["g++"],
+        otherwise: "install a C++ compiler as `c++`",
     },
     Need {
         name: "prlimit",
@@ -56,6 +63,13 @@ const NEEDS: [Need; 12] = [
         },
         apt: &["e2fsprogs"],
         otherwise: "install e2fsprogs",
+    },
+    Need {
+        name: "FUSE",
+        why: "gives ledgers a disk that forgets what was not synced",
+        present: || Path::new("/dev/fuse").exists() && answer("fusermount3", &["--version"]).is_some(),
+        apt: &["fuse3"],
+        otherwise: "install fuse3, on a kernel with FUSE (Linux)",
     },
     Need {
         name: "libfaketime",

@@ -3,12 +3,12 @@
 use std::process::Command;
 
 use crate::workspace::Workspace;
-use crate::{mutants, needs, peers, process};
+use crate::{fuzz, mutants, needs, peers, process};
 
 /// Flags of `cargo xtask test`.
 #[derive(Default)]
 pub(crate) struct Options {
-    /// A nextest filter expression; without doc tests and mutants.
+    /// A nextest filter expression; without doc tests, fuzz targets and mutants.
     pub(crate) filter: Option<String>,
     /// Heavy campaigns too.
     pub(crate) long: bool,
@@ -41,6 +41,12 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), String
         let mut doc = process::cargo();
         doc.args(["test", "--doc", "--workspace"]).current_dir(&workspace.root);
         report.add("doc tests", |counts| tee("doc tests", &mut doc, is_doc_count, counts));
+        let seconds = if options.long { 600 } else { 60 };
+        report.add("fuzz", |_| {
+            process::timed("fuzz", "cargo xtask fuzz", || {
+                fuzz::run(workspace, &fuzz::Options { seconds, ..fuzz::Options::default() })
+            })
+        });
         if passed {
             report.add("mutants", |_| {
                 process::timed("mutants", "cargo xtask mutants", || {

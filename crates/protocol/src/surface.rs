@@ -310,12 +310,14 @@ pub fn is_canonical_url(url: &str) -> bool {
     let allowed = |c: char| c.is_ascii_graphic() && !"\"<>\\^`{|}#".contains(c);
     let Some(slash) = rest.find('/') else { return false };
     let (authority, target) = rest.split_at(slash);
-    let path = target.split('?').next().map_or("", |path| path);
+    let (path, query) = target.split_once('?').map_or((target, ""), |parts| parts);
     url.len() <= 4096
         && url.chars().all(allowed)
         && is_canonical_authority(authority, default_port)
         && path.split('/').skip(1).all(|segment| !matches!(segment, "." | ".."))
         && !path.contains("//")
+        // A URL parser writes it as `%27`, in queries alone.
+        && !query.contains('\'')
         && has_canonical_percents(target)
 }
 

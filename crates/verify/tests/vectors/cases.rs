@@ -57,13 +57,16 @@ pub(crate) fn path(case: &Case) -> String {
     format!("{}/{verdict}/{}.{ending}", case.kind.as_str(), case.name)
 }
 
-struct Key {
+/// A key pair.
+pub(crate) struct Key {
     signing: SigningKey,
-    public: VerifierKey,
+    /// Its public half.
+    pub(crate) public: VerifierKey,
 }
 
 impl Key {
-    fn new(name: &str, seed: u8) -> Self {
+    /// The pair of this name that follows from a seed.
+    pub(crate) fn new(name: &str, seed: u8) -> Self {
         let signing = SigningKey::from_bytes(&[seed; 32]);
         let public = VerifierKey::ed25519(name, signing.verifying_key().to_bytes()).unwrap();
         Self { signing, public }
@@ -73,12 +76,14 @@ impl Key {
         signature_line(&self.public, &self.signing.sign(signed_text(text).unwrap()).to_bytes())
     }
 
-    fn note(&self, text: &str) -> String {
+    /// A text with its signature.
+    pub(crate) fn note(&self, text: &str) -> String {
         format!("{text}\n{}", self.line(text))
     }
 }
 
-fn log_key() -> Key {
+/// The key of the vectors' log.
+pub(crate) fn log_key() -> Key {
     Key::new("vectors.example/log", 1)
 }
 
@@ -122,14 +127,16 @@ fn bytes(record: &Value) -> Vec<u8> {
 }
 
 /// A log of records, complete in memory.
-struct Log {
-    tree: TileTree,
-    records: Vec<Vec<u8>>,
+pub(crate) struct Log {
+    /// Its tree, with all tiles.
+    pub(crate) tree: TileTree,
+    /// The records' bytes.
+    pub(crate) records: Vec<Vec<u8>>,
 }
 
 impl Log {
     /// The vectors' log, with other bytes in some places.
-    fn new(size: u64, replaced: &[(u64, Vec<u8>)]) -> Self {
+    pub(crate) fn new(size: u64, replaced: &[(u64, Vec<u8>)]) -> Self {
         let mut records: Vec<_> = (0..size).map(|seq| bytes(&record(seq))).collect();
         for (seq, bytes) in replaced {
             records[usize::try_from(*seq).unwrap()] = bytes.clone();
@@ -149,7 +156,8 @@ impl Log {
         Checkpoint { origin, size: self.tree.size(), root: self.tree.root() }
     }
 
-    fn note(&self) -> String {
+    /// The signed head.
+    pub(crate) fn note(&self) -> String {
         log_key().note(&self.checkpoint().to_string())
     }
 

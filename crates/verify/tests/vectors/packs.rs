@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::{Case, Key, Kind, Log, Tampered, bytes, keys, log_key, record};
 
 /// The members of a container, by name.
-type Members = Vec<(String, Vec<u8>)>;
+pub(crate) type Members = Vec<(String, Vec<u8>)>;
 
 const MANIFEST: &str = "evidence/manifest.json";
 
@@ -30,10 +30,11 @@ fn archive(version: u64) -> Vec<u8> {
     bytes(&json!({ "v": 1, "files": { "bundle.toml": STANDARD.encode(manifest) } }))
 }
 
-/// The digest of the bundle in an archive: of the canonical listing of its files.
+/// The digest of the bundle in an archive: of the canonical listing of its files, all but its signature.
 pub(crate) fn digest_of(archive: &[u8]) -> Option<BundleDigest> {
     let archive: Value = serde_json::from_slice(archive).ok()?;
-    let files = archive.get("files")?.as_object()?.iter().map(|(path, text)| {
+    let files = archive.get("files")?.as_object()?.iter().filter(|(path, _)| *path != "bundle.sig");
+    let files = files.map(|(path, text)| {
         let bytes = STANDARD.decode(text.as_str()?).ok()?;
         let sha256 = Digest::sha256(&bytes).to_string().replace("sha256:", "");
         Some(json!({ "path": path, "sha256": sha256, "size": bytes.len() }))
@@ -185,7 +186,8 @@ fn summed(mut block: [u8; 512]) -> [u8; 512] {
     block
 }
 
-fn joined(members: &Members) -> Vec<u8> {
+/// The container of these members.
+pub(crate) fn joined(members: &Members) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, content) in members {
         bytes.extend(header(name, content.len()));
@@ -196,7 +198,8 @@ fn joined(members: &Members) -> Vec<u8> {
     bytes
 }
 
-fn split(mut bytes: &[u8]) -> Members {
+/// The members of a good container.
+pub(crate) fn split(mut bytes: &[u8]) -> Members {
     let mut members = Vec::new();
     while bytes[0] != 0 {
         let name = String::from_utf8(bytes[..100].to_vec()).unwrap().trim_end_matches('\0').to_owned();
@@ -216,7 +219,7 @@ fn smuggled(pack: &[u8], change: impl FnOnce(&mut Members)) -> Vec<u8> {
 }
 
 /// The same, with a manifest that lists the members as they are now.
-fn relisted(pack: &[u8], change: impl FnOnce(&mut Members)) -> Vec<u8> {
+pub(crate) fn relisted(pack: &[u8], change: impl FnOnce(&mut Members)) -> Vec<u8> {
     smuggled(pack, |members| {
         change(members);
         let listed = members[1..].iter().map(|(name, bytes)| {

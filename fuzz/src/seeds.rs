@@ -1,0 +1,160 @@
+//! Where each corpus begins: small good inputs, from the vectors and the bundles that come with the product.
+
+use std::path::Path;
+
+use portcullis_policy::{Snapshot, Trust, bundles};
+use portcullis_verify::VerifierKey;
+use serde_json::json;
+
+use crate::known::cases::{self, packs};
+use crate::known::{FILES, KNOWN};
+use crate::targets::bundles::{SIGNATURE, SIGNER, signer};
+
+/// Larger seeds make every run slow.
+const LARGEST: usize = 20_000;
+
+/// Writes `folder/TARGET/NN` for every seed.
+pub(crate) fn write(folder: &Path) {
+    let all = [texts(), messages(), evidence(), policies()].concat();
+    for (target, seeds) in all {
+        let folder = folder.join(target);
+        std::fs::create_dir_all(&folder).expect("a folder for seeds");
+        for (number, seed) in seeds.iter().filter(|seed| seed.len() <= LARGEST).enumerate() {
+            std::fs::write(folder.join(format!("seed-{number:02}")), seed).expect("a seed is written");
+        }
+    }
+}
+
+type Seeds = Vec<(&'static str, Vec<Vec<u8>>)>;
+
+fn lines(seeds: &[&str]) -> Vec<Vec<u8>> {
+    seeds.iter().map(|seed| seed.as_bytes().to_vec()).collect()
+}
+
+fn texts() -> Seeds {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let ask = json!({
+        "surface": "payments.charge", "action": "payments.charge",
+        "resource": { "type": "Surface", "id": "payments.charge" },
+        "context": { "amount": "12.50", "count": 3, "to": ["a", "b"], "dry": true },
+        "idempotency_key": "order-1", "payload": digest, "envelope": digest, "mapped_with": digest,
+    });
+    let hex = "0a".repeat(32);
+    let call = json!({ "request": ask, "attempt": hex, "salt": hex, "gate": "gate", "deadline_ms": 2000 });
+    let reply = json!({ "decision": "DENY", "captured": "logged", "receipt": "c2sp.org/tlog-proof@v1\n",
+        "reason": { "code": "policy.no_grant", "message": "m", "remedy": "r", "detail": "d" },
+        "stored": { "outcome": "ok", "result": "text" } });
+    let order =
+        json!({ "what": { "resolve_outcome": { "attempt": hex, "outcome": "not_run" } }, "reason": "seen" });
+    let erase = json!({ "what": { "erase_payloads": { "subject": "assistant" } }, "reason": "asked to" });
+    let outcome = json!({ "nonce": hex, "outcome": "failed", "result": "text" });
+    let bodies = [ask, call, reply, order, erase, outcome];
+    let arguments = json!({ "string": "a", "integer": 1, "boolean": true, "path": "/a/b", "url": "https://a.example/b?c=d",
+        "strings": ["a"], "deep": { "/amount": ["12.50"] } });
+    let mut records: Vec<_> = KNOWN.records.values().cloned().collect();
+    records.sort_by_key(Vec::len);
+    records.dedup();
+    vec![
+        ("planted", lines(&["x"])),
+        (
+            "json",
+            lines(&[
+                r#" {"b" : [1, -5, "x"], "a": {"z": null, "y": true}} "#,
+                r#""\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/\ud83d\ude00""#,
+                r#"[9007199254740991, -9007199254740992, 1.5, 1e3, -0, 0, 123456789012345678901]"#,
+                r#"{"a":1,"\u0061":2}"#,
+                "[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]",
+            ]),
+        ),
+        ("request", bodies.iter().map(|body| body.to_string().into_bytes()).collect()),
+        ("record", records),
+        ("arguments", vec![arguments.to_string().into_bytes(), table()]),
+        (
+            "address",
+            lines(&[
+                "/a/b.c",
+                "/",
+                "https://a.example/",
+                "http://a.example:8080/b/%20c?d=e%2F",
+                "https://127.0.0.1/x",
+            ]),
+        ),
+    ]
+}
+
+fn signed_demo() -> Snapshot {
+    let mut files = bundles::demo();
+    files.insert("bundle.sig".to_owned(), SIGNATURE.clone());
+    Snapshot::from_files(files).expect("a bundle")
+}
+
+fn loaded() -> portcullis_policy::Bundle {
+    let key = VerifierKey::ed25519(SIGNER, signer().verifying_key().to_bytes()).expect("a key");
+    let snapshot = signed_demo();
+    let trust = Trust { keys: vec![key], pin: snapshot.digest() };
+    snapshot.verify(&trust).expect("it is signed")
+}
+
+/// The surfaces of the demo's bundle.
+fn table() -> Vec<u8> {
+    serde_json::to_vec(loaded().surfaces()).expect("it is served")
+}
+
+fn messages() -> Seeds {
+    let seeds = lines(&[
+        "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"charge\",\"arguments\":{\"a\":1.5},\"_meta\":{\"portcullis/idempotency-key\":\"k\"}}}\n",
+        "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":\"a\"}}\r\n",
+        "{\"jsonrpc\":\"2.0\",\"id\":\"a\",\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"ok\"}]}}\n{\"jsonrpc\":\"2.0\",\"id\":2,\"error\":{\"code\":-32000,\"message\":\"no\"}}",
+        "[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}]\n{\"Method\":\"a\",\"method\":\"b\"}\n",
+    ]);
+    vec![("message", seeds)]
+}
+
+fn evidence() -> Seeds {
+    let key = cases::log_key().public.to_string();
+    let note = cases::Log::new(3, &[]).note();
+    let line = note.lines().last().expect("a signature").to_owned();
+    let keys = [
+        &key,
+        &format!("{key} until 300"),
+        &format!("{key} revoked"),
+        &line,
+        "tile/entries/x001/x234/067.p/8",
+        "tile/3/000",
+        "checkpoint",
+        "vectors.example/log",
+    ];
+    let files = FILES.iter().map(|(path, bytes)| [format!("{path}\n").as_bytes(), bytes].concat());
+    let tiles = vec![
+        b"tile/0/000.p/2\n".iter().chain(&[7; 64]).copied().collect(),
+        b"tile/entries/000.p/2\n\0\x03abc\0\0".to_vec(),
+    ];
+    let text = "vectors.example/log\n3\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
+    vec![
+        ("key", lines(&keys)),
+        ("note", lines(&["some text\n", "two\n\nparts\n"])),
+        ("checkpoint", lines(&[text])),
+        (
+            "pack_members",
+            vec![
+                vec![0, 0, 9],
+                vec![1, 0, 0, 1, 1, 0, 0, 4, 12],
+                vec![1, 3, 9, 10, 0, 0, 0, 5, 11, 0, 1, 65, 0],
+            ],
+        ),
+        ("tile", tiles),
+        ("log", files.collect()),
+        (
+            "range",
+            vec![[&[2, 3, 7, 1][..], &[1; 32 * 6]].concat(), [&[0, 4, 4, 0][..], &[2; 32 * 4]].concat()],
+        ),
+    ]
+}
+
+fn policies() -> Seeds {
+    let small =
+        KNOWN.packs.iter().flat_map(|pack| packs::split(pack)).find(|(name, _)| name.contains("bundles/"));
+    let archives = vec![small.expect("a bundle in a pack").1, loaded().archive().to_vec()];
+    let manifests = [bundles::demo(), bundles::starter()].map(|files| files["bundle.toml"].clone());
+    vec![("archive", archives), ("bundle", manifests.to_vec()), ("bundle_signature", vec![SIGNATURE.clone()])]
+}

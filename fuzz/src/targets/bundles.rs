@@ -1,0 +1,106 @@
+//! Bundles: archives, manifests and signatures.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use ed25519_dalek::SigningKey;
+use portcullis_policy::{Snapshot, Trust, bundles};
+use portcullis_verify::VerifierKey;
+
+use crate::known::cases::packs::digest_of;
+
+/// The name of the key that signs bundles here.
+pub(crate) const SIGNER: &str = "fuzz.example/policy";
+
+/// A key that signs bundles.
+pub(crate) fn signer() -> SigningKey {
+    SigningKey::from_bytes(&[5; 32])
+}
+
+fn trust(snapshot: &Snapshot) -> Trust {
+    let key = VerifierKey::ed25519(SIGNER, signer().verifying_key().to_bytes()).expect("a key");
+    Trust { keys: vec![key], pin: snapshot.digest() }
+}
+
+/// The demo's bundle, with some of its files replaced.
+fn demo(path: &str, bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let mut files = bundles::demo();
+    files.insert(path.to_owned(), bytes.to_vec());
+    files
+}
+
+/// An archive has one spelling and its digest, and is not signed by being there.
+pub(crate) fn archive(data: &[u8]) {
+    let Ok(snapshot) = Snapshot::from_archive(data) else { return };
+    assert_eq!(digest_of(data), Some(snapshot.digest()));
+    if let Ok(statement) = snapshot.statement() {
+        stated(&statement, &snapshot);
+    }
+    let trust = trust(&snapshot);
+    let digest = snapshot.digest();
+    assert!(snapshot.verify(&trust).is_err() || digest == DEMO.digest(), "nobody signed it");
+}
+
+fn stated(statement: &str, snapshot: &Snapshot) {
+    let lines: Vec<_> = statement.split('\n').collect();
+    let [header, name, version, digest, ""] = lines.as_slice() else { panic!("{statement:?}") };
+    assert_eq!((*header, *digest), ("portcullis bundle v1", snapshot.digest().to_string().as_str()));
+    assert!(
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte))
+    );
+    let number: u64 = version.parse().expect("a number");
+    assert!((1..1 << 53).contains(&number) && number.to_string() == *version);
+}
+
+/// What `bundle check` says of a manifest is what loading says once it is signed, and unsigned it never loads.
+pub(crate) fn manifest(data: &[u8]) {
+    let files = demo("bundle.toml", data);
+    let Ok(snapshot) = Snapshot::from_files(files.clone()) else { return };
+    let Ok(statement) = snapshot.statement() else {
+        assert!(snapshot.check().is_err());
+        return;
+    };
+    stated(&statement, &snapshot);
+    let trust = trust(&snapshot);
+    assert!(snapshot.clone().verify(&trust).is_err(), "nobody signed it");
+    let signature = snapshot.sign(&signer(), SIGNER).expect("it has a statement");
+    let mut signed = files;
+    signed.insert("bundle.sig".to_owned(), signature);
+    let checked = snapshot.check();
+    let loaded = Snapshot::from_files(signed).expect("a signature more").verify(&trust);
+    assert_eq!(checked.is_ok(), loaded.is_ok(), "{checked:?}");
+    if let (Ok(report), Ok(bundle)) = (checked, loaded) {
+        let reference = bundle.reference();
+        assert_eq!(
+            (&report.name, report.version, report.digest),
+            (&reference.name, reference.version, reference.digest)
+        );
+        assert!(report.valid_from < report.valid_until);
+        // The archive that the ledger keeps is the bundle that decided.
+        let again = Snapshot::from_archive(bundle.archive()).expect("an archive");
+        assert_eq!(again.digest(), reference.digest);
+    }
+}
+
+static DEMO: LazyLock<Snapshot> = LazyLock::new(|| Snapshot::from_files(bundles::demo()).expect("a bundle"));
+
+/// The signature of the demo's bundle.
+pub(crate) static SIGNATURE: LazyLock<Vec<u8>> =
+    LazyLock::new(|| DEMO.sign(&signer(), SIGNER).expect("it has a statement"));
+
+/// Only what was signed loads.
+pub(crate) fn signature(data: &[u8]) {
+    let snapshot = Snapshot::from_files(demo("bundle.sig", data));
+    let Ok(snapshot) = snapshot else { return };
+    assert_eq!(snapshot.digest(), DEMO.digest());
+    if snapshot.verify(&trust(&DEMO)).is_ok() {
+        // Signatures of keys that nobody knows may be added.
+        let signed = str::from_utf8(&SIGNATURE).expect("text");
+        let (text, line) = signed.split_once("\n\n").expect("a note");
+        let data = str::from_utf8(data).expect("text");
+        assert!(data.starts_with(&format!("{text}\n\n")) && data.contains(line), "forged");
+    }
+}
