@@ -151,3 +151,40 @@ fn an_agents_token_is_shown_to_nobody_and_works_once_the_bundle_knows_the_agent(
     let mut gate = Gate::start(&config, &demo_server(&place.path("journal")));
     assert_eq!(gate.call("read_balance", json!({ "account": "acme" })).code(), "identity.unknown");
 }
+
+#[test]
+fn a_bundle_is_tried_with_its_cases() {
+    let place = Place::demo();
+    let config = &place.config_path;
+    let tried = with(config, &["bundle", "test", "--strict"]);
+    assert!(tried.ok().contains("8 cases, 0 failed"), "{tried:?}");
+    // A policy that grants more: the case that was there for it fails, and says what came of it.
+    let policies = place.config.bundle.join("policies/demo.cedar");
+    let changed = std::fs::read_to_string(&policies).unwrap().replace("\"100.00\"", "\"1000.00\"");
+    std::fs::write(&policies, changed).unwrap();
+    let tried = with(config, &["bundle", "test"]);
+    assert_eq!(tried.code, 1, "{tried:?}");
+    let told = [
+        "FAILED  tests/demo.toml: a cent more is not",
+        "expected DENY policy.no_grant",
+        "found    PERMIT by demo-small-charge",
+    ];
+    assert!(told.iter().all(|line| tried.out.contains(line)), "{tried:?}");
+    // A case left out: nothing fails, and what nothing notices is told.
+    let cases = place.config.bundle.join("tests/demo.toml");
+    let all = std::fs::read_to_string(&cases).unwrap();
+    let (kept, _) = all.split_once("[[case]]\nname = \"a cent more is not\"").unwrap();
+    std::fs::write(&cases, kept).unwrap();
+    let directory = text(&place.config.bundle);
+    let tried = run(&["bundle", "test", &directory, "--json"]);
+    let said: serde_json::Value = serde_json::from_str(tried.ok()).unwrap();
+    assert_eq!((&said["passed"], said["report"]["cases"].as_array().unwrap().len()), (&json!(true), 3));
+    let gaps = said["gaps"].as_array().unwrap();
+    assert!(
+        gaps.contains(&json!("no case notices policy `demo-small-charge` without its conditions")),
+        "{gaps:?}"
+    );
+    assert_eq!(run(&["bundle", "test", &directory, "--strict"]).code, 1);
+    std::fs::remove_file(&cases).unwrap();
+    run(&["bundle", "test", &directory]).failed("the bundle has no cases");
+}

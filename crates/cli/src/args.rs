@@ -181,6 +181,20 @@ pub(crate) enum BundleCommand {
         /// The bundle's directory. Default: the configuration's.
         directory: Option<PathBuf>,
     },
+    /// Try a bundle with the cases in its `tests/*.toml`, and the cases with changed policies.
+    ///
+    /// Each policy is left out, turned round and freed of its conditions in turn; a case must notice. Exits 1 if a
+    /// case fails or there is none. Nothing is decided by it. The form of a case: docs/bundle-tests.md.
+    Test {
+        /// The bundle's directory. Default: the configuration's.
+        directory: Option<PathBuf>,
+        /// Exit 1 also if a policy, a surface or a change of a policy is tried by no case.
+        #[arg(long)]
+        strict: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Sign a bundle in place.
     Sign {
         /// The file with the bundle's signing key.

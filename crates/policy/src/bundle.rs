@@ -32,6 +32,17 @@ pub struct Evaluation {
     pub detail: Option<String>,
 }
 
+/// Whether what is valid from the first of two instants on, and not any more from the second on, is valid at `now`.
+pub(crate) fn validity((from, until): (Millis, Millis), now: Millis) -> Result<(), ReasonCode> {
+    if now < from {
+        Err(ReasonCode::PolicyNotYetValid)
+    } else if now >= until {
+        Err(ReasonCode::PolicyExpired)
+    } else {
+        Ok(())
+    }
+}
+
 impl Bundle {
     pub(crate) fn new(reference: BundleRef, compiled: Compiled, archive: Vec<u8>) -> Self {
         let surfaces = compiled.manifest.surfaces.clone();
@@ -79,14 +90,7 @@ impl Bundle {
     /// [`ReasonCode::PolicyNotYetValid`] before `valid_from`, [`ReasonCode::PolicyExpired`] at and after
     /// `valid_until`.
     pub fn validity_at(&self, now: Millis) -> Result<(), ReasonCode> {
-        let (from, until) = self.validity();
-        if now < from {
-            Err(ReasonCode::PolicyNotYetValid)
-        } else if now >= until {
-            Err(ReasonCode::PolicyExpired)
-        } else {
-            Ok(())
-        }
+        validity(self.validity(), now)
     }
 
     /// Whether the entities hold this agent, as `Agent::"name"`.

@@ -15,11 +15,17 @@ macro_rules! bundle {
 /// The bundle that `init` begins with: agent `assistant` reads over the MCP file system server `files`.
 #[must_use]
 pub fn starter() -> BTreeMap<String, Vec<u8>> {
-    bundle!("starter": "bundle.toml", "schema.cedarschema", "entities.json", "policies/files.cedar", "README.md")
+    bundle!(
+        "starter": "bundle.toml", "schema.cedarschema", "entities.json", "policies/files.cedar", "tests/files.toml",
+        "README.md"
+    )
 }
 
 /// The bundle of the demo: agent `demo-agent` reads a balance and makes small charges over the server `demo`.
 #[must_use]
 pub fn demo() -> BTreeMap<String, Vec<u8>> {
-    bundle!("demo": "bundle.toml", "schema.cedarschema", "entities.json", "policies/demo.cedar", "README.md")
+    bundle!(
+        "demo": "bundle.toml", "schema.cedarschema", "entities.json", "policies/demo.cedar", "tests/demo.toml",
+        "README.md"
+    )
 }

@@ -10,7 +10,8 @@ use crate::error::BundleError;
 use crate::files::Files;
 use crate::manifest::Manifest;
 use crate::slices::Slices;
-use crate::{policies, schema};
+use crate::trial::Case;
+use crate::{policies, schema, trial};
 
 /// A bundle's content in usable form. It can decide only inside a [`crate::Bundle`].
 #[derive(Debug)]
@@ -20,7 +21,8 @@ pub(crate) struct Compiled {
     pub(crate) types: Types,
     pub(crate) entities: Entities,
     pub(crate) slices: Slices,
-    ids: Vec<PolicyId>,
+    pub(crate) cases: Vec<Case>,
+    pub(crate) ids: Vec<PolicyId>,
     warnings: Vec<String>,
 }
 
@@ -61,8 +63,9 @@ impl Compiled {
             warnings.push("the bundle has no policy: it grants nothing".to_owned());
         }
         let slices = policies::slices(&set)?;
+        let cases = trial::cases(files, &manifest.surfaces)?;
         let ids = set.ids.into_keys().collect();
-        Ok(Self { manifest, schema, types, entities, slices, ids, warnings })
+        Ok(Self { manifest, schema, types, entities, slices, cases, ids, warnings })
     }
 
     pub(crate) fn report(self, digest: BundleDigest) -> CheckReport {

@@ -11,13 +11,13 @@ use rustix::io::Errno;
 
 use crate::MANIFEST_FILE;
 use crate::error::{BundleError, Fault, Missing};
-use crate::files::{self, Files, POLICIES};
+use crate::files::{self, DIRECTORIES, Files};
 
 /// Two changes within this many seconds may leave a file with the same times: two seconds on FAT, a clock tick
 /// on most others.
 const COARSEST_TIMESTAMP: i128 = 2;
 
-/// The identity, size and times of a bundle's directory, of `policies` in it and of every file. It tells whether
+/// The identity, size and times of a bundle's directory, of those in it and of every file. It tells whether
 /// anything was replaced, added, removed or written since; equal content elsewhere has another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fingerprint(BTreeMap<String, Mark>);
@@ -59,8 +59,8 @@ pub(crate) fn survey(dir: &Path, now: i128) -> Result<Survey, BundleError> {
     for name in list(&root, dir, "")? {
         let stat = look(&root, dir, &name)?;
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        if name == POLICIES && is_directory {
-            survey_policies(&root, dir, &mut marks)?;
+        if is_directory && DIRECTORIES.contains(&name.as_str()) {
+            survey_within(&root, dir, &name, &mut marks)?;
         } else {
             add(&mut marks, name, &stat)?;
         }
@@ -73,17 +73,18 @@ pub(crate) fn survey(dir: &Path, now: i128) -> Result<Survey, BundleError> {
     Ok(Survey { fingerprint: Fingerprint(marks), settled })
 }
 
-fn survey_policies(
+fn survey_within(
     root: &OwnedFd,
     dir: &Path,
+    name: &str,
     marks: &mut BTreeMap<String, Mark>,
 ) -> Result<(), BundleError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let policies = openat(root, POLICIES, flags, Mode::empty()).map_err(|e| vanished(dir, POLICIES, e))?;
-    let mark = Mark::of(&fstat(&policies).map_err(|e| vanished(dir, POLICIES, e))?);
-    marks.insert(POLICIES.to_owned(), mark);
-    for name in list(&policies, dir, POLICIES)? {
-        let path = format!("{POLICIES}/{name}");
+    let within = openat(root, name, flags, Mode::empty()).map_err(|e| vanished(dir, name, e))?;
+    let mark = Mark::of(&fstat(&within).map_err(|e| vanished(dir, name, e))?);
+    marks.insert(name.to_owned(), mark);
+    for file in list(&within, dir, name)? {
+        let path = format!("{name}/{file}");
         let stat = look(root, dir, &path)?;
         add(marks, path, &stat)?;
     }
@@ -163,7 +164,7 @@ fn read_surveyed(dir: &Path, surveyed: &Fingerprint) -> Result<Files, BundleErro
     let mut files = Files::new();
     let mut total = 0_usize;
     for (path, mark) in &surveyed.0 {
-        if path.is_empty() || path == POLICIES {
+        if path.is_empty() || DIRECTORIES.contains(&path.as_str()) {
             continue;
         }
         let bytes = read_file(&root, dir, path, mark)?;

@@ -183,7 +183,7 @@ faults! {
     FileName = "the file's name is not plain text", "Rename or remove the file.";
     /// A file or directory that a bundle does not have.
     UnknownFile = "a bundle has no such file",
-        "Keep only bundle.toml, schema.cedarschema, entities.json, policies/*.cedar, bundle.sig and README.md.";
+        "Keep only bundle.toml, schema.cedarschema, entities.json, policies/*.cedar, tests/*.toml, bundle.sig and README.md.";
     /// A symlink, pipe, socket or device, or a directory in a file's place.
     NotRegular = "not a regular file; symlinks are not followed", "Put a copy of the file in its place.";
     /// More than 256.
@@ -256,6 +256,8 @@ faults! {
     /// An annotation that means nothing here.
     Annotation { policy: String, annotation: String } = "policy `{policy}` has an unknown annotation `@{annotation}`",
         "Remove it; `@id` is the only one that is understood.";
+    /// A case that cannot be one.
+    Case { message: String } = "{message}", "Correct the case; docs/bundle-tests.md says what one is made of.";
     /// A policy that Cedar's strict validation refuses.
     Validation { message: String } = "{message}", "Correct the policy or the schema.";
 }

@@ -7,6 +7,7 @@ use portcullis_protocol::{
     ContextKind, ContextRule, PolicyId, ReasonCode, Request, SurfaceSpec, Value, Verdict,
 };
 
+use crate::compile::Compiled;
 use crate::slices::{Answer, Question};
 use crate::{Bundle, Evaluation};
 
@@ -15,6 +16,13 @@ struct Refusal {
     code: ReasonCode,
     policies: Vec<PolicyId>,
     detail: String,
+}
+
+impl From<Refusal> for Evaluation {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal { code, policies, detail } = refusal;
+        Self { verdict: Verdict::Refuse(code, policies), detail: Some(detail) }
+    }
 }
 
 impl Refusal {
@@ -34,17 +42,27 @@ impl Bundle {
     /// Validity is not asked here ([`Self::validity_at`]), nor is anything that depends on state.
     #[must_use]
     pub fn evaluate(&self, request: &Request) -> Evaluation {
-        match self.judge(request) {
-            Ok(policies) => Evaluation { verdict: Verdict::Permit(policies), detail: None },
-            Err(Refusal { code, policies, detail }) => {
-                Evaluation { verdict: Verdict::Refuse(code, policies), detail: Some(detail) }
-            }
+        self.compiled.evaluate(request)
+    }
+}
+
+impl Compiled {
+    /// What [`Bundle::evaluate`] says, once this is the content of a bundle.
+    pub(crate) fn evaluate(&self, request: &Request) -> Evaluation {
+        match self.question(request) {
+            Ok(question) => settled(self.slices.ask(&question, &self.entities)),
+            Err(evaluation) => evaluation,
         }
     }
 
-    fn judge(&self, request: &Request) -> Result<Vec<PolicyId>, Refusal> {
-        let ask = &request.ask;
-        let spec = self.table.surfaces.get(&ask.surface).ok_or_else(|| {
+    /// What Cedar is asked, or the verdict on a request that it is not asked about.
+    pub(crate) fn question(&self, request: &Request) -> Result<Question, Evaluation> {
+        self.asked(request).map_err(Evaluation::from)
+    }
+
+    fn asked(&self, request: &Request) -> Result<Question, Refusal> {
+        let (ask, types) = (&request.ask, &self.types);
+        let spec = self.manifest.surfaces.get(&ask.surface).ok_or_else(|| {
             Refusal::new(ReasonCode::SurfaceUnknown, format!("no surface `{}` is declared", ask.surface))
         })?;
         if !spec.actions.contains(&ask.action) {
@@ -52,24 +70,25 @@ impl Bundle {
             return Err(Refusal::new(ReasonCode::SurfaceActionUnknown, detail));
         }
         check_context(spec, &ask.context)?;
-        let question = self.question(request, spec)?;
-        settle(self.compiled.slices.ask(&question, &self.compiled.entities))
-    }
-
-    /// The request as Cedar takes it: every entity in the store, and built with the schema.
-    fn question(&self, request: &Request, spec: &SurfaceSpec) -> Result<Question, Refusal> {
-        let (ask, types) = (&request.ask, &self.compiled.types);
-        let present =
-            |uid, what: &str| self.compiled.entities.get(&uid).map(|_| uid).ok_or_else(|| absent(what));
+        let present = |uid, what: &str| self.entities.get(&uid).map(|_| uid).ok_or_else(|| absent(what));
         let principal = present(types.agent(&request.agent), "agent")?;
         let action = present(types.action(ask.action.as_str()), "action")?;
         let resource = types.resource(&ask.resource).ok_or_else(|| absent("resource"))?;
         let resource = present(resource, "resource")?;
         let context = build_context(spec, &ask.context)?;
-        let schema = Some(&self.compiled.schema);
+        // Built with the schema: without one, Cedar takes any principal, resource and context for any action.
+        let schema = Some(&self.schema);
         CedarRequest::new(principal.clone(), action.clone(), resource.clone(), context, schema)
             .map(|request| Question { request, principal, action, resource })
             .map_err(|_| unfit("agent, action, resource and context do not fit the schema"))
+    }
+}
+
+/// The verdict that Cedar's answer is worth.
+pub(crate) fn settled(answer: Answer) -> Evaluation {
+    match settle(answer) {
+        Ok(policies) => Evaluation { verdict: Verdict::Permit(policies), detail: None },
+        Err(refusal) => refusal.into(),
     }
 }
 

@@ -11,8 +11,12 @@ pub(crate) const MAX_FILES: usize = 256;
 pub(crate) const MAX_FILE_BYTES: usize = 1024 * 1024;
 /// The most bytes in all files together.
 pub(crate) const MAX_TOTAL_BYTES: usize = 8 * 1024 * 1024;
-/// The only directory within a bundle.
+/// The directory of policies within a bundle.
 pub(crate) const POLICIES: &str = "policies";
+/// The directory of cases that a bundle is tried with.
+pub(crate) const TESTS: &str = "tests";
+/// The directories within a bundle. None has another one in it.
+pub(crate) const DIRECTORIES: [&str; 2] = [POLICIES, TESTS];
 
 /// The content of a bundle's files by their path, `/` between directory and file.
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
@@ -23,15 +27,15 @@ pub(crate) fn admit(path: &str) -> Result<(), BundleError> {
         return Err(BundleError::corrupt(path, Fault::FileName));
     }
     let known = [MANIFEST_FILE, SCHEMA_FILE, ENTITIES_FILE, SIGNATURE_FILE, "README.md"];
-    if known.contains(&path) || is_policy_path(path) {
+    if known.contains(&path) || is_within(path, POLICIES, ".cedar") || is_within(path, TESTS, ".toml") {
         return Ok(());
     }
     Err(BundleError::corrupt(path, Fault::UnknownFile))
 }
 
-fn is_policy_path(path: &str) -> bool {
-    let name = path.strip_prefix(POLICIES).and_then(|rest| rest.strip_prefix('/'));
-    let stem = name.and_then(|name| name.strip_suffix(".cedar"));
+fn is_within(path: &str, directory: &str, ending: &str) -> bool {
+    let name = path.strip_prefix(directory).and_then(|rest| rest.strip_prefix('/'));
+    let stem = name.and_then(|name| name.strip_suffix(ending));
     stem.is_some_and(|stem| !stem.is_empty() && !stem.starts_with('.') && !stem.contains('/'))
 }
 

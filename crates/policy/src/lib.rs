@@ -39,6 +39,7 @@ mod signature;
 mod slices;
 mod snapshot;
 mod source;
+mod trial;
 mod units;
 
 #[cfg(test)]
@@ -54,6 +55,7 @@ pub use error::{
 pub use signature::Trust;
 pub use snapshot::Snapshot;
 pub use source::BundleSource;
+pub use trial::{CaseReport, Change, Expected, Mutant, SurfaceReport, TrialReport};
 
 /// Name of the file that holds a bundle's signature. It is the one file that the digest does not cover.
 pub const SIGNATURE_FILE: &str = "bundle.sig";

@@ -76,29 +76,43 @@ impl Slices {
         Ok(slices)
     }
 
-    /// All policies as one set.
-    #[cfg(test)]
-    pub(crate) fn whole(&self) -> PolicySet {
-        let policies: BTreeMap<_, _> =
-            self.sets.values().flat_map(PolicySet::policies).map(|policy| (policy.id(), policy)).collect();
-        PolicySet::from_policies(policies.into_values().cloned()).unwrap()
+    /// The sets whose scope may hold.
+    fn sets_for<'a>(&'a self, question: &Question, entities: &Entities) -> Vec<&'a PolicySet> {
+        let parts = |uid: &EntityUid| self.asked.by(uid, entities);
+        let (actions, resources) = (parts(&question.action), parts(&question.resource));
+        let mut sets = Vec::new();
+        for principal in parts(&question.principal) {
+            for action in &actions {
+                sets.extend(
+                    resources.iter().filter_map(|resource| self.sets.get(&(principal, *action, *resource))),
+                );
+            }
+        }
+        sets
     }
 
     /// Has Cedar evaluate each set whose scope may hold, and puts its answers together.
     pub(crate) fn ask(&self, question: &Question, entities: &Entities) -> Answer {
-        let parts = |uid: &EntityUid| self.asked.by(uid, entities);
-        let (actions, resources) = (parts(&question.action), parts(&question.resource));
         let mut answer = Answer::default();
-        for principal in parts(&question.principal) {
-            for action in &actions {
-                for resource in &resources {
-                    if let Some(set) = self.sets.get(&(principal, *action, *resource)) {
-                        answer.add(&self.authorizer.is_authorized(&question.request, set, entities));
-                    }
-                }
-            }
+        for set in self.sets_for(question, entities) {
+            answer.add(&self.authorizer.is_authorized(&question.request, set, entities));
         }
         answer
+    }
+
+    /// The policies whose scope may hold, by their ids.
+    pub(crate) fn policies_for<'a>(
+        &'a self,
+        question: &Question,
+        entities: &Entities,
+    ) -> BTreeMap<&'a PolicyId, &'a Policy> {
+        let sets = self.sets_for(question, entities);
+        sets.into_iter().flat_map(PolicySet::policies).map(|policy| (policy.id(), policy)).collect()
+    }
+
+    /// All policies, by their ids.
+    pub(crate) fn policies(&self) -> BTreeMap<&PolicyId, &Policy> {
+        self.sets.values().flat_map(PolicySet::policies).map(|policy| (policy.id(), policy)).collect()
     }
 }
 

@@ -15,6 +15,7 @@ use crate::error::{BundleError, Fault, Missing, SignError};
 use crate::files::{self, Files};
 use crate::manifest::Manifest;
 use crate::signature::{Statement, Trust};
+use crate::trial::{self, TrialReport};
 use crate::{Bundle, MANIFEST_FILE, SIGNATURE_FILE, clock};
 
 /// The files of a bundle in memory, unverified: they can be inspected, signed or verified, and decide nothing.
@@ -117,6 +118,15 @@ impl Snapshot {
         let Statement { name, version, digest } = statement;
         let archive = archive::write(&self.files)?;
         Ok(Bundle::new(BundleRef { name, version, digest }, compiled, archive))
+    }
+
+    /// Tries the bundle with the cases in `tests/*.toml`, and the cases with mutants of its policies. Like
+    /// [`Self::check`] it asks for no signature and yields nothing that can decide.
+    ///
+    /// # Errors
+    /// [`BundleError::Corrupt`], by the first defect.
+    pub fn test(&self) -> Result<TrialReport, BundleError> {
+        trial::run(&Compiled::new(&self.files)?)
     }
 
     /// Parses and validates everything but the signature, as [`Self::verify`] does, and yields nothing that can

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use portcullis_policy::{BundleSource, Snapshot, Trust};
+use portcullis_policy::{BundleSource, Expected, Snapshot, TrialReport, Trust};
 use portcullis_protocol::Millis;
 use portcullis_server::{Config, pin_bundle, sign_bundle};
 
@@ -23,6 +23,13 @@ pub(crate) fn run(args: &BundleArgs) -> ExitCode {
             Ok(arbiter) => sign(&arbiter.bundle, &beside(config, key)),
             Err(error) => say::error(&error),
         }),
+        BundleCommand::Test { directory: Some(directory), strict, json } => test(directory, *strict, *json),
+        BundleCommand::Test { directory: None, strict, json } => {
+            with_config(args, |config| match config.arbiter() {
+                Ok(arbiter) => test(&arbiter.bundle, *strict, *json),
+                Err(error) => say::error(&error),
+            })
+        }
         BundleCommand::Pin => with_config(args, pin),
         BundleCommand::Show => with_config(args, show),
     }
@@ -60,6 +67,63 @@ fn check(directory: &Path) -> ExitCode {
         }
         Err(error) => say::error(&error),
     }
+}
+
+fn test(directory: &Path, strict: bool, json: bool) -> ExitCode {
+    let report = match Snapshot::read(directory).and_then(|snapshot| snapshot.test()) {
+        Ok(report) => report,
+        Err(error) => return say::error(&error),
+    };
+    let gaps = report.gaps();
+    let passed = report.passed() && (gaps.is_empty() || !strict);
+    if json {
+        say::line(&serde_json::json!({ "passed": passed, "gaps": gaps, "report": report }).to_string());
+    } else {
+        tell(&report, &gaps);
+    }
+    if passed { ExitCode::SUCCESS } else { ExitCode::from(say::FAILED) }
+}
+
+fn tell(report: &TrialReport, gaps: &[String]) {
+    for case in &report.cases {
+        let word = if case.passed { "ok    " } else { "FAILED" };
+        say::line(&format!("{word}  {}: {}", case.file, case.name.escape_debug()));
+        if !case.passed {
+            say::line(&format!("        expected {}", expectation(&case.expected)));
+            say::line(&format!("        found    {}", expectation(&case.found)));
+            if let Some(detail) = &case.detail {
+                say::line(&format!("        because  {detail}"));
+            }
+        }
+    }
+    for gap in gaps {
+        say::line(&format!("gap     {gap}"));
+    }
+    let failed = report.cases.iter().filter(|case| !case.passed).count();
+    let noticed = report.mutants.iter().filter(|mutant| mutant.noticed_by.is_some()).count();
+    say::line(&format!(
+        "{} cases, {failed} failed; {noticed} of {} changed policies noticed",
+        report.cases.len(),
+        report.mutants.len()
+    ));
+    if report.cases.is_empty() {
+        say::note("portcullis: the bundle has no cases; write some into tests/*.toml (docs/bundle-tests.md)");
+    }
+}
+
+fn expectation(expected: &Expected) -> String {
+    let mut text = expected.decision.as_str().to_owned();
+    if let Some(reason) = expected.reason {
+        text.push_str(&format!(" {reason}"));
+    }
+    if let Some(policies) = &expected.policies {
+        let policies: Vec<_> = policies.iter().map(ToString::to_string).collect();
+        text.push_str(&format!(
+            " by {}",
+            if policies.is_empty() { "no policy".to_owned() } else { policies.join(", ") }
+        ));
+    }
+    text
 }
 
 fn sign(directory: &Path, key: &Path) -> ExitCode {

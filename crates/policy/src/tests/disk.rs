@@ -59,7 +59,7 @@ fn what_a_bundle_does_not_have_is_refused() {
         std::fs::write(home.path().join(name), "").unwrap();
         assert_eq!(fault(home.path()), Fault::UnknownFile, "{name}");
     }
-    for name in ["tests", "policies/sub"] {
+    for name in ["cases", "policies/sub", "policies/tests"] {
         let home = home();
         std::fs::create_dir(home.path().join(name)).unwrap();
         assert_eq!(fault(home.path()), Fault::UnknownFile, "{name}");

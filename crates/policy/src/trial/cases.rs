@@ -1,0 +1,141 @@
+//! `tests/*.toml`: requests, and what policy must say of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portcullis_protocol::request::Ask;
+use portcullis_protocol::{
+    ActionName, AgentId, Decision, Millis, PolicyId, ReasonCode, Request, Resource, SurfaceName, SurfaceSpec,
+    Value,
+};
+use serde::Deserialize;
+
+use crate::error::{BundleError, Fault};
+use crate::files::{self, Files, TESTS};
+use crate::trial::Expected;
+use crate::units::Instant;
+
+/// A request, and what must be said of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub(crate) file: String,
+    pub(crate) name: String,
+    pub(crate) request: Request,
+    /// When it is asked; `None` for a time at which the bundle is valid.
+    pub(crate) at: Option<Millis>,
+    pub(crate) expected: Expected,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CasesText {
+    #[serde(rename = "case")]
+    cases: Vec<CaseText>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseText {
+    name: String,
+    agent: AgentId,
+    surface: SurfaceName,
+    action: Option<ActionName>,
+    resource: Option<Resource>,
+    #[serde(default)]
+    context: BTreeMap<String, Value>,
+    at: Option<Instant>,
+    expect: Expect,
+    reason: Option<ReasonCode>,
+    policies: Option<BTreeSet<PolicyId>>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Expect {
+    Permit,
+    Deny,
+    Silence,
+}
+
+/// Every case of a bundle, by file, in the order in which each file has them.
+pub(crate) fn cases(
+    files: &Files,
+    surfaces: &BTreeMap<SurfaceName, SurfaceSpec>,
+) -> Result<Vec<Case>, BundleError> {
+    let mut cases = Vec::new();
+    let mut names = BTreeSet::new();
+    let directory = format!("{TESTS}/");
+    for file in files.keys().filter(|path| path.starts_with(&directory)) {
+        for case in parse(files, file)? {
+            let case = case.into_case(file, surfaces)?;
+            if !names.insert(case.name.clone()) {
+                return Err(fault(file, &case.name, "another case has this name"));
+            }
+            cases.push(case);
+        }
+    }
+    Ok(cases)
+}
+
+fn parse(files: &Files, file: &str) -> Result<Vec<CaseText>, BundleError> {
+    let text = files::text(files, file)?;
+    let parsed: CasesText = toml::from_str(text).map_err(|error| {
+        let line = error.span().and_then(|span| files::line_at(text, span.start));
+        BundleError::corrupt_at(file, line, Fault::Case { message: error.message().to_owned() })
+    })?;
+    Ok(parsed.cases)
+}
+
+fn fault(file: &str, name: &str, message: &str) -> BundleError {
+    BundleError::corrupt(file, Fault::Case { message: format!("case `{name}`: {message}") })
+}
+
+impl CaseText {
+    fn into_case(
+        self,
+        file: &str,
+        surfaces: &BTreeMap<SurfaceName, SurfaceSpec>,
+    ) -> Result<Case, BundleError> {
+        let fault = |message: &str| fault(file, &self.name, message);
+        let spec = surfaces.get(&self.surface);
+        let action = match (self.action, spec.map(|spec| spec.actions.as_slice())) {
+            (Some(action), _) => action,
+            (None, Some([only])) => only.clone(),
+            (None, _) => return Err(fault("`action` must be given: its surface does not have exactly one")),
+        };
+        let resource = self
+            .resource
+            .or_else(|| spec.and_then(|spec| spec.resource.clone()))
+            .ok_or_else(|| fault("`resource` must be given: its surface has none"))?;
+        let expected = expected(self.expect, self.reason, self.policies).map_err(fault)?;
+        let ask = Ask {
+            surface: self.surface,
+            action,
+            resource,
+            context: self.context,
+            idempotency_key: None,
+            payload: None,
+            envelope: None,
+            mapped_with: None,
+        };
+        let at = self.at.map(|Instant(at)| at);
+        Ok(Case { file: file.to_owned(), name: self.name, request: ask.by(self.agent), at, expected })
+    }
+}
+
+fn expected(
+    expect: Expect,
+    reason: Option<ReasonCode>,
+    policies: Option<BTreeSet<PolicyId>>,
+) -> Result<Expected, &'static str> {
+    let decision = match expect {
+        Expect::Permit => Decision::Permit,
+        Expect::Deny => Decision::Deny,
+        Expect::Silence => Decision::Silence,
+    };
+    match (decision, reason) {
+        (Decision::Permit, Some(_)) => Err("a permit has no `reason`"),
+        (Decision::Deny | Decision::Silence, None) => Err("a refusal is expected for a `reason`"),
+        (_, Some(reason)) if reason.decision() != decision => Err("`reason` belongs to another decision"),
+        (_, reason) => Ok(Expected { decision, reason, policies }),
+    }
+}

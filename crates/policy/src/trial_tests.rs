@@ -1,0 +1,175 @@
+use super::*;
+use crate::files::Files;
+use crate::testing::{defect, files, with_policies};
+use crate::{Snapshot, bundles};
+
+const POLICY: &str =
+    "@id(\"small\") permit (principal == Agent::\"bot\", action == Action::\"charge\", resource)
+  when { context.amount.lessThan(decimal(\"10.00\")) };
+@id(\"suspended\") forbid (principal in Group::\"suspended\", action, resource);";
+
+fn case(name: &str, agent: &str, amount: &str, rest: &str) -> String {
+    format!(
+        "[[case]]\nname = \"{name}\"\nagent = \"{agent}\"\nsurface = \"pay.charge\"\naction = \"charge\"\n\
+         context = {{ amount = \"{amount}\", count = 1 }}\n{rest}\n"
+    )
+}
+
+const GRANTED: &str = "expect = \"permit\"\npolicies = [\"small\"]";
+const NOT_GRANTED: &str = "expect = \"deny\"\nreason = \"policy.no_grant\"";
+const SUSPENDED: &str = "expect = \"deny\"\nreason = \"policy.forbidden\"\npolicies = [\"suspended\"]";
+
+fn tried_with(cases: &str) -> Files {
+    let mut files = with_policies(POLICY);
+    files.insert("tests/pay.toml".into(), cases.as_bytes().to_vec());
+    files
+}
+
+fn report(cases: &str) -> TrialReport {
+    Snapshot::from_files(tried_with(cases)).unwrap().test().unwrap()
+}
+
+fn thorough() -> String {
+    [
+        case("small", "bot", "9.99", GRANTED),
+        case("large", "bot", "10.00", NOT_GRANTED),
+        case("suspended", "rogue", "1.00", SUSPENDED),
+    ]
+    .concat()
+}
+
+#[test]
+fn a_case_passes_if_decision_reason_and_policies_are_those_expected() {
+    let report = report(&thorough());
+    assert!(report.passed(), "{report:?}");
+    let counts: Vec<_> = report.policies.values().copied().collect();
+    assert_eq!(counts, [1, 1]);
+    assert_eq!(report.surfaces[&"pay.charge".parse().unwrap()], SurfaceReport { granted: 1, refused: 2 });
+    for (wrong, right) in [
+        ("expect = \"deny\"\nreason = \"policy.no_grant\"", GRANTED),
+        ("expect = \"permit\"", NOT_GRANTED),
+        ("expect = \"deny\"\nreason = \"policy.forbidden\"", NOT_GRANTED),
+        ("expect = \"silence\"\nreason = \"policy.missing\"", SUSPENDED),
+        ("expect = \"permit\"\npolicies = [\"other\"]", GRANTED),
+        ("expect = \"deny\"\nreason = \"policy.forbidden\"\npolicies = []", SUSPENDED),
+    ] {
+        let report = self::report(&thorough().replacen(right, wrong, 1));
+        assert!(!report.passed(), "{wrong}");
+        assert_eq!(report.cases.iter().filter(|case| !case.passed).count(), 1, "{wrong}");
+    }
+}
+
+#[test]
+fn without_cases_nothing_is_shown() {
+    let report = Snapshot::from_files(with_policies(POLICY)).unwrap().test().unwrap();
+    assert!(!report.passed());
+    let gaps = report.gaps();
+    assert!(gaps.contains(&"policy `small` determines no case".to_owned()), "{gaps:?}");
+    assert!(gaps.contains(&"surface `pay.charge` is in no case".to_owned()), "{gaps:?}");
+    assert_eq!(report.mutants.len(), 5);
+    assert!(report.mutants.iter().all(|mutant| mutant.noticed_by.is_none()));
+}
+
+#[test]
+fn each_changed_policy_is_noticed_by_the_case_that_tells() {
+    let noticed = |cases: &str| -> Vec<String> {
+        let report = report(cases);
+        let told = report.mutants.iter().map(|Mutant { policy, change, noticed_by }| {
+            format!("{policy} {change}: {}", noticed_by.as_deref().unwrap_or("nobody"))
+        });
+        told.collect()
+    };
+    assert_eq!(
+        noticed(&thorough()),
+        [
+            "small dropped: small",
+            "small turned round: small",
+            "small without its conditions: large",
+            "suspended dropped: suspended",
+            "suspended turned round: suspended",
+        ]
+    );
+    let only = case("small", "bot", "9.99", GRANTED);
+    assert_eq!(
+        noticed(&only),
+        [
+            "small dropped: small",
+            "small turned round: small",
+            "small without its conditions: nobody",
+            "suspended dropped: nobody",
+            "suspended turned round: nobody",
+        ]
+    );
+    // A case that fails notices everything, and so nothing.
+    assert!(noticed(&only.replace("9.99", "99.00")).iter().all(|told| told.ends_with("nobody")));
+}
+
+#[test]
+fn a_case_at_a_time_asks_whether_the_bundle_is_valid_then() {
+    let at = |at: &str, rest: &str| {
+        report(&case("dated", "bot", "1.00", &format!("at = \"{at}\"\n{rest}"))).passed()
+    };
+    let expired = "expect = \"silence\"\nreason = \"policy.expired\"";
+    assert!(at("2026-01-31T23:59:59.999Z", GRANTED));
+    assert!(at("2026-02-01T00:00:00Z", expired));
+    assert!(at("2025-12-31T23:59:59.999Z", "expect = \"silence\"\nreason = \"policy.not_yet_valid\""));
+    assert!(!at("2026-02-01T00:00:00Z", GRANTED));
+}
+
+#[test]
+fn a_case_that_is_none_does_not_load() {
+    let told = |cases: &str| defect(tried_with(cases));
+    for (cases, expected) in [
+        ("", "tests/pay.toml:1: missing field `case`"),
+        ("[[cases]]\nname = \"a\"", "tests/pay.toml:1: unknown field `cases`, expected `case`"),
+        (&case("a", "bot", "1.00", "expect = \"allow\""), "tests/pay.toml:7: unknown variant `allow`"),
+        (
+            &case("a", "bot", "1.00", "expect = \"deny\""),
+            "tests/pay.toml: case `a`: a refusal is expected for a `reason`",
+        ),
+        (
+            &case("a", "bot", "1.00", "expect = \"permit\"\nreason = \"policy.no_grant\""),
+            "tests/pay.toml: case `a`: a permit has no `reason`",
+        ),
+        (
+            &case("a", "bot", "1.00", "expect = \"silence\"\nreason = \"policy.no_grant\""),
+            "tests/pay.toml: case `a`: `reason` belongs to another decision",
+        ),
+        (
+            &case("a", "bot", "1.00", NOT_GRANTED).replace("action = \"charge\"\n", ""),
+            "tests/pay.toml: case `a`: `action` must be given: its surface does not have exactly one",
+        ),
+        (
+            &[case("a", "bot", "1.00", GRANTED), case("a", "bot", "11.00", NOT_GRANTED)].concat(),
+            "tests/pay.toml: case `a`: another case has this name",
+        ),
+        (&case("a", "bot", "1.00", GRANTED).replace("count = 1", "count = 1.5"), "tests/pay.toml:6: "),
+    ] {
+        let told = told(cases);
+        assert!(told.starts_with(expected), "{told}");
+    }
+}
+
+/// They are signed with the policies: whoever reviews a bundle reviews what it was tried with.
+#[test]
+fn cases_are_part_of_the_digest_and_lie_where_they_must() {
+    let digest = |files| Snapshot::from_files(files).unwrap().digest();
+    assert_ne!(digest(tried_with(&thorough())), digest(with_policies(POLICY)));
+    for path in
+        ["tests/a.txt", "tests/.toml", "tests/a/b.toml", "tests.toml", "tests/a.cedar", "policies/a.toml"]
+    {
+        let mut files = files();
+        files.insert(path.into(), Vec::new());
+        assert!(defect(files).starts_with(path), "{path}");
+    }
+}
+
+#[test]
+fn the_shipped_bundles_pass_and_their_cases_notice_every_mutant() {
+    for files in [bundles::starter(), bundles::demo()] {
+        let report = Snapshot::from_files(files).unwrap().test().unwrap();
+        let failed: Vec<_> = report.cases.iter().filter(|case| !case.passed).collect();
+        assert!(report.passed(), "{failed:?}");
+        assert_eq!(report.gaps(), Vec::<String>::new());
+    }
+}
