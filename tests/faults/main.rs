@@ -18,5 +18,6 @@ mod interlocks;
 mod outcomes;
 mod rotation;
 mod signers;
+mod spooled;
 mod takeover;
 mod tokens;

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
@@ -76,6 +76,8 @@ struct Shared {
     surfaces: Mutex<Option<Rewrite>>,
     hanging: Mutex<Vec<TcpStream>>,
     loses_outcomes: AtomicBool,
+    /// How many answers to what is entered late are still to be lost.
+    loses_confirmations: AtomicUsize,
 }
 
 /// A server that a gate takes for its arbiter.
@@ -96,6 +98,7 @@ impl Between {
             surfaces: Mutex::default(),
             hanging: Mutex::default(),
             loses_outcomes: AtomicBool::new(false),
+            loses_confirmations: AtomicUsize::new(0),
         });
         let serving = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -123,6 +126,11 @@ impl Between {
         self.shared.loses_outcomes.store(lose, Ordering::SeqCst);
     }
 
+    /// Loses the next so many answers to what is to be entered late, after the arbiter has entered it.
+    pub(crate) fn lose_confirmations(&self, count: usize) {
+        self.shared.loses_confirmations.store(count, Ordering::SeqCst);
+    }
+
     /// From now on, hands decision calls through.
     pub(crate) fn honest(&self) {
         *self.shared.script.lock().unwrap() = None;
@@ -133,6 +141,13 @@ impl Shared {
     fn attend(&self, mut stream: TcpStream) -> std::io::Result<()> {
         let asked = read(&stream)?;
         if asked.path.ends_with("/outcome") && self.loses_outcomes.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let less = |left: usize| left.checked_sub(1);
+        if asked.path == "/v1/late"
+            && self.loses_confirmations.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()
+        {
+            assert_eq!(asked.put_to(&self.arbiter)?.status, 200);
             return Ok(());
         }
         let decision = asked.path == "/v1/decisions";

@@ -72,5 +72,6 @@ fn config(command: Vec<OsString>) -> Option<McpGate> {
         command,
         pass_environment: Vec::new(),
         supervisor: vec![own.into(), "__upstream".into(), "--".into()],
+        spool: None,
     })
 }

@@ -32,13 +32,13 @@ struct Told {
 }
 
 impl Told {
-    fn blocked(refusal: &Refusal) -> Self {
+    fn blocked(refusal: &Refusal, captured: Captured) -> Self {
         Self {
             decision: refusal.decision(),
             enforcement: Enforcement::Blocked,
             reason: Some(refusal.reason()),
             outcome: None,
-            captured: refusal.captured(),
+            captured,
             receipt: refusal.receipt().map(|receipt| receipt.attempt),
             waiting_helps: refusal.waiting_helps(),
         }
@@ -77,7 +77,12 @@ impl Told {
 
 /// The answer to a request that did not run.
 pub(crate) fn blocked(refusal: &Refusal, form: Form) -> Reply {
-    Told::blocked(refusal).reply(form, &sentence(refusal))
+    blocked_and(refusal, refusal.captured(), form)
+}
+
+/// The same, of a request that is kept so.
+pub(crate) fn blocked_and(refusal: &Refusal, captured: Captured, form: Form) -> Reply {
+    Told::blocked(refusal, captured).reply(form, &sentence(refusal))
 }
 
 /// The answer to a request that was sent, and of which nobody knows what became of it.
@@ -93,7 +98,7 @@ pub(crate) fn defect(defect: &Defect, typed: &TypedTools) -> Reply {
     if defect.id.is_some() {
         return blocked(&refusal, if defect.tool { typed.form(None) } else { Form::Error });
     }
-    let data = json!({ "portcullis": Told::blocked(&refusal) });
+    let data = json!({ "portcullis": Told::blocked(&refusal, refusal.captured()) });
     Reply::Error(json!({ "code": INVALID, "message": sentence(&refusal), "data": data }).to_string())
 }
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_protocol::{AttemptId, Outcome, ReasonCode};
+use portcullis_protocol::{AttemptId, Captured, Outcome, ReasonCode};
 use portcullis_sdk::{OutcomeReport, Permit, Refusal, Running};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use crate::answer;
+use crate::desk::Denied;
 use crate::message::{Id, Reply};
 use crate::operation::{Operation, Terms};
 use crate::peer::{Answer, Outgoing, Peer, Permitted, Unsent};
@@ -61,9 +62,17 @@ impl Case {
         }
         match self.shared.desk.permit(&self.operation).await {
             Ok((permit, terms)) => self.permitted(permit, terms).await,
-            Err(refusal) => self.end(End::Answer(self.refused(&refusal))).await,
+            Err(denied) => self.denied(denied).await,
         }
         drop(self.slot);
+    }
+
+    /// Answers a refusal. One for want of an arbiter's answer is kept by the gate itself, if it can.
+    async fn denied(&self, denied: Denied) {
+        let Denied { refusal, attempted } = denied;
+        let kept = self.shared.attempts.keep(attempted).await;
+        let captured = if kept { Captured::Spooled } else { refusal.captured() };
+        self.end(End::Answer(self.refused_and(&refusal, captured))).await;
     }
 
     fn executor(&self) -> &Peer {
@@ -74,7 +83,11 @@ impl Case {
     }
 
     fn refused(&self, refusal: &Refusal) -> Reply {
-        let blocked = || answer::blocked(refusal, self.operation.form(&self.shared.typed));
+        self.refused_and(refusal, refusal.captured())
+    }
+
+    fn refused_and(&self, refusal: &Refusal, captured: Captured) -> Reply {
+        let blocked = || answer::blocked_and(refusal, captured, self.operation.form(&self.shared.typed));
         match self.way {
             Way::ToUpstream => answer::replay(refusal).unwrap_or_else(blocked),
             Way::ToClient => blocked(),

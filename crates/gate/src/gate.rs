@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::attempts::Attempts;
 use crate::desk::Desk;
 use crate::form::TypedTools;
 use crate::notes::{Notes, stderr};
@@ -44,6 +46,8 @@ pub struct McpGate {
     /// [`supervise::run`](crate::supervise::run) with the arguments that follow, such as
     /// `[current_exe, "__upstream", "--"]`.
     pub supervisor: Vec<OsString>,
+    /// The directory where attempts without an answer of the arbiter's are kept, if they are. It must be there.
+    pub spool: Option<PathBuf>,
 }
 
 /// How a session ended.
@@ -131,6 +135,7 @@ where
     let _tasks = EndTasks(Arc::clone(&shared));
     shared.spawn(stderr(errors, shared.notes.clone()));
     shared.spawn(Arc::clone(&shared.outcomes).retry());
+    shared.spawn(Arc::clone(&shared.attempts).send());
     let (closing, closed) = watch::channel(false);
     let reader = tokio::spawn(from_upstream(Arc::clone(&shared), stdout));
     let (client_broken, upstream_broken) = (client_writer.broken(), upstream_writer.broken());
@@ -150,12 +155,15 @@ fn shared(
     client: Peer,
     upstream: Peer,
 ) -> Result<Arc<Shared>, GateError> {
-    let McpGate { server, agent, gate, deadline, .. } = config;
+    let McpGate { server, agent, gate, deadline, spool, .. } = config;
     let mut run = [0; 32];
     getrandom::fill(&mut run).map_err(|_| GateError::Random)?;
     let outcomes = Arc::new(Outcomes::new(Arc::clone(&arbiter), deadline, notes.clone()));
-    let table = tokio::sync::Mutex::new(None);
-    let desk = Desk { arbiter, log, agent, gate, deadline, run, table };
+    let attempts =
+        Attempts::start(spool.as_deref(), (&agent, &gate), Arc::clone(&arbiter), deadline, notes.clone());
+    let attempts = Arc::new(attempts.map_err(GateError::Start)?);
+    let (table, keeps) = (tokio::sync::Mutex::new(None), attempts.are_kept());
+    let desk = Desk { arbiter, log, agent, gate, deadline, run, table, keeps };
     let slots = |count| Arc::new(Semaphore::new(usize::try_from(count).map_or(1, |count: usize| count)));
     let (slots, upstream_slots) = (slots(CALLS), slots(UPSTREAM_CALLS));
     let tasks = Mutex::new(JoinSet::new());
@@ -164,6 +172,7 @@ fn shared(
         server,
         desk,
         outcomes,
+        attempts,
         notes,
         slots,
         upstream_slots,

@@ -8,7 +8,9 @@
 //! harmless message of the closed lists (`harmless`), a spent permit, or an answer to the server's own request.
 
 mod answer;
+mod attempts;
 mod case;
+mod clock;
 mod desk;
 mod form;
 mod gate;

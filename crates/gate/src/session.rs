@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::answer;
+use crate::attempts::Attempts;
 use crate::case::{Asker, Case, Way};
 use crate::desk::Desk;
 use crate::form::{Form, TypedTools};
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) server: String,
     pub(crate) desk: Desk,
     pub(crate) outcomes: Arc<Outcomes>,
+    pub(crate) attempts: Arc<Attempts>,
     pub(crate) notes: Notes,
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) upstream_slots: Arc<Semaphore>,

@@ -54,7 +54,7 @@ pub(crate) struct Batch<'a> {
     pub(crate) erased: bool,
     /// Bundles that this batch archives.
     archives: BTreeSet<BundleDigest>,
-    waiting: &'a mut Vec<Waiting>,
+    pub(crate) waiting: &'a mut Vec<Waiting>,
 }
 
 /// What a batch did.
@@ -301,6 +301,7 @@ impl Batch<'_> {
                 self.waiting.push(Waiting::Order { reply, answer });
                 failed
             }
+            Command::Late(entries, reply) => self.take_late(&entries, reply, quota),
             Command::Release(..) | Command::Find(..) | Command::Status(_) | Command::Close(_) => Ok(()),
         }
     }

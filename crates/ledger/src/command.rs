@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use portcullis_arbiter::Intake;
 use portcullis_protocol::wire::StoredResult;
 use portcullis_protocol::{
-    AgentId, AttemptId, Captured, Event, Millis, Ordered, Outcome, ReasonCode, Record, Verdict,
+    AgentId, AttemptId, Captured, Event, Millis, Ordered, Outcome, ReasonCode, Record, Spooled, Verdict,
 };
 use portcullis_spool::SpoolStatus;
 
@@ -142,6 +142,7 @@ pub(crate) enum Command {
     Outcome(Box<ReportedOutcome>, Reply<Result<u64, OutcomeRefused>>),
     Event(Event, BTreeMap<String, String>, Reply<Result<u64, ReasonCode>>),
     Order(Box<Ordered>, Reply<Result<u64, OrderRefused>>),
+    Late(Vec<Spooled>, Reply<Result<u64, ReasonCode>>),
     Release(Box<Proved>, Reply<Result<Box<Decided>, ReasonCode>>),
     Find(AttemptId, Reply<Option<Found>>),
     Status(Reply<Status>),

@@ -5,11 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_protocol::{Digest, Event, Keeper, LateRecord, Record, Spooled};
+use portcullis_protocol::{Digest, Event, Keeper, LateRecord, ReasonCode, Record, Spooled};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use crate::batch::Batch;
+use crate::command::Reply;
 use crate::error::LedgerError;
+use crate::quota::Quota;
+use crate::waiting::Waiting;
 
 /// How far a series was entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,17 @@ pub(crate) fn agrees(connection: &Connection, record: &LateRecord) -> Result<boo
     }))
 }
 
+/// What came of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lately {
+    /// It is in the log now.
+    Entered,
+    /// It was in the log before, or none of it can ever be.
+    Known,
+    /// Not now.
+    Refused,
+}
+
 impl Batch<'_> {
     /// Enters the arbiter's own spool: its entries, and how much of it could not be read.
     pub(crate) fn enter_spool(
@@ -64,28 +78,69 @@ impl Batch<'_> {
             let detail = BTreeMap::from([("bytes".to_owned(), bytes.to_string())]);
             self.event(Event::SpoolDamaged, detail)?;
         }
-        entries.iter().try_for_each(|entry| self.late(Keeper::Arbiter, entry).map(drop))
+        entries.iter().try_for_each(|entry| self.late(Keeper::Arbiter, entry, || true).map(drop))
     }
 
-    /// Enters what a spool kept, unless it is in the log already or no record can hold it. Whether it was entered now.
+    /// Takes a gate's spool into the batch, with whoever waits for the answer.
+    pub(crate) fn take_late(
+        &mut self,
+        entries: &[Spooled],
+        reply: Reply<std::result::Result<u64, ReasonCode>>,
+        quota: &mut Quota,
+    ) -> std::result::Result<(), LedgerError> {
+        let (answer, failed) = match self.late_from_gate(entries, quota) {
+            Ok(taken) => (Ok(taken), Ok(())),
+            Err(error) => (Err(error.code()), Err(error)),
+        };
+        self.waiting.push(Waiting::Late { reply, answer });
+        failed
+    }
+
+    /// Enters what a gate kept, as far as its agents' shares of the log go. How many of the first are in the log.
+    fn late_from_gate(
+        &mut self,
+        entries: &[Spooled],
+        quota: &mut Quota,
+    ) -> std::result::Result<u64, LedgerError> {
+        let boot = self.health.boot;
+        let mut taken: u64 = 0;
+        for entry in entries {
+            let admits = || quota.admits(&entry.attempted.agent, boot);
+            if self.late(Keeper::Gate, entry, admits)? == Lately::Refused {
+                break;
+            }
+            taken = taken.saturating_add(1);
+        }
+        Ok(taken)
+    }
+
+    /// Enters what a spool kept, unless it is in the log already, no record can hold it, or it is not to be admitted now.
     /// It is no decision: attempts, PERMITs and keys are not touched.
-    pub(crate) fn late(&mut self, keeper: Keeper, entry: &Spooled) -> std::result::Result<bool, LedgerError> {
+    fn late(
+        &mut self,
+        keeper: Keeper,
+        entry: &Spooled,
+        admits: impl FnOnce() -> bool,
+    ) -> std::result::Result<Lately, LedgerError> {
         let series = entry.series(keeper);
         if let Some(entered) = entered(self.connection, &series)? {
             self.prove_entered(&series, entered)?;
             if entry.number < entered.next {
-                return Ok(false);
+                return Ok(Lately::Known);
             }
         }
         let record = LateRecord { seq: self.tree.size(), time: self.now(), keeper, entry: entry.clone() };
-        let Ok(body) = Record::Late(record).to_bytes() else { return Ok(false) };
+        let Ok(body) = Record::Late(record).to_bytes() else { return Ok(Lately::Known) };
         if !keeper.keeps(entry.attempted.reason) || entry.number >= LAST {
-            return Ok(false);
+            return Ok(Lately::Known);
+        }
+        if !admits() {
+            return Ok(Lately::Refused);
         }
         let seq = self.append(&body)?;
         let next = entry.number.saturating_add(1);
         set_entered(self.connection, &series, Entered { next, seq })?;
-        Ok(true)
+        Ok(Lately::Entered)
     }
 
     /// Checks that the record which the state names says what the state says: a number that was raised would have

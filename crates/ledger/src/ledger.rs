@@ -8,7 +8,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use portcullis_arbiter::{Intake, Ports};
-use portcullis_protocol::{AgentId, AttemptId, Event, Millis, Ordered, ReasonCode};
+use portcullis_protocol::{AgentId, AttemptId, Event, Millis, Ordered, ReasonCode, Spooled};
 
 use crate::aggregate::Counts;
 use crate::clock::Clocks;
@@ -188,6 +188,19 @@ impl Ledger {
     #[must_use]
     pub fn heads(&self) -> Heads {
         self.heads.clone()
+    }
+
+    /// Enters attempts that a gate kept while it had no answer, late. That they are of the agent whose credential came
+    /// with them was checked. Answers how many of the first are in the log.
+    ///
+    /// # Errors
+    /// [`Overloaded`].
+    pub fn late(
+        &self,
+        entries: Vec<Spooled>,
+        reply: impl FnOnce(Result<u64, ReasonCode>) + Send + 'static,
+    ) -> Result<(), Overloaded> {
+        self.send(Command::Late(entries, Box::new(reply)))
     }
 
     /// Finds the record of an attempt.

@@ -36,6 +36,7 @@ fn can_be_held(command: &Command) -> bool {
         Command::Decide(..)
         | Command::Event(..)
         | Command::Order(..)
+        | Command::Late(..)
         | Command::Release(..)
         | Command::Find(..)
         | Command::Status(_)
@@ -50,6 +51,7 @@ pub(crate) const fn writes(command: &Command) -> bool {
         | Command::Outcome(..)
         | Command::Event(..)
         | Command::Order(..)
+        | Command::Late(..)
         | Command::Close(_) => true,
         Command::Release(..) | Command::Find(..) | Command::Status(_) => false,
     }

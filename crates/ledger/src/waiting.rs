@@ -45,6 +45,7 @@ pub(crate) enum Waiting {
     Outcome { reply: Reply<Result<u64, OutcomeRefused>>, answer: Result<u64, OutcomeRefused> },
     Event { reply: Reply<Result<u64, ReasonCode>>, answer: Result<u64, ReasonCode> },
     Order { reply: Reply<Result<u64, OrderRefused>>, answer: Result<u64, OrderRefused> },
+    Late { reply: Reply<Result<u64, ReasonCode>>, answer: Result<u64, ReasonCode> },
 }
 
 /// Makes the receipt of a record from its index and bytes.
@@ -66,7 +67,7 @@ impl Waiting {
                 reply(answer);
                 Ok(None)
             }
-            Self::Event { reply, answer } => {
+            Self::Event { reply, answer } | Self::Late { reply, answer } => {
                 reply(answer);
                 Ok(None)
             }
@@ -89,7 +90,7 @@ impl Waiting {
                 reply(Err(OutcomeRefused::Unavailable(code)));
                 None
             }
-            Self::Event { reply, .. } => {
+            Self::Event { reply, .. } | Self::Late { reply, .. } => {
                 reply(Err(code));
                 None
             }
@@ -167,6 +168,10 @@ pub(crate) fn refuse(command: Command, health: &Health, tripped: ReasonCode) -> 
         }
         Command::Order(_, reply) => {
             reply(Err(OrderRefused::Unavailable(tripped)));
+            None
+        }
+        Command::Late(_, reply) => {
+            reply(Err(tripped));
             None
         }
         Command::Release(..) | Command::Find(..) | Command::Status(_) | Command::Close(_) => None,

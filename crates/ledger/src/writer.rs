@@ -322,9 +322,11 @@ impl Writer {
                 Command::Find(attempt, reply) => {
                     reply(self.phase.as_ref().map_or(None, |opened| opened.find(&attempt)))
                 }
-                Command::Decide(..) | Command::Outcome(..) | Command::Event(..) | Command::Order(..) => {
-                    rest.push_back(command);
-                }
+                Command::Decide(..)
+                | Command::Outcome(..)
+                | Command::Event(..)
+                | Command::Order(..)
+                | Command::Late(..) => rest.push_back(command),
             }
         }
         rest
@@ -333,8 +335,9 @@ impl Writer {
     fn refuse_all(&mut self, commands: VecDeque<Command>, health: &Health, code: ReasonCode) {
         // Outcomes are why disk is held in reserve.
         let reserve = only_reserve(health) && matches!(&self.phase, Ok(opened) if opened.pending.is_none());
-        let (kept, refused): (VecDeque<_>, VecDeque<_>) =
-            commands.into_iter().partition(|command| reserve && !matches!(command, Command::Decide(..)));
+        let (kept, refused): (VecDeque<_>, VecDeque<_>) = commands
+            .into_iter()
+            .partition(|command| reserve && !matches!(command, Command::Decide(..) | Command::Late(..)));
         self.entering = false;
         let refused = refused.into_iter().filter_map(|command| refuse(command, health, code)).collect();
         self.answer(refused, code, health.now);

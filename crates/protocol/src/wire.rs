@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AttemptId, GateId, OrderReason, Salt};
+use crate::late::Spooled;
 use crate::order::Order;
 use crate::reason::ReasonCode;
 use crate::record::Outcome;
@@ -139,4 +140,21 @@ pub struct OrderCall {
 pub struct OrderReply {
     /// Index of the order's record.
     pub seq: u64,
+}
+
+/// `POST /v1/late`: attempts for which a gate had no answer, to be entered into the log late, oldest first. All are of
+/// the agent that the bearer key names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LateCall {
+    /// The entries of the gate's spool.
+    pub entries: Vec<Spooled>,
+}
+
+/// The answer: what is in the log, durably, since this call or an earlier one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LateReply {
+    /// How many of the first entries.
+    pub taken: u64,
 }

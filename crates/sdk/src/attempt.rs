@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{
-    AttemptId, Decision, DecisionRecord, Digest, GateId, Nonce, ReasonCode, Record, Request, Salt,
-    SurfaceName,
+    AttemptId, Attempted, Decision, DecisionRecord, Digest, GateId, Millis, Nonce, ReasonCode, Record,
+    Request, Salt, SurfaceName,
 };
 use portcullis_verify::{LogKey, LogKeys, Quorum, Standing, UnverifiedReceipt, VerifiedReceipt, VerifierKey};
 
@@ -138,6 +138,23 @@ impl Attempt {
             salt: self.salt,
             gate: self.gate.clone(),
             deadline_ms: u64::try_from(deadline.as_millis()).map_or(u64::MAX, |milliseconds| milliseconds),
+        }
+    }
+
+    /// What a record would say of this attempt, refused at this time for this reason.
+    #[must_use]
+    pub fn attempted(&self, at: Millis, reason: ReasonCode) -> Attempted {
+        let ask = &self.request.ask;
+        Attempted {
+            at,
+            reason,
+            agent: self.request.agent.clone(),
+            gate: self.gate.clone(),
+            attempt: self.id(),
+            surface: ask.surface.clone(),
+            action: ask.action.clone(),
+            resource: ask.resource.clone(),
+            request: self.commitment,
         }
     }
 

@@ -3,8 +3,8 @@ use crate::refusal::Unverifiable;
 use crate::testing::{LONG, Log, attempt, permit, refusal, request, text, wait_until};
 use ed25519_dalek::{Signer, SigningKey};
 use portcullis_protocol::{
-    AggregateRecord, Attempted, Domain, Event, EventRecord, Keeper, LateRecord, Millis, Outcome,
-    OutcomeRecord, ReasonCode, Resource, SpoolId, Spooled,
+    AggregateRecord, Domain, Event, EventRecord, Keeper, LateRecord, Millis, Outcome, OutcomeRecord,
+    ReasonCode, Resource, SpoolId, Spooled,
 };
 use portcullis_verify::{CosignerKey, CosignerKind};
 
@@ -85,18 +85,7 @@ fn a_receipt_that_another_key_or_another_log_signed_is_no_permit() {
 
 /// The late record of an attempt: all of it is as in a PERMIT's record.
 fn late(attempt: &Attempt) -> LateRecord {
-    let (call, permit) = (attempt.call(DEADLINE), permit(&attempt.call(DEADLINE), LONG));
-    let attempted = Attempted {
-        at: Millis(1),
-        reason: ReasonCode::EvidenceUnwritable,
-        agent: permit.agent,
-        gate: permit.gate,
-        attempt: call.attempt,
-        surface: permit.surface,
-        action: permit.action,
-        resource: permit.resource,
-        request: permit.request,
-    };
+    let attempted = attempt.attempted(Millis(1), ReasonCode::EvidenceUnwritable);
     let entry = Spooled { spool: SpoolId::from_bytes([2; 32]), number: 0, attempted };
     LateRecord { seq: 0, time: Millis(1), keeper: Keeper::Arbiter, entry }
 }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use portcullis_protocol::request::Ask;
-use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeReply};
+use portcullis_protocol::wire::{DecisionCall, DecisionReply, LateCall, LateReply, OutcomeReply};
 use portcullis_protocol::{AgentId, Decision, GateId, Outcome, ReasonCode, SurfaceTable};
 
 use crate::attempt::{Attempt, TrustedLog};
@@ -26,6 +26,12 @@ pub trait Authorizer: Send + Sync {
 
     /// The surfaces of the bundle in force.
     fn surfaces(&self) -> Call<'_, SurfaceTable>;
+
+    /// Has attempts entered into the log late that a gate kept while there was no answer. Says how many of the first
+    /// are in the log. An arbiter that knows no such thing is as one that is not there.
+    fn late(&self, _call: LateCall) -> Call<'_, LateReply> {
+        Box::pin(async { Err(Refusal::own(ReasonCode::ArbiterUnreachable, None)) })
+    }
 }
 
 /// Asks for a permit.

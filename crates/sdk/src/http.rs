@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
-use portcullis_protocol::wire::{DecisionCall, DecisionReply, OrderCall, OrderReply, OutcomeReply};
+use portcullis_protocol::wire::{
+    DecisionCall, DecisionReply, LateCall, LateReply, OrderCall, OrderReply, OutcomeReply,
+};
 use portcullis_protocol::{Captured, Decision, ReasonCode, SurfaceTable};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -138,6 +140,12 @@ impl Authorizer for HttpAuthorizer {
         Box::pin(async move {
             let path = format!("/v1/decisions/{}/outcome", report.attempt);
             success(&self.within(self.patience, Method::POST, &path, body(&report.call)?).await?)
+        })
+    }
+
+    fn late(&self, call: LateCall) -> Call<'_, LateReply> {
+        Box::pin(async move {
+            success(&self.within(self.patience, Method::POST, "/v1/late", body(&call)?).await?)
         })
     }
 

@@ -18,6 +18,7 @@ use portcullis_protocol::wire::{DecisionCall, DecisionReply, OrderCall, OrderRep
 use portcullis_protocol::{AttemptId, OperatorId, Ordered, ReasonCode};
 use serde::Serialize;
 
+use crate::late::parse_late;
 use crate::log_api;
 use crate::service::{Arbiter, is_permit, is_reportable, order_code, outcome_code};
 
@@ -25,6 +26,8 @@ use crate::service::{Arbiter, is_permit, is_reportable, order_code, outcome_code
 const DECISION_BODY: usize = 64 * 1024;
 /// Longest body of an outcome call, in bytes: a result of 1 MiB, escaped.
 const OUTCOME_BODY: usize = 7 * 1024 * 1024;
+/// Longest body of entries to be entered late, in bytes.
+const LATE_BODY: usize = 256 * 1024;
 /// Longest body of an order, in bytes.
 const ORDER_BODY: usize = 16 * 1024;
 /// How long a body may take to arrive.
@@ -58,6 +61,7 @@ pub enum Caller {
 pub const ROUTES: &[Route] = &[
     Route { method: "POST", path: "/v1/decisions", needs: Caller::Agent },
     Route { method: "POST", path: "/v1/decisions/{attempt}/outcome", needs: Caller::Agent },
+    Route { method: "POST", path: "/v1/late", needs: Caller::Agent },
     Route { method: "GET", path: "/v1/receipts/{attempt}", needs: Caller::Agent },
     Route { method: "GET", path: "/v1/surfaces", needs: Caller::Agent },
     Route { method: "GET", path: "/log/checkpoint", needs: Caller::Auditor },
@@ -84,6 +88,7 @@ fn handler(path: &str) -> Option<MethodRouter<Arc<Arbiter>>> {
     Some(match path {
         "/v1/decisions" => post(decide).layer(DefaultBodyLimit::max(DECISION_BODY)),
         "/v1/decisions/{attempt}/outcome" => post(outcome).layer(DefaultBodyLimit::max(OUTCOME_BODY)),
+        "/v1/late" => post(late).layer(DefaultBodyLimit::max(LATE_BODY)),
         "/v1/receipts/{attempt}" => get(receipt),
         "/v1/surfaces" => get(surfaces),
         "/log/checkpoint" | "/log/tile/{*resource}" => get(log_api::resource),
@@ -214,6 +219,21 @@ async fn outcome(
         }
         Ok(_) => refuse(&arbiter, &credential, ReasonCode::RequestInvalidValue, None),
         Err(error) => refuse(&arbiter, &credential, ReasonCode::RequestMalformed, Some(error.to_string())),
+    }
+}
+
+async fn late(State(arbiter): Shared, AsAgent(credential): AsAgent, Content(content): Content) -> Response {
+    let body = match content {
+        Ok(body) => body,
+        Err((code, detail)) => return refuse(&arbiter, &credential, code, Some(detail)),
+    };
+    let call = match parse_late(&body) {
+        Ok(call) => call,
+        Err(Refused { code, detail }) => return refuse(&arbiter, &credential, code, Some(detail)),
+    };
+    match arbiter.late(call, &credential.agent).await {
+        Ok(reply) => json(200, &reply),
+        Err(code) => refuse(&arbiter, &credential, code, None),
     }
 }
 

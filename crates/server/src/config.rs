@@ -97,6 +97,8 @@ pub struct GateConfig {
     pub arbiter: Option<Endpoint>,
     /// The log whose receipts count.
     pub log: TrustedLog,
+    /// Where attempts without an answer are kept.
+    pub spool: Option<PathBuf>,
 }
 
 impl Config {
@@ -200,6 +202,7 @@ impl Config {
             deadline: Duration::from_millis(gate.deadline_ms.map_or(2_000, |milliseconds| milliseconds)),
             arbiter: endpoint,
             log: self.trusted(gate, arbiter)?,
+            spool: gate.spool.as_ref().map(|path| self.at(path)),
         })
     }
 

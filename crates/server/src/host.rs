@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use portcullis_ledger::{DirectoryLock, LockError};
-use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeReply};
+use portcullis_protocol::wire::{DecisionCall, DecisionReply, LateCall, LateReply, OutcomeReply};
 use portcullis_protocol::{ReasonCode, SurfaceTable};
 use portcullis_sdk::{Authorizer, Call, Endpoint, HttpAuthorizer, OutcomeReport, Refusal, Token};
 use tokio::sync::watch;
@@ -208,6 +208,13 @@ impl Authorizer for Node {
         match self.shared.local() {
             Some(local) => Box::pin(async move { local.report(report).await }),
             None => self.shared.client.report(report),
+        }
+    }
+
+    fn late(&self, call: LateCall) -> Call<'_, LateReply> {
+        match self.shared.local() {
+            Some(local) => Box::pin(async move { local.late(call).await }),
+            None => self.shared.client.late(call),
         }
     }
 

@@ -12,6 +12,7 @@ mod cosigning;
 mod evidence;
 mod export;
 mod host;
+mod late;
 mod listen;
 mod log_api;
 mod metrics;

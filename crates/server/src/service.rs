@@ -9,7 +9,9 @@ use portcullis_ledger::{
     OutcomeRefused, ReportedOutcome, Status, SystemClocks,
 };
 use portcullis_policy::{BundleSource, Trust};
-use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeCall, OutcomeReply, ReasonBody};
+use portcullis_protocol::wire::{
+    DecisionCall, DecisionReply, LateCall, LateReply, OutcomeCall, OutcomeReply, ReasonBody,
+};
 use portcullis_protocol::{
     AgentId, AttemptId, Decision, Millis, Nonce, OperatorId, Ordered, Outcome, Precondition, ReasonCode,
     Record, SurfaceTable,
@@ -20,6 +22,7 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::agents::Agents;
 use crate::config::ArbiterConfig;
 use crate::cosigning::Cosigning;
+use crate::late::check_late;
 use crate::metrics::Metrics;
 use crate::operator;
 use crate::operators::Operators;
@@ -271,6 +274,22 @@ impl Arbiter {
         }
     }
 
+    /// Enters attempts into the log late that a gate kept while it had no answer. All must be `agent`'s.
+    ///
+    /// # Errors
+    /// The reason code. With one of the request's nothing was entered, and nothing of it ever will be as it is.
+    pub async fn late(&self, call: LateCall, agent: &AgentId) -> Result<LateReply, ReasonCode> {
+        check_late(&call, agent)?;
+        let (reply, answer) = oneshot::channel();
+        self.ledger
+            .late(call.entries, |answer| hand_over(reply, answer))
+            .map_err(|_| ReasonCode::OverloadShed)?;
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(entered)) => entered.map(|taken| LateReply { taken }),
+            Ok(Err(_)) | Err(_) => Err(ReasonCode::EvidenceUnwritable),
+        }
+    }
+
     /// Carries out an operator's order. Returns the index of its record.
     ///
     /// # Errors
@@ -401,6 +420,13 @@ impl Authorizer for LocalAuthorizer {
         Box::pin(async move {
             let recorded = self.arbiter.outcome(report.attempt, report.call, &self.credential.agent).await;
             recorded.map_err(|refused| Refusal::own(outcome_code(&refused), Some(refused.to_string())))
+        })
+    }
+
+    fn late(&self, call: LateCall) -> Call<'_, LateReply> {
+        Box::pin(async move {
+            let entered = self.arbiter.late(call, &self.credential.agent).await;
+            entered.map_err(|code| Refusal::own(code, None))
         })
     }
 

@@ -74,10 +74,20 @@ impl Spool {
     /// # Errors
     /// If the system gives no thread. A spool that cannot be opened is no error here: it keeps nothing.
     pub fn start(path: &Path, bounds: Bounds, deadline: Duration) -> std::io::Result<Self> {
+        Self::start_one_of(vec![path.to_owned()], bounds, deadline)
+    }
+
+    /// The same at the first of several paths that no other process holds, one with entries before others. Once its own
+    /// entries are taken out, it takes over what those who are gone have left at the other paths.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start_one_of(paths: Vec<PathBuf>, bounds: Bounds, deadline: Duration) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let (jobs, queue) = sync_channel(WAITING);
         let (end, ended) = sync_channel(1);
-        let attendant = Attendant { path: path.to_owned(), bounds, shared: Arc::clone(&shared), open: None };
+        let attendant =
+            Attendant { paths, path: PathBuf::new(), bounds, shared: Arc::clone(&shared), open: None };
         std::thread::Builder::new().name("spool".into()).spawn(move || {
             attendant.run(&queue);
             drop(end);
@@ -174,6 +184,9 @@ impl Drop for Spool {
 
 /// What the spool's thread owns.
 struct Attendant {
+    /// Where it may be.
+    paths: Vec<PathBuf>,
+    /// Where it is, once it is open.
     path: PathBuf,
     bounds: Bounds,
     shared: Arc<Shared>,
@@ -191,6 +204,7 @@ impl Attendant {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.open();
+                    self.take_over();
                     false
                 }
                 Err(RecvTimeoutError::Disconnected) => true,
@@ -221,12 +235,43 @@ impl Attendant {
         if self.open.is_some() {
             return;
         }
-        let opened = SpoolFile::open(&self.path, self.bounds, &self.shared.entries);
-        self.open = self.noted(opened);
+        let opened = self.first(&self.paths);
+        self.open = self.noted(opened).map(|(path, file)| {
+            self.path = path;
+            file
+        });
         if self.open.is_some() {
             self.shared.unreadable.store(set_aside::unreported(&self.path), Ordering::Release);
         }
         self.measure();
+    }
+
+    /// Opens the first of these that nobody holds, one with entries before others.
+    fn first(&self, paths: &[PathBuf]) -> Result<(PathBuf, SpoolFile), SpoolError> {
+        let (left, others): (Vec<&PathBuf>, Vec<_>) = paths.iter().partition(|path| has_entries(path));
+        for path in left.into_iter().chain(others) {
+            match SpoolFile::open(path, self.bounds, &self.shared.entries) {
+                Err(SpoolError::Held) => {}
+                Err(error) => return Err(error),
+                Ok(file) => return Ok((path.clone(), file)),
+            }
+        }
+        Err(SpoolError::Held)
+    }
+
+    /// Goes over to what somebody who is gone has left, once nothing of its own is left to be entered.
+    fn take_over(&mut self) {
+        let done = self.open.as_ref().is_some_and(|open| open.bytes() == 0);
+        if !done || !locked(&self.shared.entries).is_empty() {
+            return;
+        }
+        let left = |path: &&PathBuf| **path != self.path && has_entries(path);
+        let left: Vec<_> = self.paths.iter().filter(left).cloned().collect();
+        if let (false, Ok((path, file))) = (left.is_empty(), self.first(&left)) {
+            (self.path, self.open) = (path, Some(file));
+            self.shared.unreadable.store(set_aside::unreported(&self.path), Ordering::Release);
+            self.measure();
+        }
     }
 
     fn keep(&mut self, attempts: Vec<Attempted>) -> usize {
@@ -263,6 +308,10 @@ impl Attendant {
         let bytes = self.open.as_ref().map_or(0, SpoolFile::bytes);
         self.shared.bytes.store(bytes, Ordering::Relaxed);
     }
+}
+
+fn has_entries(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.len() > 0)
 }
 
 #[cfg(test)]

@@ -76,3 +76,25 @@ fn what_was_damaged_is_told_until_it_is_on_record() {
     assert_eq!(spool.keep(vec![attempted("c")]), 1);
     assert_eq!((spool.unreadable(), agents(&spool).len()), (None, 3));
 }
+
+#[test]
+fn of_several_paths_one_that_nobody_holds_is_taken_and_what_others_left_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths: Vec<_> = (0..3).map(|number| folder.path().join(number.to_string())).collect();
+    let start = || Spool::start_one_of(paths.clone(), BOUNDS, DEADLINE).unwrap();
+    let (first, second) = (start(), start());
+    assert_eq!((first.keep(vec![attempted("a")]), second.keep(vec![attempted("b")])), (1, 1));
+    let third = start();
+    assert_eq!(third.keep(vec![attempted("c")]), 1);
+    let fourth = start();
+    assert_eq!(fourth.keep(vec![attempted("d")]), 0, "nothing that another holds");
+    drop((fourth, second));
+    // The third has entries of its own: first those.
+    assert_eq!(agents(&third), ["c"]);
+    third.entered(1);
+    while agents(&third) != ["b"] {
+        std::thread::yield_now();
+    }
+    third.entered(1);
+    assert_eq!(agents(&first), ["a"]);
+}

@@ -36,6 +36,7 @@ pub(crate) fn run(args: McpArgs) -> ExitCode {
         command: args.command,
         pass_environment,
         supervisor,
+        spool: gate.spool.clone(),
     };
     match gate_runtime() {
         Ok(runtime) => {

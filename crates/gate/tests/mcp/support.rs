@@ -76,6 +76,7 @@ pub(crate) fn config(command: Vec<std::ffi::OsString>) -> McpGate {
         command,
         pass_environment: Vec::new(),
         supervisor: vec![example("gate_host").into(), "__upstream".into(), "--".into()],
+        spool: None,
     }
 }
 

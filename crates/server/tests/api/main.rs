@@ -11,6 +11,7 @@ mod agents;
 mod bodies;
 mod health;
 mod keys;
+mod late;
 mod limits;
 mod log;
 mod orders;
