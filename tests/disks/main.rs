@@ -19,8 +19,10 @@ mod support;
 
 mod abandoned;
 mod clocks;
+mod cuts;
 mod errors;
 mod flipped;
+mod forgetful;
 mod full;
 mod judge;
 mod kills;

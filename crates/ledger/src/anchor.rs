@@ -38,8 +38,6 @@ impl Anchor {
             File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
         if file.metadata()?.len() < 2 * slot_length() {
             file.write_all_at(&vec![0; 2 * SLOT], 0)?;
-            file.sync_all()?;
-            generation::sync_parent(path)?;
         }
         Self::over(file, path)
     }
@@ -61,6 +59,9 @@ impl Anchor {
     }
 
     fn over(file: File, path: &Path) -> io::Result<(Self, Option<Vec<u8>>)> {
+        // Who wrote it may have ended before it was durable. What is read here is handed out as anchored.
+        file.sync_all()?;
+        generation::sync_parent(path)?;
         let metadata = file.metadata()?;
         let identity = (metadata.dev(), metadata.ino());
         let newest = newest(&file);

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::error::LedgerError;
+use crate::lasting::make_directory;
 use crate::store::Store;
 
 /// The generations of a data directory.
@@ -50,9 +51,15 @@ impl Generations {
         Ok(true)
     }
 
+    /// Makes durable what a process may have left half done that ended in the middle of it: this one builds on it.
+    pub(crate) fn settle(&self, current: &Generation) -> Result<(), LedgerError> {
+        sync(current.directory())?;
+        sync(&self.root)
+    }
+
     /// Makes the directory of a new generation.
     pub(crate) fn next(&self) -> Result<Generation, LedgerError> {
-        fs::create_dir_all(&self.root).map_err(LedgerError::file("making the ledger's directory"))?;
+        make_directory(&self.root).map_err(LedgerError::file("making the ledger's directory"))?;
         let newest = self.numbers()?.into_iter().fold(0, u64::max);
         let generation = self.generation(newest.saturating_add(1));
         fs::create_dir(generation.directory())

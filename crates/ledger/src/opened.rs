@@ -82,6 +82,7 @@ impl Opened {
             Some(current) => current,
             None => make_empty(&generations)?,
         };
+        generations.settle(&current)?;
         Self::over(&current.database, location, depth)
     }
 

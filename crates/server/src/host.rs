@@ -96,9 +96,8 @@ impl Hosted {
 }
 
 fn make_private(directory: &Path) -> Result<(), HostError> {
-    use std::os::unix::fs::DirBuilderExt;
     let failed = |error| HostError::Directory { path: directory.to_owned(), error };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)
+    portcullis_ledger::make_directory(directory).map_err(failed)
 }
 
 pub(crate) fn socket_path(data: &Path) -> Result<PathBuf, HostError> {
