@@ -45,7 +45,7 @@ pub(crate) fn log(data: &[u8]) {
     let read = |asked: &LogPath| -> Result<Option<Vec<u8>>, std::convert::Infallible> {
         Ok(if *asked == path { Some(bytes.to_vec()) } else { FILES.get(asked).cloned() })
     };
-    let log = StaticLog { keys: &KNOWN.keys, pruned_below: 0, since: &[] };
+    let log = StaticLog { keys: &KNOWN.log_keys, pruned_below: 0, since: &[] };
     let Ok(verified) = log.verify(read, |_, _| true) else { return };
     assert_eq!(verified.records(), 258);
     match FILES.get(&path) {
