@@ -22,14 +22,13 @@ use crate::keyring;
 use crate::ledger::LedgerConfig;
 use crate::lock::DirectoryLock;
 use crate::opened::{Location, Opened};
-use crate::payloads;
 use crate::place::Place;
 use crate::queue::{erases, waiting, writes};
 use crate::quota::Quota;
 use crate::scrub::Scrub;
 use crate::signer::Signer;
 use crate::spooling::Spooling;
-use crate::store::{self, PermitRow};
+use crate::store;
 use crate::suspect;
 use crate::unasked::{changes, unasked};
 use crate::vault::Vault;
@@ -44,10 +43,6 @@ mod unrecorded;
 const TICK: Duration = Duration::from_secs(1);
 /// How long calls are kept waiting for the next attempt to open the ledger. Beyond that they get the reason.
 const SOON: Duration = Duration::from_secs(2);
-/// How often it is looked whether payloads have expired, in boot-clock milliseconds.
-const EXPIRY_EVERY: u64 = 60_000;
-/// PERMITs that are ended in one batch because their outcome is overdue.
-const MOST_OVERDUE: u32 = 256;
 
 /// How an open ledger failed, the worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -465,24 +460,6 @@ impl Writer {
         if let Err(error) = failed {
             self.poison(&error, waiting.collect(), true, now);
         }
-    }
-
-    fn overdue(&self, now: Millis) -> Vec<PermitRow> {
-        let Ok(opened) = &self.phase else { return Vec::new() };
-        // If it cannot be read now it is read at the next tick; the permits stay open, and their keys consumed.
-        store::overdue(&opened.store.connection, now, MOST_OVERDUE).unwrap_or_else(|_| Vec::new()) // tidy: allow nothing is decided by it
-    }
-
-    /// Whether payloads are kept beyond their time. Looked at once a minute, and until none is left.
-    fn expired(&mut self, health: &Health) -> bool {
-        let Ok(opened) = &self.phase else { return false };
-        if self.unexpired.is_some_and(|looked| health.boot.saturating_sub(looked) < EXPIRY_EVERY) {
-            return false;
-        }
-        // If it cannot be read now it is looked at again; nothing is decided by it.
-        let expired = payloads::any_expired(&opened.store.connection, health.now).is_ok_and(|any| any);
-        self.unexpired = (!expired).then_some(health.boot);
-        expired
     }
 
     fn close(&mut self) {

@@ -42,6 +42,7 @@ impl Place {
             anchor: self.anchor(),
             vault_key: self.directory.join("vault.key"),
             disk_reserve: 0,
+            spool: None,
             clocks: Arc::new(SystemClocks),
         };
         let lock = DirectoryLock::acquire(&config.directory);

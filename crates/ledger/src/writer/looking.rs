@@ -6,8 +6,14 @@ use portcullis_protocol::{BundleDigest, Millis, ReasonCode};
 use super::Writer;
 use crate::command::Status;
 use crate::health::tripped;
+use crate::payloads;
 use crate::scrub::Scrub;
-use crate::store;
+use crate::store::{self, PermitRow};
+
+/// How often it is looked whether payloads have expired, in boot-clock milliseconds.
+const EXPIRY_EVERY: u64 = 60_000;
+/// PERMITs that are ended in one batch because their outcome is overdue.
+const MOST_OVERDUE: u32 = 256;
 
 impl Writer {
     pub(super) fn changed_bundle(&self, health: &Health) -> Option<BundleDigest> {
@@ -40,5 +46,23 @@ impl Writer {
             scrub: opened.and_then(|opened| opened.scrub.as_ref()).map(Scrub::status),
             spool: self.spooling.status(),
         }
+    }
+
+    pub(super) fn overdue(&self, now: Millis) -> Vec<PermitRow> {
+        let Ok(opened) = &self.phase else { return Vec::new() };
+        // If it cannot be read now it is read at the next tick; the permits stay open, and their keys consumed.
+        store::overdue(&opened.store.connection, now, MOST_OVERDUE).unwrap_or_else(|_| Vec::new()) // tidy: allow nothing is decided by it
+    }
+
+    /// Whether payloads are kept beyond their time. Looked at once a minute, and until none is left.
+    pub(super) fn expired(&mut self, health: &Health) -> bool {
+        let Ok(opened) = &self.phase else { return false };
+        if self.unexpired.is_some_and(|looked| health.boot.saturating_sub(looked) < EXPIRY_EVERY) {
+            return false;
+        }
+        // If it cannot be read now it is looked at again; nothing is decided by it.
+        let expired = payloads::any_expired(&opened.store.connection, health.now).is_ok_and(|any| any);
+        self.unexpired = (!expired).then_some(health.boot);
+        expired
     }
 }
