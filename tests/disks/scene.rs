@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use portcullis_protocol::Decision;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -173,13 +172,7 @@ impl Scene {
 
     /// Waits until the outcome of all that ran is on record.
     pub(crate) fn settle(&self) {
-        let open = || {
-            self.place
-                .rows()
-                .into_iter()
-                .find(|row| row.record.decision == Decision::Permit && row.outcome.is_none())
-        };
-        until("the outcomes of all PERMITs", || open().is_none().then_some(()));
+        self.place.settle();
     }
 
     /// The daemon's process.

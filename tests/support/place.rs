@@ -141,6 +141,15 @@ impl Place {
         until("an arbiter that is ready", || self.is_ready().then_some(()));
     }
 
+    /// Waits until the outcome of every PERMIT is on record, and whoever reported it has been told so: a fault that
+    /// comes before that is another one to the gate, which then has an outcome to deliver.
+    pub(crate) fn settle(&self) {
+        let open = |row: &Row| row.record.decision == Decision::Permit && row.outcome.is_none();
+        until("the outcomes of all PERMITs", || (!self.rows().iter().any(open)).then_some(()));
+        // What the arbiter answers after that, it answers later.
+        self.ready();
+    }
+
     /// The token of an agent.
     pub(crate) fn token(&self, agent: &str) -> String {
         std::fs::read_to_string(self.path(&format!("keys/{agent}.token"))).unwrap().trim().to_owned()
