@@ -1,12 +1,14 @@
 //! An outcome that is not on record: the gate that ran the call lets nothing more run until it is.
 
+use std::sync::mpsc::channel;
+
 use portcullis_protocol::Outcome;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::support::process::{command_line, descendants_of};
 use crate::support::{
-    Between, Daemon, Gate, Place, Recording, demo_server, limit_files, program, text, until,
+    Act, Between, Daemon, Gate, PATIENCE, Place, Recording, demo_server, limit_files, program, text, until,
 };
 
 /// A gate, its arbiter's daemon, and the demo's tool server, which can be held between taking a call and answering it.
@@ -135,4 +137,44 @@ fn a_gate_whose_reports_are_lost_lets_nothing_run_though_the_arbiter_would_permi
     between.lose_outcomes(false);
     scene.runs();
     scene.ends();
+}
+
+#[test]
+fn a_permit_that_was_asked_for_before_an_outcome_was_lost_ran_after_it() {
+    let mut between = None;
+    let mut scene = Scene::new(|_, daemon| between.insert(Between::before(daemon.server())).url.clone());
+    let between = between.unwrap();
+    scene.runs();
+    let (arrived, decided) = channel();
+    let (go, goes) = channel();
+    let mut second = None;
+    scene.struck(|scene| {
+        // The decision about the second call is under way while the outcome of the first is lost.
+        between.decisions(move |asked, arbiter| {
+            let answer = asked.put_to(arbiter).unwrap();
+            arrived.send(()).unwrap();
+            goes.recv().unwrap();
+            Act::pass(&answer)
+        });
+        second = Some(scene.send());
+        decided.recv_timeout(PATIENCE).unwrap();
+        between.lose_outcomes(true);
+    });
+    let (ran, calls) = (scene.journal(), scene.recording.calls().len());
+    go.send(()).unwrap();
+    let answer = scene.gate.called(second.unwrap()).unwrap();
+    assert_eq!(answer.code(), "evidence.outcome_unrecorded", "{}", answer.0);
+    assert_eq!(scene.recording.calls().len(), calls, "it reached the tool server");
+    assert_eq!(scene.journal(), ran, "it ran");
+    between.honest();
+    between.lose_outcomes(false);
+    // Two reports are to arrive before anything runs.
+    until("a gate that lets calls run again", || {
+        let id = scene.send();
+        scene.gate.called(id).unwrap().told().is_none().then_some(())
+    });
+    scene.gate.end();
+    assert!(scene.daemon.take().unwrap().end(Signal::TERM).success());
+    let log = scene.place.log();
+    assert_eq!((log.permits().len(), log.outcomes(Some(Outcome::Ok)), log.outcomes(None)), (4, 3, 0));
 }

@@ -100,6 +100,12 @@ impl Case {
             let end = End::Answer(self.refused(&refusal));
             return self.unspent(permit.decline(), terms, end).await;
         }
+        // Outcomes of others may have failed while this one was decided.
+        if self.shared.outcomes.is_any_overdue() {
+            let refusal = Refusal::own(ReasonCode::EvidenceOutcomeUnrecorded, None);
+            let end = End::Answer(self.refused(&refusal));
+            return self.unspent(permit.decline(), terms, end).await;
+        }
         let attempt = permit.attempt();
         let (sent, answer) = self.send(permit).await;
         let end = |refusal: &Refusal| End::Answer(self.refused(refusal));

@@ -81,6 +81,11 @@ impl Outcomes {
         self.overdue.borrow().waiting == 0
     }
 
+    /// Whether an outcome failed to be recorded and is not on record yet, as far as is known without waiting.
+    pub(crate) fn is_any_overdue(&self) -> bool {
+        self.overdue.borrow().waiting > 0
+    }
+
     /// Reports once, within the deadline; what fails trips the gate and is tried again in the background until the
     /// arbiter has it. After `within` the arbiter has ended the PERMIT as `unknown`, which the report then supersedes.
     pub(crate) async fn settle(&self, report: OutcomeReport, within: Duration) {

@@ -73,7 +73,9 @@ pub async fn authorize(
 ///
 /// # Errors
 /// [`Refusal`] if it was not permitted. The outcome report's own failure is in the third place of the value: the
-/// effect has happened by then.
+/// effect has happened by then. **Whoever gets it must stop:** report again ([`Authorizer::report`]) and run nothing else
+/// until the arbiter has the outcome. This function looks at no call but its own; the MCP gate does that by itself
+/// (`evidence.outcome_unrecorded`).
 pub async fn run<T, F>(
     arbiter: &dyn Authorizer,
     log: &TrustedLog,
