@@ -179,7 +179,7 @@ impl Config {
             operators,
             log,
             cosigning: self.cosigning()?,
-            witnesses: self.witnesses()?,
+            witnesses: self.witnesses(arbiter)?,
         })
     }
 

@@ -157,3 +157,59 @@ fn a_spool_lies_outside_of_what_it_stands_in_for_and_is_bounded() {
     assert!(spool.path.is_absolute() && spool.path.ends_with("spool/a"));
     assert_eq!((spool.entries, spool.bytes), (10_000, 8 << 20));
 }
+
+/// The error of a configuration with one witness, whose key is made from the log's, and these words in `[witnessing]`.
+fn watched(
+    key: impl Fn(&VerifierKey) -> portcullis_verify::CosignerKey,
+    words: &str,
+) -> Result<(), ConfigError> {
+    let config = read(|text| {
+        let log = text.split("\nlog_key = \"").nth(1).unwrap().split('"').next().unwrap();
+        let key = key(&log.parse().unwrap());
+        format!(
+            "{text}\n[witnessing]\nquorum = 1\n{words}\n[witnesses.w]\nurl = \"http://127.0.0.1:1\"\nkeys = [\"{key}\"]\n"
+        )
+    })?;
+    config.arbiter().map(drop)
+}
+
+fn made(name: &str) -> portcullis_verify::CosignerKey {
+    portcullis_ledger::generate_cosigner(name, portcullis_verify::CosignerKind::Ed25519).unwrap().1
+}
+
+fn stranger(_: &VerifierKey) -> portcullis_verify::CosignerKey {
+    made("witness.test/w")
+}
+
+#[test]
+fn a_log_was_let_to_be_a_witness_of_itself() {
+    assert_eq!(watched(stranger, "").map_err(|error| error.to_string()), Ok(()));
+    let kind = portcullis_verify::CosignerKind::Ed25519;
+    let same_key = |log: &VerifierKey| {
+        portcullis_verify::CosignerKey::new("witness.test/w", kind, &log.public_key()).unwrap()
+    };
+    let same_name = |log: &VerifierKey| made(log.name().as_str());
+    assert!(watched(same_key, "").unwrap_err().to_string().contains("a witness of itself"));
+    assert!(watched(same_name, "").unwrap_err().to_string().contains("a witness of itself"));
+}
+
+#[test]
+fn witnesses_were_given_no_time_or_for_ever() {
+    for patience in ["0", "9", "10001", "18446744073709551615"] {
+        let error = watched(stranger, &format!("patience_ms = {patience}")).unwrap_err().to_string();
+        assert!(error.contains("witnessing.patience_ms"), "{error}");
+    }
+    watched(stranger, "patience_ms = 10").unwrap();
+}
+
+#[test]
+fn a_witness_that_cannot_listen_was_told_to_look_into_another_section() {
+    let config = read(|text| {
+        let log = text.split("\nlog_key = \"").nth(1).unwrap().split('"').next().unwrap();
+        format!(
+            "{text}\n[witness]\nlisten = \"0.0.0.0:1\"\nstate = \"s\"\nsigning_keys = [\"k\"]\nlogs = [\"{log}\"]\n"
+        )
+    });
+    let error = config.unwrap().own_witness().unwrap_err().to_string();
+    assert!(error.contains("witness.listen") && !error.contains("serve."), "{error}");
+}

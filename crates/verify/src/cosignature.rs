@@ -165,6 +165,12 @@ impl CosignerKey {
         &self.name
     }
 
+    /// Whether it is a log's own: under its name, or with its Ed25519 key.
+    #[must_use]
+    pub fn is_of(&self, log: &crate::key::VerifierKey) -> bool {
+        self.name == *log.name() || self.bytes == log.public_key()
+    }
+
     /// How it signs.
     #[must_use]
     pub const fn kind(&self) -> CosignerKind {

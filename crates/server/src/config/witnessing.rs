@@ -6,7 +6,12 @@ use std::time::Duration;
 use portcullis_sdk::{Authorities, Endpoint, TrustedLog, Witnessed};
 use portcullis_verify::{CosignerKey, LogKey, LogKeys, Quorum};
 
+use super::listen::DoorKeys;
 use super::{ArbiterSection, Config, ConfigError, GateSection, ListenConfig, WitnessSection, parse, value};
+
+/// How long a witness may be given to answer, in milliseconds: with none every answer would be late, and with too many
+/// the start would wait for ever.
+const PATIENCES: std::ops::RangeInclusive<u64> = 10..=10_000;
 
 /// The witnesses of a log.
 #[derive(Clone, Debug)]
@@ -55,7 +60,7 @@ fn wrong(key: &'static str, error: &str) -> ConfigError {
 
 impl Config {
     /// The log's witnesses; `None` if it has none.
-    pub(super) fn witnesses(&self) -> Result<Option<WitnessesConfig>, ConfigError> {
+    pub(super) fn witnesses(&self, arbiter: &ArbiterSection) -> Result<Option<WitnessesConfig>, ConfigError> {
         let Some(section) = &self.file.witnessing else {
             if self.file.witnesses.is_empty() {
                 return Ok(None);
@@ -64,7 +69,16 @@ impl Config {
         };
         let members = self.file.witnesses.iter().map(|(name, witness)| self.member(name, witness));
         let members: Vec<WitnessConfig> = members.collect::<Result<_, _>>()?;
-        let keys = members.iter().flat_map(|member| member.keys.clone()).collect();
+        let keys: Vec<CosignerKey> = members.iter().flat_map(|member| member.keys.clone()).collect();
+        let log = self.log_keys(arbiter)?;
+        let is_own = |key: &CosignerKey| log.all().iter().any(|own| key.is_of(&own.key));
+        if keys.iter().any(is_own) {
+            let error = "has the log's own name or key: whoever has it would be a witness of itself";
+            return Err(wrong("witnesses.keys", error));
+        }
+        if section.patience_ms.is_some_and(|patience| !PATIENCES.contains(&patience)) {
+            return Err(wrong("witnessing.patience_ms", "must be from 10 to 10000"));
+        }
         let quorum = Quorum::new(section.quorum, keys).map_err(|error| value("witnessing.quorum", &error))?;
         let milliseconds =
             |given: Option<u64>, default| Duration::from_millis(given.map_or(default, |ms| ms));
@@ -108,7 +122,7 @@ impl Config {
         let log = TrustedLog::with(self.log_keys(arbiter)?);
         let log = log.map_err(|error| value("arbiter.log_key", &error))?;
         let asked = gate.witnessed.clone().unwrap_or_default();
-        let Some(witnesses) = self.witnesses()? else {
+        let Some(witnesses) = self.witnesses(arbiter)? else {
             if asked.is_empty() {
                 return Ok(log);
             }
@@ -136,7 +150,16 @@ impl Config {
             return Err(wrong("witness.signing_keys", "names no key, so nothing could be cosigned"));
         }
         Ok(OwnWitnessConfig {
-            listen: self.door(&witness.listen, witness.tls_certificate.as_ref(), witness.tls_key.as_ref())?,
+            listen: self.door(
+                &DoorKeys {
+                    listen: "witness.listen",
+                    certificate: "witness.tls_certificate",
+                    key: "witness.tls_key",
+                },
+                &witness.listen,
+                witness.tls_certificate.as_ref(),
+                witness.tls_key.as_ref(),
+            )?,
             state: self.at(&witness.state),
             signing_keys: witness.signing_keys.iter().map(|path| self.at(path)).collect(),
             logs: LogKeys::new(logs),
