@@ -59,8 +59,9 @@ pub struct Loss {
     pub proved: Option<VerifiedCheckpoint>,
     /// Whether they contain the head that is given up.
     pub contained: bool,
-    /// Whether there was no head in the anchor. Then more may be lost than anybody knows.
-    pub anchor_lost: bool,
+    /// Whether the head that is given up is another than the anchor's: the anchor is lost, or old as well. Then more may
+    /// have been signed after that head, and be lost, than anybody knows.
+    pub open_ended: bool,
     /// PERMITs that are left and have no outcome.
     pub open_permits: u64,
 }
@@ -112,7 +113,7 @@ pub fn survey(
     heads.extend(noted(&directory.join(RELEASED), keys).map_err(AbandonError::Left)?);
     heads.extend(Checkpoints::of(directory, keys.clone()).newest(|_| true));
     let Some(connection) = connection else {
-        return of_nothing(heads, anchored.is_none());
+        return of_nothing(heads, anchored.as_ref());
     };
     let found = Found { heads, anchored };
     found.over(&connection, keys).and_then(|loss| loss.ok_or(AbandonError::NotBehind))
@@ -128,11 +129,20 @@ fn noted(path: &Path, keys: &LogKeys) -> Result<Option<VerifiedCheckpoint>, Ledg
 }
 
 /// There is no database at all.
-fn of_nothing(heads: Vec<VerifiedCheckpoint>, anchor_lost: bool) -> Result<Loss, AbandonError> {
+fn of_nothing(
+    heads: Vec<VerifiedCheckpoint>,
+    anchored: Option<&VerifiedCheckpoint>,
+) -> Result<Loss, AbandonError> {
     let newest = heads.into_iter().filter(|head| head.size() > 0).max_by_key(VerifiedCheckpoint::size);
     let given_up = newest.ok_or(AbandonError::Nothing)?;
     let root = portcullis_verify::merkle::empty_root();
-    Ok(Loss { given_up, size: 0, root, proved: None, contained: false, anchor_lost, open_permits: 0 })
+    let open_ended = is_open_ended(&given_up, anchored);
+    Ok(Loss { given_up, size: 0, root, proved: None, contained: false, open_ended, open_permits: 0 })
+}
+
+/// Whether more may have been signed after a head: only what the anchor holds is known to be the newest.
+fn is_open_ended(given_up: &VerifiedCheckpoint, anchored: Option<&VerifiedCheckpoint>) -> bool {
+    anchored.is_none_or(|anchored| anchored.checkpoint() != given_up.checkpoint())
 }
 
 impl Found {
@@ -151,7 +161,7 @@ impl Found {
             Err(error) => return Err(left(error)),
         }
         if head.size == 0 {
-            return of_nothing(self.heads, self.anchored.is_none()).map(Some);
+            return of_nothing(self.heads, self.anchored.as_ref()).map(Some);
         }
         let mut contained = Vec::new();
         let mut missing = Vec::new();
@@ -165,6 +175,7 @@ impl Found {
         let newest = missing.into_iter().max_by_key(VerifiedCheckpoint::size);
         let is_contained = newest.is_none();
         let given_up = newest.or_else(|| proved.clone()).ok_or(AbandonError::Nothing)?;
+        let open_ended = is_open_ended(&given_up, self.anchored.as_ref());
         // Under the newest head that it contains, what is left must be a ledger like any other.
         let Some(under) = &proved else {
             let error = LedgerError::BehindAnchor("it contains no head that is known to be signed".into());
@@ -178,7 +189,7 @@ impl Found {
             root: head.root,
             proved,
             contained: is_contained,
-            anchor_lost: self.anchored.is_none(),
+            open_ended,
             open_permits: open,
         }))
     }

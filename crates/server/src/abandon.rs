@@ -17,6 +17,7 @@ use portcullis_verify::note::{signature_line, signed_text};
 use portcullis_verify::{Hash, UnverifiedCheckpoint, UnverifiedNote, VerifiedCheckpoint, VerifierKey};
 
 use crate::config::{ArbiterConfig, Config, ConfigError, WitnessesConfig};
+use crate::host::{HostError, socket_path};
 use crate::operator::{self, OperatorError};
 use crate::operators::Operators;
 use crate::setup::{SetupError, new_key, random_hex};
@@ -85,6 +86,9 @@ pub enum AbandonLogError {
         /// The system's error.
         error: std::io::Error,
     },
+    /// The new log's arbiter could not be reached.
+    #[error("the new data directory: {0}")]
+    Socket(#[from] HostError),
     /// The gate of the new log cannot be shut.
     #[error(transparent)]
     Shut(#[from] OperatorError),
@@ -201,9 +205,37 @@ pub fn abandon(
     let mut old = keyring(&arbiter).map_err(AbandonLogError::Thread)?;
     old.ready()?;
     let places = Places::of(config, &arbiter, &random_hex(4)?);
+    socket_path(&places.data)?;
+    let made = made(config, &arbiter, loss, &places, (by, asked), &mut old);
+    let Made { head, log_key, statement, document, archive } = made.inspect_err(|_| places.discard())?;
+    mark_given_up(&arbiter.data, statement.as_bytes())
+        .map_err(|error| AbandonLogError::File { path: arbiter.data.clone(), error })?;
+    write(config.path(), document.as_bytes())?;
+    let Places { data, anchor, .. } = places;
+    Ok(Abandoned { record: loss.size, head, log_key, data, anchor, archive })
+}
+
+/// All of a log that goes on. Nothing refers to it yet.
+struct Made {
+    head: VerifiedCheckpoint,
+    log_key: VerifierKey,
+    statement: String,
+    document: String,
+    archive: Option<PathBuf>,
+}
+
+fn made(
+    config: &Config,
+    arbiter: &ArbiterConfig,
+    loss: &Loss,
+    places: &Places,
+    (by, asked): (&OperatorId, &Abandonment),
+    old: &mut dyn Signer,
+) -> Result<Made, AbandonLogError> {
+    let archive = archive(config, loss, places)?;
     let log_key = new_key(&places.signing_key, &places.origin)?;
-    let statement = signed(&mut old, &statement(loss, by, &asked.reason, &log_key))?;
-    let document = reconfigured(config, &arbiter, &places, &log_key)?;
+    let statement = signed(old, &statement(loss, by, &asked.reason, &log_key))?;
+    let document = reconfigured(config, arbiter, places, &log_key)?;
     let succession = Succession {
         from: &arbiter.data,
         directory: &places.data,
@@ -219,12 +251,7 @@ pub fn abandon(
         &places.data,
         &format!("a head of {} records was given up: {}", asked.size, asked.reason.as_str()),
     )?;
-    let archive = archive(config, loss, &places)?;
-    mark_given_up(&arbiter.data, statement.as_bytes())
-        .map_err(|error| AbandonLogError::File { path: arbiter.data.clone(), error })?;
-    write(config.path(), document.as_bytes())?;
-    let Places { data, anchor, .. } = places;
-    Ok(Abandoned { record: loss.size, head, log_key, data, anchor, archive })
+    Ok(Made { head, log_key, statement, document, archive })
 }
 
 /// What the old log's key says, as the text of a signed note. It is no checkpoint: those have three lines.
@@ -255,7 +282,7 @@ fn signed(signer: &mut dyn Signer, text: &str) -> Result<String, AbandonLogError
 fn detail(loss: &Loss, by: &OperatorId, reason: &OrderReason, statement: &str) -> BTreeMap<String, String> {
     let proved = loss.proved.as_ref().map_or(0, VerifiedCheckpoint::size);
     let mut most = loss.most().to_string();
-    if loss.anchor_lost {
+    if loss.open_ended {
         most.push_str(", and what was signed after it");
     }
     let said = [
@@ -281,7 +308,8 @@ fn archive(config: &Config, loss: &Loss, places: &Places) -> Result<Option<PathB
     let Some(proved) = &loss.proved else { return Ok(None) };
     let failed = |error| AbandonLogError::File { path: places.left.clone(), error };
     let (mut anchor, _) = Anchor::open(&places.left).map_err(failed)?;
-    anchor.keep(proved.note_bytes()).map_err(failed)?;
+    // Without the lines of witnesses: two of ML-DSA-44 are longer than a slot.
+    anchor.keep(proved.signed_only().note_bytes()).map_err(failed)?;
     let text = reconfigure::archived(config, places)?;
     write(&places.archive, text.as_bytes())?;
     Ok(Some(places.archive.clone()))

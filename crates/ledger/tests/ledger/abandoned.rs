@@ -59,7 +59,7 @@ fn permits_that_are_left_open_end_as_unknown_and_their_keys_stay_consumed() {
     put_back(&yesterday.data(), &world.data());
 
     let loss = look(&world, &[]).unwrap();
-    assert_eq!((loss.open_permits, loss.contained, loss.anchor_lost), (1, false, false));
+    assert_eq!((loss.open_permits, loss.contained, loss.open_ended), (1, false, false));
     assert!(loss.least() > 0 && loss.least() <= loss.most(), "{loss:?}");
     let (next, signer) = gone_on(&world, &loss).unwrap();
     assert_eq!(next.outcomes().last().unwrap().1, Outcome::Unknown);
@@ -118,6 +118,40 @@ fn of_a_fork_the_head_is_given_up_that_is_not_contained_however_short_it_is() {
     assert_eq!(loss.most(), seen.size());
 }
 
+#[test]
+fn what_was_signed_after_a_head_that_an_old_anchor_did_not_hold_was_said_to_be_bounded() {
+    let world = World::new();
+    let ledger = world.start();
+    world.permitted(&ledger, &Call::read(0));
+    drop(ledger);
+    let yesterday = world.crashed();
+    let ledger = world.start();
+    world.permitted(&ledger, &Call::read(1));
+    let seen = look_at_anchor(&world);
+    world.permitted(&ledger, &Call::read(2));
+    drop(ledger);
+    // Data and anchor were put back: a witness saw some of what is lost, and nobody knows of the rest.
+    let loss = look(&yesterday, std::slice::from_ref(&seen)).unwrap();
+    assert!(loss.given_up.root() == seen.root() && loss.open_ended, "{loss:?}");
+    // The anchor is as new as what is lost: then it is all that is lost.
+    put_back(&yesterday.data(), &world.data());
+    let loss = look(&world, &[seen]).unwrap();
+    assert!(loss.least() > 0 && !loss.open_ended, "{loss:?}");
+    // The anchor alone is old.
+    let loss = look_with_anchor_of(&yesterday);
+    assert!(loss.contained && loss.open_ended, "{loss:?}");
+}
+
+/// What is lost where the data directory went on and its anchor was put back.
+fn look_with_anchor_of(world: &World) -> portcullis_ledger::Loss {
+    let newer = world.crashed();
+    let ledger = newer.start();
+    newer.permitted(&ledger, &Call::read(3));
+    drop(ledger);
+    std::fs::copy(world.anchor(), newer.anchor()).unwrap();
+    look(&newer, &[]).unwrap()
+}
+
 fn look_at_anchor(world: &World) -> VerifiedCheckpoint {
     let note = portcullis_ledger::Anchor::read(&world.anchor()).unwrap().unwrap();
     let note = portcullis_verify::UnverifiedCheckpoint::parse(&note).unwrap();
@@ -132,7 +166,7 @@ fn a_clock_before_the_newest_record_begins_no_log() {
     drop(ledger);
     std::fs::remove_file(world.anchor()).unwrap();
     let loss = look(&world, &[]).unwrap();
-    assert!(loss.anchor_lost && loss.contained, "{loss:?}");
+    assert!(loss.open_ended && loss.contained, "{loss:?}");
     world.clocks.jump(-60_000);
     assert!(matches!(gone_on(&world, &loss), Err(AbandonError::Clock)));
     world.clocks.set_readable(false);

@@ -42,20 +42,37 @@ impl Places {
     }
 }
 
+impl Places {
+    /// Removes what was made, as far as that can be done: a run that comes to nothing must not fill the disk.
+    pub(super) fn discard(&self) {
+        drop(std::fs::remove_dir_all(&self.data));
+        for file in [&self.anchor, &self.left, &self.archive, &self.signing_key] {
+            drop(std::fs::remove_file(file));
+        }
+    }
+}
+
 /// The name without the word that a log before this one got, and with its own.
 fn another_name(name: &str, word: &str) -> String {
-    let is_word = |end: &str| end.len() == word.len() && end.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_word = |end: &str| end.len() == 8 && end.bytes().all(|byte| byte.is_ascii_hexdigit());
     match name.rsplit_once('-') {
         Some((stem, end)) if is_word(end) => format!("{stem}-{word}"),
         Some(_) | None => format!("{name}-{word}"),
     }
 }
 
-/// A path beside another.
+/// A path beside another, without the word that the other one got: it must not grow each time.
 fn beside(path: &Path, word: &str) -> PathBuf {
-    let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
-    name.push("-");
-    name.push(word);
+    let name = path.file_name().map_or_else(OsString::new, OsString::from);
+    let name = match name.to_str() {
+        Some(name) => OsString::from(another_name(name, word)),
+        None => {
+            let mut name = name;
+            name.push("-");
+            name.push(word);
+            name
+        }
+    };
     path.with_file_name(name)
 }
 
@@ -71,10 +88,10 @@ pub(super) fn reconfigured(
     document.remove("next_signer");
     let section = section(config, &mut document, "arbiter")?;
     let word = places.word.as_str();
-    rename(section, "data", &places.data, word);
-    rename(section, "anchor", &places.anchor, word);
+    rename(config, section, "data", &places.data, word)?;
+    rename(config, section, "anchor", &places.anchor, word)?;
     section.insert("log_key", value(log_key.to_string()));
-    section.insert("signing_key", value(places.signing_key.display().to_string()));
+    section.insert("signing_key", value(written(config, &places.signing_key)?));
     // They are keys of a log of another name.
     section.remove("other_log_keys");
     if let Some(gate) = document.get_mut("gate").and_then(Item::as_table_mut) {
@@ -91,7 +108,7 @@ pub(super) fn reconfigured(
 pub(super) fn archived(config: &Config, places: &Places) -> Result<String, AbandonLogError> {
     let mut document = read(config)?;
     let section = section(config, &mut document, "arbiter")?;
-    rename(section, "anchor", &places.left, &format!("left-{}", places.word));
+    rename(config, section, "anchor", &places.left, &format!("left-{}", places.word))?;
     let about = format!(
         "# What is left of a log of which a head was given up, for `portcullis log check`, `log export` and `receipts`.\n\
          # Nothing opens it for writing again. The log that goes on: {}\n",
@@ -101,11 +118,24 @@ pub(super) fn archived(config: &Config, places: &Places) -> Result<String, Aband
 }
 
 /// Writes a path as the old one was written: relative if that was.
-fn rename(section: &mut Table, key: &str, new: &Path, word: &str) {
-    let written = section.get(key).and_then(Item::as_str).map(PathBuf::from);
-    let relative = written.filter(|written| written.file_name().is_some() && written.is_relative());
-    let path = relative.map_or_else(|| new.to_owned(), |written| beside(&written, word));
-    section.insert(key, value(path.display().to_string()));
+fn rename(
+    config: &Config,
+    section: &mut Table,
+    key: &str,
+    new: &Path,
+    word: &str,
+) -> Result<(), AbandonLogError> {
+    let old = section.get(key).and_then(Item::as_str).map(PathBuf::from);
+    let relative = old.filter(|old| old.file_name().is_some() && old.is_relative());
+    let path = relative.map_or_else(|| new.to_owned(), |old| beside(&old, word));
+    section.insert(key, value(written(config, &path)?));
+    Ok(())
+}
+
+/// A path as a configuration can hold it.
+fn written(config: &Config, path: &Path) -> Result<String, AbandonLogError> {
+    let text = path.to_str().map(str::to_owned);
+    text.ok_or_else(|| edit(config, format!("`{}` is not UTF-8", path.display())))
 }
 
 fn read(config: &Config) -> Result<DocumentMut, AbandonLogError> {
@@ -137,6 +167,7 @@ mod tests {
         assert_eq!(another_name("example.org/log", word), "example.org/log-0123abcd");
         assert_eq!(another_name("example.org/my-log", word), "example.org/my-log-0123abcd");
         assert_eq!(beside(Path::new("/a/data/"), word), Path::new("/a/data-0123abcd"));
+        assert_eq!(beside(Path::new("/a/data-89ab4567"), word), Path::new("/a/data-0123abcd"));
         assert_eq!(beside(Path::new("/a/."), word), Path::new("/a-0123abcd"));
         assert_eq!(beside(Path::new("anchor/head"), word), Path::new("anchor/head-0123abcd"));
     }

@@ -61,7 +61,7 @@ fn described(outlook: &Outlook) -> String {
         "given_up": { "size": loss.given_up.size(), "root": loss.given_up.root().to_string() },
         "left": { "size": loss.size, "root": loss.root.to_string(),
             "signed": loss.proved.as_ref().map(portcullis_verify::VerifiedCheckpoint::size) },
-        "lost": { "least": loss.least(), "most": loss.most(), "anchor": loss.anchor_lost },
+        "lost": { "least": loss.least(), "most": loss.most(), "open_ended": loss.open_ended },
         "open_permits": loss.open_permits,
         "silent_witnesses": outlook.silent,
     })
@@ -82,8 +82,13 @@ fn in_words(config: &Config, outlook: &Outlook) -> String {
         loss.most(),
         loss.open_permits
     );
-    if loss.anchor_lost {
-        text.push_str("            the anchor is lost: what was signed after that head, nobody can tell\n");
+    if loss.open_ended {
+        text.push_str("            the anchor is lost, or old as well: what was signed after that head, nobody can tell\n");
+    }
+    if config.arbiter().is_ok_and(|arbiter| arbiter.signer.key_file().is_none()) {
+        text.push_str(
+            "signer      the new log will be signed with a key in a file, whatever signs the old one now\n",
+        );
     }
     for silent in &outlook.silent {
         text.push_str(&format!("no word of  witness {silent}\n"));
