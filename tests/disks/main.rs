@@ -31,3 +31,4 @@ mod restored;
 mod scene;
 mod spooled;
 mod strace;
+mod witnesses;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use portcullis_ledger::{Cosigner, generate_cosigner};
 use portcullis_server::Config;
-use portcullis_verify::{CosignerKey, CosignerKind};
+use portcullis_verify::{CosignerKey, CosignerKind, UnverifiedCheckpoint, VerifiedCheckpoint};
 
 use super::arbiter::Notes;
 use super::http::{Response, Server, request};
@@ -28,7 +28,7 @@ pub(crate) struct WitnessProcess {
     pub(crate) state: PathBuf,
     pub(crate) key: CosignerKey,
     pub(crate) signing: PathBuf,
-    address: String,
+    pub(crate) address: String,
     child: Option<(Child, Notes)>,
 }
 
@@ -49,13 +49,35 @@ impl WitnessProcess {
         std::fs::write(&config, text).unwrap();
         let (state, signing) = (folder.join("state"), folder.join("key"));
         let mut witness = Self { config, state, key, signing, address, child: None };
+        witness.begins(log.name().as_str()).unwrap();
         witness.again();
         witness
     }
 
+    /// Says that it never saw a log.
+    pub(crate) fn begins(&self, origin: &str) -> Result<(), String> {
+        let mut command = Command::new(program());
+        command.args(["witness", "--begin", origin, "--config"]).arg(&self.config);
+        let output = command.output().unwrap();
+        output.status.success().then_some(()).ok_or_else(|| String::from_utf8(output.stderr).unwrap())
+    }
+
+    /// What it says when it is started and refuses to.
+    pub(crate) fn refuses(&self) -> String {
+        let mut command = Command::new(program());
+        let output = command.args(["witness", "--config"]).arg(&self.config).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    }
+
     /// Starts it again.
     pub(crate) fn again(&mut self) {
-        let mut child = Command::new(program())
+        self.again_by(Command::new(program()));
+    }
+
+    /// Starts it again by a command that runs the program.
+    pub(crate) fn again_by(&mut self, mut command: Command) {
+        let mut child = command
             .args(["witness", "--config"])
             .arg(&self.config)
             .stdin(Stdio::null())
@@ -68,15 +90,26 @@ impl WitnessProcess {
         self.child = Some((child, notes));
     }
 
+    /// Starts it again with these keys of logs, and one that it never saw.
+    pub(crate) fn serves_new(&mut self, log: &str) {
+        self.configure(&[log.to_owned()]);
+        self.begins(log.split('+').next().unwrap()).unwrap();
+        self.again();
+    }
+
     /// Starts it again with these keys of logs.
     pub(crate) fn serves(&mut self, logs: &[String]) {
+        self.configure(logs);
+        self.again();
+    }
+
+    fn configure(&mut self, logs: &[String]) {
         self.kill();
         let text = std::fs::read_to_string(&self.config).unwrap();
         let line = text.lines().find(|line| line.starts_with("logs = ")).unwrap();
         let logs: Vec<String> = logs.iter().map(|log| format!("\"{log}\"")).collect();
         let text = text.replace(line, &format!("logs = [{}]", logs.join(", ")));
         std::fs::write(&self.config, text).unwrap();
-        self.again();
     }
 
     /// Kills it with SIGKILL.
@@ -93,7 +126,12 @@ impl WitnessProcess {
 
     /// `POST /add-checkpoint`
     pub(crate) fn add(&self, body: &[u8]) -> Response {
-        request(&Server::Tcp(self.address.clone()), "POST", "/add-checkpoint", &[], body).unwrap()
+        self.try_add(body).unwrap()
+    }
+
+    /// `POST /add-checkpoint`, to a process that may die of it.
+    pub(crate) fn try_add(&self, body: &[u8]) -> std::io::Result<Response> {
+        request(&Server::Tcp(self.address.clone()), "POST", "/add-checkpoint", &[], body)
     }
 
     /// `GET path`
@@ -106,12 +144,17 @@ impl WitnessProcess {
         format!("\n[witnesses.{name}]\nurl = \"http://{}\"\nkeys = [\"{}\"]\n", self.address, self.key)
     }
 
-    /// What it keeps of the place's log.
-    pub(crate) fn kept(&self) -> String {
+    /// The file with what it keeps of the place's log.
+    pub(crate) fn file(&self) -> PathBuf {
         let files: Vec<_> =
             std::fs::read_dir(&self.state).unwrap().map(|entry| entry.unwrap().path()).collect();
         let file = files.iter().find(|path| path.extension().is_some_and(|kind| kind == "checkpoint"));
-        std::fs::read_to_string(file.unwrap()).unwrap()
+        file.unwrap().clone()
+    }
+
+    /// What it keeps of the place's log.
+    pub(crate) fn kept(&self) -> String {
+        std::fs::read_to_string(self.file()).unwrap()
     }
 }
 
@@ -128,6 +171,7 @@ pub(crate) struct Scripted {
     pub(crate) address: String,
     pub(crate) script: Arc<Mutex<Script>>,
     pub(crate) cosigner: Cosigner,
+    signing: PathBuf,
 }
 
 impl Scripted {
@@ -153,11 +197,28 @@ impl Scripted {
                 });
             }
         });
-        Self { address, script, cosigner: Cosigner::read(&folder.join("key")).unwrap() }
+        let signing = folder.join("key");
+        Self { address, script, cosigner: Cosigner::read(&signing).unwrap(), signing }
     }
 
     pub(crate) fn says(&self, script: impl FnMut(&str) -> (u16, String) + Send + 'static) {
         *self.script.lock().unwrap() = Box::new(script);
+    }
+
+    /// Cosigns whatever the place's log submits, and answers something else where `instead` says so, of the head's size.
+    pub(crate) fn cosigns(
+        &self,
+        place: &Place,
+        mut instead: impl FnMut(u64) -> Option<(u16, String)> + Send + 'static,
+    ) {
+        let (log, key) = (place.config.log_key.clone(), self.signing.clone());
+        self.says(move |body| {
+            let note = body.split_once("\n\n").unwrap().1;
+            let head = UnverifiedCheckpoint::parse(note.as_bytes()).unwrap();
+            let head = head.verify(std::slice::from_ref(&log)).unwrap();
+            instead(head.size())
+                .unwrap_or_else(|| (200, Cosigner::read(&key).unwrap().line(&head, 1_800_000_000).unwrap()))
+        });
     }
 
     pub(crate) fn section(&self, name: &str) -> String {
@@ -197,6 +258,15 @@ impl Place {
         let manifest = format!("{before}[surfaces.\"demo.charge\"]\nwitnessed = true\n{after}");
         bundle.insert("bundle.toml".into(), manifest.into_bytes());
         Self::deploy(bundle, &["demo-agent", "stranger-agent"], "demo")
+    }
+
+    /// The newest anchored head.
+    pub(crate) fn head(&self) -> VerifiedCheckpoint {
+        let note = portcullis_ledger::Anchor::read(&self.config.anchor).unwrap().unwrap();
+        UnverifiedCheckpoint::parse(&note)
+            .unwrap()
+            .verify(std::slice::from_ref(&self.config.log_key))
+            .unwrap()
     }
 
     /// Adds sections to the configuration.

@@ -1,7 +1,7 @@
 //! `portcullis witness` over its socket, against c2sp.org/tlog-witness.
 
 use portcullis_verify::cosignature::CosignerKey;
-use portcullis_verify::{CosignerKind, Quorum, UnverifiedCheckpoint, VerifiedCheckpoint};
+use portcullis_verify::{CosignerKind, Quorum, VerifiedCheckpoint};
 
 use crate::support::{Daemon, Place, WitnessProcess};
 
@@ -9,12 +9,7 @@ use crate::support::{Daemon, Place, WitnessProcess};
 fn log(place: &Place) -> VerifiedCheckpoint {
     let daemon = Daemon::start(place);
     daemon.end(rustix::process::Signal::TERM);
-    head(place)
-}
-
-fn head(place: &Place) -> VerifiedCheckpoint {
-    let note = portcullis_ledger::Anchor::read(&place.config.anchor).unwrap().unwrap();
-    UnverifiedCheckpoint::parse(&note).unwrap().verify(std::slice::from_ref(&place.config.log_key)).unwrap()
+    place.head()
 }
 
 fn body(old: u64, head: &VerifiedCheckpoint, place: &Place) -> Vec<u8> {
@@ -126,13 +121,55 @@ fn a_damaged_state_is_no_empty_one() {
         file.into_iter().find(|path| path.extension().is_some_and(|kind| kind == "checkpoint")).unwrap();
     for damaged in ["", &kept[..kept.len() - 9], &kept.replace(&format!("\n{}\n", head.size()), "\n1\n")] {
         std::fs::write(&file, damaged).unwrap();
-        let output = std::process::Command::new(crate::support::program())
-            .args(["witness", "--config"])
-            .arg(witness.signing.with_file_name("witness.toml"))
-            .output()
-            .unwrap();
-        assert!(!output.status.success());
-        let said = String::from_utf8(output.stderr).unwrap();
+        let said = witness.refuses();
         assert!(said.contains("holds no checkpoint that log"), "{said}");
     }
+}
+
+#[test]
+fn a_state_that_is_missing_was_taken_for_one_that_has_seen_nothing() {
+    let place = Place::demo();
+    let head = log(&place);
+    let mut witness = WitnessProcess::start(&place, "w1", CosignerKind::Ed25519);
+    assert_eq!(witness.add(&body(0, &head, &place)).status, 200);
+    witness.kill();
+    let away = place.path("away");
+    for missing in [witness.file(), witness.state.clone()] {
+        std::fs::rename(&missing, &away).unwrap();
+        for _ in 0..2 {
+            let said = witness.refuses();
+            assert!(said.contains("is not there: what this witness has seen of log"), "{said}");
+        }
+        std::fs::rename(&away, &missing).unwrap();
+    }
+    // A log begins once, and none begins that is not served.
+    for (origin, error) in
+        [(head.origin().as_str(), "is there already"), ("stranger.test/log", "no key of log")]
+    {
+        let said = witness.begins(origin).unwrap_err();
+        assert!(said.contains(error), "{said}");
+    }
+    witness.again();
+    assert_eq!(witness.add(&body(0, &head, &place)).body, format!("{}\n", head.size()));
+}
+
+#[test]
+fn connections_that_never_send_their_body_kept_others_from_being_cosigned() {
+    use std::io::Write;
+    let place = Place::demo();
+    let head = log(&place);
+    let witness = WitnessProcess::start(&place, "w1", CosignerKind::Ed25519);
+    let idle: Vec<_> = (0..40)
+        .map(|_| {
+            let mut stream = std::net::TcpStream::connect(&witness.address).unwrap();
+            stream
+                .write_all(b"POST /add-checkpoint HTTP/1.1\r\nhost: w\r\ncontent-length: 100\r\n\r\n")
+                .unwrap();
+            stream
+        })
+        .collect();
+    // Those are attended to before: one connection is accepted after the other.
+    (0..20).for_each(|_| assert_eq!(witness.get("/nothing/checkpoint").status, 404));
+    assert_eq!(witness.add(&body(0, &head, &place)).status, 200);
+    drop(idle);
 }

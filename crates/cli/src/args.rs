@@ -124,6 +124,10 @@ pub(crate) struct ServeArgs {
 pub(crate) struct WitnessArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArg,
+    /// Says that this witness never saw the log of this name, and ends. Once for each log, before it is served: a state that
+    /// is missing later is no empty one.
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) begin: Option<portcullis_verify::KeyName>,
 }
 
 #[derive(Args, Debug)]

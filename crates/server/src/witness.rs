@@ -21,6 +21,9 @@ mod api;
 
 pub use api::serve_witness;
 
+/// What is kept of a log of which nothing was seen. A checkpoint has more lines.
+const NOTHING: &[u8] = b"nothing was seen\n";
+
 /// A witness cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum WitnessError {
@@ -57,6 +60,31 @@ pub enum WitnessError {
         origin: KeyName,
         /// What is wrong.
         error: CheckpointError,
+    },
+    /// There is no state of a log. What was seen of it is then unknown, as with a damaged one.
+    #[error(
+        "`{path}` is not there: what this witness has seen of log `{origin}` cannot be told. If the state was lost, restore \
+         it, or make this a new witness with a new key; if it never saw that log, `portcullis witness --begin {origin}`"
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The log.
+        origin: KeyName,
+    },
+    /// A log's state is begun that has begun.
+    #[error("`{path}` is there already: this witness has begun to witness log `{origin}`")]
+    Begun {
+        /// The file.
+        path: PathBuf,
+        /// The log.
+        origin: KeyName,
+    },
+    /// A log's state is begun that is not served.
+    #[error("`witness.logs` has no key of log `{origin}`")]
+    Unserved {
+        /// The log.
+        origin: KeyName,
     },
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {error}")]
@@ -106,15 +134,39 @@ impl std::fmt::Debug for Witness {
 }
 
 impl Witness {
-    /// Opens a witness's state, or begins it where there is none.
+    /// Begins the state of a log that this witness never saw: durably says that nothing of it was seen.
+    ///
+    /// # Errors
+    /// [`WitnessError`]: among them `Begun` and `Unserved`.
+    pub fn begin(state: &Path, origin: &KeyName, trusted: &LogKeys) -> Result<(), WitnessError> {
+        use std::os::unix::fs::DirBuilderExt;
+        if !trusted.all().iter().any(|log| log.key.name() == origin) {
+            return Err(WitnessError::Unserved { origin: origin.clone() });
+        }
+        let failed = |error| WitnessError::State { path: state.to_owned(), error };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(failed)?;
+        let lock = DirectoryLock::acquire(state)?;
+        let _lock = lock.ok_or_else(|| WitnessError::InUse { path: state.to_owned() })?;
+        let path = state.join(format!("{}.checkpoint", origin_hash(origin)));
+        match path.symlink_metadata() {
+            Ok(_) => Err(WitnessError::Begun { path, origin: origin.clone() }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                replace_durably(&path, NOTHING).map_err(failed)
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Opens a witness's state, which has begun for each log: one that is not there is no empty one.
     ///
     /// # Errors
     /// [`WitnessError`].
     pub fn open(state: &Path, keys: &[PathBuf], trusted: LogKeys) -> Result<Self, WitnessError> {
-        use std::os::unix::fs::DirBuilderExt;
         let keys = keys.iter().map(|path| Cosigner::read(path)).collect::<Result<_, _>>()?;
-        let failed = |error| WitnessError::State { path: state.to_owned(), error };
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(failed)?;
+        let first = trusted.all().first().map(|log| log.key.name().clone());
+        if let (Some(origin), Err(_)) = (first, state.read_dir()) {
+            return Err(WitnessError::Missing { path: state.to_owned(), origin });
+        }
         let lock = DirectoryLock::acquire(state)?;
         let lock = lock.ok_or_else(|| WitnessError::InUse { path: state.to_owned() })?;
         let mut logs = BTreeMap::new();
@@ -184,9 +236,12 @@ fn origin_hash(origin: &KeyName) -> String {
 /// What was seen of a log stays seen, whatever has become since of the key that signed it.
 fn read(path: &Path, origin: &KeyName, trusted: &LogKeys) -> Result<Seen, WitnessError> {
     let note = match std::fs::read(path) {
-        Ok(note) => note,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Seen::Nothing),
+        Ok(note) if note == NOTHING => return Ok(Seen::Nothing),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(WitnessError::Missing { path: path.to_owned(), origin: origin.clone() });
+        }
         Err(error) => return Err(WitnessError::State { path: path.to_owned(), error }),
+        Ok(note) => note,
     };
     let own = trusted.all().iter().map(|log| &log.key).filter(|key| key.name() == origin);
     let own: Vec<VerifierKey> = own.cloned().collect();

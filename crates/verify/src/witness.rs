@@ -47,6 +47,12 @@ pub enum NotWitnessed {
         /// The size of the newest checkpoint that it cosigned.
         seen: u64,
     },
+    /// The witness has seen another root at this very size.
+    #[error("another root was seen at size {seen}")]
+    OtherRoot {
+        /// The size of the newest checkpoint that it cosigned, and of this one.
+        seen: u64,
+    },
     /// The log did not merely grow, or that is not proved.
     #[error("the checkpoint is not proved to extend the one seen before")]
     Inconsistent(#[source] MerkleError),
@@ -62,7 +68,7 @@ impl NotWitnessed {
             Self::Malformed(_) | Self::Checkpoint(_) | Self::OldAboveNew { .. } => 400,
             Self::UnknownOrigin(_) => 404,
             Self::Unsigned(_) => 403,
-            Self::Conflict { .. } => 409,
+            Self::Conflict { .. } | Self::OtherRoot { .. } => 409,
         }
     }
 }
@@ -161,13 +167,16 @@ impl Submitted {
     /// Between this check and keeping the new one nothing else of this log may be judged.
     ///
     /// # Errors
-    /// [`NotWitnessed`]: `Conflict` or `Inconsistent`.
+    /// [`NotWitnessed`]: `Conflict`, `OtherRoot` or `Inconsistent`.
     pub fn extends(&self, seen: Option<&Checkpoint>) -> Result<(), NotWitnessed> {
         let (size, root) = seen.map_or_else(|| (0, empty_root()), |seen| (seen.size, seen.root));
         if self.old != size {
             return Err(NotWitnessed::Conflict { seen: size });
         }
         let new = self.checkpoint.checkpoint();
+        if new.size == size && new.root != root {
+            return Err(NotWitnessed::OtherRoot { seen: size });
+        }
         verify_consistency(size, &root, new.size, &new.root, &self.proof).map_err(NotWitnessed::Inconsistent)
     }
 }

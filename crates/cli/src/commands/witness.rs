@@ -13,6 +13,15 @@ pub(crate) fn run(args: &WitnessArgs) -> ExitCode {
         Ok(config) => config,
         Err(error) => return say::error(&error),
     };
+    if let Some(origin) = &args.begin {
+        return match Witness::begin(&config.state, origin, &config.logs) {
+            Ok(()) => {
+                say::note(&format!("nothing was seen of log {origin}: it is served from the next start on"));
+                ExitCode::SUCCESS
+            }
+            Err(error) => say::error(&error),
+        };
+    }
     let witness = match Witness::open(&config.state, &config.signing_keys, config.logs.clone()) {
         Ok(witness) => witness,
         Err(error) => return say::error(&error),

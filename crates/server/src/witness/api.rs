@@ -13,21 +13,37 @@ use axum::routing::{get, post};
 use portcullis_ledger::{Clocks, SystemClocks};
 use portcullis_verify::witness::{MAX_REQUEST_BYTES, NotWitnessed, SIZE_CONTENT_TYPE};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{Refused, Witness, WitnessError};
 use crate::config::ListenConfig;
 use crate::listen::Door;
 
-/// Requests that are judged at once.
+/// Requests that are judged at once, and as many that read.
 const AT_ONCE: usize = 8;
 /// How long a body may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(5);
 
 struct Shared {
     witness: Witness,
-    places: Arc<Semaphore>,
+    judging: Arc<Semaphore>,
     rate: Mutex<Rate>,
+    reading: Arc<Semaphore>,
+    /// Of those who read, apart: they use up nothing of the logs'.
+    reads: Mutex<Rate>,
+}
+
+/// Whether a request is answered now: within a rate, and with a place.
+fn admitted(
+    rate: &Mutex<Rate>,
+    places: &Arc<Semaphore>,
+) -> Result<OwnedSemaphorePermit, (StatusCode, &'static str)> {
+    let now = SystemClocks.boot();
+    if !rate.lock().unwrap_or_else(PoisonError::into_inner).admits(now) {
+        return Err((StatusCode::TOO_MANY_REQUESTS, "more requests than this witness answers\n"));
+    }
+    let shed = |_| (StatusCode::SERVICE_UNAVAILABLE, "too many requests at once\n");
+    Arc::clone(places).try_acquire_owned().map_err(shed)
 }
 
 /// A bucket of requests that fills with time. What it holds is counted in thousandths of a request.
@@ -81,8 +97,10 @@ pub async fn serve_witness(
     say(format!("listening on {scheme}://{bound}"));
     let shared = Shared {
         witness,
-        places: Arc::new(Semaphore::new(AT_ONCE)),
+        judging: Arc::new(Semaphore::new(AT_ONCE)),
         rate: Mutex::new(Rate::new(requests_per_second)),
+        reading: Arc::new(Semaphore::new(AT_ONCE)),
+        reads: Mutex::new(Rate::new(requests_per_second)),
     };
     let router = Router::new()
         .route("/add-checkpoint", post(add_checkpoint).layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES)))
@@ -93,18 +111,16 @@ pub async fn serve_witness(
 }
 
 async fn add_checkpoint(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let now = SystemClocks.boot();
-    if !shared.rate.lock().unwrap_or_else(PoisonError::into_inner).admits(now) {
-        return (StatusCode::TOO_MANY_REQUESTS, "more requests than this witness answers\n").into_response();
-    }
-    let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "too many requests at once\n").into_response();
-    };
     use axum::extract::FromRequest;
     let body = match tokio::time::timeout(BODY_PATIENCE, Bytes::from_request(request, &())).await {
         Ok(Ok(body)) => body,
         Ok(Err(rejection)) => return rejection.into_response(),
         Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+    };
+    // Not before the body is there: whoever sends none uses nothing up but its connection.
+    let place = match admitted(&shared.rate, &shared.judging) {
+        Ok(place) => place,
+        Err(refused) => return refused.into_response(),
     };
     // Judging syncs a file. It is not undone by a caller who leaves.
     let judged = tokio::task::spawn_blocking(move || {
@@ -125,7 +141,7 @@ async fn add_checkpoint(State(shared): State<Arc<Shared>>, request: Request) -> 
 fn refusal(refused: &NotWitnessed) -> Response {
     let status = StatusCode::from_u16(refused.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     match refused {
-        NotWitnessed::Conflict { seen } => {
+        NotWitnessed::Conflict { seen } | NotWitnessed::OtherRoot { seen } => {
             (status, [(CONTENT_TYPE, SIZE_CONTENT_TYPE)], format!("{seen}\n")).into_response()
         }
         NotWitnessed::Malformed(_)
@@ -138,8 +154,17 @@ fn refusal(refused: &NotWitnessed) -> Response {
 }
 
 async fn checkpoint(State(shared): State<Arc<Shared>>, Path(hash): Path<String>) -> Response {
+    let place = match admitted(&shared.reads, &shared.reading) {
+        Ok(place) => place,
+        Err(refused) => return refused.into_response(),
+    };
     // The state's lock is held while a file is synced.
-    let found = tokio::task::spawn_blocking(move || shared.witness.checkpoint(&hash)).await;
+    let found = tokio::task::spawn_blocking(move || {
+        let found = shared.witness.checkpoint(&hash);
+        drop(place);
+        found
+    })
+    .await;
     match found {
         Ok(Some(note)) => ([(CONTENT_TYPE, "text/plain; charset=utf-8")], note).into_response(),
         Ok(None) => StatusCode::NOT_FOUND.into_response(),

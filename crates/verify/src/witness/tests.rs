@@ -49,8 +49,8 @@ fn another_history_is_not_cosigned() {
     (0..5).for_each(|_| fork.append(b"more"));
     // One size, two roots.
     let same = submitted(&fork, 12, 12).unwrap().extends(Some(&log.checkpoint_at(12))).unwrap_err();
-    assert!(matches!(same, NotWitnessed::Inconsistent(MerkleError::SplitView { size: 12, .. })), "{same}");
-    assert_eq!(same.http_status(), 422);
+    assert_eq!(same, NotWitnessed::OtherRoot { seen: 12 });
+    assert_eq!(same.http_status(), 409);
     // A longer tree on another history.
     let longer = submitted(&fork, 8, 12).unwrap().extends(Some(&log.checkpoint_at(8))).unwrap_err();
     assert_eq!(longer.http_status(), 422);
