@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use portcullis_ledger::Checkpoints;
 use portcullis_server::Config;
 use portcullis_verify::{CosignerKind, UnverifiedCheckpoint};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::http::{Server, get};
-use crate::support::{Place, WitnessProcess, until};
+use crate::support::witnesses::private;
+use crate::support::{Daemon, Gate, Place, Scripted, WitnessProcess, until};
 use crate::surfaces::{Scene, charge};
 
 fn copy(from: &Path, to: &Path) {
@@ -23,14 +24,22 @@ fn copy(from: &Path, to: &Path) {
 }
 
 pub(crate) fn back_up(place: &Place) {
-    copy(&place.config.data, &place.path("backup/data"));
-    copy(place.config.anchor.parent().unwrap(), &place.path("backup/anchor"));
+    back_up_to(place, "backup");
+}
+
+fn back_up_to(place: &Place, name: &str) {
+    copy(&place.config.data, &place.path(name).join("data"));
+    copy(place.config.anchor.parent().unwrap(), &place.path(name).join("anchor"));
 }
 
 pub(crate) fn restore(place: &Place) {
+    restore_from(place, "backup");
+}
+
+fn restore_from(place: &Place, backup: &str) {
     for (name, target) in [("data", &*place.config.data), ("anchor", place.config.anchor.parent().unwrap())] {
         std::fs::remove_dir_all(target).unwrap();
-        copy(&place.path("backup").join(name), target);
+        copy(&place.path(backup).join(name), target);
     }
 }
 
@@ -103,7 +112,7 @@ fn a_head_that_only_a_witness_saw_is_given_up_by_name() {
     scene.place.config = Config::read(&scene.place.config_path).unwrap().arbiter().unwrap();
     // The witness knows no log of that name, before its operator lets it in.
     assert_eq!(charged(&scene, "k3").as_deref(), Some("evidence.unwitnessed"));
-    witness.serves(&[scene.place.config.log_key.to_string()]);
+    witness.serves_new(&scene.place.config.log_key.to_string());
     assert_eq!(charged(&scene, "k3"), None);
     assert_eq!(charged(&scene, "k1"), None);
     assert_eq!(scene.ran(), 3, "a key that is left stays consumed");
@@ -126,37 +135,117 @@ fn a_log_begun_anew_under_the_same_key_is_refused() {
     assert_eq!(seen(&scene.place, &mut witness), before);
 }
 
-#[test]
-fn a_witness_that_was_away_at_the_start_trips_the_ledger_when_it_is_back() {
+/// A place whose database and anchor were put back from before a charge that its witness saw.
+fn rolled_back() -> (Scene, WitnessProcess) {
     let mut scene = Scene::new();
-    let mut witness = WitnessProcess::start(&scene.place, "w1", CosignerKind::Ed25519);
+    let witness = WitnessProcess::start(&scene.place, "w1", CosignerKind::Ed25519);
     scene.place.watched_by(1, &[witness.section("w1")]);
     let mut gate = scene.gate();
     gate.call_with("charge", &charge("1.00"), Some("k1")).ran();
     gate.end();
     back_up(&scene.place);
     let mut gate = scene.gate();
-    (0..20).for_each(|_| gate.call("read_balance", json!({ "account": "acme" })).ran().to_owned().clear());
     gate.call_with("charge", &charge("2.00"), Some("k2")).ran();
     gate.end();
-    let before = seen(&scene.place, &mut witness);
+    back_up_to(&scene.place, "newest");
     restore(&scene.place);
+    (scene, witness)
+}
+
+/// Both a surface that asks for witnesses and one that does not are refused with a code, and nothing is recorded.
+fn refused(scene: &Scene, gate: &mut Gate, code: &str) {
+    assert_eq!(gate.call("read_balance", json!({ "account": "acme" })).code(), code);
+    assert_eq!(gate.call_with("charge", &charge("2.00"), Some("k2")).code(), code);
+    assert_eq!(scene.ran(), 2);
+}
+
+#[test]
+fn with_its_witness_away_at_the_start_a_restored_ledger_signed_another_history() {
+    let (scene, mut witness) = rolled_back();
+    let before = seen(&scene.place, &mut witness);
+    let (records, head) = (scene.place.log().records.len(), scene.head_size());
     witness.kill();
-    // What asks for no witness goes on while nobody can tell.
     let mut gate = scene.gate();
-    gate.call("read_balance", json!({ "account": "acme" })).ran();
-    assert_eq!(gate.call_with("charge", &charge("2.00"), Some("k2")).code(), "evidence.unwitnessed");
-    let ran = scene.ran();
+    refused(&scene, &mut gate, "evidence.unwitnessed");
+    refused(&scene, &mut gate, "evidence.unwitnessed");
     witness.again();
     // Calls go on until then. An outcome that comes too late to be recorded shuts this gate itself, under its own code.
     let server = Server::socket(&scene.place.socket());
     until("the ledger refuted", || {
-        drop(gate.call("read_balance", json!({ "account": "acme" })));
-        get(&server, "/readyz").ok()?.body.contains("evidence.behind_anchor").then_some(())
+        let answer = gate.call("read_balance", json!({ "account": "acme" }));
+        (answer.code() == "evidence.behind_anchor").then_some(())
     });
-    let mut other = scene.gate();
-    assert_eq!(other.call_with("charge", &charge("2.00"), Some("k2")).code(), "evidence.behind_anchor");
-    assert!(gate.call("read_balance", json!({ "account": "acme" })).told().is_some());
-    assert!(scene.ran() >= ran);
+    refused(&scene, &mut gate, "evidence.behind_anchor");
+    gate.end();
+    assert_eq!((scene.place.log().records.len(), scene.head_size()), (records, head));
     assert_eq!(seen(&scene.place, &mut witness), before);
+}
+
+#[test]
+fn a_restart_forgot_that_a_witness_had_refuted_the_ledger() {
+    let (mut scene, mut witness) = rolled_back();
+    // Another witness agrees with whatever it is shown: of its word alone the ledger would go on.
+    let blind = Scripted::start(&scene.place, "w2");
+    blind.cosigns(&scene.place, |_| None);
+    scene.place.add_sections(&blind.section("w2"));
+    let (records, head) = (scene.place.log().records.len(), scene.head_size());
+    let mut gate = scene.gate();
+    refused(&scene, &mut gate, "evidence.behind_anchor");
+    gate.end();
+    witness.kill();
+    for _ in 0..2 {
+        let mut gate = scene.gate();
+        refused(&scene, &mut gate, "evidence.behind_anchor");
+        gate.end();
+    }
+    // Nor does it help to name that witness no more.
+    let text = std::fs::read_to_string(&scene.place.config_path).unwrap();
+    let without = text.replace(witness.section("w1").trim(), "");
+    assert_ne!(without, text);
+    private(&scene.place.config_path, &without);
+    let mut gate = scene.gate();
+    refused(&scene, &mut gate, "evidence.behind_anchor");
+    gate.end();
+    assert_eq!((scene.place.log().records.len(), scene.head_size()), (records, head));
+    let noted = std::fs::read_to_string(scene.place.config.data.join("REFUTED")).unwrap();
+    assert!(noted.contains("w1") && !noted.contains("w2"), "{noted}");
+    // The records that it has seen are put back: it cosigns, and with that takes its word back.
+    private(&scene.place.config_path, &text);
+    restore_from(&scene.place, "newest");
+    std::fs::write(scene.place.config.data.join("REFUTED"), noted).unwrap();
+    let mut gate = scene.gate();
+    refused(&scene, &mut gate, "evidence.behind_anchor");
+    witness.again();
+    until("the ledger believed again", || {
+        gate.call("read_balance", json!({ "account": "acme" })).told().is_none().then_some(())
+    });
+    assert!(!scene.place.config.data.join("REFUTED").exists());
+    gate.end();
+}
+
+#[test]
+fn a_head_with_two_ml_dsa_lines_was_longer_than_the_anchors_slot_and_could_not_be_given_up() {
+    let mut scene = Scene::new();
+    let witnesses = ["w1", "w2"].map(|name| WitnessProcess::start(&scene.place, name, CosignerKind::MlDsa44));
+    scene.place.watched_by(2, &[witnesses[0].section("w1"), witnesses[1].section("w2")]);
+    let daemon = Daemon::start(&scene.place);
+    let keys: Vec<_> = witnesses.iter().map(|witness| witness.key.clone()).collect();
+    let kept = Checkpoints::of(&scene.place.config.data, scene.place.config.log_keys.clone());
+    until("the newest head with both lines", || {
+        let head = scene.place.head();
+        kept.at(head.size()).filter(|kept| kept.cosignatures(&keys).is_ok_and(|lines| lines.len() == 2))
+    });
+    // Killed, the database carries the head before; and the anchor is lost.
+    daemon.kill();
+    std::fs::remove_file(&scene.place.config.anchor).unwrap();
+    let portcullis = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(crate::support::program());
+        command.args(arguments).arg("--config").arg(&scene.place.config_path).output().unwrap()
+    };
+    let looked: Value = serde_json::from_slice(&portcullis(&["log", "abandon", "--json"]).stdout).unwrap();
+    assert_eq!(looked["lost"]["open_ended"], true, "{looked}");
+    let (size, root) = (looked["given_up"]["size"].to_string(), looked["given_up"]["root"].as_str().unwrap());
+    let done =
+        portcullis(&["log", "abandon", "--size", &size, "--root", root, "--reason", "the anchor is gone"]);
+    assert!(done.status.success(), "{done:?}");
 }

@@ -1,10 +1,15 @@
 //! Surfaces whose PERMITs witnesses must see before they are released.
 
+use std::time::Duration;
+
+use portcullis_protocol::request::Ask;
 use portcullis_protocol::{Outcome, ReasonCode};
+use portcullis_sdk::Attempt;
 use portcullis_verify::{CosignerKind, Quorum};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::support::http::post;
 use crate::support::{Daemon, Gate, Place, WitnessProcess, demo_server, until};
 
 pub(crate) fn charge(amount: &str) -> Value {
@@ -25,6 +30,18 @@ impl Scene {
 
     pub(crate) fn gate(&self) -> Gate {
         Gate::start(&self.place.config_path, &demo_server(&self.place.path("journal")))
+    }
+
+    /// Records under the newest anchored head.
+    pub(crate) fn head_size(&self) -> u64 {
+        self.place.head().size()
+    }
+
+    /// Charges until a charge runs.
+    pub(crate) fn charges(&self, gate: &mut Gate, key: &str) {
+        until("a charge that runs", || {
+            gate.call_with("charge", &charge("2.00"), Some(key)).told().is_none().then_some(())
+        });
     }
 
     pub(crate) fn ran(&self) -> usize {
@@ -61,21 +78,32 @@ fn without_its_witnesses_nothing_runs_and_the_permit_is_withheld_and_its_key_giv
     scene.place.watched_by(1, &[witness.section("w1")]);
     let mut gate = scene.gate();
     gate.call_with("charge", &charge("1.00"), Some("k1")).ran();
-    witness.kill();
+    // It hangs: until that is noticed, the PERMIT is recorded and waits.
+    witness.signal(Signal::STOP);
     let silent = gate.call_with("charge", &charge("2.00"), Some("k2"));
     assert_eq!(silent.code(), "evidence.unwitnessed");
     // What does not ask for witnesses goes on.
     gate.call("read_balance", json!({ "account": "acme" })).ran();
     assert_eq!(scene.ran(), 2);
     until("the PERMIT withheld", || (scene.place.log().outcomes(Some(Outcome::Withheld)) == 1).then_some(()));
-    witness.again();
-    gate.call_with("charge", &charge("2.00"), Some("k2")).ran();
+    witness.signal(Signal::CONT);
+    scene.charges(&mut gate, "k2");
     assert_eq!(scene.ran(), 3);
+    // It is away, and that is known: nothing is recorded that would only wait.
+    witness.kill();
+    until("a witness that is known to be away", || {
+        let permits = scene.place.log().permits().len();
+        assert_eq!(gate.call_with("charge", &charge("3.00"), Some("k3")).code(), "evidence.unwitnessed");
+        (scene.place.log().permits().len() == permits).then_some(())
+    });
+    let withheld = scene.place.log().permits().len() - 3;
+    witness.again();
+    scene.charges(&mut gate, "k3");
     gate.end();
     let log = scene.place.log();
     assert_eq!(
         (log.outcomes(Some(Outcome::Ok)), log.outcomes(Some(Outcome::Withheld)), log.outcomes(None)),
-        (3, 1, 0)
+        (4, withheld, 0)
     );
 }
 
@@ -109,6 +137,54 @@ fn a_witness_that_hangs_holds_up_its_own_surfaces_only() {
     assert_eq!(gate.called(waits).unwrap().code(), "evidence.unwitnessed");
     assert_eq!(scene.ran(), 6);
     witness.signal(Signal::CONT);
+}
+
+#[test]
+fn permits_that_waited_for_witnesses_held_the_places_of_all_calls() {
+    let mut place = Place::witnessed();
+    let witness = WitnessProcess::start(&place, "w1", CosignerKind::Ed25519);
+    place.watched_by(1, &[witness.section("w1")]);
+    let daemon = Daemon::start(&place);
+    let server = daemon.server();
+    let decide = |agent: &str, ask: Value, deadline: Duration| {
+        let ask = Ask::parse(ask.to_string().as_bytes()).unwrap();
+        let attempt = Attempt::new("gate".parse().unwrap(), ask.by(agent.parse().unwrap())).unwrap();
+        let call = serde_json::to_vec(&attempt.call(deadline)).unwrap();
+        post(&server, "/v1/decisions", &place.token(agent), &call).unwrap().json()
+    };
+    let ask = |surface: &str, context: Value| {
+        json!({
+            "surface": surface, "action": surface,
+            "resource": { "type": "Surface", "id": surface }, "context": context,
+        })
+    };
+    let read = || {
+        let ask = ask("demo.read_balance", json!({ "account": "acme" }));
+        decide("demo-agent", ask, Duration::from_secs(10))
+    };
+    let charge = |key: usize| {
+        let mut ask = ask("demo.charge", charge("1.00"));
+        ask["idempotency_key"] = json!(format!("k{key}"));
+        decide("demo-agent", ask, Duration::from_secs(10))
+    };
+    until("an open ledger", || (read()["decision"] == "PERMIT").then_some(()));
+    let records = place.log().records.len();
+    witness.signal(Signal::STOP);
+    let codes: Vec<String> = std::thread::scope(|scope| {
+        let held: Vec<_> = (0..300)
+            .map(|key| {
+                scope.spawn(move || charge(key)["reason"]["code"].as_str().unwrap_or_default().to_owned())
+            })
+            .collect();
+        until("calls that wait", || (place.log().records.len() >= records + 60).then_some(()));
+        let permitted = read();
+        assert_eq!(permitted["decision"], "PERMIT", "{permitted}");
+        held.into_iter().map(|held| held.join().unwrap()).collect()
+    });
+    witness.signal(Signal::CONT);
+    let of = |code: &str| codes.iter().filter(|other| *other == code).count();
+    let (waited, shed) = (of("evidence.unwitnessed"), of("overload.shed"));
+    assert_eq!((waited + shed, place.log().permits().len() <= 64 + 3), (300, true), "{codes:?}");
 }
 
 #[test]

@@ -347,7 +347,7 @@ impl Batch<'_> {
             (Decision::Permit, None) => return Ok(Answer::Unlogged(ReasonCode::PolicyEngineFailed, None)),
             (Decision::Deny | Decision::Silence, _) => None,
         };
-        let witnessed = entry.witnessed.then_some(Witnessed { attempt: intake.attempt, fresh: true });
+        let witnessed = entry.witnessed.then(|| Witnessed::of(intake, true));
         let Ok(body) = Record::Decision(Box::new(entry)).to_bytes() else {
             let detail = "its record would be longer than 65,535 bytes".to_owned();
             return Ok(Answer::Unlogged(ReasonCode::RequestTooLarge, Some(detail)));
@@ -443,7 +443,7 @@ impl Batch<'_> {
         if entry.request != intake.commitment || entry.agent != intake.request.agent {
             return Ok(Answer::Unlogged(ReasonCode::RequestAttemptReused, None));
         }
-        let witnessed = entry.witnessed.then_some(Witnessed { attempt: intake.attempt, fresh: false });
+        let witnessed = entry.witnessed.then(|| Witnessed::of(intake, false));
         let verdict = match entry.reason {
             Some(code) => Verdict::Refuse(code, entry.policies),
             None => match self.stands(intake, &entry)? {

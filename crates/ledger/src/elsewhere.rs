@@ -8,7 +8,8 @@ use portcullis_verify::VerifiedCheckpoint;
 pub enum Seen {
     /// Nobody has seen more than it, or another history: some say so, or there is nobody to ask.
     NothingElse,
-    /// Nobody could be asked in time. Surfaces that need witnesses are not permitted by this; others can be.
+    /// Nobody could be asked in time. A ledger of which nobody outside says that it is the one they know is not opened:
+    /// what cannot be told apart from a restored one counts as restored.
     Unknown,
     /// Somebody has seen a longer log, or another history.
     More,

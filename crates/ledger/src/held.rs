@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use portcullis_arbiter::Intake;
 use portcullis_protocol::{AttemptId, ReasonCode};
 use portcullis_verify::{Quorum, VerifiedCheckpoint};
 
@@ -34,6 +35,7 @@ impl Drop for Hold {
 pub struct Held {
     hold: Hold,
     decided: Box<Decided>,
+    intake: Box<Intake>,
     seq: u64,
 }
 
@@ -42,6 +44,7 @@ pub struct Held {
 pub struct Proved {
     hold: Hold,
     decided: Box<Decided>,
+    intake: Box<Intake>,
 }
 
 impl Held {
@@ -62,16 +65,21 @@ impl Held {
         checkpoint: &VerifiedCheckpoint,
         quorum: &Quorum,
     ) -> Result<Proved, ReasonCode> {
-        let Self { hold, mut decided, seq } = self;
+        let Self { hold, mut decided, intake, seq } = self;
         quorum.check(checkpoint).map_err(|_| ReasonCode::EvidenceUnwitnessed)?;
         decided.receipt = Some(beside.receipt(seq, checkpoint).map_err(|error| error.code())?);
-        Ok(Proved { hold, decided })
+        Ok(Proved { hold, decided, intake })
     }
 }
 
 impl Proved {
     pub(crate) const fn attempt(&self) -> AttemptId {
         self.hold.attempt
+    }
+
+    /// The call, to be settled once more.
+    pub(crate) const fn intake(&self) -> &Intake {
+        &self.intake
     }
 
     /// Lets it out. Only the writer decides that it may.
@@ -81,12 +89,22 @@ impl Proved {
 }
 
 /// A PERMIT that witnesses must see.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Witnessed {
-    pub(crate) attempt: AttemptId,
+    /// The call: by the time that witnesses have seen it, it may not be permitted any more.
+    intake: Box<Intake>,
     /// Whether it was decided just now. One that was asked again may have been released before: what becomes of it is
     /// not known, so it is never withheld, and its key never given back, for want of witnesses today.
-    pub(crate) fresh: bool,
+    fresh: bool,
+}
+
+impl Witnessed {
+    pub(crate) fn of(intake: &Intake, fresh: bool) -> Self {
+        // Nobody evaluates it again between its release and the answer.
+        let mut intake = Box::new(intake.clone());
+        intake.last_try = true;
+        Self { intake, fresh }
+    }
 }
 
 /// Who holds an attempt's PERMIT, and whether it was released to one of them.
@@ -107,11 +125,12 @@ pub(crate) struct Holds {
 impl Holds {
     /// Holds a PERMIT for one more caller. The same attempt asked again may have two that wait.
     pub(crate) fn hold(&mut self, witnessed: Witnessed, seq: u64, decided: Box<Decided>) -> Held {
-        let Witnessed { attempt, fresh } = witnessed;
+        let Witnessed { intake, fresh } = witnessed;
+        let attempt = intake.attempt;
         let begun = Standing { holders: 0, released: !fresh };
         let standing = self.standing.entry(attempt).or_insert(begun);
         standing.holders = standing.holders.saturating_add(1);
-        Held { hold: Hold { attempt, let_go: Arc::clone(&self.let_go) }, decided, seq }
+        Held { hold: Hold { attempt, let_go: Arc::clone(&self.let_go) }, decided, intake, seq }
     }
 
     /// Notes that a PERMIT is released: from here on it is not withheld, whoever lets go.

@@ -176,7 +176,8 @@ impl Opened {
         Ok(())
     }
 
-    fn sign(&self, signer: &mut dyn Signer) -> Result<VerifiedCheckpoint, LedgerError> {
+    /// The head of the committed tree, signed and neither anchored nor kept.
+    pub(crate) fn sign(&self, signer: &mut dyn Signer) -> Result<VerifiedCheckpoint, LedgerError> {
         signed_head(signer, self.tree.size(), self.root)
     }
 

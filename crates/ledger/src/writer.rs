@@ -182,7 +182,9 @@ impl Writer {
             Surroundings { config: &self.config, lock: &self.lock, ports: self.ports.as_ref() };
         let mut health =
             surroundings.health(&mut self.watch, &mut self.phase, self.signer.as_mut(), &mut self.vault);
-        if let (None, Some(code)) = (tripped(&health), self.heads.refuted()) {
+        // Before anything was signed those outside are asked when the ledger is opened: then they must be asked again.
+        let refuted = self.known.as_ref().and_then(|_| self.heads.refuted());
+        if let (None, Some(code)) = (tripped(&health), refuted) {
             health.evidence = Fact::Known(Evidence::Tripped(code));
         }
         health
@@ -274,8 +276,7 @@ impl Writer {
     /// The first batch: says that the ledger was opened, and ends what was committed but never released. From then
     /// on the scrub reads what opening it did not.
     fn begin(&mut self, health: &Health) {
-        let begun = matches!(&self.phase, Ok(opened) if opened.head.is_some());
-        if begun && !self.stands_outside() {
+        if !self.stands_outside() {
             return;
         }
         let Ok(opened) = &mut self.phase else { return };
@@ -283,10 +284,6 @@ impl Writer {
             if let Err(error) = opened.prepare(self.signer.as_mut()) {
                 // Nothing was recorded: it is tried again without opening anew.
                 opened.pending = Some(error.code());
-                return;
-            }
-            // An empty log has a head now too: somebody may know a longer one of its name.
-            if !begun && !self.stands_outside() {
                 return;
             }
             let event = if self.failed.is_some() { Event::Recovered } else { Event::Opened };

@@ -375,9 +375,9 @@ reason_codes! {
         doc: "The engine gave no answer, or one that contradicts itself."
     }
     EvidenceUnwitnessed = "evidence.unwitnessed", Silence, Witness, 503 {
-        message: "the witnesses that the surface asks for have not seen the record",
+        message: "the witnesses have not seen the record, or since the start not one of them the log",
         remedy: "Ask an operator: `portcullis status` says which witnesses answer; the quorum must within the deadline.",
-        doc: "The surface releases a PERMIT only with the cosignatures of a quorum of witnesses, and they did not come within the deadline, or the deployment has no witnesses."
+        doc: "The surface releases a PERMIT only with the cosignatures of a quorum of witnesses, and they did not come within the deadline, or the deployment has no witnesses, or none of them answered when asked last. After a start, whatever the surface, no witness has confirmed yet that the log is the one it knows."
     }
     OverloadShed = "overload.shed", Silence, Overload, 503 {
         message: "the arbiter is at capacity",

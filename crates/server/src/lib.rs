@@ -23,6 +23,7 @@ mod records;
 mod remote;
 mod replay;
 mod rotation;
+mod seats;
 mod serve;
 mod service;
 mod setup;

@@ -17,7 +17,7 @@ use portcullis_protocol::{
     Record, SurfaceTable,
 };
 use portcullis_sdk::{Authorizer, Call, OutcomeReport, Refusal};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use crate::agents::Agents;
 use crate::config::ArbiterConfig;
@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::operator;
 use crate::operators::Operators;
 use crate::remote::{Health, Interlock, Scrubbed, Spool};
+use crate::seats::Seats;
 use crate::shelf::Shelf;
 use crate::signing::keyring;
 use crate::surroundings::Surroundings;
@@ -56,6 +57,7 @@ pub struct Arbiter {
     data: std::path::PathBuf,
     metrics: Metrics,
     places: Semaphore,
+    seats: Seats,
     shelf: Arc<Shelf>,
     witnesses: Option<Watched>,
     cosigning: Option<Cosigning>,
@@ -88,7 +90,7 @@ impl Arbiter {
         let surroundings = Surroundings {
             data: config.data.clone(),
             bundles: Arc::clone(&bundles),
-            witnesses: watching.is_some(),
+            witnesses: watching.as_ref().map(Watching::answering),
         };
         let surroundings = Box::new(surroundings);
         let ledger = match &watching {
@@ -110,6 +112,7 @@ impl Arbiter {
             data: config.data.clone(),
             metrics: Metrics::default(),
             places: Semaphore::new(CALLS),
+            seats: Seats::default(),
             shelf: Arc::new(Shelf::new(config)),
         })
     }
@@ -161,8 +164,8 @@ impl Arbiter {
         let received = self.clocks.boot();
         let reply = match self.places.try_acquire() {
             Err(_) => self.shed(credential),
-            Ok(_place) => {
-                match tokio::time::timeout(deadline, self.settle(&call, credential, received)).await {
+            Ok(place) => {
+                match tokio::time::timeout(deadline, self.settle(&call, credential, received, place)).await {
                     Ok(reply) => reply,
                     // What the writer settles from here on is not a PERMIT. One that it settled before, and is
                     // still making durable, is not released: its attempt can ask again, or it ends as unknown.
@@ -179,7 +182,14 @@ impl Arbiter {
         DecisionReply::unrecorded(ReasonCode::OverloadShed, None)
     }
 
-    async fn settle(&self, call: &DecisionCall, credential: &Credential, received: u64) -> DecisionReply {
+    /// Settles a call. Its place among those that are decided is given up when nothing is left but to wait for witnesses.
+    async fn settle(
+        &self,
+        call: &DecisionCall,
+        credential: &Credential,
+        received: u64,
+        place: SemaphorePermit<'_>,
+    ) -> DecisionReply {
         for evaluation in 1..=EVALUATIONS {
             let intake = match self.prepare(call, credential, received) {
                 Ok(mut intake) => {
@@ -191,6 +201,12 @@ impl Arbiter {
                     return DecisionReply::unrecorded(code, None);
                 }
             };
+            // Who would have nowhere to wait for witnesses is refused before anything is recorded.
+            let waits = intake.spec.as_ref().is_some_and(|spec| spec.witnessed);
+            let seat = waits.then(|| self.seats.take(&credential.agent));
+            if matches!(seat, Some(None)) {
+                return self.shed(credential);
+            }
             let (reply, answer) = oneshot::channel();
             let asked = self.ledger.decide(intake, |answer| hand_over(reply, answer));
             if asked.is_err() {
@@ -199,6 +215,7 @@ impl Arbiter {
             match answer.await {
                 Ok(DecideReply::Decided(decided)) => return reply_of(*decided),
                 Ok(DecideReply::Held(held)) => {
+                    drop(place);
                     let waited = self.clocks.boot().saturating_sub(received);
                     let left = call.deadline_ms.saturating_sub(waited);
                     // The answer is still to reach a caller whose patience ends at the deadline.
@@ -320,8 +337,13 @@ impl Arbiter {
             return Ok(own.then_some(found));
         }
         let status = self.status().await.ok_or(ReasonCode::StateUnreachable)?;
-        let unsound =
-            |code: &ReasonCode| matches!(code.precondition(), Precondition::Evidence | Precondition::State);
+        // A ledger that no witness has agreed to is not open.
+        let unsound = |code: &ReasonCode| {
+            matches!(
+                code.precondition(),
+                Precondition::Evidence | Precondition::State | Precondition::Witness
+            )
+        };
         status.tripped.filter(unsound).map_or(Ok(None), Err)
     }
 

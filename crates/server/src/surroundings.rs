@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use portcullis_arbiter::{Fact, GateState, Policy, PolicyNow, Ports, Validity};
 use portcullis_policy::{Bundle, BundleSource};
@@ -14,7 +15,8 @@ use crate::operator::is_shut;
 pub(crate) struct Surroundings {
     pub(crate) data: PathBuf,
     pub(crate) bundles: Arc<BundleSource>,
-    pub(crate) witnesses: bool,
+    /// Whether any of the witnesses answers; `None` if there are none.
+    pub(crate) witnesses: Option<Arc<AtomicBool>>,
 }
 
 impl Ports for Surroundings {
@@ -27,7 +29,7 @@ impl Ports for Surroundings {
     }
 
     fn witnesses(&self) -> Fact<bool> {
-        Fact::Known(self.witnesses)
+        Fact::Known(self.witnesses.as_ref().is_some_and(|answering| answering.load(Ordering::Acquire)))
     }
 
     fn policy(&self, now: Millis) -> Fact<PolicyNow> {

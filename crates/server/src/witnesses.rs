@@ -7,11 +7,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use portcullis_ledger::{Beside, Checkpoints, Elsewhere, Heads, Held, Proved, Seen};
+use portcullis_ledger::{Beside, Checkpoints, Elsewhere, Heads, Held, Proved, Refutations, Seen};
 use portcullis_protocol::ReasonCode;
 use portcullis_verify::{CosignerKey, Quorum, VerifiedCheckpoint};
 use tokio::runtime::Handle;
@@ -22,8 +23,10 @@ use tokio::time::Instant;
 use crate::config::{ArbiterConfig, WitnessesConfig};
 use crate::remote::WitnessHealth;
 
+mod keeper;
 mod member;
 
+use keeper::Keeper;
 use member::{Answer, Member};
 
 /// How soon a round that came to nothing is tried again while a PERMIT waits.
@@ -43,11 +46,16 @@ struct Shared {
     members: Vec<Member>,
     keys: Vec<CosignerKey>,
     beside: Beside,
-    checkpoints: Checkpoints,
+    keeper: Keeper,
+    refutations: Refutations,
+    /// What is told that the ledger is refuted, once there is a ledger.
+    told: OnceLock<Heads>,
+    /// Whether any witness cosigned when it was asked last.
+    answering: Arc<AtomicBool>,
     heads: watch::Sender<Option<Arc<VerifiedCheckpoint>>>,
     witnessed: watch::Sender<Option<Arc<VerifiedCheckpoint>>>,
-    /// The least size that a waiting PERMIT needs to be covered by.
-    wanted: watch::Sender<u64>,
+    /// The sizes that PERMITs which wait now need to be covered by, and how many of them.
+    wanted: watch::Sender<BTreeMap<u64, usize>>,
     standing: Mutex<BTreeMap<String, (Standing, Option<u64>)>>,
 }
 
@@ -58,6 +66,7 @@ pub(crate) struct Watching(Arc<Shared>);
 pub(crate) struct Watched {
     shared: Arc<Shared>,
     rounds: JoinHandle<()>,
+    keeps: JoinHandle<()>,
 }
 
 impl std::fmt::Debug for Watched {
@@ -69,31 +78,44 @@ impl std::fmt::Debug for Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         self.rounds.abort();
+        self.keeps.abort();
     }
 }
 
 impl Watching {
     pub(crate) fn new(arbiter: &ArbiterConfig, config: &WitnessesConfig) -> Self {
         let data: PathBuf = arbiter.data.clone();
+        let checkpoints = Checkpoints::of(&data, arbiter.log_keys.clone());
         let unasked = |member: &Member| (member.name().to_owned(), (Standing::Unasked, None));
-        let members: Vec<Member> =
-            config.members.iter().map(|member| Member::new(member, config.patience)).collect();
+        let new = |member| Member::new(member, config.patience, &checkpoints);
+        let members: Vec<Member> = config.members.iter().map(new).collect();
+        let refutations = Refutations::of(&data);
+        let mut standing: BTreeMap<_, _> = members.iter().map(unasked).collect();
+        standing.extend(refuted_before(&refutations));
         Self(Arc::new(Shared {
-            standing: Mutex::new(members.iter().map(unasked).collect()),
+            standing: Mutex::new(standing),
+            refutations,
+            told: OnceLock::new(),
+            answering: Arc::new(AtomicBool::new(false)),
             keys: config.quorum.keys().to_vec(),
             config: config.clone(),
             members,
             beside: Beside::new(&data),
-            checkpoints: Checkpoints::of(&data, arbiter.log_keys.clone()),
+            keeper: Keeper::new(checkpoints, config.quorum.keys().to_vec(), config.interval),
             heads: watch::Sender::new(None),
             witnessed: watch::Sender::new(None),
-            wanted: watch::Sender::new(0),
+            wanted: watch::Sender::new(BTreeMap::new()),
         }))
     }
 
     /// The witnesses, to be asked by the ledger when it is opened.
     pub(crate) fn elsewhere(&self) -> AskedFirst {
         AskedFirst { shared: Arc::clone(&self.0), runtime: Handle::current() }
+    }
+
+    /// Whether any witness cosigned when it was asked last: without that nothing is recorded that waits for them.
+    pub(crate) fn answering(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0.answering)
     }
 
     /// Asks the witnesses about each head of a ledger from now on.
@@ -103,8 +125,15 @@ impl Watching {
         heads.listen(Box::new(move |head| {
             told.heads.send_replace(Some(Arc::clone(head)));
         }));
-        let rounds = tokio::spawn(Arc::clone(&shared).rounds(heads));
-        Watched { shared, rounds }
+        // What was found out before there was a ledger to be told.
+        {
+            let standing = shared.standing();
+            heads.refute(is_refuted(&standing).then_some(ReasonCode::EvidenceBehindAnchor));
+            drop(shared.told.set(heads));
+        }
+        let rounds = tokio::spawn(Arc::clone(&shared).rounds());
+        let keeps = tokio::spawn(shared.keeper.clone().keeps());
+        Watched { shared, rounds, keeps }
     }
 }
 
@@ -115,11 +144,7 @@ impl Watched {
     /// The code under which the PERMIT is withheld. Dropping this future withholds it too.
     pub(crate) async fn prove(&self, held: Box<Held>) -> Result<Proved, ReasonCode> {
         let size = held.seq().saturating_add(1);
-        self.shared.wanted.send_if_modified(|wanted| {
-            let further = size > *wanted;
-            *wanted = size.max(*wanted);
-            further
-        });
+        let _wanted = Wanted::new(&self.shared.wanted, size);
         let mut witnessed = self.shared.witnessed.subscribe();
         let covers =
             |head: &Option<Arc<VerifiedCheckpoint>>| head.as_ref().is_some_and(|head| head.size() >= size);
@@ -160,36 +185,53 @@ impl Shared {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what a witness said, and says whether any of them refutes the ledger.
-    fn note(&self, name: &str, answer: &Answer) -> bool {
+    /// Notes what a witness said. Whether the ledger is refuted is told before anything else can be noted, and a
+    /// refutation is kept beyond the process; it ends when that is known to be noted too.
+    fn note(&self, name: &str, answer: &Answer) {
         let mut standing = self.standing();
         let entry = standing.entry(name.to_owned()).or_insert((Standing::Unasked, None));
+        let refuted_before = matches!(entry.0, Standing::Refuted(_));
         match answer {
+            Answer::Cosigned { size, .. } if refuted_before => match self.refutations.withdraw(name) {
+                Ok(()) => *entry = (Standing::Cosigned, Some(*size)),
+                Err(error) => {
+                    entry.0 = Standing::Refuted(format!("it cosigned, which cannot be noted: {error}"));
+                }
+            },
             Answer::Cosigned { size, .. } => *entry = (Standing::Cosigned, Some(*size)),
             Answer::Refuted(error) => entry.0 = Standing::Refuted(error.clone()),
             // A witness that refuted the ledger and then fails has not taken it back.
-            Answer::Failed(error) if !matches!(entry.0, Standing::Refuted(_)) => {
-                entry.0 = Standing::Failed(error.clone());
-            }
+            Answer::Failed(error) if !refuted_before => entry.0 = Standing::Failed(error.clone()),
             Answer::Failed(_) | Answer::Busy => {}
         }
-        standing.values().any(|(standing, _)| matches!(standing, Standing::Refuted(_)))
+        let cosigned = standing.values().any(|(standing, _)| matches!(standing, Standing::Cosigned));
+        self.answering.store(cosigned, Ordering::Release);
+        if let Some(heads) = self.told.get() {
+            heads.refute(is_refuted(&standing).then_some(ReasonCode::EvidenceBehindAnchor));
+        }
+        if let Answer::Refuted(error) = answer {
+            // What cannot be noted stands in this process, and is noted at its next answer.
+            drop(self.refutations.raise(name, error));
+        }
     }
 
-    async fn rounds(self: Arc<Self>, heads: Heads) {
+    fn is_refuted(&self) -> bool {
+        is_refuted(&self.standing())
+    }
+
+    async fn rounds(self: Arc<Self>) {
         let (mut newest, mut wanted) = (self.heads.subscribe(), self.wanted.subscribe());
-        let mut refuted = false;
         loop {
             let begun = Instant::now();
             let head = newest.borrow_and_update().clone();
             wanted.mark_unchanged();
             if let Some(head) = head {
                 let (decided, round_over) = oneshot::channel();
-                tokio::spawn(Arc::clone(&self).round(head, heads.clone(), decided));
+                tokio::spawn(Arc::clone(&self).round(head, decided));
                 // Ends early when the quorum has cosigned: a slow witness holds up nobody else's next round.
-                refuted = round_over.await.unwrap_or(refuted);
+                drop(round_over.await);
             }
-            self.rest(begun, refuted, &mut newest, &mut wanted).await;
+            self.rest(begun, &mut newest, &mut wanted).await;
         }
     }
 
@@ -197,13 +239,12 @@ impl Shared {
     async fn rest(
         &self,
         begun: Instant,
-        refuted: bool,
         newest: &mut watch::Receiver<Option<Arc<VerifiedCheckpoint>>>,
-        wanted: &mut watch::Receiver<u64>,
+        wanted: &mut watch::Receiver<BTreeMap<u64, usize>>,
     ) {
         let regular = begun.checked_add(self.config.interval).map_or(begun, |at| at);
         loop {
-            if !refuted && self.is_waited_for() {
+            if self.is_waited_for() && !self.is_refuted() {
                 // Somebody waits: at once for a new head, soon again for one that did not get its quorum.
                 tokio::select! {
                     _ = newest.changed() => {}
@@ -221,17 +262,11 @@ impl Shared {
     /// Whether a PERMIT waits that no witnessed checkpoint covers.
     fn is_waited_for(&self) -> bool {
         let witnessed = self.witnessed.borrow().as_ref().map_or(0, |head| head.size());
-        *self.wanted.borrow() > witnessed
+        self.wanted.borrow().last_key_value().is_some_and(|(size, _)| *size > witnessed)
     }
 
-    /// Submits a head to every witness. Tells `decided` whether the ledger is refuted, as soon as the quorum has cosigned
-    /// or nobody is left to answer.
-    async fn round(
-        self: Arc<Self>,
-        head: Arc<VerifiedCheckpoint>,
-        heads: Heads,
-        decided: oneshot::Sender<bool>,
-    ) {
+    /// Submits a head to every witness. Tells `decided` as soon as the quorum has cosigned or nobody is left to answer.
+    async fn round(self: Arc<Self>, head: Arc<VerifiedCheckpoint>, decided: oneshot::Sender<()>) {
         let mut decided = Some(decided);
         let mut answers = JoinSet::new();
         for place in 0..self.members.len() {
@@ -239,36 +274,28 @@ impl Shared {
             answers.spawn(async move { shared.ask(place, &head).await });
         }
         let mut cosigned = (*head).clone();
-        let mut refuted = false;
         while let Some(answered) = answers.join_next().await {
-            let Ok((name, answer)) = answered else { continue };
-            refuted = self.note(&name, &answer);
-            heads.refute(refuted.then_some(ReasonCode::EvidenceBehindAnchor));
-            let Answer::Cosigned { lines, .. } = answer else { continue };
+            let Ok(Answer::Cosigned { lines, .. }) = answered else { continue };
             if let Ok(more) = cosigned.with_lines(&lines, &self.keys) {
                 cosigned = more;
             }
             if self.config.quorum.check(&cosigned).is_ok() {
                 self.publish(&cosigned);
                 if let Some(decided) = decided.take() {
-                    decided.send(refuted).unwrap_or_default();
+                    decided.send(()).unwrap_or_default();
                 }
             }
-            let (checkpoints, keys, head) = (self.checkpoints.clone(), self.keys.clone(), Arc::clone(&head));
-            // Kept for those who come later; nothing waits for it, and what is not kept can be asked for again.
-            drop(tokio::task::spawn_blocking(move || checkpoints.keep(&head, &lines, &keys)));
+            self.keeper.keep(&head, &lines);
         }
         if let Some(decided) = decided {
-            decided.send(refuted).unwrap_or_default();
+            decided.send(()).unwrap_or_default();
         }
     }
 
-    async fn ask(&self, place: usize, head: &VerifiedCheckpoint) -> (String, Answer) {
-        let Some(member) = self.members.get(place) else {
-            return (String::new(), Answer::Busy);
-        };
+    async fn ask(&self, place: usize, head: &VerifiedCheckpoint) -> Answer {
+        let Some(member) = self.members.get(place) else { return Answer::Busy };
         let newest = || self.heads.borrow().as_ref().map_or(0, |head| head.size()).max(head.size());
-        (member.name().to_owned(), member.submit(head, &self.beside, newest).await)
+        member.submit(head, &self.beside, newest, |answer| self.note(member.name(), answer)).await
     }
 
     /// Tells whoever waits, unless a later round was faster.
@@ -289,17 +316,58 @@ impl Shared {
             let (shared, head) = (Arc::clone(&self), head.clone());
             answers.spawn(async move { shared.ask(place, &head).await });
         }
-        let (mut agreed, mut refuted) = (false, false);
+        let mut agreed = false;
         while let Some(answered) = answers.join_next().await {
-            let Ok((name, answer)) = answered else { continue };
-            refuted = self.note(&name, &answer);
-            agreed |= matches!(answer, Answer::Cosigned { .. });
+            agreed |= matches!(answered, Ok(Answer::Cosigned { .. }));
         }
-        match (refuted, agreed) {
+        match (self.is_refuted(), agreed) {
             (true, _) => Seen::More,
             (false, true) => Seen::NothingElse,
             (false, false) => Seen::Unknown,
         }
+    }
+}
+
+fn is_refuted(standing: &BTreeMap<String, (Standing, Option<u64>)>) -> bool {
+    standing.values().any(|(standing, _)| matches!(standing, Standing::Refuted(_)))
+}
+
+/// What was refuted before this process, by witnesses that are configured or no longer are. A file that cannot be read
+/// refutes too.
+fn refuted_before(refutations: &Refutations) -> Vec<(String, (Standing, Option<u64>))> {
+    let refuted = |(name, said)| (name, (Standing::Refuted(said), None));
+    match refutations.standing() {
+        Ok(standing) => standing.into_iter().map(refuted).collect(),
+        Err(error) => vec![refuted(("REFUTED".to_owned(), format!("the file cannot be read: {error}")))],
+    }
+}
+
+/// A PERMIT that waits for a head of some size, as long as somebody waits for it.
+struct Wanted<'a> {
+    wanted: &'a watch::Sender<BTreeMap<u64, usize>>,
+    size: u64,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(wanted: &'a watch::Sender<BTreeMap<u64, usize>>, size: u64) -> Self {
+        wanted.send_modify(|wanted| {
+            let waiting = wanted.entry(size).or_default();
+            *waiting = waiting.saturating_add(1);
+        });
+        Self { wanted, size }
+    }
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.wanted.send_if_modified(|wanted| {
+            let left = wanted.remove(&self.size).and_then(|waiting| waiting.checked_sub(1));
+            if let Some(left) = left.filter(|left| *left > 0) {
+                wanted.insert(self.size, left);
+            }
+            // That fewer wait is no cause for a round.
+            false
+        });
     }
 }
 

@@ -1,31 +1,43 @@
 //! The writer and those outside: witnesses that may have seen more, and PERMITs that wait for them.
 
-use portcullis_arbiter::{Fact, GateState, Health};
-use portcullis_protocol::{AttemptId, ReasonCode};
+use portcullis_arbiter::{Fact, GateState, Health, Settled, settle};
+use portcullis_protocol::{ReasonCode, Verdict};
 
 use super::Writer;
 use crate::command::{Decided, Reply};
 use crate::elsewhere::Seen;
 use crate::health::{displaced, tripped};
 use crate::held::Proved;
+use crate::refuted;
 use crate::store;
 
 impl Writer {
-    /// Asks those outside whether the ledger that was opened is the one they know, once in the life of a process that
-    /// signed nothing yet. `false` if they have seen more: then nothing is recorded or signed.
+    /// Whether those outside let the ledger that was opened go on. They are asked once in the life of a process that
+    /// signed nothing yet, before anything is recorded, anchored or kept; a log without a head is asked about as an
+    /// empty one. Somebody must say that it is the one they know, and what a witness has refuted stays refuted.
     pub(super) fn stands_outside(&mut self) -> bool {
-        if self.known.is_some() {
-            return true;
-        }
-        let Ok(opened) = &self.phase else { return false };
-        let Some(head) = &opened.head else { return true };
-        match self.elsewhere.compare(head) {
-            Seen::NothingElse | Seen::Unknown => true,
-            Seen::More => {
-                self.phase = Err(ReasonCode::EvidenceBehindAnchor);
-                false
-            }
-        }
+        let Ok(opened) = &mut self.phase else { return false };
+        let seen = match (&self.known, &opened.head) {
+            (Some(_), _) => Seen::NothingElse,
+            (None, Some(head)) => self.elsewhere.compare(head),
+            // The root of an empty tree is always the same: signing it binds to nothing.
+            (None, None) => match opened.sign(self.signer.as_mut()) {
+                Ok(head) => self.elsewhere.compare(&head),
+                Err(error) => {
+                    opened.pending = Some(error.code());
+                    return false;
+                }
+            },
+        };
+        let refuted = refuted::stands(&self.config.directory);
+        let refused = match seen {
+            Seen::NothingElse if !refuted => return true,
+            Seen::NothingElse | Seen::More => ReasonCode::EvidenceBehindAnchor,
+            Seen::Unknown if refuted => ReasonCode::EvidenceBehindAnchor,
+            Seen::Unknown => ReasonCode::EvidenceUnwitnessed,
+        };
+        self.phase = Err(refused);
+        false
     }
 
     /// Releases a PERMIT that was held for witnesses, if it would still be released now. Otherwise it is withheld.
@@ -35,7 +47,7 @@ impl Writer {
         health: &Health,
         reply: Reply<Result<Box<Decided>, ReasonCode>>,
     ) {
-        match self.may_release(&proved.attempt(), health) {
+        match self.may_release(&proved, health) {
             Ok(()) => {
                 self.holds.released(proved.attempt());
                 reply(Ok(proved.into_decided()));
@@ -47,7 +59,7 @@ impl Writer {
         }
     }
 
-    fn may_release(&mut self, attempt: &AttemptId, health: &Health) -> Result<(), ReasonCode> {
+    fn may_release(&mut self, proved: &Proved, health: &Health) -> Result<(), ReasonCode> {
         match health.gate {
             Fact::Known(GateState::Open) => {}
             Fact::Known(GateState::Shut) => return Err(ReasonCode::GateShut),
@@ -60,12 +72,17 @@ impl Writer {
         if let Some(code) = opened.pending.or(displaced(opened, &self.lock)) {
             return Err(code);
         }
-        let permit = store::permit(&opened.store.connection, attempt);
+        let permit = store::permit(&opened.store.connection, &proved.attempt());
         let permit = permit.map_err(|_| ReasonCode::StateUnreachable)?;
-        if permit.is_some_and(|permit| permit.outcome.is_none()) {
-            Ok(())
-        } else {
-            Err(ReasonCode::RequestAttemptReused)
+        if permit.is_none_or(|permit| permit.outcome.is_some()) {
+            return Err(ReasonCode::RequestAttemptReused);
+        }
+        // Its witnesses have seen it, whether or not they answer now; its key is consumed by itself.
+        let health = Health { witnesses: Fact::Known(true), ..health.clone() };
+        match settle(proved.intake(), &health, Fact::Known(None)) {
+            Settled::Decided(Verdict::Permit(_)) => Ok(()),
+            Settled::Decided(Verdict::Refuse(code, _)) => Err(code),
+            Settled::EvaluateAgain => Err(ReasonCode::OverloadContended),
         }
     }
 }

@@ -315,7 +315,8 @@ impl World {
         let ledger = match &self.elsewhere {
             None => Ledger::start(config, lock, signer, ports).unwrap(),
             Some(elsewhere) => {
-                Ledger::start_watched(config, lock, signer, ports, Box::new(elsewhere.clone())).unwrap()
+                let elsewhere = elsewhere.asked_by(&self.data());
+                Ledger::start_watched(config, lock, signer, ports, elsewhere).unwrap()
             }
         };
         // Opening comes before the first answer: from here on, what the test does is done to an open ledger.

@@ -3,9 +3,9 @@
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use portcullis_arbiter::{Fact, GateState};
+use portcullis_arbiter::{Fact, GateState, Policy, PolicyNow, Validity};
 use portcullis_ledger::{Beside, Cosigner, DecideReply, Decided, Held, Ledger, Proved, generate_cosigner};
-use portcullis_protocol::{Outcome, ReasonCode};
+use portcullis_protocol::{BundleDigest, Digest, Outcome, ReasonCode};
 use portcullis_verify::{CosignerKind, Quorum, UnverifiedReceipt, VerifiedCheckpoint};
 
 use crate::harness::{Call, World, write_private};
@@ -142,6 +142,30 @@ fn a_gate_that_was_shut_meanwhile_releases_nothing() {
     assert_eq!(scene.outcomes(1), [Outcome::Withheld]);
     *scene.world.ports.gate.lock().unwrap() = Fact::Known(GateState::Open);
     assert_eq!(scene.world.refused(&scene.ledger, &charge(1)), ReasonCode::RequestAttemptReused);
+}
+
+#[test]
+fn a_held_permit_was_released_though_its_bundle_was_replaced_or_had_expired_meanwhile() {
+    let scene = Scene::new();
+    let sound = scene.world.ports.policy.lock().unwrap().clone();
+    let Fact::Known(now) = &sound else { panic!("{sound:?}") };
+    let other = Some(BundleDigest(Digest::sha256(b"another bundle")));
+    let cases = [
+        (PolicyNow { policy: Policy::InForce(Validity::Expired), ..*now }, ReasonCode::PolicyExpired),
+        (PolicyNow { digest: other, ..*now }, ReasonCode::OverloadContended),
+        (
+            PolicyNow { digest: None, policy: Policy::Refused(ReasonCode::PolicyPinMismatch) },
+            ReasonCode::PolicyPinMismatch,
+        ),
+    ];
+    for (attempt, (meanwhile, code)) in (1..).zip(cases) {
+        let proved = scene.prove(scene.held(&charge(attempt)));
+        *scene.world.ports.policy.lock().unwrap() = Fact::Known(meanwhile);
+        assert_eq!(scene.release(proved).unwrap_err(), code);
+        *scene.world.ports.policy.lock().unwrap() = sound.clone();
+        let withheld = usize::try_from(attempt).unwrap();
+        assert_eq!(scene.outcomes(withheld), vec![Outcome::Withheld; withheld]);
+    }
 }
 
 #[test]

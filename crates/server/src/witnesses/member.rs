@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis_ledger::Beside;
+use portcullis_ledger::{Beside, Checkpoints};
 use portcullis_sdk::HttpClient;
 use portcullis_verify::witness::{AddCheckpoint, seen_size};
 use portcullis_verify::{CosignerKey, Hash, VerifiedCheckpoint};
@@ -23,8 +23,17 @@ pub(crate) struct Member {
     keys: Vec<CosignerKey>,
     client: HttpClient,
     patience: Duration,
-    /// The size that it has seen, as far as known. Held while it is asked: one question at a time.
-    seen: Mutex<Option<u64>>,
+    /// Held while it is asked, and until what it said is noted: one question at a time, and the answers in order.
+    known: Mutex<Known>,
+}
+
+/// What is known of what a witness has seen.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// The size of it, as it said last.
+    seen: Option<u64>,
+    /// The largest size on which a cosignature of it was verified: it has seen no less.
+    cosigned: u64,
 }
 
 /// What a witness answered.
@@ -41,14 +50,19 @@ pub(crate) enum Answer {
 }
 
 impl Member {
-    pub(crate) fn new(config: &WitnessConfig, patience: Duration) -> Self {
+    /// `kept` are checkpoints that it may have cosigned before.
+    pub(crate) fn new(config: &WitnessConfig, patience: Duration, kept: &Checkpoints) -> Self {
+        let its = |head: &VerifiedCheckpoint| {
+            head.cosignatures(&config.keys).is_ok_and(|cosignatures| !cosignatures.is_empty())
+        };
+        let cosigned = kept.newest(its).map_or(0, |head| head.size());
         Self {
             name: config.name.clone(),
             path: format!("{}/add-checkpoint", config.prefix),
             keys: config.keys.clone(),
             client: HttpClient::new(config.endpoint.clone(), None),
             patience,
-            seen: Mutex::new(None),
+            known: Mutex::new(Known { seen: None, cosigned }),
         }
     }
 
@@ -56,19 +70,23 @@ impl Member {
         &self.name
     }
 
-    /// Submits a head. `newest` is the size of the newest head that this process signed, whenever it is asked.
+    /// Submits a head. `newest` is the size of the newest head that this process signed, whenever it is asked. `note` is
+    /// given each answer before another question is put.
     pub(crate) async fn submit(
         &self,
         head: &VerifiedCheckpoint,
         beside: &Beside,
         newest: impl Fn() -> u64,
+        note: impl FnOnce(&Answer),
     ) -> Answer {
-        let Ok(mut seen) = self.seen.try_lock() else { return Answer::Busy };
-        let asked = self.exchange(head, beside, newest, &mut seen);
-        match tokio::time::timeout(self.patience, asked).await {
+        let Ok(mut known) = self.known.try_lock() else { return Answer::Busy };
+        let asked = self.exchange(head, beside, newest, &mut known);
+        let answer = match tokio::time::timeout(self.patience, asked).await {
             Ok(answer) => answer,
             Err(_) => Answer::Failed("no answer in time".into()),
-        }
+        };
+        note(&answer);
+        answer
     }
 
     async fn exchange(
@@ -76,11 +94,11 @@ impl Member {
         head: &VerifiedCheckpoint,
         beside: &Beside,
         newest: impl Fn() -> u64,
-        seen: &mut Option<u64>,
+        known: &mut Known,
     ) -> Answer {
         for _ in 0..CONFLICTS {
             // Without knowing what it has seen, its own size is as good a guess as any: the answer says the right one.
-            let old = seen.filter(|seen| *seen <= head.size()).unwrap_or(head.size());
+            let old = known.seen.filter(|seen| *seen <= head.size()).unwrap_or(head.size());
             let proof = match proof(old, head, beside).await {
                 Ok(proof) => proof,
                 Err(error) => return Answer::Failed(error),
@@ -99,23 +117,18 @@ impl Member {
             };
             match status {
                 200 => {
-                    *seen = Some(head.size());
-                    return self.cosigned(head, &body);
+                    known.seen = Some(head.size());
+                    let answer = self.cosigned(head, &body);
+                    if let Answer::Cosigned { size, .. } = &answer {
+                        known.cosigned = known.cosigned.max(*size);
+                    }
+                    return answer;
                 }
-                409 => match seen_size(&body) {
-                    Some(size) if size > newest() => {
-                        return Answer::Refuted(format!(
-                            "it has seen {size} records, this ledger has {}",
-                            newest()
-                        ));
+                409 => {
+                    if let Some(answer) = conflict(seen_size(&body), old, head.size(), newest(), known) {
+                        return answer;
                     }
-                    Some(size) if size > head.size() => {
-                        *seen = Some(size);
-                        return Answer::Failed("it has seen a newer head of this ledger".into());
-                    }
-                    Some(size) => *seen = Some(size),
-                    None => return Answer::Failed("it answered 409 without a size".into()),
-                },
+                }
                 422 => {
                     let text = format!("what it has seen at size {old} is not in this ledger");
                     return Answer::Refuted(text);
@@ -140,6 +153,31 @@ impl Member {
             Err(error) => Answer::Failed(error.to_string()),
         }
     }
+}
+
+/// What a witness says that answers 409, with the size that it has seen; `None` if it is to be asked about that size.
+fn conflict(said: Option<u64>, old: u64, size: u64, newest: u64, known: &mut Known) -> Option<Answer> {
+    match said {
+        Some(seen) if seen > newest => {
+            Some(Answer::Refuted(format!("it has seen {seen} records, this ledger has {newest}")))
+        }
+        // The old size is right, so it is the root that is not (c2sp.org/tlog-witness, 409 without a size).
+        Some(seen) if seen == old && old == size && size > 0 => Some(another_root(size)),
+        None if old == size && size > 0 => Some(another_root(size)),
+        None => Some(Answer::Failed("it answered 409 without a size".into())),
+        Some(seen) if seen < known.cosigned => Some(Answer::Failed(format!(
+            "it has forgotten: it cosigned {} records, and says that it has seen {seen}",
+            known.cosigned
+        ))),
+        Some(seen) => {
+            known.seen = Some(seen);
+            (seen > size).then(|| Answer::Failed("it has seen a newer head of this ledger".into()))
+        }
+    }
+}
+
+fn another_root(size: u64) -> Answer {
+    Answer::Refuted(format!("it has seen another root at size {size}"))
 }
 
 fn explained(status: u16) -> String {
