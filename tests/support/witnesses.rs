@@ -64,8 +64,10 @@ impl WitnessProcess {
 
     /// What it says when it is started and refuses to.
     pub(crate) fn refuses(&self) -> String {
-        let mut command = Command::new(program());
-        let output = command.args(["witness", "--config"]).arg(&self.config).output().unwrap();
+        // One that does not refuse would serve for ever.
+        let mut command = Command::new("timeout");
+        command.arg("20").arg(program()).args(["witness", "--config"]).arg(&self.config);
+        let output = command.output().unwrap();
         assert!(!output.status.success());
         String::from_utf8(output.stderr).unwrap()
     }

@@ -169,8 +169,6 @@ fn with_its_witness_away_at_the_start_a_restored_ledger_signed_another_history()
     refused(&scene, &mut gate, "evidence.unwitnessed");
     refused(&scene, &mut gate, "evidence.unwitnessed");
     witness.again();
-    // Calls go on until then. An outcome that comes too late to be recorded shuts this gate itself, under its own code.
-    let server = Server::socket(&scene.place.socket());
     until("the ledger refuted", || {
         let answer = gate.call("read_balance", json!({ "account": "acme" }));
         (answer.code() == "evidence.behind_anchor").then_some(())
