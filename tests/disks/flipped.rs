@@ -77,6 +77,7 @@ impl Original {
     /// Starts the daemon on flipped files, looks at what it does, and puts the original back.
     fn look(&mut self, what: &str, tally: &mut Tally) -> Came {
         let before = self.scene.ran(tally);
+        self.scene.other_gate();
         self.scene.spawn(&mut self.scene.serve());
         let came = if self.scene.daemon.as_mut().unwrap().listens() {
             self.ask(what, tally)
@@ -87,6 +88,7 @@ impl Original {
         self.scene.kill();
         self.compare(what, &before, tally);
         self.copy.all();
+        self.scene.other_gate();
         // Keys that were used since are free again on the restored disk.
         self.scene.keys.truncate(self.keys);
         tally.rounds += 1;

@@ -87,7 +87,7 @@ pub(crate) struct Sent {
     keyed: bool,
 }
 
-/// A daemon, and a gate beside it that is never restarted.
+/// A daemon, and a gate beside it that outlives it.
 pub(crate) struct Scene {
     pub(crate) place: Place,
     pub(crate) daemon: Option<Daemon>,
@@ -111,6 +111,15 @@ impl Scene {
         let journal = place.file("journal", "");
         let gate = Gate::start(&config, &recording.of(&demo_server(&journal)));
         Self { place, daemon: None, gate, recording, keys: Vec::new(), calls: 0, age: 0 }
+    }
+
+    /// Another gate in the place of the one so far. One that has an outcome to deliver of a PERMIT that no disk has any
+    /// more lets nothing run again.
+    pub(crate) fn other_gate(&mut self) {
+        let config = self.place.elsewhere(&self.place.socket_url());
+        let server = demo_server(&self.place.path("journal"));
+        let gate = Gate::start(&config, &self.recording.of(&server));
+        std::mem::replace(&mut self.gate, gate).end();
     }
 
     /// Starts the daemon, and waits until it would permit.
