@@ -48,7 +48,8 @@ impl Attempts {
         notes: Notes,
     ) -> io::Result<Self> {
         let spool = folder.map(|folder| {
-            let file = |number| folder.join(format!("{gate}.{agent}.{number}"));
+            // No name of a gate or an agent has an `@` in it: two gates never share a file.
+            let file = |number| folder.join(format!("{gate}@{agent}@{number}"));
             let files: Vec<PathBuf> = (0..GATES).map(file).collect();
             Spool::start_one_of(files, BOUNDS, DISK).map(Arc::new)
         });
@@ -77,6 +78,11 @@ impl Attempts {
         let Some(spool) = &self.spool else { return };
         let (mut pause, mut most) = (FIRST_PAUSE, MOST_SENT);
         loop {
+            if let Some(bytes) = spool.unreadable() {
+                self.notes
+                    .say(format!("{bytes} bytes of spooled attempts cannot be read; they were set aside"));
+                spool.reported();
+            }
             let entries = some(spool.oldest(most));
             if entries.is_empty() {
                 drop(timeout(LOOK, self.come.notified()).await);

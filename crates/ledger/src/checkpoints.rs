@@ -2,8 +2,8 @@
 //! (c2sp.org/tlog-checkpoint) with the lines of whoever cosigned it. They are no part of the state: what is lost of
 //! them can be asked for again. What is read is verified, never believed.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use portcullis_verify::{CosignerKey, LogKeys, UnverifiedCheckpoint, VerifiedCheckpoint};
@@ -11,8 +11,9 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::durable::replace_durably;
 use crate::error::LedgerError;
+use crate::lasting::make_directory;
 
-/// Cosigned checkpoints that are kept: one of each of the newest sizes.
+/// Cosigned checkpoints that are kept: one of each of the newest sizes, and beyond these the newest of each cosigner.
 const KEPT: usize = 256;
 
 /// The cosigned checkpoints of a data directory.
@@ -41,7 +42,7 @@ impl Checkpoints {
         keys: &[CosignerKey],
     ) -> Result<VerifiedCheckpoint, LedgerError> {
         let file = || LedgerError::file("keeping a cosigned checkpoint");
-        make_private(&self.directory).map_err(file())?;
+        make_directory(&self.directory).map_err(file())?;
         let lock = File::create(self.directory.join("lock")).map_err(file())?;
         flock(&lock, FlockOperation::LockExclusive).map_err(|error| file()(error.into()))?;
         let kept = self.at(head.size());
@@ -85,16 +86,74 @@ impl Checkpoints {
         sizes
     }
 
-    /// Drops the oldest beyond those that are kept. What cannot be removed now goes another time.
+    /// Drops the oldest beyond those that are kept, but for the newest with a line of each cosigner: one that cosigns
+    /// seldom must find what it cosigned last, whoever else cosigned since. What cannot be removed now goes another
+    /// time.
     fn prune(&self) {
         let sizes = self.sizes();
-        for size in sizes.iter().take(sizes.len().saturating_sub(KEPT)) {
-            drop(fs::remove_file(self.path(*size)));
+        let beyond = sizes.len().saturating_sub(KEPT);
+        if beyond == 0 {
+            return;
+        }
+        let mut cosigners = BTreeSet::new();
+        for (rank, size) in sizes.iter().rev().enumerate() {
+            let lines = self.at(*size).map_or_else(BTreeSet::new, |kept| signers(&kept));
+            let is_newest = lines.iter().any(|cosigner| !cosigners.contains(cosigner));
+            cosigners.extend(lines);
+            if rank >= KEPT && !is_newest {
+                drop(fs::remove_file(self.path(*size)));
+            }
         }
     }
 }
 
-fn make_private(directory: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+/// Who signed a note, by what each line says: the key's name, and the characters that hold the key's id.
+fn signers(checkpoint: &VerifiedCheckpoint) -> BTreeSet<String> {
+    let note = String::from_utf8_lossy(checkpoint.note_bytes());
+    let lines = note.lines().filter_map(|line| line.strip_prefix("\u{2014} ")?.split_once(' '));
+    lines.map(|(name, signature)| format!("{name} {}", signature.get(..6).map_or("", |id| id))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_verify::note::{signature_line, signed_text};
+    use portcullis_verify::{Checkpoint, CosignerKind, Hash};
+
+    use super::*;
+    use crate::cosigner::{Cosigner, generate_cosigner};
+    use crate::signer::{KeyFile, Signer, generate};
+    use crate::testing::file;
+
+    fn cosigner(name: &str) -> Cosigner {
+        let (text, _) = generate_cosigner(name, CosignerKind::Ed25519).unwrap();
+        let (_directory, path) = file(&text, 0o600);
+        Cosigner::read(&path).unwrap()
+    }
+
+    /// Witnesses that cosign all the time pushed out what the log's second key had cosigned, which then cosigned whatever
+    /// came next, whether or not it contained that.
+    #[test]
+    fn what_is_cosigned_often_pushed_out_what_is_cosigned_seldom() {
+        let (text, verifier) = generate("gate.test/log").unwrap();
+        let (directory, path) = file(&text, 0o600);
+        let mut signer = KeyFile::new(path, verifier.clone());
+        let kept = Checkpoints::of(directory.path(), LogKeys::from(vec![verifier.clone()]));
+        let (seldom, often) = (cosigner("log.test/second"), cosigner("witness.test/w"));
+        for size in 1..=300 {
+            let head = Checkpoint { origin: verifier.name().clone(), size, root: Hash([7; 32]) }.to_string();
+            let signature = signer.sign(signed_text(&head).unwrap()).unwrap();
+            let note = format!("{head}\n{}", signature_line(&verifier, &signature));
+            let head = UnverifiedCheckpoint::parse(note.as_bytes()).unwrap();
+            let head = head.verify(std::slice::from_ref(&verifier)).unwrap();
+            let who = if size == 1 { &seldom } else { &often };
+            let line = who.line(&head, 1_800_000_000).unwrap();
+            kept.keep(&head, &line, std::slice::from_ref(who.key())).unwrap();
+        }
+        let newest = |who: &Cosigner| {
+            let keys = [who.key().clone()];
+            kept.newest(|kept| kept.cosignatures(&keys).is_ok_and(|lines| !lines.is_empty())).unwrap().size()
+        };
+        assert_eq!((newest(&seldom), newest(&often)), (1, 300));
+        assert_eq!(kept.sizes().len(), KEPT + 1);
+    }
 }

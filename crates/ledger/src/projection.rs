@@ -135,13 +135,7 @@ impl<'a> Projection<'a> {
             (Some(outcome), Some(seq)) => (outcome, seq),
             (Some(_), None) | (None, Some(_)) => return Ok(false),
         };
-        let Some(body) = store::record(self.connection, seq)? else { return Ok(false) };
-        match said(seq, &body)? {
-            Said::Outcome(ended) => Ok(ended.permit == row.seq && ended.outcome == outcome),
-            Said::Permit(_) | Said::Refusal { .. } | Said::Mark(_) | Said::Late(_) | Said::Nothing => {
-                Ok(false)
-            }
-        }
+        recorded_as(self.connection, seq, row.seq, outcome)
     }
 
     fn key(&mut self, entry: Entry) -> Result<Effect, LedgerError> {
@@ -198,6 +192,20 @@ impl<'a> Projection<'a> {
 
 pub(crate) fn differs(record: u64) -> LedgerError {
     LedgerError::Corrupt(format!("the state of record {record} is not what the records say"))
+}
+
+/// Whether the record at `seq` is this outcome of a PERMIT.
+pub(crate) fn recorded_as(
+    connection: &Connection,
+    seq: u64,
+    permit: u64,
+    outcome: Outcome,
+) -> Result<bool, LedgerError> {
+    let Some(body) = store::record(connection, seq)? else { return Ok(false) };
+    match said(seq, &body)? {
+        Said::Outcome(ended) => Ok(ended.permit == permit && ended.outcome == outcome),
+        Said::Permit(_) | Said::Refusal { .. } | Said::Mark(_) | Said::Late(_) | Said::Nothing => Ok(false),
+    }
 }
 
 /// The fields of a record that the state depends on.

@@ -10,12 +10,12 @@ const BURST: u64 = 200;
 const PER_SECOND: u64 = 20;
 
 /// A bucket per agent. Agents come from credentials, so their number is bounded.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Quota {
     buckets: BTreeMap<AgentId, Bucket>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Bucket {
     /// In thousandths of a record.
     level: u64,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use portcullis_protocol::{Attempted, Captured, Keeper, Millis, Precondition, ReasonCode, Spooled};
-use portcullis_spool::{Bounds, Spool, SpoolStatus};
+use portcullis_spool::{Bounds, Spool, SpoolStatus, is_short};
 
 use crate::aggregate::Counts;
 use crate::quota::Quota;
@@ -66,6 +66,8 @@ impl Spooling {
             self.0.is_some()
                 && tripped.precondition() == Precondition::Evidence
                 && Keeper::Arbiter.keeps(unkept.code)
+                // A prefix of what is given is kept: what is too long must not stand before the others.
+                && is_short(&attempted(unkept, now))
                 && quota.admits(&unkept.intake.request.agent, boot)
         };
         let (kept, rest): (Vec<_>, Vec<_>) = refused.into_iter().partition(|unkept| may(unkept, quota));

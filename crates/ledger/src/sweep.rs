@@ -11,7 +11,7 @@ use crate::edge::TILE;
 use crate::error::LedgerError;
 use crate::keys::{self, Entry};
 use crate::late;
-use crate::projection::{Counted, Ended, Permitted, Projection, Said, differs, said};
+use crate::projection::{Counted, Ended, Permitted, Projection, Said, differs, recorded_as, said};
 use crate::store;
 use crate::sums::{Sum, SumKey};
 
@@ -126,11 +126,14 @@ impl<'a> Sweep<'a> {
         }
         match (column(5)?.as_str_or_null().map_err(|_| differs(seq))?, row.get::<_, Option<u64>>(6)?) {
             (None, None) => {}
-            // One that was recorded since belongs to a later head.
-            (Some(_), Some(at)) if at >= self.size => {}
             (Some(word), Some(at)) => {
                 let outcome = store::outcome_of(word)?;
-                self.held.outcomes.add(self.key, &end(seq, outcome, at, &permit.attempt));
+                if at < self.size {
+                    self.held.outcomes.add(self.key, &end(seq, outcome, at, &permit.attempt));
+                } else if !recorded_as(self.connection, at, seq, outcome)? {
+                    // One that was recorded since belongs to a later head, and is seldom enough to be looked up.
+                    return Err(differs(seq));
+                }
             }
             (Some(_), None) | (None, Some(_)) => return Err(differs(seq)),
         }

@@ -354,7 +354,7 @@ impl Writer {
         if commands.iter().any(erases) {
             Generations::of(&self.config.directory).keep_current();
         }
-        let mut quota = std::mem::take(&mut self.quota);
+        let mut quota = self.quota.clone();
         let written = self.transact(health, |batch| {
             changes(batch, bundle, gate)?;
             batch.withhold(&abandoned)?;
@@ -365,9 +365,12 @@ impl Writer {
             }
             Ok(())
         });
-        self.quota = quota;
-        if written && self.phase.is_ok() {
-            // Sealed and anchored: the spool may forget it.
+        if written {
+            // What a batch that failed had counted is counted again, by the spool.
+            self.quota = quota;
+        }
+        if written && self.phase.as_mut().is_ok_and(|opened| displaced(opened, &self.lock).is_none()) {
+            // Sealed and anchored, where others find it: the spool may forget it.
             self.spooling.entered(&late);
             self.entering = !late.entries.is_empty();
         }

@@ -78,8 +78,8 @@ impl TrialReport {
         !self.cases.is_empty() && self.cases.iter().all(|case| case.passed)
     }
 
-    /// What the cases leave untried, in words: policies that determine none, surfaces that are never granted or never
-    /// refused, mutants that none notices.
+    /// What the cases leave untried, in words: policies that determine none, surfaces that are in none or refused
+    /// in none, mutants that none notices.
     #[must_use]
     pub fn gaps(&self) -> Vec<String> {
         let mut gaps = Vec::new();

@@ -233,7 +233,8 @@ async fn late(State(arbiter): Shared, AsAgent(credential): AsAgent, Content(cont
     };
     match arbiter.late(call, &credential.agent).await {
         Ok(reply) => json(200, &reply),
-        Err(code) => refuse(&arbiter, &credential, code, None),
+        // No attempt of anybody's: a gate brings what it kept again and again until it is taken.
+        Err(code) => refusal(code, None),
     }
 }
 

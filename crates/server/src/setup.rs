@@ -4,9 +4,9 @@
 //! its keys are files of mode 0600.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use portcullis_ledger::{Cosigner, KeyFile, KeyFileError, generate, generate_cosigner, generate_vault_key};
@@ -366,7 +366,7 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> SetupError {
 }
 
 fn make_directory(path: &Path) -> Result<(), SetupError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))
+    portcullis_ledger::make_directory(path).map_err(at(path))
 }
 
 /// Writes a new file that only its owner can read. An existing one is never overwritten.

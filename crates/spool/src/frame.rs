@@ -1,6 +1,6 @@
 //! Entries as lines: the SHA-256 of an entry's JSON, a space, the JSON, and a line feed, which JSON never holds.
 
-use portcullis_protocol::{Digest, Spooled};
+use portcullis_protocol::{Attempted, Digest, SpoolId, Spooled};
 
 /// Longest entry's line, in bytes: its late record must fit into a record.
 const LONGEST: usize = 32 * 1024;
@@ -15,6 +15,13 @@ pub(crate) fn encode(entry: &Spooled) -> Option<Vec<u8>> {
     line.extend_from_slice(&json);
     line.push(b'\n');
     (line.len() <= LONGEST).then_some(line)
+}
+
+/// Whether an attempt is short enough to be kept, and for a record.
+#[must_use]
+pub fn is_short(attempted: &Attempted) -> bool {
+    let spool = SpoolId::from_bytes([0; 32]);
+    encode(&Spooled { spool, number: u64::MAX, attempted: attempted.clone() }).is_some()
 }
 
 /// The entry of a line, without its line feed.

@@ -13,4 +13,5 @@ mod keeper;
 mod set_aside;
 
 pub use file::{Bounds, SpoolError};
+pub use frame::is_short;
 pub use keeper::{Spool, SpoolStatus};

@@ -46,6 +46,8 @@ fn what_is_wrong_is_named_with_its_record() {
         ("UPDATE permits SET outcome = 'failed' WHERE key = @ran", "record 3 "),
         ("UPDATE permits SET outcome_seq = outcome_seq + 1 WHERE key = @ran", "record 3 "),
         ("UPDATE permits SET outcome = 'ok', outcome_seq = 302 WHERE seq = 301", "record 301 "),
+        // An outcome that no record speaks of was passed over by the fast comparison.
+        ("UPDATE permits SET outcome = 'ok', outcome_seq = 1000000 WHERE seq = 301", "record 301 "),
         ("UPDATE permits SET due = due + 1 WHERE seq = 301", "record 301 "),
         ("UPDATE permits SET agent = 'other' WHERE seq = 301", "record 301 "),
         ("UPDATE permits SET key = zeroblob(32) WHERE seq = 301", "record 301 "),
