@@ -65,7 +65,7 @@ impl Scene {
         self.reads += 1;
         let call = ("read_text_file".to_owned(), self.arguments());
         assert_eq!(self.gate.settled(&self.recording), vec![call; self.reads]);
-        self.place.settle();
+        self.place.settle_newest();
     }
 
     /// The same read is SILENCE with this code, within the deadline, and the recording has nothing new.

@@ -141,11 +141,21 @@ impl Place {
         until("an arbiter that is ready", || self.is_ready().then_some(()));
     }
 
-    /// Waits until the outcome of every PERMIT is on record, and whoever reported it has been told so: a fault that
-    /// comes before that is another one to the gate, which then has an outcome to deliver.
+    /// Waits until the outcome of every PERMIT is on record.
     pub(crate) fn settle(&self) {
         let open = |row: &Row| row.record.decision == Decision::Permit && row.outcome.is_none();
         until("the outcomes of all PERMITs", || (!self.rows().iter().any(open)).then_some(()));
+    }
+
+    /// Waits until the outcome of the newest PERMIT is on record, and whoever reported it has been told so: a fault that
+    /// comes before that is another one to the gate, which then has an outcome to deliver. Older PERMITs may be such that
+    /// no gate ever had.
+    pub(crate) fn settle_newest(&self) {
+        until("the outcome of the newest PERMIT", || {
+            let rows = self.rows();
+            let newest = rows.iter().rfind(|row| row.record.decision == Decision::Permit)?;
+            newest.outcome.is_some().then_some(())
+        });
         // What the arbiter answers after that, it answers later.
         self.ready();
     }
