@@ -168,3 +168,15 @@ fn the_engine_is_the_one_that_is_linked() {
     assert_eq!(engine(), format!("cedar-policy {version}"));
     assert_eq!(engine(), format!("cedar-policy {}", cedar_policy::get_sdk_version()));
 }
+
+/// The fuzz target of archives knows the demo's bundle as the only one that anybody signed. Where the bundle changes, so
+/// must its seeds: the archive of the signed bundle, and its signature.
+#[test]
+fn the_seeds_of_fuzzing_are_of_the_demos_bundle() {
+    let seeds = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    let demo = Snapshot::from_files(bundles::demo()).unwrap();
+    let archive = std::fs::read(seeds.join("archive/seed-01")).unwrap();
+    assert_eq!(Snapshot::from_archive(&archive).unwrap().digest(), demo.digest());
+    let signature = std::fs::read_to_string(seeds.join("bundle_signature/seed-00")).unwrap();
+    assert!(signature.starts_with(&demo.statement().unwrap()), "{signature}");
+}
