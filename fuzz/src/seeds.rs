@@ -3,19 +3,20 @@
 use std::path::Path;
 
 use portcullis_policy::{Snapshot, Trust, bundles};
-use portcullis_verify::VerifierKey;
+use portcullis_verify::{AddCheckpoint, UnverifiedCheckpoint, VerifierKey};
 use serde_json::json;
 
 use crate::known::cases::{self, packs};
 use crate::known::{FILES, KNOWN};
 use crate::targets::bundles::{SIGNATURE, SIGNER, signer};
+use crate::targets::witnesses::{KEYS, NOTE};
 
 /// Larger seeds make every run slow.
 const LARGEST: usize = 20_000;
 
 /// Writes `folder/TARGET/NN` for every seed.
 pub(crate) fn write(folder: &Path) {
-    let all = [texts(), messages(), evidence(), policies()].concat();
+    let all = [texts(), messages(), evidence(), witnesses(), policies()].concat();
     for (target, seeds) in all {
         let folder = folder.join(target);
         std::fs::create_dir_all(&folder).expect("a folder for seeds");
@@ -108,6 +109,25 @@ fn messages() -> Seeds {
         "[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}]\n{\"Method\":\"a\",\"method\":\"b\"}\n",
     ]);
     vec![("message", seeds)]
+}
+
+fn witnesses() -> Seeds {
+    let lines: Vec<_> = NOTE.lines().filter(|line| line.starts_with('\u{2014}')).collect();
+    let both = lines.iter().skip(1).map(|line| format!("{line}\n")).collect::<String>();
+    let note = cases::Log::new(3, &[]).note();
+    let head = UnverifiedCheckpoint::parse(note.as_bytes()).and_then(|note| note.verify(&KNOWN.keys));
+    let head = head.expect("it is signed");
+    let texts = [both].into_iter().chain(KEYS.lines().skip(1).map(ToOwned::to_owned));
+    vec![
+        ("cosigned", texts.map(String::into_bytes).collect()),
+        (
+            "submission",
+            vec![
+                AddCheckpoint::body(0, &[], &head),
+                AddCheckpoint::body(3, &[head.root(), head.root()], &head),
+            ],
+        ),
+    ]
 }
 
 fn evidence() -> Seeds {

@@ -5,12 +5,13 @@ mod evidence;
 mod logs;
 mod messages;
 mod texts;
+pub(crate) mod witnesses;
 
 /// Takes any bytes, and panics if a promise is broken on them.
 pub(crate) type Target = fn(&[u8]);
 
 /// Every target. `planted` is broken on purpose: a campaign that does not find it explores nothing.
-pub(crate) const ALL: [(&str, Target); 20] = [
+pub(crate) const ALL: [(&str, Target); 22] = [
     ("planted", planted),
     ("json", texts::json),
     ("request", texts::request),
@@ -25,6 +26,8 @@ pub(crate) const ALL: [(&str, Target); 20] = [
     ("receipt", evidence::receipt),
     ("pack", evidence::pack),
     ("pack_members", evidence::pack_members),
+    ("cosigned", witnesses::cosigned),
+    ("submission", witnesses::submission),
     ("tile", logs::tile),
     ("log", logs::log),
     ("range", logs::range),
