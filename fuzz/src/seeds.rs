@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use portcullis_policy::{Snapshot, Trust, bundles};
-use portcullis_verify::{AddCheckpoint, UnverifiedCheckpoint, VerifierKey};
+use portcullis_verify::witness::AddCheckpoint;
+use portcullis_verify::{UnverifiedCheckpoint, VerifierKey};
 use serde_json::json;
 
 use crate::known::cases::{self, packs};

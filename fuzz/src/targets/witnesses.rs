@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use portcullis_verify::{AddCheckpoint, CosignerKey, UnverifiedCheckpoint, VerifiedCheckpoint, VerifierKey};
+use portcullis_verify::witness::AddCheckpoint;
+use portcullis_verify::{CosignerKey, UnverifiedCheckpoint, VerifiedCheckpoint, VerifierKey};
 
 use crate::known::{KNOWN, head};
 
