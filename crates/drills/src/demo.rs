@@ -173,6 +173,7 @@ impl Show<'_> {
     async fn faults(&mut self, program: &Path) -> Result<(), DrillError> {
         for (fault, code) in FAULTS {
             self.heading(&format!("Then {}", fault.describe()));
+            self.place.settled().await?;
             fault.strike(&self.place, &mut self.daemon).await?;
             self.step(Step::read("read the balance", Some(code))).await?;
             fault.mend(&self.place, &mut self.daemon, program).await?;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use portcullis_protocol::Decision;
 use portcullis_sdk::Endpoint;
 use portcullis_server::config::ArbiterConfig;
 use portcullis_server::{Config, Health, Row, ask_health, demo, open_ledger, rows};
@@ -77,6 +78,25 @@ impl Deployment {
             .map_err(DrillError::system("starting the arbiter"))?;
         self.ready().await?;
         Ok(daemon)
+    }
+
+    /// Waits until the outcome of the newest PERMIT is on record, and its gate has been told so: until then the gate
+    /// lets nothing more run, which is not the fault that is to be shown. Older PERMITs may be such that no gate had.
+    pub(crate) async fn settled(&self) -> Result<(), DrillError> {
+        let settled = async {
+            loop {
+                let rows = self.rows()?;
+                let newest = rows.iter().rfind(|row| row.record.decision == Decision::Permit);
+                if newest.is_none_or(|row| row.outcome.is_some()) {
+                    return Ok::<(), DrillError>(());
+                }
+                tokio::time::sleep(ASK).await;
+            }
+        };
+        let late = |_| DrillError::Answer("the outcome of a call did not come to be on record".into());
+        tokio::time::timeout(READY_WITHIN, settled).await.map_err(late)??;
+        // What the arbiter answers after that, it answers later.
+        self.ready().await
     }
 
     /// The arguments of a gate in front of the demo's tool server.
