@@ -207,7 +207,8 @@ fn measure(
 
 /// The record of one of the answers, proved by its receipt and the public key.
 fn verified(place: &Place, answers: &Answers) -> Result<Vec<u8>, DrillError> {
-    let receipt = answers.receipt.as_deref().unwrap_or_default();
+    let none = || DrillError::Answer("no call was permitted".into());
+    let receipt = answers.receipt.as_deref().ok_or_else(none)?;
     let parsed = UnverifiedReceipt::parse(receipt.as_bytes());
     let verified = parsed.and_then(|receipt| receipt.verify(std::slice::from_ref(&place.verifier)));
     let verified = verified.map_err(|error| DrillError::Answer(error.to_string()))?;
