@@ -27,6 +27,10 @@ mod line;
 #[path = "../../crates/gate/src/message.rs"]
 #[expect(dead_code, reason = "the gate uses all of it")]
 mod message;
+// Nor is how a spool's file is read.
+#[path = "../../crates/spool/src/frame.rs"]
+#[expect(dead_code, reason = "the spool uses all of it")]
+mod frame;
 
 use std::sync::OnceLock;
 

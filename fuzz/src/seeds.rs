@@ -1,12 +1,16 @@
 //! Where each corpus begins: small good inputs, from the vectors and the bundles that come with the product.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use portcullis_policy::{Snapshot, Trust, bundles};
+use portcullis_protocol::wire::LateCall;
+use portcullis_protocol::{AttemptId, Attempted, Digest, Millis, ReasonCode, Resource, SpoolId, Spooled};
 use portcullis_verify::VerifierKey;
 use portcullis_verify::witness::AddCheckpoint;
 use serde_json::json;
 
+use crate::frame::encode;
 use crate::known::cases::{self, packs};
 use crate::known::{FILES, KNOWN};
 use crate::targets::bundles::{SIGNATURE, SIGNER, signer};
@@ -17,7 +21,7 @@ const LARGEST: usize = 20_000;
 
 /// Writes `folder/TARGET/NN` for every seed.
 pub(crate) fn write(folder: &Path) {
-    let all = [texts(), messages(), evidence(), witnesses(), policies()].concat();
+    let all = [texts(), messages(), late(), evidence(), witnesses(), policies()].concat();
     for (target, seeds) in all {
         let folder = folder.join(target);
         std::fs::create_dir_all(&folder).expect("a folder for seeds");
@@ -100,6 +104,40 @@ fn loaded() -> portcullis_policy::Bundle {
 /// The surfaces of the demo's bundle.
 fn table() -> Vec<u8> {
     serde_json::to_vec(loaded().surfaces()).expect("it is served")
+}
+
+/// Entries of a spool, which the seeds hold.
+pub(crate) fn spooled() -> &'static [Spooled] {
+    static ENTRIES: LazyLock<Vec<Spooled>> = LazyLock::new(|| {
+        let reasons =
+            [ReasonCode::ArbiterUnreachable, ReasonCode::ArbiterTimeout, ReasonCode::EvidenceUnwritable];
+        let entry = |(number, reason): (u64, ReasonCode)| Spooled {
+            spool: SpoolId::from_bytes([1; 32]),
+            number,
+            attempted: Attempted {
+                at: Millis(1_700_000_000_000),
+                reason,
+                agent: "bot".parse().expect("a name"),
+                gate: "gate".parse().expect("a name"),
+                attempt: AttemptId::from_bytes([3; 32]),
+                surface: "demo.charge".parse().expect("a name"),
+                action: "demo.charge".parse().expect("a name"),
+                resource: Resource { kind: "Surface".to_owned(), id: "a\nb".to_owned() },
+                request: Digest::sha256(b"x"),
+            },
+        };
+        (0..).zip(reasons).map(entry).collect()
+    });
+    &ENTRIES
+}
+
+fn late() -> Seeds {
+    let entries = spooled();
+    let call = serde_json::to_vec(&LateCall { entries: entries.to_vec() }).expect("JSON");
+    let file: Vec<u8> = entries.iter().filter_map(encode).flatten().collect();
+    let bare: Vec<_> = entries.iter().map(|entry| serde_json::to_string(entry).expect("JSON")).collect();
+    let torn = file.split_at(file.len() - 9).0.to_vec();
+    vec![("late", vec![call]), ("spool", vec![file, torn, bare.join("\n").into_bytes()])]
 }
 
 fn messages() -> Seeds {

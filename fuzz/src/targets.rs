@@ -2,6 +2,7 @@
 
 pub(crate) mod bundles;
 mod evidence;
+mod late;
 mod logs;
 mod messages;
 mod texts;
@@ -11,7 +12,7 @@ pub(crate) mod witnesses;
 pub(crate) type Target = fn(&[u8]);
 
 /// Every target. `planted` is broken on purpose: a campaign that does not find it explores nothing.
-pub(crate) const ALL: [(&str, Target); 22] = [
+pub(crate) const ALL: [(&str, Target); 24] = [
     ("planted", planted),
     ("json", texts::json),
     ("request", texts::request),
@@ -19,6 +20,8 @@ pub(crate) const ALL: [(&str, Target); 22] = [
     ("arguments", texts::arguments),
     ("address", texts::address),
     ("message", messages::message),
+    ("late", late::call),
+    ("spool", late::spool),
     ("key", evidence::key),
     ("note", evidence::note),
     ("checkpoint", evidence::checkpoint),

@@ -126,6 +126,7 @@ impl Desk {
         }
         *kept = None;
         let surfaces = self.arbiter.surfaces().await?;
+        self.log.check_surfaces(&surfaces)?;
         let unreadable = |error: NotCanonical| {
             Refusal::own(ReasonCode::ReceiptUnverifiable, Some(format!("the arbiter's surfaces: {error}")))
         };

@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::canonical;
 use crate::ids::{AttemptId, GateId, OrderReason, Salt};
+use crate::json::{Limits, Value};
 use crate::late::Spooled;
 use crate::order::Order;
 use crate::reason::ReasonCode;
 use crate::record::Outcome;
-use crate::request::Ask;
+use crate::request::{Ask, Refused, parse_strict};
 use crate::verdict::{Captured, Decision};
 
 /// `POST /v1/decisions`: a request, and the attempt that it is asked for. The bearer key names the agent.
@@ -149,6 +151,31 @@ pub struct OrderReply {
 pub struct LateCall {
     /// The entries of the gate's spool.
     pub entries: Vec<Spooled>,
+}
+
+impl LateCall {
+    /// Reads the body of a call. Each entry is read as strictly as a request is: a list of them is the only list in it.
+    ///
+    /// # Errors
+    /// A `request.*` code and what exactly was refused.
+    pub fn parse(body: &[u8]) -> Result<Self, Refused> {
+        let malformed =
+            |detail: &str| Refused { code: ReasonCode::RequestMalformed, detail: detail.to_owned() };
+        let value = Value::parse(body, Limits { bytes: body.len(), ..Limits::RECORD })?;
+        let fields = value.as_object().ok_or_else(|| malformed("not an object"))?;
+        if let Some(other) = fields.keys().find(|name| *name != "entries") {
+            let detail = format!("unknown field `{other}`");
+            return Err(Refused { code: ReasonCode::RequestUnknownField, detail });
+        }
+        let Some(Value::Array(entries)) = fields.get("entries") else {
+            return Err(malformed("`entries` is no list"));
+        };
+        let read = |entry: &Value| {
+            let bytes = canonical::to_bytes(entry).map_err(|error| malformed(&error.to_string()))?;
+            parse_strict(&bytes)
+        };
+        Ok(Self { entries: entries.iter().map(read).collect::<Result<_, _>>()? })
+    }
 }
 
 /// The answer: what is in the log, durably, since this call or an earlier one.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{
     AttemptId, Attempted, Decision, DecisionRecord, Digest, GateId, Millis, Nonce, ReasonCode, Record,
-    Request, Salt, SurfaceName,
+    Request, Salt, SurfaceName, SurfaceTable,
 };
 use portcullis_verify::{LogKey, LogKeys, Quorum, Standing, UnverifiedReceipt, VerifiedReceipt, VerifierKey};
 
@@ -67,6 +67,20 @@ impl TrustedLog {
     #[must_use]
     pub fn witnessed(self, witnesses: Quorum, witnessed: Witnessed) -> Self {
         Self { witnesses: Some(witnesses), witnessed, ..self }
+    }
+
+    /// Checks that every surface for which this gate asks for witnesses is one of those in force. A name that none has
+    /// would never be met in a record, so that nothing would be asked for where the operator meant to.
+    ///
+    /// # Errors
+    /// [`ReasonCode::SurfaceUnknown`], with the name.
+    pub fn check_surfaces(&self, table: &SurfaceTable) -> Result<(), Refusal> {
+        let Witnessed::On(surfaces) = &self.witnessed else { return Ok(()) };
+        let Some(unknown) = surfaces.iter().find(|surface| !table.surfaces.contains_key(surface)) else {
+            return Ok(());
+        };
+        let detail = format!("this gate asks for witnesses on `{unknown}`, which the bundle does not have");
+        Err(Refusal::own(ReasonCode::SurfaceUnknown, Some(detail)))
     }
 
     /// Checks the witnesses' part of a PERMIT's receipt.

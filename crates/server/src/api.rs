@@ -14,11 +14,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use portcullis_arbiter::Credential;
 use portcullis_protocol::request::{Refused, parse_strict};
-use portcullis_protocol::wire::{DecisionCall, DecisionReply, OrderCall, OrderReply, OutcomeCall};
+use portcullis_protocol::wire::{DecisionCall, DecisionReply, LateCall, OrderCall, OrderReply, OutcomeCall};
 use portcullis_protocol::{AttemptId, OperatorId, Ordered, ReasonCode};
 use serde::Serialize;
 
-use crate::late::parse_late;
 use crate::log_api;
 use crate::service::{Arbiter, is_permit, is_reportable, order_code, outcome_code};
 
@@ -227,7 +226,7 @@ async fn late(State(arbiter): Shared, AsAgent(credential): AsAgent, Content(cont
         Ok(body) => body,
         Err((code, detail)) => return refuse(&arbiter, &credential, code, Some(detail)),
     };
-    let call = match parse_late(&body) {
+    let call = match LateCall::parse(&body) {
         Ok(call) => call,
         Err(Refused { code, detail }) => return refuse(&arbiter, &credential, code, Some(detail)),
     };

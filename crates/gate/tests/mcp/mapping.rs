@@ -1,9 +1,13 @@
 //! Tools that the bundle lists on a surface, whatever the tool server calls them.
 
+use ed25519_dalek::SigningKey;
 use portcullis_protocol::{ContextKind, Digest, Domain, Idempotency, Outcome, ReasonCode, SurfaceTable};
+use portcullis_sdk::Witnessed;
+use portcullis_verify::{CosignerKey, CosignerKind, Quorum};
 use serde_json::json;
 
 use super::arbiter::Act;
+use super::receipts::trusted;
 use super::support::{Gate, code, surface, table};
 
 const ODD: &str = "Create.Charge2";
@@ -106,5 +110,31 @@ async fn a_changed_mapping_gives_a_tool_its_new_surface() {
     *gate.arbiter.table.lock().unwrap() = Ok(listing(3, &["rec/other"]));
     assert_eq!(code(&gate.tool(3, ODD, r#"{"amount":"1"}"#).await), "surface.unknown");
     assert_eq!(surfaces(&gate)[3..], ["payments.charge", "rec.mcp.unknown"]);
+    assert_eq!(gate.journal().await.len(), 1);
+}
+
+/// A name that no record has would never be met: the demand for witnesses would silently not be made.
+#[tokio::test]
+async fn a_gate_that_asks_for_witnesses_on_a_surface_that_is_not_there_runs_nothing() {
+    let demanding = |surfaces: &[&str]| {
+        let surfaces = surfaces.iter().map(|surface| surface.parse().unwrap()).collect();
+        let cosigner = SigningKey::from_bytes(&[9; 32]).verifying_key().to_bytes();
+        let key = CosignerKey::new("w1", CosignerKind::Ed25519, &cosigner).unwrap();
+        let quorum = Quorum::new(1, vec![key]).unwrap();
+        Gate::believing(trusted().witnessed(quorum, Witnessed::On(surfaces)), |_| {})
+    };
+    let mut gate = demanding(&["rec.move", "rec.moove"]);
+    for tool in ["move", "read"] {
+        let answer = gate.tool(1, tool, "{}").await;
+        assert_eq!(code(&answer), "surface.unknown");
+        assert!(answer.to_string().contains("`rec.moove`"), "{answer}");
+    }
+    assert_eq!(gate.arbiter.questions().len(), 0);
+    assert_eq!(gate.journal().await, [""; 0]);
+
+    // One that is there is asked for where it stands, and nowhere else.
+    let mut gate = demanding(&["rec.move"]);
+    assert_eq!(code(&gate.tool(1, "move", "{}").await), "receipt.unverifiable");
+    assert_eq!(gate.tool(2, "read", "{}").await["result"]["isError"], false);
     assert_eq!(gate.journal().await.len(), 1);
 }

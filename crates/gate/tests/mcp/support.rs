@@ -7,6 +7,7 @@ use portcullis_gate::{Ending, GateError, McpGate, serve};
 use portcullis_protocol::{
     ContextKind, ContextRule, Idempotency, OnSilence, SurfaceName, SurfaceSpec, SurfaceTable, Tier,
 };
+use portcullis_sdk::TrustedLog;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines};
@@ -86,6 +87,10 @@ impl Gate {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut McpGate)) -> Self {
+        Self::believing(trusted(), change)
+    }
+
+    pub(crate) fn believing(log: TrustedLog, change: impl FnOnce(&mut McpGate)) -> Self {
         let folder = TempDir::new().unwrap();
         let journal = folder.path().join("journal");
         let mut config = config(vec![example("recording_server").into(), journal.into()]);
@@ -97,8 +102,7 @@ impl Gate {
         let sink = Arc::clone(&notes);
         let report = move |line| sink.lock().unwrap().push(line);
         let asked = Arc::clone(&arbiter);
-        let session =
-            tokio::spawn(async move { serve(config, asked, trusted(), gate_in, gate_out, report).await });
+        let session = tokio::spawn(async move { serve(config, asked, log, gate_in, gate_out, report).await });
         let from = BufReader::new(from).lines();
         Self { arbiter, session, notes, to: Some(to), from, folder, pings: 0 }
     }
