@@ -9,7 +9,7 @@ use crate::forgetful::{Forgetful, Unsynced};
 use crate::judge::Permits;
 use crate::scene::{Scene, Tally, rounds};
 use crate::support::random::Random;
-use crate::support::{Place, until};
+use crate::support::{Place, Signed, until};
 
 /// Writes and syncs of a load, about; and of an opening.
 const LOAD: usize = 160;
@@ -18,6 +18,8 @@ const OPENING: usize = 70;
 /// A deployment whose data and anchor are to be made on a disk that forgets.
 struct Powered {
     scene: Scene,
+    /// What the log's key was asked to sign, on a disk that forgets nothing.
+    signed: Signed,
     /// Every record that was durable before, by index.
     kept: BTreeMap<u64, Value>,
     // Unmounted last, when nobody uses it any more.
@@ -36,7 +38,8 @@ impl Powered {
         assert!(moved.contains("disk/var/data") && moved.contains("disk/far/away/head"), "{text}");
         std::fs::write(&place.config_path, moved).unwrap();
         place.config = Config::read(&place.config_path).unwrap().arbiter().unwrap();
-        Self { scene: Scene::on(place), kept: BTreeMap::new(), disk }
+        let signed = Signed::by(&mut place);
+        Self { scene: Scene::on(place), signed, kept: BTreeMap::new(), disk }
     }
 
     /// A load, and a cut somewhere in it, or in the opening before it.
@@ -71,6 +74,9 @@ impl Powered {
 
     /// Holds the journal against what survived, and that against what had survived before.
     fn judge(&mut self, tally: &mut Tally) {
+        for size in self.signed.split() {
+            tally.violations.push(format!("two roots were signed for size {size}"));
+        }
         let ran = self.scene.ran(tally);
         if ran.count() == 0 && self.kept.is_empty() {
             // A log of which nobody was told anything may be gone as a whole.
@@ -96,6 +102,8 @@ impl Powered {
         self.scene.runs(tally);
         self.scene.repeat_all(tally);
         self.judge(tally);
+        let again = self.signed.heads().values().filter(|roots| roots.len() > 1).count();
+        tally.note(format!("sizes signed {}, {again} more than once", self.signed.heads().len()));
         self.scene.end(tally);
     }
 }
@@ -139,6 +147,10 @@ fn a_disk_that_only_says_that_it_syncs_is_found_out() {
     powered.scene.kill();
     powered.disk.power_on();
     powered.judge(&mut tally);
+    // What was signed is gone, so that other records get its places.
+    powered.scene.start();
+    powered.scene.runs(&mut tally);
+    assert_ne!(powered.signed.split(), [0; 0], "no two roots for a size");
     tally.rounds = 1;
     let found = std::mem::take(&mut tally.violations);
     let lost = |violation: &String| violation.contains("ran without a PERMIT on the disk");

@@ -250,6 +250,43 @@ fn damage(path: &Path, random: &mut Random) -> String {
     format!("{} bytes at {at} of {}", bytes.len(), path.file_name().unwrap().display())
 }
 
+/// The pages of a database, by number from 0, and their size in bytes (<https://www.sqlite.org/fileformat.html>, 1.3).
+fn pages(database: &Path) -> (Vec<usize>, usize) {
+    let file = std::fs::read(database).unwrap();
+    let size = match u16::from_be_bytes([file[16], file[17]]) {
+        1 => 65_536,
+        size => usize::from(size),
+    };
+    assert_eq!(file.len() % size, 0);
+    ((0..file.len() / size).collect(), size)
+}
+
+#[test]
+fn a_flipped_bit_of_any_page_is_found_or_changes_nothing_that_anybody_is_told() {
+    let (mut tally, mut random) = Tally::new("a flipped bit in each page");
+    let mut original = Original::new(false, &mut tally, &mut random);
+    let database = original.scene.database();
+    let (mut pages, size) = pages(&database);
+    let all = pages.len();
+    pages.sort_by_cached_key(|_| random.bits());
+    pages.truncate(rounds(20, all));
+    let mut harmless = Vec::new();
+    for page in &pages {
+        let file = File::options().read(true).write(true).open(&database).unwrap();
+        let at = u64::try_from(page * size + random.below(size)).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        byte[0] ^= 1 << random.below(8);
+        file.write_all_at(&byte, at).unwrap();
+        if original.look(&format!("page {page}, byte {at}"), &mut tally) == Came::Harmless {
+            harmless.push(*page);
+        }
+    }
+    tally.note(format!("{} of {all} pages, harmless: {harmless:?}", pages.len()));
+    original.end(&mut tally);
+    tally.close();
+}
+
 fn damaged_files(killed: bool, fault: &'static str) {
     let (mut tally, mut random) = Tally::new(fault);
     let mut original = Original::new(killed, &mut tally, &mut random);

@@ -11,22 +11,14 @@ use portcullis_protocol::Event;
 use portcullis_verify::VerifierKey;
 
 use crate::interlocks::Scene;
-use crate::support::{Place, pull, text, until};
+use crate::support::{Place, openssl_signer, pull, text, until};
 
 /// The signer's deadline, in milliseconds; the gates wait long enough for two of them.
 const DEADLINE: u64 = 1_900;
 const GATE_DEADLINE: u64 = 6_000;
 
 /// What the signers of these tests do, by the word in their file `mode`. `sign` is right.
-const SIGN: &str = r#"
-set -eu
-work=$(mktemp -d "$folder/work.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-cat > "$work/text"
-sign() {
-    openssl pkeyutl -sign -inkey "$folder/$1.pem" -rawin -in "$work/text" -out "$work/signature"
-    printf '\342\200\224 %s %s\n' "$name" "$( (printf "$(cat "$folder/$1.id")"; cat "$work/signature") | base64 -w0)"
-}
+const MODES: &str = r#"
 case $(cat "$folder/mode") in
     sign) sign log ;;
     wrong-key) sign other ;;
@@ -40,33 +32,10 @@ case $(cat "$folder/mode") in
 esac
 "#;
 
-fn run(command: &mut Command) -> Vec<u8> {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
-}
-
-/// A key that OpenSSL made, as `<which>.pem` in a folder, with its key id as `printf` escapes in `<which>.id`.
-fn openssl_key(folder: &Path, which: &str, name: &str) -> VerifierKey {
-    let pem = folder.join(format!("{which}.pem"));
-    run(Command::new("openssl").args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(&pem));
-    let der = run(Command::new("openssl").args(["pkey", "-pubout", "-outform", "DER", "-in"]).arg(&pem));
-    let key = VerifierKey::ed25519(name, der[der.len() - 32..].try_into().unwrap()).unwrap();
-    let id: String = key.key_id().to_be_bytes().iter().map(|byte| format!("\\{byte:03o}")).collect();
-    std::fs::write(folder.join(format!("{which}.id")), id).unwrap();
-    key
-}
-
 /// A deployment whose log's key is OpenSSL's, and the folder of its signer.
 fn deployment() -> (Place, PathBuf, VerifierKey) {
     let place = Place::files();
-    let folder = place.directory("signer");
-    let name = place.config.log_key.name().as_str().to_owned();
-    let key = openssl_key(&folder, "log", &name);
-    openssl_key(&folder, "other", &name);
-    let program = format!("#!/bin/sh\nfolder='{}'\nname='{name}'\n{SIGN}", text(&folder));
-    std::fs::write(folder.join("sign"), program).unwrap();
-    std::fs::set_permissions(folder.join("sign"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let (folder, key) = openssl_signer(&place, MODES);
     set(&folder, "sign");
     (place, folder, key)
 }

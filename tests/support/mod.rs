@@ -12,6 +12,7 @@ pub(crate) mod place;
 pub(crate) mod process;
 pub(crate) mod random;
 pub(crate) mod recording;
+pub(crate) mod signer;
 pub(crate) mod witnesses;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub(crate) use client::{Answer, Gate};
 pub(crate) use place::{Log, Place};
 pub(crate) use process::{Pulled, limit_files, pull, signal};
 pub(crate) use recording::Recording;
+pub(crate) use signer::{Signed, openssl_signer};
 pub(crate) use witnesses::{Scripted, WitnessProcess};
 
 /// Longer than anything takes that works, on a busy machine.
