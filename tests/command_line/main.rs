@@ -15,6 +15,7 @@ mod check;
 mod decide;
 mod evidence;
 mod log;
+mod obligations;
 mod operate;
 mod outcomes;
 mod payloads;

@@ -29,6 +29,17 @@ impl Place {
         Self::deploy(bundles::demo(), &["demo-agent", "stranger-agent"], "demo")
     }
 
+    /// The demo's deployment with one grant more, for every charge of its agent, that asks for what these annotations say.
+    pub(crate) fn asking(annotations: &str) -> Self {
+        let mut bundle = bundles::demo();
+        let grant = format!(
+            "@id(\"asks\")\n{annotations}\n\
+             permit (principal == Agent::\"demo-agent\", action == Action::\"demo.charge\", resource);\n"
+        );
+        bundle.insert("policies/asks.cedar".into(), grant.into_bytes());
+        Self::deploy(bundle, &["demo-agent", "stranger-agent"], "demo")
+    }
+
     /// The starter's deployment: agent `assistant` may read over server `files`.
     pub(crate) fn files() -> Self {
         Self::deploy(bundles::starter(), &["assistant"], "files")

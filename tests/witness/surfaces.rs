@@ -23,7 +23,10 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new() -> Self {
-        let place = Place::witnessed();
+        Self::of(Place::witnessed())
+    }
+
+    fn of(place: Place) -> Self {
         place.file("journal", "");
         Self { place }
     }
@@ -69,6 +72,23 @@ fn a_permit_is_released_with_the_cosignatures_of_the_quorum_and_runs() {
         gate.end();
         assert_eq!(scene.place.log().permits()[0].1, Some(Outcome::Ok));
     }
+}
+
+/// The surface does not ask for witnesses; one of two grants does.
+#[test]
+fn a_grant_that_asks_for_witnesses_gets_them_and_the_gate_itself_demands_them() {
+    let mut scene = Scene::of(Place::asking("@witnessed"));
+    let witness = WitnessProcess::start(&scene.place, "w1", CosignerKind::Ed25519);
+    scene.place.watched_by(1, &[witness.section("w1")]);
+    let mut gate = scene.gate();
+    gate.call_with("charge", &charge("12.50"), Some("k1")).ran();
+    assert_eq!(scene.ran(), 1);
+    // What no grant that asks for them is satisfied by goes without.
+    gate.call("read_balance", json!({ "account": "acme" })).ran();
+    gate.end();
+    let log = scene.place.log();
+    let permits: Vec<_> = log.permits().iter().map(|(entry, _)| entry.witnessed).collect();
+    assert_eq!(permits, [true, false]);
 }
 
 #[test]

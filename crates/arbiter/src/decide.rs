@@ -3,8 +3,8 @@
 use portcullis_protocol::{ReasonCode, Verdict};
 
 use crate::fact::{
-    Clock, Deadline, Evidence, Fact, GateState, Identity, KeyState, Policy, State, SurfaceMatch, Validity,
-    Witness,
+    Approval, Clock, Deadline, Evidence, Fact, Freshness, GateState, Identity, KeyState, Policy, State,
+    SurfaceMatch, Validity, Witness,
 };
 
 /// Everything that a decision depends on. The request itself is well-formed by its type.
@@ -28,7 +28,11 @@ pub struct Facts {
     pub idempotency: Fact<KeyState>,
     /// What do the policies say?
     pub evaluation: Fact<Verdict>,
-    /// Can witnesses see it, where the surface asks for that?
+    /// Is the proof of identity fresh enough, where grants ask for that?
+    pub freshness: Fact<Freshness>,
+    /// Is it approved, where grants ask for that?
+    pub approval: Fact<Approval>,
+    /// Can witnesses see it, where the surface or a grant asks for that?
     pub witness: Fact<Witness>,
     /// Is there time left?
     pub deadline: Fact<Deadline>,
@@ -54,10 +58,16 @@ pub fn decide(facts: &Facts) -> Verdict {
         Fact::Known(Verdict::Permit(policies)) if policies.is_empty() => {
             Verdict::refuse(ReasonCode::PolicyEngineFailed)
         }
-        Fact::Known(permit @ Verdict::Permit(_)) => match witness(facts).and_then(|()| deadline(facts)) {
-            Ok(()) => permit.clone(),
-            Err(code) => Verdict::refuse(code),
-        },
+        Fact::Known(permit @ Verdict::Permit(grants)) => {
+            // What is not met is asked for by the grants, so that they are named.
+            if let Err(code) = freshness(facts).and_then(|()| approval(facts)) {
+                return Verdict::Refuse(code, grants.clone());
+            }
+            match witness(facts).and_then(|()| deadline(facts)) {
+                Ok(()) => permit.clone(),
+                Err(code) => Verdict::refuse(code),
+            }
+        }
     }
 }
 
@@ -133,6 +143,20 @@ const fn idempotency(facts: &Facts) -> Result<(), ReasonCode> {
         Fact::Known(KeyState::Completed) => Err(ReasonCode::IdempotencyCompleted),
         Fact::Known(KeyState::OutcomeUnknown) => Err(ReasonCode::IdempotencyOutcomeUnknown),
         Fact::Unknown => Err(ReasonCode::IdempotencyUnreadable),
+    }
+}
+
+const fn freshness(facts: &Facts) -> Result<(), ReasonCode> {
+    match facts.freshness {
+        Fact::Known(Freshness::NotAsked | Freshness::Within) => Ok(()),
+        Fact::Known(Freshness::Stale) | Fact::Unknown => Err(ReasonCode::IdentityStale),
+    }
+}
+
+const fn approval(facts: &Facts) -> Result<(), ReasonCode> {
+    match facts.approval {
+        Fact::Known(Approval::NotAsked) => Ok(()),
+        Fact::Known(Approval::Missing) | Fact::Unknown => Err(ReasonCode::ApprovalRequired),
     }
 }
 

@@ -72,12 +72,32 @@ pub enum Policy {
 /// Whether somebody outside can see a PERMIT before it is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Witness {
-    /// The surface does not ask for it.
+    /// Neither the surface nor a grant asks for it.
     NotAsked,
-    /// It does, and this deployment has witnesses: the PERMIT is held until they cosigned.
+    /// One does, and this deployment has witnesses: the PERMIT is held until they cosigned.
     There,
-    /// It does, and there are none.
+    /// One does, and there are none.
     Nobody,
+}
+
+/// Whether the agent proved its identity as lately as the grants ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// No grant asks for it.
+    NotAsked,
+    /// It did.
+    Within,
+    /// It did so too long ago, or nobody knows when.
+    Stale,
+}
+
+/// Whether the request is approved as the grants ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Approval {
+    /// No grant asks for it.
+    NotAsked,
+    /// One does, and nobody has approved it.
+    Missing,
 }
 
 /// Who asks.

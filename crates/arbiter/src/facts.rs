@@ -13,6 +13,7 @@ pub(crate) fn recorded(intake: &Intake, health: &Health) -> RecordedFacts {
     let (policy, in_force) = policy(&health.policy);
     let own = intake.bundle.as_ref().map(|bundle| bundle.digest);
     RecordedFacts {
+        authenticated: intake.authenticated(),
         clock: match health.clock {
             Fact::Known(Clock::Steady) => ClockFact::Steady,
             Fact::Known(Clock::Jumped) => ClockFact::Jumped,
@@ -40,7 +41,7 @@ pub(crate) fn recorded(intake: &Intake, health: &Health) -> RecordedFacts {
             Fact::Unknown => StateFact::Unknown,
         },
         witnesses: match health.witnesses {
-            _ if !intake.spec.as_ref().is_some_and(|spec| spec.witnessed) => WitnessesFact::Nobody,
+            _ if !intake.is_witnessed() => WitnessesFact::Nobody,
             Fact::Known(true) => WitnessesFact::There,
             Fact::Known(false) => WitnessesFact::Nobody,
             Fact::Unknown => WitnessesFact::Unknown,

@@ -20,8 +20,8 @@ mod testing;
 
 pub use decide::{Facts, decide};
 pub use fact::{
-    Clock, Deadline, Evidence, Fact, GateState, Identity, KeyState, Policy, State, SurfaceMatch, Validity,
-    Witness,
+    Approval, Clock, Deadline, Evidence, Fact, Freshness, GateState, Identity, KeyState, Policy, State,
+    SurfaceMatch, Validity, Witness,
 };
 pub use idempotency::{KeyStatus, StoredKey, key_of, key_state};
 pub use ports::Ports;

@@ -50,7 +50,9 @@ impl<'a> Replay<'a> {
         }
         let call =
             DecisionCall { request, attempt: entry.attempt, salt, gate: entry.gate.clone(), deadline_ms: 0 };
-        let credential = Credential { agent: entry.agent.clone(), expires: entry.facts.credential_expires };
+        let facts = &entry.facts;
+        let (expires, authenticated) = (facts.credential_expires, facts.authenticated);
+        let credential = Credential { agent: entry.agent.clone(), expires, authenticated };
         // Under which code there was no bundle does not matter here: the recorded fact says it.
         let bundle = bundle.ok_or(ReasonCode::PolicyMissing);
         let mut intake = prepare(call, credential, bundle, 0).map_err(|_| ReplayFault::NotCanonical)?;

@@ -123,7 +123,8 @@ fn whatever_was_decided_is_decided_again_byte_for_byte() {
                 ("demo-agent", None, "1.0"),
             ] {
                 for bundle in [Some(&bundle), None] {
-                    let credential = Credential { agent: agent.parse().unwrap(), expires };
+                    let credential =
+                        Credential { agent: agent.parse().unwrap(), expires, authenticated: None };
                     let request = ask(amount, "k");
                     let entry = decided(bundle, &request, &credential, &health, stored);
                     seen.insert(entry.reason);
@@ -137,7 +138,7 @@ fn whatever_was_decided_is_decided_again_byte_for_byte() {
 }
 
 fn permit(bundle: &Bundle) -> DecisionRecord {
-    let credential = Credential { agent: "demo-agent".parse().unwrap(), expires: None };
+    let credential = Credential { agent: "demo-agent".parse().unwrap(), expires: None, authenticated: None };
     let health = healths(bundle).remove(0);
     let entry = decided(Some(bundle), &ask("1.00", "k"), &credential, &health, None);
     assert_eq!(entry.decision, Decision::Permit);
@@ -186,7 +187,7 @@ fn facts_that_lead_to_no_decision_are_a_fault_not_a_permit() {
 fn whether_there_were_witnesses_is_decided_again_from_the_record() {
     let bundle = witnessed();
     let request = ask("1.00", "k");
-    let credential = Credential { agent: "demo-agent".parse().unwrap(), expires: None };
+    let credential = Credential { agent: "demo-agent".parse().unwrap(), expires: None, authenticated: None };
     let mut reasons = Vec::new();
     for health in healths(&bundle) {
         let entry = decided(Some(&bundle), &request, &credential, &health, None);

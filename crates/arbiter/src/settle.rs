@@ -6,12 +6,13 @@ use portcullis_policy::Bundle;
 use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{
     AgentId, AttemptId, BundleDigest, BundleRef, Decision, DecisionRecord, Digest, Domain, GateId,
-    IdempotencyKey, Millis, Precondition, ReasonCode, Request, Salt, SurfaceSpec, Verdict,
+    IdempotencyKey, Millis, Obligations, Precondition, ReasonCode, Request, Salt, SurfaceSpec, Verdict,
 };
 
 use crate::decide::{Facts, decide};
 use crate::fact::{
-    Clock, Deadline, Evidence, Fact, GateState, Identity, KeyState, Policy, State, SurfaceMatch, Witness,
+    Approval, Clock, Deadline, Evidence, Fact, Freshness, GateState, Identity, KeyState, Policy, State,
+    SurfaceMatch, Witness,
 };
 use crate::facts::recorded;
 use crate::idempotency::{StoredKey, key_of, key_state};
@@ -23,6 +24,8 @@ pub struct Credential {
     pub agent: AgentId,
     /// When it expires, if ever.
     pub expires: Option<Millis>,
+    /// When its bearer proved its identity, if the credential says so. A token that was only handed out does not.
+    pub authenticated: Option<Millis>,
 }
 
 /// A call, with everything that depends on the request and the bundle alone.
@@ -55,9 +58,11 @@ pub struct Intake {
     /// Particulars for the caller.
     pub detail: Option<String>,
     expires: Option<Millis>,
+    authenticated: Option<Millis>,
     known_agent: Fact<bool>,
     surface: Fact<SurfaceMatch>,
     evaluation: Fact<Verdict>,
+    obligations: Fact<Obligations>,
 }
 
 /// The bundle in force, as the writer sees it when it settles.
@@ -126,9 +131,11 @@ pub fn prepare(
         last_try: false,
         detail: None,
         expires: credential.expires,
+        authenticated: credential.authenticated,
         known_agent: Fact::Unknown,
         surface: Fact::Unknown,
         evaluation: Fact::Unknown,
+        obligations: Fact::Unknown,
         request,
     };
     if let Ok(bundle) = bundle {
@@ -147,6 +154,7 @@ impl Intake {
         self.key = self.spec.as_ref().and_then(|spec| key_of(spec, &self.request, &self.operation));
         self.surface = Fact::Known(self.surface_match(bundle, &evaluation.verdict));
         self.evaluation = Fact::Known(evaluation.verdict);
+        self.obligations = Fact::Known(evaluation.obligations);
         self.detail = evaluation.detail;
     }
 
@@ -170,6 +178,56 @@ impl Intake {
     /// When the agent's credential expires, if ever.
     pub(crate) const fn expires(&self) -> Option<Millis> {
         self.expires
+    }
+
+    /// When the agent proved its identity, if its credential says so.
+    pub(crate) const fn authenticated(&self) -> Option<Millis> {
+        self.authenticated
+    }
+
+    /// Whether a PERMIT of it is released only once witnesses have seen its record: the surface or a grant asks for it.
+    #[must_use]
+    pub fn is_witnessed(&self) -> bool {
+        let asked = matches!(&self.obligations, Fact::Known(owed) if owed.witnessed);
+        asked || self.spec.as_ref().is_some_and(|spec| spec.witnessed)
+    }
+
+    /// Particulars for the caller. Of an obligation that is not met they name roles and quorum.
+    #[must_use]
+    pub fn detail_of(&self, reason: ReasonCode) -> Option<String> {
+        match (reason, &self.obligations) {
+            (ReasonCode::ApprovalRequired | ReasonCode::IdentityStale, Fact::Known(owed)) => {
+                Some(format!("the grants ask for {owed}"))
+            }
+            (_, _) => self.detail.clone(),
+        }
+    }
+
+    fn freshness(&self, now: Millis) -> Fact<Freshness> {
+        let Fact::Known(owed) = &self.obligations else { return Fact::Unknown };
+        if owed.identity_within_ms.is_none() {
+            return Fact::Known(Freshness::NotAsked);
+        }
+        // A proof that lies in the future has no age.
+        let age = self.authenticated.and_then(|at| now.0.checked_sub(at.0));
+        let fresh = owed.admits_identity(age);
+        Fact::Known(if fresh { Freshness::Within } else { Freshness::Stale })
+    }
+
+    fn approval(&self) -> Fact<Approval> {
+        match &self.obligations {
+            Fact::Unknown => Fact::Unknown,
+            Fact::Known(owed) if owed.approvals.is_empty() => Fact::Known(Approval::NotAsked),
+            Fact::Known(_) => Fact::Known(Approval::Missing),
+        }
+    }
+
+    /// What the record says of the obligations: they are part of what was decided only where they had a part in it.
+    fn obligations_of(&self, verdict: &Verdict) -> Obligations {
+        match &self.obligations {
+            Fact::Known(owed) if verdict.reason().is_none_or(Obligations::are_behind) => owed.clone(),
+            Fact::Known(_) | Fact::Unknown => Obligations::none(),
+        }
     }
 
     /// How record and state name the key: a digest of agent and key.
@@ -203,7 +261,7 @@ impl Intake {
     fn witness(&self, witnesses: &Fact<bool>) -> Fact<Witness> {
         match (&self.spec, witnesses) {
             (None, _) => Fact::Unknown,
-            (Some(spec), _) if !spec.witnessed => Fact::Known(Witness::NotAsked),
+            (Some(_), _) if !self.is_witnessed() => Fact::Known(Witness::NotAsked),
             (Some(_), Fact::Known(true)) => Fact::Known(Witness::There),
             (Some(_), Fact::Known(false)) => Fact::Known(Witness::Nobody),
             (Some(_), Fact::Unknown) => Fact::Unknown,
@@ -245,6 +303,8 @@ pub fn settle(intake: &Intake, health: &Health, stored: Fact<Option<StoredKey>>)
         surface: intake.surface.clone(),
         idempotency: intake.key_state(stored, health.now),
         evaluation: intake.evaluation.clone(),
+        freshness: intake.freshness(health.now),
+        approval: intake.approval(),
         witness: intake.witness(&health.witnesses),
         deadline: Fact::Known(deadline),
     });
@@ -281,12 +341,16 @@ pub fn record(intake: &Intake, verdict: &Verdict, seq: u64, health: &Health) -> 
         policies: verdict.policies().to_vec(),
         permit_ttl_ms: terms.map(|spec| spec.permit_ttl_ms),
         outcome_due: terms.map(|spec| now.plus(spec.permit_ttl_ms).plus(spec.outcome_within_ms)),
-        witnessed: terms.is_some_and(|spec| spec.witnessed),
+        witnessed: terms.is_some_and(|_| intake.is_witnessed()),
+        obligations: intake.obligations_of(verdict),
         engine: portcullis_policy::engine().to_owned(),
         facts: recorded(intake, health),
     }
 }
 
+#[cfg(test)]
+#[path = "obligations_tests.rs"]
+mod obligations_tests;
 #[cfg(test)]
 #[path = "settle_tests.rs"]
 mod tests;

@@ -22,7 +22,7 @@ fn charge(amount: &str, key: &str) -> DecisionCall {
 }
 
 fn agent(name: &str) -> Credential {
-    Credential { agent: name.parse().unwrap(), expires: None }
+    Credential { agent: name.parse().unwrap(), expires: None, authenticated: None }
 }
 
 fn health(bundle: &Bundle) -> Health {

@@ -166,7 +166,7 @@ impl Scene<'_> {
             deadline_ms: DEADLINE,
         };
         let agent = "demo-agent".parse().map_err(|_| invalid("an agent's name".into()))?;
-        let credential = Credential { agent, expires: None };
+        let credential = Credential { agent, expires: None, authenticated: None };
         prepare(call, credential, Ok(self.bundle), SystemClocks.boot())
             .map_err(|code| invalid(code.to_string()))
     }

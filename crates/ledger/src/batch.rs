@@ -334,7 +334,7 @@ impl Batch<'_> {
         };
         let over_quota = verdict.reason().filter(|_| !quota.admits(&intake.request.agent, self.health.boot));
         match over_quota {
-            Some(code) => Ok(Answer::Unlogged(code, intake.detail.clone())),
+            Some(code) => Ok(Answer::Unlogged(code, intake.detail_of(code))),
             None => self.settled(intake, verdict),
         }
     }
@@ -363,7 +363,7 @@ impl Batch<'_> {
             self.keep(seq, &intake.request.agent, &kept, keep.for_ms)?;
         }
         self.archive(intake)?;
-        let detail = intake.detail.clone();
+        let detail = verdict.reason().and_then(|code| intake.detail_of(code));
         self.logged(intake, verdict, detail, (seq, body), witnessed)
     }
 
@@ -467,8 +467,7 @@ impl Batch<'_> {
         }
         // Its key is consumed by itself, which is no reason against it.
         Ok(match settle(intake, self.health, Fact::Known(None)) {
-            Settled::Decided(Verdict::Permit(_)) => None,
-            Settled::Decided(Verdict::Refuse(code, _)) => Some(Answer::Unlogged(code, intake.detail.clone())),
+            Settled::Decided(now) => now.reason().map(|code| Answer::Unlogged(code, intake.detail_of(code))),
             Settled::EvaluateAgain => Some(Answer::EvaluateAgain),
         })
     }

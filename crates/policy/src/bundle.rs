@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use portcullis_protocol::{AgentId, BundleRef, Digest, Millis, ReasonCode, SurfaceTable, Verdict};
+use portcullis_protocol::{
+    AgentId, BundleRef, Digest, Millis, Obligations, ReasonCode, SurfaceTable, Verdict,
+};
 
 use crate::compile::Compiled;
 
@@ -28,6 +30,9 @@ pub struct Bundle {
 pub struct Evaluation {
     /// PERMIT, DENY or SILENCE with its code and determining policies.
     pub verdict: Verdict,
+    /// What the satisfied grants ask for, all of them together; nothing unless the verdict is PERMIT. A PERMIT is one only
+    /// once they are met.
+    pub obligations: Obligations,
     /// What exactly, for the caller and the log. It holds no value out of the request or the entities.
     pub detail: Option<String>,
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use cedar_policy::{Entities, Schema};
 use portcullis_protocol::{BundleDigest, Millis, PolicyId, SurfaceName, Tier};
 
+use crate::annotations::Annotations;
 use crate::entities::{self, Types};
 use crate::error::BundleError;
 use crate::files::Files;
@@ -21,6 +22,7 @@ pub(crate) struct Compiled {
     pub(crate) types: Types,
     pub(crate) entities: Entities,
     pub(crate) slices: Slices,
+    pub(crate) annotations: BTreeMap<PolicyId, Annotations>,
     pub(crate) cases: Vec<Case>,
     pub(crate) ids: Vec<PolicyId>,
     warnings: Vec<String>,
@@ -64,8 +66,8 @@ impl Compiled {
         }
         let slices = policies::slices(&set)?;
         let cases = trial::cases(files, &manifest.surfaces)?;
-        let ids = set.ids.into_keys().collect();
-        Ok(Self { manifest, schema, types, entities, slices, cases, ids, warnings })
+        let (annotations, ids) = (set.annotations, set.ids.into_keys().collect());
+        Ok(Self { manifest, schema, types, entities, slices, annotations, cases, ids, warnings })
     }
 
     pub(crate) fn report(self, digest: BundleDigest) -> CheckReport {

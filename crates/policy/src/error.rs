@@ -255,7 +255,10 @@ faults! {
     PolicyTwice { id: String, first: String } = "policy `{id}` is also in `{first}`", "Give one of them another `@id`.";
     /// An annotation that means nothing here.
     Annotation { policy: String, annotation: String } = "policy `{policy}` has an unknown annotation `@{annotation}`",
-        "Remove it; `@id` is the only one that is understood.";
+        "Remove it, or correct its name; docs/obligations.md lists what is understood.";
+    /// An annotation whose value means nothing, or that means nothing where it stands.
+    AnnotationValue { policy: String, annotation: String, message: String } =
+        "policy `{policy}`, `@{annotation}`: {message}", "Correct the annotation; docs/obligations.md says what it takes.";
     /// A case that cannot be one.
     Case { message: String } = "{message}", "Correct the case; docs/bundle-tests.md says what one is made of.";
     /// A policy that Cedar's strict validation refuses.

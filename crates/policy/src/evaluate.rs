@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::{Context, Request as CedarRequest, RestrictedExpression};
 use portcullis_protocol::{
-    ContextKind, ContextRule, PolicyId, ReasonCode, Request, SurfaceSpec, Value, Verdict,
+    ContextKind, ContextRule, Obligations, PolicyId, ReasonCode, Request, SurfaceSpec, Value, Verdict,
 };
 
+use crate::annotations::Annotations;
 use crate::compile::Compiled;
 use crate::slices::{Answer, Question};
 use crate::{Bundle, Evaluation};
@@ -21,7 +22,8 @@ struct Refusal {
 impl From<Refusal> for Evaluation {
     fn from(refusal: Refusal) -> Self {
         let Refusal { code, policies, detail } = refusal;
-        Self { verdict: Verdict::Refuse(code, policies), detail: Some(detail) }
+        let verdict = Verdict::Refuse(code, policies);
+        Self { verdict, obligations: Obligations::none(), detail: Some(detail) }
     }
 }
 
@@ -50,7 +52,7 @@ impl Compiled {
     /// What [`Bundle::evaluate`] says, once this is the content of a bundle.
     pub(crate) fn evaluate(&self, request: &Request) -> Evaluation {
         match self.question(request) {
-            Ok(question) => settled(self.slices.ask(&question, &self.entities)),
+            Ok(question) => settled(self.slices.ask(&question, &self.entities), &self.annotations),
             Err(evaluation) => evaluation,
         }
     }
@@ -84,12 +86,28 @@ impl Compiled {
     }
 }
 
-/// The verdict that Cedar's answer is worth.
-pub(crate) fn settled(answer: Answer) -> Evaluation {
-    match settle(answer) {
-        Ok(policies) => Evaluation { verdict: Verdict::Permit(policies), detail: None },
+/// The verdict that Cedar's answer is worth, and what the grants ask for.
+pub(crate) fn settled(answer: Answer, annotations: &BTreeMap<PolicyId, Annotations>) -> Evaluation {
+    match settle(answer).and_then(|grants| Ok((owed(&grants, annotations)?, grants))) {
+        Ok((obligations, grants)) => {
+            Evaluation { verdict: Verdict::Permit(grants), obligations, detail: None }
+        }
         Err(refusal) => refusal.into(),
     }
+}
+
+/// What all satisfied grants ask for. A grant that asks for nothing takes nothing away from another that does.
+fn owed(grants: &[PolicyId], annotations: &BTreeMap<PolicyId, Annotations>) -> Result<Obligations, Refusal> {
+    let mut owed = Obligations::none();
+    for grant in grants {
+        let own = annotations.get(grant).ok_or_else(unheld)?;
+        owed.add(&own.obligations);
+    }
+    Ok(owed)
+}
+
+fn unheld() -> Refusal {
+    Refusal::new(ReasonCode::PolicyEngineFailed, "the engine named a policy that the bundle does not have")
 }
 
 fn absent(what: &str) -> Refusal {
@@ -189,18 +207,16 @@ fn named(ids: BTreeSet<cedar_policy::PolicyId>) -> Result<Vec<PolicyId>, Refusal
         id.parse::<PolicyId>()
     });
     let sorted = parsed.collect::<Result<BTreeSet<_>, _>>();
-    sorted.map(|ids| ids.into_iter().collect()).map_err(|_| {
-        Refusal::new(
-            ReasonCode::PolicyEngineFailed,
-            "the engine named a policy that the bundle does not have",
-        )
-    })
+    sorted.map(|ids| ids.into_iter().collect()).map_err(|_| unheld())
 }
 
 fn join(ids: &[PolicyId]) -> String {
     ids.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ")
 }
 
+#[cfg(test)]
+#[path = "obligations_tests.rs"]
+mod obligations_tests;
 #[cfg(test)]
 #[path = "evaluate_tests.rs"]
 mod tests;

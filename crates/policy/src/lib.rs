@@ -22,6 +22,7 @@
 //! let forged: portcullis_policy::Bundle = made_of_nothing();
 //! ```
 
+mod annotations;
 mod archive;
 mod bundle;
 pub mod bundles;

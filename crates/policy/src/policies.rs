@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use cedar_policy::{Entities, Policy, PolicySet, Schema, ValidationMode, Validator};
 use portcullis_protocol::PolicyId;
 
+use crate::annotations::{self, Annotations};
 use crate::error::{BundleError, Fault};
 use crate::files::{self, Files, POLICIES};
 use crate::schema::describe;
@@ -15,6 +16,8 @@ pub(crate) struct Named {
     pub(crate) policies: PolicySet,
     /// In which file each is.
     pub(crate) ids: BTreeMap<PolicyId, String>,
+    /// What the annotations of each say.
+    pub(crate) annotations: BTreeMap<PolicyId, Annotations>,
 }
 
 /// How many of a file's findings one error tells.
@@ -22,7 +25,7 @@ const MAX_FINDINGS: usize = 10;
 
 /// Reads every policy file.
 pub(crate) fn load(files: &Files) -> Result<Named, BundleError> {
-    let mut named = Named { policies: PolicySet::new(), ids: BTreeMap::new() };
+    let mut named = Named { policies: PolicySet::new(), ids: BTreeMap::new(), annotations: BTreeMap::new() };
     for path in files.keys().filter(|path| path.starts_with(POLICIES)) {
         let text = files::text(files, path)?;
         for (line, policy) in parse(path, text)? {
@@ -65,19 +68,37 @@ fn add(named: &mut Named, path: &str, line: Option<usize>, policy: Policy) -> Re
     let text = policy.annotation("id").ok_or_else(|| corrupt(Fault::PolicyUnnamed))?;
     let id: PolicyId =
         text.parse().map_err(|error| corrupt(Fault::PolicyName { message: format!("{error}") }))?;
-    let other = policy.annotations().map(|(key, _)| key).filter(|key| *key != "id").min();
-    if let Some(annotation) = other {
-        let (policy, annotation) = (id.to_string(), annotation.to_owned());
-        return Err(corrupt(Fault::Annotation { policy, annotation }));
-    }
+    let annotations =
+        annotations::read(&policy).map_err(|refused| annotated(path, line, &policy, &id, refused))?;
     if let Some(first) = named.ids.get(&id) {
         return Err(corrupt(Fault::PolicyTwice { id: id.to_string(), first: first.clone() }));
     }
     let policy = policy.new_id(cedar_policy::PolicyId::new(id.as_str()));
     let added = named.policies.add(policy);
     added.map_err(|error| corrupt(Fault::Policy { message: error.to_string() }))?;
+    named.annotations.insert(id.clone(), annotations);
     named.ids.insert(id, path.to_owned());
     Ok(())
+}
+
+/// Points at the annotation itself. A policy prints as the text that it was parsed from.
+fn annotated(
+    path: &str,
+    line: Option<usize>,
+    policy: &Policy,
+    id: &PolicyId,
+    refused: annotations::Refused,
+) -> BundleError {
+    let annotations::Refused { annotation, why } = refused;
+    let text = policy.to_string();
+    let within = text.find(&format!("@{annotation}")).and_then(|start| files::line_at(&text, start));
+    let line = line.zip(within).map(|(first, within)| first.saturating_add(within.saturating_sub(1)));
+    let policy = id.to_string();
+    let fault = match why {
+        None => Fault::Annotation { policy, annotation },
+        Some(message) => Fault::AnnotationValue { policy, annotation, message },
+    };
+    BundleError::corrupt_at(path, line, fault)
 }
 
 /// Cedar's strict validation. Warnings do not refuse a bundle; they are for its author.

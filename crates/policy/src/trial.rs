@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portcullis_protocol::{Decision, Millis, PolicyId, ReasonCode, SurfaceName, Verdict};
+use portcullis_protocol::{Decision, Millis, Obligations, PolicyId, ReasonCode, SurfaceName, Verdict};
 use serde::Serialize;
 
 use crate::compile::Compiled;
@@ -30,6 +30,8 @@ pub struct Expected {
     pub reason: Option<ReasonCode>,
     /// Exactly these policies determine it; `None` if the case does not say.
     pub policies: Option<BTreeSet<PolicyId>>,
+    /// What the grants ask for, exactly; nothing, if a case does not say, so that no case passes over an approval.
+    pub obligations: Obligations,
 }
 
 /// What became of a case.
@@ -149,20 +151,24 @@ impl Case {
     fn evaluate(&self, compiled: &Compiled, otherwise: Evaluation) -> Evaluation {
         let (from, until) = (compiled.manifest.valid_from, compiled.manifest.valid_until);
         match self.at.map(|at: Millis| bundle::validity((from, until), at)) {
-            Some(Err(code)) => Evaluation { verdict: Verdict::Refuse(code, Vec::new()), detail: None },
+            Some(Err(code)) => {
+                Evaluation { verdict: Verdict::refuse(code), obligations: Obligations::none(), detail: None }
+            }
             Some(Ok(())) | None => otherwise,
         }
     }
 
     fn against(&self, evaluation: Evaluation) -> CaseReport {
-        let Evaluation { verdict, detail } = evaluation;
+        let Evaluation { verdict, obligations, detail } = evaluation;
         let found = Expected {
             decision: verdict.decision(),
             reason: verdict.reason(),
             policies: Some(verdict.policies().iter().cloned().collect()),
+            obligations,
         };
         let passed = self.expected.decision == found.decision
             && self.expected.reason == found.reason
+            && self.expected.obligations == found.obligations
             && (self.expected.policies.is_none() || self.expected.policies == found.policies);
         let (file, name) = (self.file.clone(), self.name.clone());
         CaseReport { file, name, expected: self.expected.clone(), found, detail, passed }

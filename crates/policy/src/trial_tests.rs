@@ -59,6 +59,68 @@ fn a_case_passes_if_decision_reason_and_policies_are_those_expected() {
     }
 }
 
+/// What `POLICY` would be if its grant asked for everything.
+const ASKING: &str = "@id(\"small\") @approval_roles(\"b, a\") @approval_quorum(\"2\") @approval_lifetime(\"1h\")
+  @identity_within(\"5m\") @witnessed permit (principal == Agent::\"bot\", action == Action::\"charge\", resource);";
+const OWED: &str = "expect = \"permit\"\nobligations = [
+  { approval_roles = [\"a\", \"b\"], approval_quorum = 2, approval_lifetime = \"60m\" },
+  { identity_within = \"5m\" },
+  { witnessed = true },
+]";
+
+fn asking(case: &str) -> Files {
+    let mut files = with_policies(ASKING);
+    files.insert("tests/pay.toml".into(), self::case("asks", "bot", "1.00", case).into_bytes());
+    files
+}
+
+#[test]
+fn a_case_that_passes_over_an_obligation_fails() {
+    let passed = |case: &str| Snapshot::from_files(asking(case)).unwrap().test().unwrap().passed();
+    assert!(passed(OWED));
+    for (from, to) in [
+        ("approval_quorum = 2", "approval_quorum = 1"),
+        ("\"60m\"", "\"61m\""),
+        ("[\"a\", \"b\"]", "[\"a\"]"),
+        ("\"5m\"", "\"6m\""),
+        ("  { witnessed = true },\n", ""),
+        ("  { identity_within = \"5m\" },\n", ""),
+    ] {
+        assert!(OWED.contains(from) && !passed(&OWED.replace(from, to)), "{from}");
+    }
+    assert!(!passed("expect = \"permit\""), "left out means none");
+    assert!(!report(&case("more", "bot", "1.00", OWED)).passed(), "none is not enough");
+}
+
+#[test]
+fn a_dropped_annotation_is_noticed_by_the_case_that_lists_it() {
+    let report = Snapshot::from_files(asking(OWED)).unwrap().test().unwrap();
+    let told =
+        report.mutants.iter().map(|mutant| format!("{}: {}", mutant.change, mutant.noticed_by.is_some()));
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            "dropped: true",
+            "turned round: true",
+            "without its approval: true",
+            "without its freshness of identity: true",
+            "without its witnesses: true",
+        ]
+    );
+    let gaps = Snapshot::from_files(asking(NOT_GRANTED)).unwrap().test().unwrap().gaps();
+    assert!(gaps.contains(&"no case notices policy `small` without its approval".to_owned()), "{gaps:?}");
+}
+
+/// A grant that asks for more than another beside it may be dropped from the union without a trace: another asks for as much.
+#[test]
+fn an_obligation_that_another_grant_holds_too_is_a_gap() {
+    let twin = ASKING.replacen("small", "twin", 1);
+    let mut files = asking(OWED);
+    files.insert("policies/twin.cedar".into(), twin.into_bytes());
+    let gaps = Snapshot::from_files(files).unwrap().test().unwrap().gaps();
+    assert!(gaps.contains(&"no case notices policy `small` without its approval".to_owned()), "{gaps:?}");
+}
+
 #[test]
 fn without_cases_nothing_is_shown() {
     let report = Snapshot::from_files(with_policies(POLICY)).unwrap().test().unwrap();
@@ -144,6 +206,28 @@ fn a_case_that_is_none_does_not_load() {
             "tests/pay.toml: case `a`: another case has this name",
         ),
         (&case("a", "bot", "1.00", GRANTED).replace("count = 1", "count = 1.5"), "tests/pay.toml:6: "),
+        (
+            &case("a", "bot", "1.00", &format!("{NOT_GRANTED}\nobligations = [{{ witnessed = true }}]")),
+            "tests/pay.toml: case `a`: `obligations` go with `expect = \"permit\"`",
+        ),
+        (
+            &case("a", "bot", "1.00", &OWED.replace("  { witnessed = true },", "  { witnessed = false },")),
+            "tests/pay.toml: case `a`: `obligations` lists one twice, or one that asks for nothing",
+        ),
+        (
+            &case("a", "bot", "1.00", &OWED.replace("[\"a\", \"b\"]", "[\"a\", \"a\"]")),
+            "tests/pay.toml: case `a`: `approval_roles` names one twice",
+        ),
+        (
+            &case(
+                "a",
+                "bot",
+                "1.00",
+                &OWED.replace("  { witnessed = true },", "  { identity_within = \"1m\" },"),
+            ),
+            "tests/pay.toml: case `a`: `obligations` lists one twice",
+        ),
+        (&case("a", "bot", "1.00", &OWED.replace("witnessed", "witness")), "tests/pay.toml:"),
     ] {
         let told = told(cases);
         assert!(told.starts_with(expected), "{told}");

@@ -63,7 +63,7 @@ impl Instant {
 }
 
 impl Span {
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let end = text.find(|c: char| !c.is_ascii_digit())?;
         let (number, unit) = text.split_at(end);
         let factor = match unit {

@@ -130,6 +130,9 @@ words_or_code! {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecordedFacts {
+    /// When the agent proved its identity, if its credential says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authenticated: Option<Millis>,
     /// The clock.
     pub clock: ClockFact,
     /// When the agent's credential expires, if ever.
@@ -171,6 +174,7 @@ impl RecordedFacts {
     #[must_use]
     pub const fn sound() -> Self {
         Self {
+            authenticated: None,
             clock: ClockFact::Steady,
             credential_expires: None,
             deadline: DeadlineFact::Ahead,
@@ -192,6 +196,7 @@ mod tests {
     #[test]
     fn every_fact_is_read_back_as_the_word_it_was() {
         let refused = RecordedFacts {
+            authenticated: Some(Millis(6)),
             clock: ClockFact::BehindLog,
             credential_expires: Some(Millis(7)),
             deadline: DeadlineFact::Passed,

@@ -10,6 +10,7 @@ pub mod facts;
 pub mod ids;
 pub mod json;
 pub mod late;
+pub mod obligations;
 pub mod order;
 pub mod payload;
 pub mod precondition;
@@ -27,10 +28,11 @@ pub use digest::{Digest, Domain};
 pub use facts::RecordedFacts;
 pub use ids::{
     ActionName, AgentId, AttemptId, AuditorId, BundleDigest, GateId, IdempotencyKey, InvalidId, Millis,
-    Nonce, OperatorId, OrderReason, PolicyId, Salt, SpoolId, SurfaceName, ToolName,
+    Nonce, OperatorId, OrderReason, PolicyId, RoleName, Salt, SpoolId, SurfaceName, ToolName,
 };
 pub use json::{JsonError, Limits, Loose, Value};
 pub use late::{Attempted, Keeper, LateRecord, Spooled};
+pub use obligations::{ApprovalNeed, Obligations};
 pub use order::{Order, Ordered, Resolution};
 pub use payload::{KeptRequest, KeptResult};
 pub use reason::{Precondition, ReasonCode};

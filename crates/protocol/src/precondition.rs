@@ -23,7 +23,11 @@ pub enum Precondition {
     Idempotency,
     /// The bundle's policies grant the request.
     Evaluation,
-    /// Where the surface asks for witnesses, there are some, and they saw the record.
+    /// Where grants ask for it, the agent proved its identity lately.
+    Freshness,
+    /// Where grants ask for it, people have approved the request.
+    Approval,
+    /// Where the surface or a grant asks for witnesses, there are some, and they saw the record.
     Witness,
     /// Time and capacity, examined throughout.
     Overload,
@@ -44,6 +48,8 @@ impl Precondition {
         Self::Surface,
         Self::Idempotency,
         Self::Evaluation,
+        Self::Freshness,
+        Self::Approval,
         Self::Witness,
         Self::Overload,
         Self::Enforcement,
@@ -63,6 +69,8 @@ impl Precondition {
             Self::Surface => "surface",
             Self::Idempotency => "idempotency",
             Self::Evaluation => "policy evaluation",
+            Self::Freshness => "freshness",
+            Self::Approval => "approval",
             Self::Witness => "witness",
             Self::Overload => "overload",
             Self::Enforcement => "enforcement",

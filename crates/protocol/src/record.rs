@@ -17,6 +17,7 @@ use crate::ids::{
 };
 use crate::json::{JsonError, Limits, Value};
 use crate::late::LateRecord;
+use crate::obligations::Obligations;
 use crate::order::Ordered;
 use crate::reason::ReasonCode;
 use crate::request::Resource;
@@ -82,6 +83,9 @@ pub struct DecisionRecord {
     /// Whether this PERMIT counts only with the cosignatures of the witnesses on its checkpoint; only of a PERMIT.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub witnessed: bool,
+    /// What the satisfied grants ask for besides themselves; only of a PERMIT, and of a refusal because they are not met.
+    #[serde(default, skip_serializing_if = "Obligations::is_empty")]
+    pub obligations: Obligations,
     /// The policy engine and its version.
     pub engine: String,
     /// What else it depended on, so that it can be decided again.
@@ -335,6 +339,12 @@ impl EventRecord {
 }
 
 impl DecisionRecord {
+    /// How old the agent's proof of identity was, in milliseconds; `None` if that is not known, or lies in the future.
+    #[must_use]
+    pub fn identity_age(&self) -> Option<u64> {
+        self.facts.authenticated.and_then(|at| self.time.0.checked_sub(at.0))
+    }
+
     fn check(&self) -> Result<(), RecordError> {
         let said = self.reason.map_or(Decision::Permit, ReasonCode::decision);
         if said != self.decision {
@@ -353,7 +363,7 @@ impl DecisionRecord {
         if !self.policies.is_sorted() {
             return Err(RecordError::Contradiction("policies out of order"));
         }
-        Ok(())
+        self.obligations.contradiction(self).map_or(Ok(()), |what| Err(RecordError::Contradiction(what)))
     }
 }
 

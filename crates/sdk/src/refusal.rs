@@ -169,6 +169,8 @@ fn waiting_helps(code: ReasonCode) -> bool {
         Precondition::Idempotency => {
             matches!(code, ReasonCode::IdempotencyInFlight | ReasonCode::IdempotencyUnreadable)
         }
+        // Somebody must prove or approve something first.
+        Precondition::Freshness | Precondition::Approval => false,
         Precondition::Request | Precondition::Identity | Precondition::Surface | Precondition::Evaluation => {
             false
         }

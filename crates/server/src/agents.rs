@@ -16,8 +16,10 @@ impl Agents {
     /// From the configuration.
     #[must_use]
     pub fn new(agents: &[AgentConfig]) -> Self {
+        // Who holds a static token has proved nothing at any time that is known.
+        let authenticated = None;
         let credential = |agent: &AgentConfig| {
-            (agent.token, Credential { agent: agent.agent.clone(), expires: agent.expires })
+            (agent.token, Credential { agent: agent.agent.clone(), expires: agent.expires, authenticated })
         };
         Self(agents.iter().map(credential).collect())
     }

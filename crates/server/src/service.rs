@@ -202,7 +202,7 @@ impl Arbiter {
                 }
             };
             // Who would have nowhere to wait for witnesses is refused before anything is recorded.
-            let waits = intake.spec.as_ref().is_some_and(|spec| spec.witnessed);
+            let waits = intake.is_witnessed();
             let seat = waits.then(|| self.seats.take(&credential.agent));
             if matches!(seat, Some(None)) {
                 return self.shed(credential);

@@ -10,7 +10,7 @@ async fn a_call_too_many_is_told_that_it_is_shed() {
     std::fs::create_dir(config.anchor.parent().unwrap()).unwrap();
     let lock = DirectoryLock::acquire(&config.data).unwrap().unwrap();
     let arbiter = Arbiter::start(&config, lock).unwrap();
-    let credential = Credential { agent: "assistant".parse().unwrap(), expires: None };
+    let credential = Credential { agent: "assistant".parse().unwrap(), expires: None, authenticated: None };
     let ask = r#"{"surface":"files.list_allowed_directories","action":"files.list_allowed_directories",
         "resource":{"type":"Surface","id":"files.list_allowed_directories"}}"#;
     let call = |attempt| DecisionCall {

@@ -65,7 +65,11 @@ fn check(directory: &Path) -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        Err(error) => say::error(&error),
+        Err(error) => {
+            let code = say::error(&error);
+            say::note(error.remedy());
+            code
+        }
     }
 }
 
@@ -115,6 +119,9 @@ fn expectation(expected: &Expected) -> String {
     let mut text = expected.decision.as_str().to_owned();
     if let Some(reason) = expected.reason {
         text.push_str(&format!(" {reason}"));
+    }
+    if !expected.obligations.is_empty() {
+        text.push_str(&format!(" with {}", expected.obligations));
     }
     if let Some(policies) = &expected.policies {
         let policies: Vec<_> = policies.iter().map(ToString::to_string).collect();

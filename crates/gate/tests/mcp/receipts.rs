@@ -53,6 +53,7 @@ pub(crate) fn record(call: &DecisionCall, code: Option<ReasonCode>, ttl_ms: u64)
         bundle: Some(BundleRef { name: "test".into(), version: 1, digest: bundle(1) }),
         policies: Vec::new(),
         witnessed: false,
+        obligations: portcullis_protocol::Obligations::none(),
         permit_ttl_ms: permit.then_some(ttl_ms),
         outcome_due: permit.then_some(Millis(1_700_000_060_000)),
         engine: "test".into(),

@@ -346,7 +346,8 @@ impl World {
     }
 
     pub(crate) fn intake(&self, call: &Call) -> Intake {
-        let credential = Credential { agent: call.agent.parse().unwrap(), expires: None };
+        let credential =
+            Credential { agent: call.agent.parse().unwrap(), expires: None, authenticated: None };
         prepare(call.wire(), credential, Ok(&self.bundle), self.clocks.boot()).unwrap()
     }
 

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::{
-    ActionName, AgentId, Decision, Millis, PolicyId, ReasonCode, Request, Resource, SurfaceName, SurfaceSpec,
-    Value,
+    ActionName, AgentId, ApprovalNeed, Decision, Millis, Obligations, PolicyId, ReasonCode, Request,
+    Resource, RoleName, SurfaceName, SurfaceSpec, Value,
 };
 use serde::Deserialize;
 
 use crate::error::{BundleError, Fault};
 use crate::files::{self, Files, TESTS};
 use crate::trial::Expected;
-use crate::units::Instant;
+use crate::units::{Instant, Span};
 
 /// A request, and what must be said of it.
 #[derive(Clone, Debug)]
@@ -46,6 +46,39 @@ struct CaseText {
     expect: Expect,
     reason: Option<ReasonCode>,
     policies: Option<BTreeSet<PolicyId>>,
+    obligations: Option<Vec<ObligationText>>,
+}
+
+/// One obligation: an approval, or a freshness of identity, or witnesses.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "an obligation is { approval_roles, approval_quorum, approval_lifetime }, { identity_within } or { witnessed = true }"
+)]
+enum ObligationText {
+    Approval(ApprovalText),
+    Identity(IdentityText),
+    Witnessed(WitnessedText),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApprovalText {
+    approval_roles: Vec<RoleName>,
+    approval_quorum: u64,
+    approval_lifetime: Span,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IdentityText {
+    identity_within: Span,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WitnessedText {
+    witnessed: bool,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -106,7 +139,8 @@ impl CaseText {
             .resource
             .or_else(|| spec.and_then(|spec| spec.resource.clone()))
             .ok_or_else(|| fault("`resource` must be given: its surface has none"))?;
-        let expected = expected(self.expect, self.reason, self.policies).map_err(fault)?;
+        let owed = obligations(self.obligations).map_err(fault)?;
+        let expected = expected(self.expect, self.reason, self.policies, owed).map_err(fault)?;
         let ask = Ask {
             surface: self.surface,
             action,
@@ -126,6 +160,7 @@ fn expected(
     expect: Expect,
     reason: Option<ReasonCode>,
     policies: Option<BTreeSet<PolicyId>>,
+    obligations: Obligations,
 ) -> Result<Expected, &'static str> {
     let decision = match expect {
         Expect::Permit => Decision::Permit,
@@ -134,8 +169,50 @@ fn expected(
     };
     match (decision, reason) {
         (Decision::Permit, Some(_)) => Err("a permit has no `reason`"),
+        (Decision::Deny | Decision::Silence, _) if !obligations.is_empty() => {
+            Err("`obligations` go with `expect = \"permit\"`: they are what granting asks for")
+        }
         (Decision::Deny | Decision::Silence, None) => Err("a refusal is expected for a `reason`"),
         (_, Some(reason)) if reason.decision() != decision => Err("`reason` belongs to another decision"),
-        (_, reason) => Ok(Expected { decision, reason, policies }),
+        (_, reason) => Ok(Expected { decision, reason, policies, obligations }),
+    }
+}
+
+/// Listed as the grants' annotations have them, each once: what is left out is not expected.
+fn obligations(given: Option<Vec<ObligationText>>) -> Result<Obligations, &'static str> {
+    let given = given.unwrap_or_default(); // tidy: allow left out, none is expected
+    let (listed, mut owed) = (given.len(), Obligations::none());
+    for text in given {
+        owed.add(&text.into_obligations()?);
+    }
+    let others = [owed.identity_within_ms.is_some(), owed.witnessed];
+    let found = owed.approvals.len().saturating_add(others.into_iter().filter(|held| *held).count());
+    if found != listed || !owed.is_well_formed() {
+        return Err("`obligations` lists one twice, or one that asks for nothing");
+    }
+    Ok(owed)
+}
+
+impl ObligationText {
+    fn into_obligations(self) -> Result<Obligations, &'static str> {
+        let none = Obligations::none();
+        Ok(match self {
+            Self::Approval(ApprovalText {
+                approval_roles,
+                approval_quorum,
+                approval_lifetime: Span(lifetime_ms),
+            }) => {
+                let (named, roles) = (approval_roles.len(), BTreeSet::from_iter(approval_roles));
+                if roles.len() != named {
+                    return Err("`approval_roles` names one twice");
+                }
+                let need = ApprovalNeed { roles, quorum: approval_quorum, lifetime_ms };
+                Obligations { approvals: vec![need], ..none }
+            }
+            Self::Identity(IdentityText { identity_within: Span(most) }) => {
+                Obligations { identity_within_ms: Some(most), ..none }
+            }
+            Self::Witnessed(WitnessedText { witnessed }) => Obligations { witnessed, ..none },
+        })
     }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use cedar_policy::{Authorizer, Policy, PolicySet};
-use portcullis_protocol::PolicyId;
+use portcullis_protocol::{Obligations, PolicyId};
 use serde::Serialize;
 
 use super::{Answer, BundleError, Case, Compiled, Fault, POLICIES, settled};
+use crate::annotations::Annotations;
 use crate::slices::Question;
 
 /// What is done to a policy.
@@ -20,6 +21,12 @@ pub enum Change {
     Flipped,
     /// It has its scope alone, and no conditions.
     Widened,
+    /// It asks for no approval.
+    Unapproved,
+    /// It takes an identity of any age.
+    Unrefreshed,
+    /// It asks for no witnesses.
+    Unwitnessed,
 }
 
 impl fmt::Display for Change {
@@ -28,6 +35,9 @@ impl fmt::Display for Change {
             Self::Dropped => "dropped",
             Self::Flipped => "turned round",
             Self::Widened => "without its conditions",
+            Self::Unapproved => "without its approval",
+            Self::Unrefreshed => "without its freshness of identity",
+            Self::Unwitnessed => "without its witnesses",
         })
     }
 }
@@ -44,7 +54,27 @@ pub struct Mutant {
 }
 
 /// What each changed policy reads.
-type Changed = BTreeMap<(PolicyId, Change), Option<Policy>>;
+type Changed = BTreeMap<(PolicyId, Change), Altered>;
+
+/// What becomes of a policy.
+enum Altered {
+    /// Nothing is left of it.
+    Gone,
+    /// It reads otherwise.
+    Text(Box<Policy>),
+    /// It reads as it did, and asks for something else.
+    Annotations(Annotations),
+}
+
+/// All that can be done to a policy.
+const CHANGES: [Change; 6] = [
+    Change::Dropped,
+    Change::Flipped,
+    Change::Widened,
+    Change::Unapproved,
+    Change::Unrefreshed,
+    Change::Unwitnessed,
+];
 
 /// Tries every mutant with every case. A case can notice a mutant only if the policy's scope may hold for it, and only
 /// if it passes as things are.
@@ -60,15 +90,17 @@ pub(super) fn try_all(compiled: &Compiled) -> Result<Vec<Mutant>, BundleError> {
         let policies = compiled.slices.policies_for(&question, &compiled.entities);
         for id in policies.keys() {
             let Ok(policy) = id.to_string().parse::<PolicyId>() else { continue };
-            for change in [Change::Dropped, Change::Flipped, Change::Widened] {
+            for change in CHANGES {
                 let key = (policy.clone(), change);
                 let Some(mutant) = changed.get(&key).filter(|_| !noticed.contains_key(&key)) else {
                     continue;
                 };
-                let others = policies.iter().filter(|(other, _)| other != &id).map(|(_, policy)| *policy);
-                let set = others.chain(mutant).cloned();
-                let set = PolicySet::from_policies(set).map_err(|error| broken(&policy, &error))?;
-                if notices(compiled, case, &question, &set) {
+                let mut mutated = Mutated::of(compiled, &policies);
+                mutated.alter(id, &policy, mutant);
+                let Mutated { policies, annotations } = mutated;
+                let set = PolicySet::from_policies(policies.into_values().cloned());
+                let set = set.map_err(|error| broken(&policy, &error))?;
+                if notices(compiled, case, (&question, &set, &annotations)) {
                     noticed.insert(key, case.name.clone());
                 }
             }
@@ -83,10 +115,45 @@ pub(super) fn try_all(compiled: &Compiled) -> Result<Vec<Mutant>, BundleError> {
         .collect())
 }
 
-fn notices(compiled: &Compiled, case: &Case, question: &Question, set: &PolicySet) -> bool {
+/// The policies that a case is held against, one of them changed.
+struct Mutated<'a> {
+    policies: BTreeMap<&'a cedar_policy::PolicyId, &'a Policy>,
+    annotations: BTreeMap<PolicyId, Annotations>,
+}
+
+impl<'a> Mutated<'a> {
+    fn of(compiled: &Compiled, policies: &BTreeMap<&'a cedar_policy::PolicyId, &'a Policy>) -> Self {
+        // One that has no annotations is refused when it grants.
+        let known = |id: &&cedar_policy::PolicyId| {
+            let name: PolicyId = id.to_string().parse().ok()?; // tidy: allow the mutant is then no permit
+            compiled.annotations.get(&name).map(|annotations| (name.clone(), annotations.clone()))
+        };
+        Self { policies: policies.clone(), annotations: policies.keys().filter_map(known).collect() }
+    }
+
+    fn alter(&mut self, id: &'a cedar_policy::PolicyId, name: &PolicyId, altered: &'a Altered) {
+        match altered {
+            Altered::Gone => {
+                self.policies.remove(id);
+            }
+            Altered::Text(policy) => {
+                self.policies.insert(id, policy);
+            }
+            Altered::Annotations(annotations) => {
+                self.annotations.insert(name.clone(), annotations.clone());
+            }
+        }
+    }
+}
+
+fn notices(
+    compiled: &Compiled,
+    case: &Case,
+    (question, set, annotations): (&Question, &PolicySet, &BTreeMap<PolicyId, Annotations>),
+) -> bool {
     let mut answer = Answer::default();
     answer.add(&Authorizer::new().is_authorized(&question.request, set, &compiled.entities));
-    !case.against(case.evaluate(compiled, settled(answer))).passed
+    !case.against(case.evaluate(compiled, settled(answer, annotations))).passed
 }
 
 fn changed(compiled: &Compiled) -> Result<Changed, BundleError> {
@@ -100,7 +167,7 @@ fn changed(compiled: &Compiled) -> Result<Changed, BundleError> {
                 object.insert(key.to_owned(), value);
             }
             let policy = Policy::from_json(Some(id.clone()), json).map_err(|error| broken(&name, &error))?;
-            changed.insert((name.clone(), change), Some(policy));
+            changed.insert((name.clone(), change), Altered::Text(Box::new(policy)));
             Ok::<(), BundleError>(())
         };
         let effect = match policy.effect() {
@@ -111,9 +178,23 @@ fn changed(compiled: &Compiled) -> Result<Changed, BundleError> {
         if policy.has_non_scope_constraint() {
             edited(Change::Widened, "conditions", serde_json::Value::Array(Vec::new()))?;
         }
-        changed.insert((name, Change::Dropped), None);
+        changed.insert((name.clone(), Change::Dropped), Altered::Gone);
+        let asked = compiled.annotations.get(&name).into_iter().flat_map(relieved);
+        changed.extend(asked.map(|(change, left)| ((name.clone(), change), Altered::Annotations(left))));
     }
     Ok(changed)
+}
+
+/// A policy's annotations, each obligation left out in turn.
+fn relieved(annotations: &Annotations) -> Vec<(Change, Annotations)> {
+    let all = &annotations.obligations;
+    let without = [
+        (Change::Unapproved, Obligations { approvals: Vec::new(), ..all.clone() }),
+        (Change::Unrefreshed, Obligations { identity_within_ms: None, ..all.clone() }),
+        (Change::Unwitnessed, Obligations { witnessed: false, ..all.clone() }),
+    ];
+    let changed = without.into_iter().filter(|(_, left)| left != all);
+    changed.map(|(change, obligations)| (change, Annotations { obligations })).collect()
 }
 
 fn broken(policy: &PolicyId, error: &dyn fmt::Display) -> BundleError {

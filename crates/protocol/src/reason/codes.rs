@@ -308,10 +308,20 @@ reason_codes! {
         remedy: "Ask an operator to look at the arbiter's log.",
         doc: "The engine gave no answer, or one that contradicts itself."
     }
+    IdentityStale = "identity.stale", Silence, Freshness, 403 {
+        message: "the agent proved its identity too long ago, or it is not known when",
+        remedy: "Authenticate anew and ask again. A static token never says when its bearer proved anything.",
+        doc: "A satisfied grant asks for a fresher proof of identity (`@identity_within`) than the credential shows."
+    }
+    ApprovalRequired = "approval.required", Silence, Approval, 403 {
+        message: "policy grants this only with an approval, and nobody has given it",
+        remedy: "This version has no way to give approvals: have a person do it, or ask the bundle's author for a grant without one.",
+        doc: "A satisfied grant asks for an approval (`@approval_roles`), whatever other grants there are. The detail names roles and quorum."
+    }
     EvidenceUnwitnessed = "evidence.unwitnessed", Silence, Witness, 503 {
         message: "the witnesses have not seen the record, or since the start not one of them the log",
         remedy: "Ask an operator: `portcullis status` says which witnesses answer; the quorum must within the deadline.",
-        doc: "The surface releases a PERMIT only with the cosignatures of a quorum of witnesses, and they did not come within the deadline, or the deployment has no witnesses, or none of them answered when asked last. After a start, whatever the surface, no witness has confirmed yet that the log is the one it knows."
+        doc: "The surface, or a satisfied grant (`@witnessed`), releases a PERMIT only with the cosignatures of a quorum of witnesses, and they did not come within the deadline, or the deployment has no witnesses, or none of them answered when asked last. After a start, whatever the surface, no witness has confirmed yet that the log is the one it knows."
     }
     OverloadShed = "overload.shed", Silence, Overload, 503 {
         message: "the arbiter is at capacity",

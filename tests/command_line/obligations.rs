@@ -1,0 +1,72 @@
+//! What grants ask for besides themselves.
+
+use portcullis_protocol::ReasonCode;
+use serde_json::{Value, json};
+
+use crate::support::{Gate, Place, demo_server, text};
+use crate::with;
+
+const APPROVED: &str =
+    "@approval_roles(\"finance, security\") @approval_quorum(\"2\") @approval_lifetime(\"15m\")";
+
+/// What is said of a charge that the demo's own grant would permit, by the gate and by `decide`; nothing may have run.
+fn blocked(place: &Place, code: ReasonCode) -> String {
+    let journal = place.file("journal", "");
+    let mut gate = Gate::start(&place.config_path, &demo_server(&journal));
+    let answer = gate.call_with("charge", &json!({ "account": "acme", "amount": "1.00" }), Some("k1"));
+    assert_eq!(answer.code(), code.as_str());
+    let told = answer.told().unwrap()["reason"]["detail"].as_str().unwrap_or_default().to_owned();
+    gate.end();
+    assert_eq!(std::fs::read_to_string(&journal).unwrap(), "", "it ran");
+
+    let request = json!({
+        "surface": "demo.charge",
+        "action": "demo.charge",
+        "resource": { "type": "Surface", "id": "demo.charge" },
+        "context": { "account": "acme", "amount": "1.00" },
+        "idempotency_key": "k2",
+    });
+    let file = place.file("request.json", &request.to_string());
+    let ended = with(&place.config_path, &["decide", &text(&file)]);
+    let reply: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!((ended.code, reply["reason"]["code"].as_str()), (4, Some(code.as_str())), "{ended:?}");
+    assert_eq!(reply["reason"]["detail"].as_str().unwrap_or_default(), told);
+    let record = place.verify(reply["receipt"].as_str().unwrap());
+    let portcullis_protocol::Record::Decision(record) = record else { panic!("{record:?}") };
+    assert!(!record.obligations.is_empty());
+    assert!(place.log().permits().is_empty());
+    with(&place.config_path, &["log", "replay"]).ok();
+    told
+}
+
+#[test]
+fn what_needs_an_approval_does_not_run_and_its_answer_names_roles_and_quorum() {
+    let place = Place::asking(APPROVED);
+    let told = blocked(&place, ReasonCode::ApprovalRequired);
+    assert_eq!(
+        told,
+        "the grants ask for approval by 2 different people with role `finance` or `security`, valid for 15m"
+    );
+}
+
+#[test]
+fn a_static_token_is_no_fresh_identity() {
+    let place = Place::asking("@identity_within(\"5m\")");
+    assert_eq!(blocked(&place, ReasonCode::IdentityStale), "the grants ask for identity proved within 5m");
+}
+
+#[test]
+fn a_grant_that_asks_for_witnesses_permits_nothing_where_there_are_none() {
+    let place = Place::asking("@witnessed");
+    blocked(&place, ReasonCode::EvidenceUnwitnessed);
+}
+
+#[test]
+fn an_annotation_that_nobody_understands_is_told_with_its_line() {
+    let place = Place::demo();
+    let policy = "@id(\"a\")\n@aproval_quorum(\"2\")\npermit (principal, action, resource);\n";
+    std::fs::write(place.config.bundle.join("policies/more.cedar"), policy).unwrap();
+    let check = with(&place.config_path, &["bundle", "check", &text(&place.config.bundle)]);
+    check.failed("policies/more.cedar:2: policy `a` has an unknown annotation `@aproval_quorum`");
+    check.failed("docs/obligations.md");
+}
