@@ -16,20 +16,12 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), String> {
         "deny, licences and sources",
         &mut deny(&["--log-level=error", "check", "licenses", "sources"]),
     )?;
-    // The fuzz targets are a workspace of their own.
-    process::step(
-        "deny, fuzz",
-        &mut deny(&[
-            "--log-level=error",
-            "--manifest-path",
-            "fuzz/Cargo.toml",
-            "--config",
-            "deny.toml",
-            "check",
-            "licenses",
-            "sources",
-        ]),
-    )?;
+    // The fuzz targets are a workspace of their own, and so is the benchmark of policy engines.
+    for (title, manifest) in [("deny, fuzz", "fuzz/Cargo.toml"), ("deny, bench", "bench/Cargo.toml")] {
+        let check = ["--config", "deny.toml", "check", "licenses", "sources"];
+        let arguments = [&["--log-level=error", "--manifest-path", manifest], &check[..]].concat();
+        process::step(title, &mut deny(&arguments))?;
+    }
     // Who may depend on what is about what ships: tests of other crates sign with Ed25519 too.
     process::step("deny, bans", &mut deny(&["--log-level=error", "--exclude-dev", "check", "bans"]))?;
     process::step(
