@@ -34,6 +34,19 @@ fn the_shipped_bundles_are_their_directories() {
     }
 }
 
+/// The worked bundles load, and their cases notice every changed policy: people copy them.
+#[test]
+fn the_worked_bundles_leave_no_gap() {
+    for name in ["payments", "infra", "support", "secrets"] {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies").join(name);
+        let snapshot = Snapshot::read(&dir).unwrap();
+        assert_eq!(snapshot.check().unwrap().warnings, Vec::<String>::new(), "{name}");
+        let report = snapshot.test().unwrap();
+        assert!(report.passed() && !report.mutants.is_empty(), "{name}: {:#?}", report.cases);
+        assert_eq!(report.gaps(), Vec::<String>::new(), "{name}");
+    }
+}
+
 #[test]
 fn the_starter_grants_reads_and_no_secrets() {
     let bundle = bundle(bundles::starter());
