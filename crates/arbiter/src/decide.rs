@@ -3,8 +3,8 @@
 use portcullis_protocol::{ReasonCode, Verdict};
 
 use crate::fact::{
-    Approval, Clock, Deadline, Evidence, Fact, Freshness, GateState, Identity, KeyState, Policy, State,
-    SurfaceMatch, Validity, Witness,
+    Approval, Clock, Deadline, Evidence, Fact, Freshness, GateState, Identity, KeyState, LimitState, Policy,
+    State, SurfaceMatch, Validity, Witness,
 };
 
 /// Everything that a decision depends on. The request itself is well-formed by its type.
@@ -28,6 +28,8 @@ pub struct Facts {
     pub idempotency: Fact<KeyState>,
     /// What do the policies say?
     pub evaluation: Fact<Verdict>,
+    /// Is there room in the limits that apply?
+    pub limits: Fact<LimitState>,
     /// Is the proof of identity fresh enough, where grants ask for that?
     pub freshness: Fact<Freshness>,
     /// Is it approved, where grants ask for that?
@@ -59,6 +61,9 @@ pub fn decide(facts: &Facts) -> Verdict {
             Verdict::refuse(ReasonCode::PolicyEngineFailed)
         }
         Fact::Known(permit @ Verdict::Permit(grants)) => {
+            if let Err(code) = limits(facts) {
+                return Verdict::refuse(code);
+            }
             // What is not met is asked for by the grants, so that they are named.
             if let Err(code) = freshness(facts).and_then(|()| approval(facts)) {
                 return Verdict::Refuse(code, grants.clone());
@@ -143,6 +148,14 @@ const fn idempotency(facts: &Facts) -> Result<(), ReasonCode> {
         Fact::Known(KeyState::Completed) => Err(ReasonCode::IdempotencyCompleted),
         Fact::Known(KeyState::OutcomeUnknown) => Err(ReasonCode::IdempotencyOutcomeUnknown),
         Fact::Unknown => Err(ReasonCode::IdempotencyUnreadable),
+    }
+}
+
+const fn limits(facts: &Facts) -> Result<(), ReasonCode> {
+    match facts.limits {
+        Fact::Known(LimitState::Room) => Ok(()),
+        Fact::Known(LimitState::Refused(code)) => Err(code),
+        Fact::Unknown => Err(ReasonCode::LimitsUnreadable),
     }
 }
 

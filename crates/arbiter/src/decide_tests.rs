@@ -12,6 +12,7 @@ fn sound() -> Facts {
         surface: Fact::Known(SurfaceMatch::Fits),
         idempotency: Fact::Known(KeyState::Fresh),
         evaluation: Fact::Known(Verdict::Permit(vec![grant()])),
+        limits: Fact::Known(LimitState::Room),
         freshness: Fact::Known(Freshness::NotAsked),
         approval: Fact::Known(Approval::NotAsked),
         witness: Fact::Known(Witness::NotAsked),
@@ -65,6 +66,10 @@ fn spoilers() -> Vec<Spoil> {
         }),
         ("evaluation permits by no policy", |f| f.evaluation = Fact::Known(Verdict::Permit(Vec::new()))),
         ("evaluation unknown", |f| f.evaluation = Fact::Unknown),
+        ("limit used up", |f| {
+            f.limits = Fact::Known(LimitState::Refused(ReasonCode::LimitsExceeded));
+        }),
+        ("limits unreadable", |f| f.limits = Fact::Unknown),
         ("identity stale", |f| f.freshness = Fact::Known(Freshness::Stale)),
         ("identity of unknown age", |f| f.freshness = Fact::Unknown),
         ("approval missing", |f| f.approval = Fact::Known(Approval::Missing)),

@@ -147,6 +147,15 @@ pub enum KeyState {
     OutcomeUnknown,
 }
 
+/// Whether limits leave room for the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitState {
+    /// They do, or there are none.
+    Room,
+    /// One does not, for this reason, one of the `limits.*` codes.
+    Refused(ReasonCode),
+}
+
 /// Whether the request's deadline has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deadline {

@@ -12,18 +12,22 @@ mod decide;
 mod fact;
 mod facts;
 mod idempotency;
+mod limits;
 mod ports;
 mod replay;
 mod settle;
+mod standing;
 #[cfg(test)]
 mod testing;
 
 pub use decide::{Facts, decide};
 pub use fact::{
-    Approval, Clock, Deadline, Evidence, Fact, Freshness, GateState, Identity, KeyState, Policy, State,
-    SurfaceMatch, Validity, Witness,
+    Approval, Clock, Deadline, Evidence, Fact, Freshness, GateState, Identity, KeyState, LimitState, Policy,
+    State, SurfaceMatch, Validity, Witness,
 };
 pub use idempotency::{KeyStatus, StoredKey, key_of, key_state};
+pub use limits::Room;
 pub use ports::Ports;
 pub use replay::{Replay, ReplayFault};
 pub use settle::{Credential, Health, Intake, PolicyNow, Settled, prepare, record, settle};
+pub use standing::{MOST_KEPT, NoStanding, Standing, digest as standing_digest};

@@ -43,12 +43,15 @@ fn health(bundle: &Bundle) -> Health {
 
 /// Settles a call, and sees that its record is one, and is decided again byte for byte.
 fn decided(bundle: &Bundle, intake: &Intake, health: &Health) -> (DecisionRecord, Option<String>) {
-    let Settled::Decided(verdict) = settle(intake, health, Fact::Known(None)) else { panic!("not decided") };
-    let entry = record(intake, &verdict, 4, health);
+    let Settled::Decided(verdict) = settle(intake, health, Fact::Known(None), Room::Of(&Standing::new()))
+    else {
+        panic!("not decided")
+    };
+    let entry = record(intake, &verdict, 4, health, &Standing::new());
     let bytes = Record::Decision(Box::new(entry.clone())).to_bytes().unwrap();
     assert_eq!(Record::parse(&bytes).unwrap(), Record::Decision(Box::new(entry.clone())));
     let replay = Replay::prepare(&entry, ask(), Salt::from_bytes([2; 32]), Some(bundle)).unwrap();
-    assert_eq!(replay.decide(None).unwrap(), entry);
+    assert_eq!(replay.decide(None, &Standing::new()).unwrap(), entry);
     (entry, verdict.reason().and_then(|code| intake.detail_of(code)))
 }
 

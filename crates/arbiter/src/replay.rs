@@ -8,7 +8,9 @@ use portcullis_protocol::{DecisionRecord, ReasonCode, Salt};
 
 use crate::fact::Fact;
 use crate::idempotency::StoredKey;
+use crate::limits::Room;
 use crate::settle::{Credential, Intake, Settled, prepare, record, settle};
+use crate::standing::Standing;
 
 /// Why a decision cannot be reproduced. Each of these is a difference: the log says what cannot have happened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,16 +76,20 @@ impl<'a> Replay<'a> {
         &self.intake
     }
 
-    /// Decides again, given what the log before the record says of the request's key.
+    /// Decides again, given what the log before the record says of the request's key and of reservations.
     ///
     /// # Errors
     /// [`ReplayFault::Undecided`].
-    pub fn decide(&self, stored: Option<StoredKey>) -> Result<DecisionRecord, ReplayFault> {
+    pub fn decide(
+        &self,
+        stored: Option<StoredKey>,
+        standing: &Standing,
+    ) -> Result<DecisionRecord, ReplayFault> {
         let entry = self.entry;
         let bundle = entry.bundle.as_ref().map(|bundle| bundle.digest);
         let health = crate::facts::health(&entry.facts, bundle, entry.time);
-        match settle(&self.intake, &health, Fact::Known(stored)) {
-            Settled::Decided(verdict) => Ok(record(&self.intake, &verdict, entry.seq, &health)),
+        match settle(&self.intake, &health, Fact::Known(stored), Room::Of(standing)) {
+            Settled::Decided(verdict) => Ok(record(&self.intake, &verdict, entry.seq, &health, standing)),
             Settled::EvaluateAgain => Err(ReplayFault::Undecided),
         }
     }

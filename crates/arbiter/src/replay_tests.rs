@@ -90,9 +90,15 @@ fn decided(
     };
     let bundle = bundle.ok_or(ReasonCode::PolicyMissing);
     let mut intake = prepare(call, credential.clone(), bundle, 0).unwrap();
-    intake.last_try = matches!(settle(&intake, health, Fact::Known(stored)), Settled::EvaluateAgain);
-    let Settled::Decided(verdict) = settle(&intake, health, Fact::Known(stored)) else { panic!() };
-    let entry = record(&intake, &verdict, 9, health);
+    intake.last_try = matches!(
+        settle(&intake, health, Fact::Known(stored), Room::Of(&Standing::new())),
+        Settled::EvaluateAgain
+    );
+    let Settled::Decided(verdict) = settle(&intake, health, Fact::Known(stored), Room::Of(&Standing::new()))
+    else {
+        panic!()
+    };
+    let entry = record(&intake, &verdict, 9, health, &Standing::new());
     // What the log holds is what is read back from its bytes.
     let bytes = Record::Decision(Box::new(entry)).to_bytes().unwrap();
     let Record::Decision(entry) = Record::parse(&bytes).unwrap() else { panic!() };
@@ -129,7 +135,11 @@ fn whatever_was_decided_is_decided_again_byte_for_byte() {
                     let entry = decided(bundle, &request, &credential, &health, stored);
                     seen.insert(entry.reason);
                     let replay = Replay::prepare(&entry, request, salt(), bundle).unwrap();
-                    assert_eq!(replay.decide(stored).unwrap(), entry, "{health:?} {stored:?}");
+                    assert_eq!(
+                        replay.decide(stored, &Standing::new()).unwrap(),
+                        entry,
+                        "{health:?} {stored:?}"
+                    );
                 }
             }
         }
@@ -153,7 +163,7 @@ fn a_flipped_verdict_is_not_what_its_facts_lead_to() {
     entry.decision = verdict.decision();
     entry.reason = verdict.reason();
     let replayed = Replay::prepare(&entry, ask("1.00", "k"), salt(), Some(&bundle)).unwrap();
-    assert_ne!(replayed.decide(None).unwrap(), entry);
+    assert_ne!(replayed.decide(None, &Standing::new()).unwrap(), entry);
 }
 
 #[test]
@@ -180,7 +190,7 @@ fn facts_that_lead_to_no_decision_are_a_fault_not_a_permit() {
     let mut entry = permit(&bundle);
     entry.facts.in_force = Some(BundleDigest(Digest::sha256(b"another bundle")));
     let replay = Replay::prepare(&entry, ask("1.00", "k"), salt(), Some(&bundle)).unwrap();
-    assert_eq!(replay.decide(None), Err(ReplayFault::Undecided));
+    assert_eq!(replay.decide(None, &Standing::new()), Err(ReplayFault::Undecided));
 }
 
 #[test]
@@ -192,7 +202,7 @@ fn whether_there_were_witnesses_is_decided_again_from_the_record() {
     for health in healths(&bundle) {
         let entry = decided(Some(&bundle), &request, &credential, &health, None);
         let replay = Replay::prepare(&entry, request.clone(), salt(), Some(&bundle)).unwrap();
-        assert_eq!(replay.decide(None).unwrap(), entry);
+        assert_eq!(replay.decide(None, &Standing::new()).unwrap(), entry);
         if health.witnesses != Fact::Known(true) || entry.reason.is_none() {
             reasons.push((entry.reason, entry.witnessed));
         }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use portcullis_policy::Bundle;
+use portcullis_policy::{Bundle, Counting};
 use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{
     AgentId, AttemptId, BundleDigest, BundleRef, Decision, DecisionRecord, Digest, Domain, GateId,
-    IdempotencyKey, Millis, Obligations, Precondition, ReasonCode, Request, Salt, SurfaceSpec, Verdict,
+    IdempotencyKey, LimitName, LimitUse, Millis, Obligations, Precondition, ReasonCode, Request, Salt,
+    SurfaceSpec, Verdict,
 };
 
 use crate::decide::{Facts, decide};
@@ -16,6 +17,8 @@ use crate::fact::{
 };
 use crate::facts::recorded;
 use crate::idempotency::{StoredKey, key_of, key_state};
+use crate::limits::{Room, Weighed, state, weigh};
+use crate::standing::Standing;
 
 /// The credential that a caller presented, as the transport verified it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub struct Intake {
     surface: Fact<SurfaceMatch>,
     evaluation: Fact<Verdict>,
     obligations: Fact<Obligations>,
+    /// What it takes of limits; `None` without a bundle.
+    counting: Option<Vec<Counting>>,
 }
 
 /// The bundle in force, as the writer sees it when it settles.
@@ -136,6 +141,7 @@ pub fn prepare(
         surface: Fact::Unknown,
         evaluation: Fact::Unknown,
         obligations: Fact::Unknown,
+        counting: None,
         request,
     };
     if let Ok(bundle) = bundle {
@@ -153,6 +159,9 @@ impl Intake {
         self.spec = bundle.surfaces().surfaces.get(&self.request.ask.surface).cloned();
         self.key = self.spec.as_ref().and_then(|spec| key_of(spec, &self.request, &self.operation));
         self.surface = Fact::Known(self.surface_match(bundle, &evaluation.verdict));
+        // What is not granted takes nothing.
+        let granted = evaluation.verdict.decision() == Decision::Permit;
+        self.counting = Some(if granted { bundle.counting(&self.request) } else { Vec::new() });
         self.evaluation = Fact::Known(evaluation.verdict);
         self.obligations = Fact::Known(evaluation.obligations);
         self.detail = evaluation.detail;
@@ -282,7 +291,7 @@ impl Intake {
 
 /// Settles a call: a pure function of what was prepared and of the state's view.
 #[must_use]
-pub fn settle(intake: &Intake, health: &Health, stored: Fact<Option<StoredKey>>) -> Settled {
+pub fn settle(intake: &Intake, health: &Health, stored: Fact<Option<StoredKey>>, room: Room<'_>) -> Settled {
     let current = intake.is_current(health);
     if !current && !intake.last_try {
         return Settled::EvaluateAgain;
@@ -303,6 +312,7 @@ pub fn settle(intake: &Intake, health: &Health, stored: Fact<Option<StoredKey>>)
         surface: intake.surface.clone(),
         idempotency: intake.key_state(stored, health.now),
         evaluation: intake.evaluation.clone(),
+        limits: state(intake.counting.as_deref(), room, health.now),
         freshness: intake.freshness(health.now),
         approval: intake.approval(),
         witness: intake.witness(&health.witnesses),
@@ -317,10 +327,33 @@ pub fn settle(intake: &Intake, health: &Health, stored: Fact<Option<StoredKey>>)
     }
 }
 
-/// The record of a call settled in this health, at index `seq`.
+/// What a record says of limits: those that a PERMIT takes of, or the one that refused.
+fn limited(
+    intake: &Intake,
+    verdict: &Verdict,
+    standing: &Standing,
+    now: Millis,
+) -> (Option<LimitName>, Vec<LimitUse>) {
+    let by_limit = verdict.reason().is_some_and(|code| code.precondition() == Precondition::Limits);
+    let counting = intake.counting.as_deref().filter(|_| by_limit || verdict.reason().is_none());
+    match counting.map(|counting| weigh(counting, standing, now)) {
+        Some(Weighed::Room(uses)) => (None, uses),
+        Some(Weighed::Full(_, limit, read)) => (Some(limit), read.into_iter().collect()),
+        None => (None, Vec::new()),
+    }
+}
+
+/// The record of a call settled in this health and after what the log so far came to, at index `seq`.
 #[must_use]
-pub fn record(intake: &Intake, verdict: &Verdict, seq: u64, health: &Health) -> DecisionRecord {
+pub fn record(
+    intake: &Intake,
+    verdict: &Verdict,
+    seq: u64,
+    health: &Health,
+    standing: &Standing,
+) -> DecisionRecord {
     let (ask, now) = (&intake.request.ask, health.now);
+    let (limit, limits) = limited(intake, verdict, standing, now);
     let decision = verdict.decision();
     let terms = intake.spec.as_ref().filter(|_| decision == Decision::Permit);
     DecisionRecord {
@@ -342,6 +375,8 @@ pub fn record(intake: &Intake, verdict: &Verdict, seq: u64, health: &Health) -> 
         permit_ttl_ms: terms.map(|spec| spec.permit_ttl_ms),
         outcome_due: terms.map(|spec| now.plus(spec.permit_ttl_ms).plus(spec.outcome_within_ms)),
         witnessed: terms.is_some_and(|_| intake.is_witnessed()),
+        limit,
+        limits,
         obligations: intake.obligations_of(verdict),
         engine: portcullis_policy::engine().to_owned(),
         facts: recorded(intake, health),

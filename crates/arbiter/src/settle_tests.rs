@@ -57,9 +57,12 @@ fn a_granted_charge_is_permitted_and_recorded_with_its_terms() {
     let bundle = demo();
     let intake = prepared(charge("12.50", "k"), agent("demo-agent"), &bundle);
     let health = health(&bundle);
-    let Settled::Decided(verdict) = settle(&intake, &health, Fact::Known(None)) else { panic!() };
+    let Settled::Decided(verdict) = settle(&intake, &health, Fact::Known(None), Room::Of(&Standing::new()))
+    else {
+        panic!()
+    };
     assert_eq!(verdict.decision(), Decision::Permit);
-    let record = record(&intake, &verdict, 9, &health);
+    let record = record(&intake, &verdict, 9, &health, &Standing::new());
     assert_eq!((record.seq, record.decision, record.reason), (9, Decision::Permit, None));
     assert_eq!(record.request, intake.commitment);
     assert!(record.permit_ttl_ms.is_some() && record.outcome_due > Some(health.now) && record.key.is_some());
@@ -70,7 +73,12 @@ fn a_granted_charge_is_permitted_and_recorded_with_its_terms() {
 fn what_policy_refuses_is_refused_with_its_code() {
     let bundle = demo();
     let refused = |call, name: &str| {
-        reason(&settle(&prepared(call, agent(name), &bundle), &health(&bundle), Fact::Known(None)))
+        reason(&settle(
+            &prepared(call, agent(name), &bundle),
+            &health(&bundle),
+            Fact::Known(None),
+            Room::Of(&Standing::new()),
+        ))
     };
     assert_eq!(refused(charge("100.01", "k"), "demo-agent"), Some(ReasonCode::PolicyNoGrant));
     assert_eq!(refused(charge("1.00", "k"), "stranger-agent"), Some(ReasonCode::PolicyNoGrant));
@@ -96,6 +104,7 @@ fn an_expired_credential_is_refused_to_the_millisecond() {
             &prepared(charge("1.00", "k"), credential, &bundle),
             &health(&bundle),
             Fact::Known(None),
+            Room::Of(&Standing::new()),
         ))
     };
     assert_eq!(at(1_700_000_000_001), None);
@@ -108,9 +117,12 @@ fn a_passed_deadline_permits_nothing() {
     let intake = prepared(charge("1.00", "k"), agent("demo-agent"), &bundle);
     let mut late = health(&bundle);
     late.boot = 11_000;
-    assert_eq!(reason(&settle(&intake, &late, Fact::Known(None))), Some(ReasonCode::OverloadDeadline));
+    assert_eq!(
+        reason(&settle(&intake, &late, Fact::Known(None), Room::Of(&Standing::new()))),
+        Some(ReasonCode::OverloadDeadline)
+    );
     late.boot = 10_999;
-    assert_eq!(reason(&settle(&intake, &late, Fact::Known(None))), None);
+    assert_eq!(reason(&settle(&intake, &late, Fact::Known(None), Room::Of(&Standing::new()))), None);
 }
 
 #[test]
@@ -122,11 +134,20 @@ fn a_verdict_of_another_bundle_is_computed_again_and_at_last_refused() {
         digest: Some(BundleDigest(Digest::sha256(b"other"))),
         policy: Policy::InForce(Validity::Valid),
     });
-    assert_eq!(settle(&intake, &moved, Fact::Known(None)), Settled::EvaluateAgain);
+    assert_eq!(
+        settle(&intake, &moved, Fact::Known(None), Room::Of(&Standing::new())),
+        Settled::EvaluateAgain
+    );
     intake.last_try = true;
-    assert_eq!(reason(&settle(&intake, &moved, Fact::Known(None))), Some(ReasonCode::OverloadContended));
+    assert_eq!(
+        reason(&settle(&intake, &moved, Fact::Known(None), Room::Of(&Standing::new()))),
+        Some(ReasonCode::OverloadContended)
+    );
     moved.gate = Fact::Known(GateState::Shut);
-    assert_eq!(reason(&settle(&intake, &moved, Fact::Known(None))), Some(ReasonCode::GateShut));
+    assert_eq!(
+        reason(&settle(&intake, &moved, Fact::Known(None), Room::Of(&Standing::new()))),
+        Some(ReasonCode::GateShut)
+    );
 }
 
 #[test]
@@ -136,11 +157,17 @@ fn a_bundle_pulled_after_the_verdict_permits_nothing() {
     let mut pulled = health(&bundle);
     let refused = Policy::Refused(ReasonCode::PolicyMissing);
     pulled.policy = Fact::Known(PolicyNow { digest: None, policy: refused });
-    assert_eq!(reason(&settle(&intake, &pulled, Fact::Known(None))), Some(ReasonCode::PolicyMissing));
+    assert_eq!(
+        reason(&settle(&intake, &pulled, Fact::Known(None), Room::Of(&Standing::new()))),
+        Some(ReasonCode::PolicyMissing)
+    );
     let mut expired = health(&bundle);
     let digest = Some(bundle.reference().digest);
     expired.policy = Fact::Known(PolicyNow { digest, policy: Policy::InForce(Validity::Expired) });
-    assert_eq!(reason(&settle(&intake, &expired, Fact::Known(None))), Some(ReasonCode::PolicyExpired));
+    assert_eq!(
+        reason(&settle(&intake, &expired, Fact::Known(None), Room::Of(&Standing::new()))),
+        Some(ReasonCode::PolicyExpired)
+    );
 }
 
 #[test]
@@ -149,7 +176,7 @@ fn a_bundle_in_force_that_nobody_names_permits_nothing() {
     let intake = prepared(charge("1.00", "k"), agent("demo-agent"), &bundle);
     let mut nameless = health(&bundle);
     nameless.policy = Fact::Known(PolicyNow { digest: None, policy: Policy::InForce(Validity::Valid) });
-    let settled = settle(&intake, &nameless, Fact::Known(None));
+    let settled = settle(&intake, &nameless, Fact::Known(None), Room::Of(&Standing::new()));
     assert_eq!(reason(&settled), Some(ReasonCode::PolicyMissing));
 }
 
@@ -158,11 +185,14 @@ fn a_call_prepared_without_a_bundle_is_never_permitted() {
     let bundle = demo();
     let intake =
         prepare(charge("1.00", "k"), agent("demo-agent"), Err(ReasonCode::PolicyMissing), 10_000).unwrap();
-    assert_eq!(settle(&intake, &health(&bundle), Fact::Known(None)), Settled::EvaluateAgain);
+    assert_eq!(
+        settle(&intake, &health(&bundle), Fact::Known(None), Room::Of(&Standing::new())),
+        Settled::EvaluateAgain
+    );
     let mut last = intake;
     last.last_try = true;
     assert_eq!(
-        reason(&settle(&last, &health(&bundle), Fact::Known(None))),
+        reason(&settle(&last, &health(&bundle), Fact::Known(None), Room::Of(&Standing::new()))),
         Some(ReasonCode::OverloadContended)
     );
 }
@@ -173,7 +203,7 @@ fn a_call_mapped_by_another_bundles_rules_is_refused() {
     let mut mapped = charge("1.00", "k");
     mapped.request.mapped_with = Some(Digest::sha256(b"other"));
     let intake = prepared(mapped, agent("demo-agent"), &bundle);
-    let settled = settle(&intake, &health(&bundle), Fact::Known(None));
+    let settled = settle(&intake, &health(&bundle), Fact::Known(None), Room::Of(&Standing::new()));
     assert_eq!(reason(&settled), Some(ReasonCode::SurfaceMappingChanged));
 }
 
@@ -183,7 +213,7 @@ fn a_consumed_key_settles_before_policy_is_asked() {
     let intake = prepared(charge("1.00", "k"), agent("demo-agent"), &bundle);
     let consumed = |operation| StoredKey { operation, status: KeyStatus::Completed, consumed: Millis(0) };
     let stored = |operation| Fact::Known(Some(consumed(operation)));
-    let settled = |stored| reason(&settle(&intake, &health(&bundle), stored));
+    let settled = |stored| reason(&settle(&intake, &health(&bundle), stored, Room::Of(&Standing::new())));
     assert_eq!(settled(stored(intake.operation)), Some(ReasonCode::IdempotencyCompleted));
     assert_eq!(settled(stored(Digest::sha256(b"other"))), Some(ReasonCode::IdempotencyConflict));
     assert_eq!(settled(Fact::Unknown), Some(ReasonCode::IdempotencyUnreadable));

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use crate::edge::{self, TILE};
 use crate::error::LedgerError;
 use crate::keys;
-use crate::projection::{Counted, Effect, Projection};
+use crate::projection::{Counted, Effect, Projection, Said};
 use crate::store;
 
 /// Parts in which rows that have no order of the log's are counted, so that whoever counts can pause.
@@ -61,7 +61,7 @@ impl<'a> Audit<'a> {
             }
             next = next.saturating_add(1);
             if self.what != What::Log {
-                projection.compare(seq, body).map(|_: Effect| ())?;
+                projection.compare(seq, body).map(|_: (Effect, Said)| ())?;
             }
             if self.what == What::State {
                 return Ok(());

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portcullis_arbiter::{Evidence, Fact, Health, Intake, Settled, record, settle};
+use portcullis_arbiter::{Evidence, Fact, Health, Intake, Room, Settled, Standing, record, settle};
 use portcullis_protocol::wire::StoredResult;
 use portcullis_protocol::{
-    AgentId, AggregateRecord, AttemptId, BundleDigest, Captured, Decision, DecisionRecord, Event,
-    EventRecord, Keep, KeptRequest, KeptResult, Millis, Ordered, Outcome, OutcomeRecord, ReasonCode, Record,
-    Verdict,
+    AgentId, AggregateRecord, BundleDigest, Captured, Decision, Event, EventRecord, Keep, KeptRequest,
+    KeptResult, Millis, Ordered, Outcome, OutcomeRecord, ReasonCode, Record, Verdict,
 };
 use portcullis_verify::merkle::leaf_hash;
 use portcullis_verify::{Hash, TileTree, VerifiedCheckpoint};
@@ -15,7 +14,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::command::{Command, Decided, Found, OrderRefused, OutcomeRefused};
+use crate::command::{Command, Decided, OrderRefused, OutcomeRefused};
 use crate::error::LedgerError;
 use crate::held::Witnessed;
 use crate::keys::{Chains, Mark};
@@ -27,6 +26,7 @@ use crate::store::{self, NewPermit, PermitRow};
 use crate::vault::Vault;
 use crate::waiting::{Answer, Waiting};
 
+mod again;
 mod held;
 mod keys;
 
@@ -45,6 +45,8 @@ pub(crate) struct Batch<'a> {
     /// The keys, as of what the transaction has recorded. Only good as long as nothing fails: then the ledger is
     /// opened anew.
     chains: &'a mut Chains,
+    /// What earlier PERMITs left, likewise.
+    standing: &'a mut Standing,
     mark: Option<Mark>,
     pub(crate) health: &'a Health,
     signed_at_open: u64,
@@ -92,7 +94,7 @@ impl Batch<'_> {
     ) -> Result<Written, LedgerError> {
         let mut tree = opened.tree.clone();
         let (signed_at_open, archived) = (opened.signed_at_open, &opened.archived);
-        let (chains, mark) = (&mut opened.chains, opened.mark);
+        let (chains, standing, mark) = (&mut opened.chains, &mut opened.standing, opened.mark);
         let transaction =
             opened.store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut batch = Batch {
@@ -100,6 +102,7 @@ impl Batch<'_> {
             tree: &mut tree,
             fresh: Vec::new(),
             chains,
+            standing,
             mark,
             health,
             signed_at_open,
@@ -239,6 +242,7 @@ impl Batch<'_> {
         let seq = self.append(&record.to_bytes()?)?;
         store::end_permit(self.connection, permit, outcome, seq)?;
         self.give_back(permit, outcome, seq)?;
+        self.standing.end(permit.seq, outcome);
         if let Some((result, for_ms)) = result.zip(permit.keep_result_ms)
             && self.keeps(&result.result)
         {
@@ -328,7 +332,7 @@ impl Batch<'_> {
             Some(name) => self.stored_key(&name)?,
         };
         let stored = Fact::Known(stored);
-        let verdict = match settle(intake, self.health, stored) {
+        let verdict = match settle(intake, self.health, stored, Room::Of(self.standing)) {
             Settled::EvaluateAgain => return Ok(Answer::EvaluateAgain),
             Settled::Decided(verdict) => verdict,
         };
@@ -340,7 +344,7 @@ impl Batch<'_> {
     }
 
     fn settled(&mut self, intake: &Intake, verdict: Verdict) -> Result<Answer, LedgerError> {
-        let entry = record(intake, &verdict, self.tree.size(), self.health);
+        let entry = record(intake, &verdict, self.tree.size(), self.health, self.standing);
         let due = match (entry.decision, entry.outcome_due) {
             (Decision::Permit, Some(due)) => Some(due),
             // A PERMIT that the state could not hold is none.
@@ -348,6 +352,8 @@ impl Batch<'_> {
             (Decision::Deny | Decision::Silence, _) => None,
         };
         let witnessed = entry.witnessed.then(|| Witnessed::of(intake, true));
+        let refused_by = entry.limit.as_ref().map(|limit| format!("limit `{limit}`"));
+        let limits = entry.limits.clone();
         let Ok(body) = Record::Decision(Box::new(entry)).to_bytes() else {
             let detail = "its record would be longer than 65,535 bytes".to_owned();
             return Ok(Answer::Unlogged(ReasonCode::RequestTooLarge, Some(detail)));
@@ -357,13 +363,14 @@ impl Batch<'_> {
         let keep = intake.spec.as_ref().map_or(Keep::UNDECLARED, |spec| spec.keep);
         if let Some(due) = due {
             self.consume(intake, seq, due, keep)?;
+            self.standing.reserve(seq, self.health.now, &limits);
         }
         if keep.request {
             let kept = KeptRequest { request: intake.request.ask.clone(), salt: intake.salt };
             self.keep(seq, &intake.request.agent, &kept, keep.for_ms)?;
         }
         self.archive(intake)?;
-        let detail = verdict.reason().and_then(|code| intake.detail_of(code));
+        let detail = refused_by.or_else(|| verdict.reason().and_then(|code| intake.detail_of(code)));
         self.logged(intake, verdict, detail, (seq, body), witnessed)
     }
 
@@ -431,68 +438,5 @@ impl Batch<'_> {
         let result = body.and_then(|body| payloads::committed_result(&sealed, &body));
         let differs = || LedgerError::Corrupt(format!("the kept result of record {seq} is not what it says"));
         result.map(Some).ok_or_else(differs)
-    }
-
-    /// The same attempt, asked again because its answer was lost: the same record, never a second one.
-    fn ask_again(&mut self, intake: &Intake, seq: u64) -> Result<Answer, LedgerError> {
-        let body = store::record(self.connection, seq)?
-            .ok_or_else(|| LedgerError::Corrupt(format!("record {seq} of an attempt is missing")))?;
-        let Record::Decision(entry) = Record::parse(&body)? else {
-            return Err(LedgerError::Corrupt(format!("record {seq} of an attempt is no decision")));
-        };
-        if entry.request != intake.commitment || entry.agent != intake.request.agent {
-            return Ok(Answer::Unlogged(ReasonCode::RequestAttemptReused, None));
-        }
-        let witnessed = entry.witnessed.then(|| Witnessed::of(intake, false));
-        let verdict = match entry.reason {
-            Some(code) => Verdict::Refuse(code, entry.policies),
-            None => match self.stands(intake, &entry)? {
-                None => Verdict::Permit(entry.policies),
-                Some(answer) => return Ok(answer),
-            },
-        };
-        self.logged(intake, verdict, None, (seq, body), witnessed)
-    }
-
-    /// Whether a PERMIT may be released again: only while it is open and could be spent, and only if it would be
-    /// granted now. An operator who shut the gate since has shut it for this one too. Otherwise, the answer.
-    fn stands(&self, intake: &Intake, entry: &DecisionRecord) -> Result<Option<Answer>, LedgerError> {
-        let permit = store::permit(self.connection, &intake.attempt)?;
-        if !permit.is_some_and(|permit| permit.seq == entry.seq && permit.outcome.is_none()) {
-            return Ok(Some(Answer::Unlogged(ReasonCode::RequestAttemptReused, None)));
-        }
-        let age = self.health.now.since(entry.time);
-        if entry.permit_ttl_ms.is_none_or(|ttl| age >= ttl) {
-            return Ok(Some(Answer::Unlogged(ReasonCode::PermitExpired, None)));
-        }
-        // Its key is consumed by itself, which is no reason against it.
-        Ok(match settle(intake, self.health, Fact::Known(None)) {
-            Settled::Decided(now) => now.reason().map(|code| Answer::Unlogged(code, intake.detail_of(code))),
-            Settled::EvaluateAgain => Some(Answer::EvaluateAgain),
-        })
-    }
-}
-
-impl Opened {
-    /// The record of an attempt with its receipt, if it is there and proves itself.
-    pub(crate) fn find(&self, attempt: &AttemptId) -> Option<Found> {
-        let found = || -> Result<Option<Found>, LedgerError> {
-            let Some(seq) = store::attempt(&self.store.connection, attempt)? else { return Ok(None) };
-            let Some(body) = store::record(&self.store.connection, seq)? else { return Ok(None) };
-            let record = Record::parse(&body)?;
-            // The receipt of a PERMIT that was taken back would still make a permit within its lifetime.
-            let permit = store::permit(&self.store.connection, attempt)?;
-            let taken_back = permit.and_then(|permit| permit.outcome);
-            if matches!(taken_back, Some(Outcome::Withheld | Outcome::Expired)) {
-                return Ok(None);
-            }
-            // One that witnesses must see is released by a receipt of theirs alone.
-            let held = matches!(&record, Record::Decision(decision) if decision.witnessed);
-            if held && taken_back.is_none() {
-                return Ok(None);
-            }
-            Ok(Some(Found { record, receipt: self.receipt(seq, body)? }))
-        };
-        found().unwrap_or(None) // tidy: allow what does not prove itself is not shown
     }
 }

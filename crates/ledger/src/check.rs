@@ -22,6 +22,7 @@ use crate::error::LedgerError;
 use crate::generation::Generations;
 use crate::keys::{self, Chains};
 use crate::projection::{Counted, KEYS};
+use crate::standing;
 use crate::store::Store;
 use crate::sums::SumKey;
 use crate::sweep::{self, Lists, Sweep};
@@ -251,6 +252,7 @@ impl Check {
         };
         let computed = Chains::of_entries(connection, mark.seq)?.digest().to_string();
         let stored = Chains::load(connection, mark.slot)?.digest().to_string();
+        standing::audit(connection, &self.tree)?;
         if said.as_ref() == Some(&computed) && stored == computed {
             return Ok(());
         }

@@ -291,7 +291,7 @@ impl Slot {
         }
     }
 
-    const fn number(self) -> u8 {
+    pub(crate) const fn number(self) -> u8 {
         match self {
             Self::First => 0,
             Self::Second => 1,

@@ -52,6 +52,7 @@ mod reports;
 mod scrub;
 mod signer;
 mod spooling;
+mod standing;
 mod store;
 mod successor;
 mod sums;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use portcullis_arbiter::Standing;
 use portcullis_protocol::{BundleDigest, Digest, Millis, ReasonCode};
 use portcullis_verify::merkle::{Inclusions, leaf_hash};
 use portcullis_verify::note::{signature_line, signed_text};
@@ -48,6 +49,8 @@ pub(crate) struct Opened {
     pub(crate) last: Millis,
     /// Which keys are consumed.
     pub(crate) chains: Chains,
+    /// What earlier PERMITs left: as `chains`, only good as long as nothing fails.
+    pub(crate) standing: Standing,
     /// The newest mark.
     pub(crate) mark: Option<Mark>,
     /// Records that a signed head covered when the ledger was opened: what lies beyond was never released.
@@ -141,6 +144,7 @@ impl Opened {
             head: verified.anchored,
             last: verified.last,
             chains: verified.chains,
+            standing: verified.standing,
             mark: verified.mark,
             signed_at_open,
             archived,

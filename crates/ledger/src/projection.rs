@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use portcullis_protocol::{AttemptId, Digest, Event, LateRecord, Millis, Outcome, Record};
+use portcullis_protocol::{AttemptId, Digest, Event, LateRecord, LimitUse, Millis, Outcome, Record};
 use portcullis_verify::TileTree;
 use rusqlite::Connection;
 use serde::Deserialize;
@@ -17,6 +17,7 @@ use crate::edge;
 use crate::error::LedgerError;
 use crate::keys::{self, Entry};
 use crate::late;
+use crate::standing::STANDING;
 use crate::store::{self, PermitRow};
 
 /// What a record says that the state must agree with.
@@ -24,7 +25,7 @@ pub(crate) enum Said {
     Permit(Permitted),
     Refusal { attempt: AttemptId },
     Outcome(Ended),
-    Mark(Digest),
+    Mark(Marked),
     Late(LateRecord),
     Nothing,
 }
@@ -37,6 +38,18 @@ pub(crate) struct Permitted {
     pub(crate) attempt: AttemptId,
     pub(crate) key: Option<Digest>,
     pub(crate) due: Option<Millis>,
+    /// What it reserves of limits.
+    pub(crate) limits: Vec<LimitUse>,
+}
+
+/// What a mark says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Marked {
+    pub(crate) time: Millis,
+    /// Digest of the keys.
+    pub(crate) keys: Digest,
+    /// Digest of what is reserved of limits, if anything is.
+    pub(crate) standing: Option<Digest>,
 }
 
 /// What an outcome says.
@@ -55,8 +68,8 @@ pub(crate) struct Ended {
 pub(crate) enum Effect {
     /// It consumed a key or gave it back.
     Key(Entry),
-    /// It says which keys were consumed before it.
-    Mark(Digest),
+    /// It says which keys were consumed before it, and what is reserved.
+    Mark(Marked),
     /// Nothing.
     None,
 }
@@ -92,18 +105,23 @@ impl<'a> Projection<'a> {
         Self { connection, signed, before, counted: Counted::default() }
     }
 
-    /// Compares what one record says with the state.
-    pub(crate) fn compare(&mut self, seq: u64, body: &[u8]) -> Result<Effect, LedgerError> {
+    /// Compares what one record says with the state. Returns what it says, too.
+    pub(crate) fn compare(&mut self, seq: u64, body: &[u8]) -> Result<(Effect, Said), LedgerError> {
         // What nobody signed yet is about to be: it must be a record in every particular.
         if seq >= self.signed {
             Record::parse(body)?;
         }
-        match said(seq, body)? {
-            Said::Permit(permit) => self.permit(&permit),
-            Said::Refusal { attempt } => self.attempt(&attempt, seq).map(|()| Effect::None),
-            Said::Outcome(ended) => self.outcome(&ended),
-            Said::Mark(digest) => Ok(Effect::Mark(digest)),
-            Said::Late(record) => match late::agrees(self.connection, &record)? {
+        let said = said(seq, body)?;
+        Ok((self.agrees(seq, &said)?, said))
+    }
+
+    fn agrees(&mut self, seq: u64, said: &Said) -> Result<Effect, LedgerError> {
+        match said {
+            Said::Permit(permit) => self.permit(permit),
+            Said::Refusal { attempt } => self.attempt(attempt, seq).map(|()| Effect::None),
+            Said::Outcome(ended) => self.outcome(ended),
+            Said::Mark(marked) => Ok(Effect::Mark(*marked)),
+            Said::Late(record) => match late::agrees(self.connection, record)? {
                 true => Ok(Effect::None),
                 false => Err(differs(seq)),
             },
@@ -230,6 +248,8 @@ struct Fields<'a> {
     supersedes: Option<u64>,
     #[serde(borrow)]
     event: Option<Text<'a>>,
+    #[serde(default)]
+    limits: Vec<LimitUse>,
 }
 
 /// A text that is copied only where it has escapes.
@@ -268,6 +288,7 @@ pub(crate) fn said(seq: u64, body: &[u8]) -> Result<Said, LedgerError> {
             attempt: fields.attempt()?,
             key: fields.key.as_ref().map(|key| fields.parsed(Some(key))).transpose()?,
             due: fields.outcome_due.map(Millis),
+            limits: fields.limits,
             agent: fields.agent.ok_or_else(|| damaged(seq))?.0.into_owned(),
         })),
         ("decision", Some("DENY" | "SILENCE")) => Ok(Said::Refusal { attempt: fields.attempt()? }),
@@ -281,7 +302,9 @@ pub(crate) fn said(seq: u64, body: &[u8]) -> Result<Said, LedgerError> {
         })),
         ("event", _) if fields.event.as_ref().is_some_and(|event| event.0 == "marked") => {
             match Record::parse(body)? {
-                Record::Event(record) if record.event == Event::Marked => mark(seq, &record.detail),
+                Record::Event(record) if record.event == Event::Marked => {
+                    mark(seq, record.time, &record.detail)
+                }
                 Record::Event(_)
                 | Record::Decision(_)
                 | Record::Outcome(_)
@@ -304,9 +327,11 @@ pub(crate) fn said(seq: u64, body: &[u8]) -> Result<Said, LedgerError> {
 /// What a mark's record calls the digest of the keys.
 pub(crate) const KEYS: &str = "keys";
 
-fn mark(seq: u64, detail: &BTreeMap<String, String>) -> Result<Said, LedgerError> {
-    let digest = detail.get(KEYS).ok_or_else(|| damaged(seq))?;
-    digest.parse().map(Said::Mark).map_err(|_| damaged(seq))
+fn mark(seq: u64, time: Millis, detail: &BTreeMap<String, String>) -> Result<Said, LedgerError> {
+    let digest = |name| detail.get(name).map(|text| text.parse::<Digest>()).transpose();
+    let keys = digest(KEYS).map_err(|_| damaged(seq))?.ok_or_else(|| damaged(seq))?;
+    let standing = digest(STANDING).map_err(|_| damaged(seq))?;
+    Ok(Said::Mark(Marked { time, keys, standing }))
 }
 
 fn damaged(seq: u64) -> LedgerError {

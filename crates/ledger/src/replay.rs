@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use portcullis_arbiter::{KeyStatus, StoredKey};
+use portcullis_arbiter::{KeyStatus, Standing, StoredKey, standing_digest};
 use portcullis_protocol::{
-    AttemptId, Decision, DecisionRecord, Digest, LateRecord, Millis, Outcome, OutcomeRecord, Record,
+    AttemptId, Decision, DecisionRecord, Digest, Event, EventRecord, LateRecord, LimitUse, Millis, Outcome,
+    OutcomeRecord, Record,
 };
 use portcullis_verify::TileTree;
 use portcullis_verify::merkle::leaf_hash;
@@ -18,6 +19,7 @@ use crate::error::LedgerError;
 use crate::keys;
 use crate::late::{self, Entered};
 use crate::reader::LedgerReader;
+use crate::standing::{self, STANDING};
 use crate::store::{self, PermitRow};
 
 /// What the log says of a key.
@@ -67,6 +69,7 @@ pub struct StateReplay<'a> {
     entries: u64,
     /// How far each series of a spool was entered.
     spools: BTreeMap<Digest, Entered>,
+    standing: Standing,
     found: Vec<Contradiction>,
 }
 
@@ -149,6 +152,7 @@ impl<'a> StateReplay<'a> {
             ended: 0,
             entries: 0,
             spools: BTreeMap::new(),
+            standing: Standing::new(),
             found: Vec::new(),
         }
     }
@@ -191,7 +195,48 @@ impl<'a> StateReplay<'a> {
                 self.late(seq, entry);
                 Ok(())
             }
+            Record::Event(entry) if entry.event == Event::Marked => self.mark(seq, entry),
             Record::Aggregate(_) | Record::Event(_) => Ok(()),
+        }
+    }
+
+    /// Compares what is reserved with what a mark says, and with the rows that were kept with it, if they still are.
+    fn mark(&mut self, seq: u64, entry: &EventRecord) -> Result<(), LedgerError> {
+        self.standing.forget(entry.time);
+        let digest = standing_digest(&self.standing.rows()).map(|digest| digest.to_string());
+        if entry.detail.get(STANDING) != digest.as_ref() {
+            self.say(seq, "what is reserved of limits is not what it says");
+        }
+        let connection = &self.reader.connection;
+        let Some(kept) = keys::newest_mark(connection, seq.saturating_add(1))?.filter(|mark| mark.seq == seq)
+        else {
+            return Ok(());
+        };
+        if let Some(row) = self.standing.differs(&standing::stored(connection, kept.slot)?) {
+            self.say(seq, format!("row `{row}` in `standing` is missing or says something else"));
+        }
+        Ok(())
+    }
+
+    /// What the log so far left for later decisions.
+    #[must_use]
+    pub const fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// Compares what a decision says that limits had counted with what the records before it come to, and reserves
+    /// what a PERMIT takes.
+    fn limits(&mut self, seq: u64, entry: &DecisionRecord) {
+        for read in &entry.limits {
+            let used = self.standing.used(&read.limit, &read.counter, entry.time);
+            if used != read.used {
+                let LimitUse { limit, used: said, .. } = read;
+                let what = format!("it says that limit `{limit}` had counted {said}, and it was {used}");
+                self.say(seq, what);
+            }
+        }
+        if entry.decision == Decision::Permit {
+            self.standing.reserve(seq, entry.time, &entry.limits);
         }
     }
 
@@ -204,6 +249,7 @@ impl<'a> StateReplay<'a> {
         if store::attempt(&self.reader.connection, &entry.attempt)? != Some(seq) {
             self.say(seq, "its attempt is not in the state");
         }
+        self.limits(seq, entry);
         if entry.decision != Decision::Permit {
             return Ok(());
         }
@@ -242,6 +288,7 @@ impl<'a> StateReplay<'a> {
             self.ended += 1;
         }
         self.end_key(entry.permit, permit.key, entry.outcome);
+        self.standing.end(entry.permit, entry.outcome);
         if entry.outcome == Outcome::Unknown {
             permit.unknown = Some(seq);
             self.permits.insert(entry.permit, permit);

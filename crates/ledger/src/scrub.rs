@@ -21,6 +21,7 @@ use crate::command::ScrubStatus;
 use crate::edge::{self, TILE};
 use crate::error::LedgerError;
 use crate::projection::Counted;
+use crate::standing;
 use crate::store::Store;
 
 /// Tiles in a slice.
@@ -156,6 +157,9 @@ impl Shared {
                 Ok(counted) => held.add(&counted),
                 Err(Stopped) => return Ok(Err(Stopped)),
             }
+        }
+        if self.slice(connection, || standing::audit(connection, &tree))?.is_err() {
+            return Ok(Err(Stopped));
         }
         let counted = audit.counted;
         self.slice(connection, || audit::compare_counts(connection, head.size(), &counted, &held))

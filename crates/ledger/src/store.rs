@@ -28,6 +28,8 @@ CREATE TABLE keys (bucket INTEGER NOT NULL, seq INTEGER NOT NULL, name BLOB NOT 
 CREATE TABLE marks (slot INTEGER PRIMARY KEY CHECK (slot IN (0, 1)), seq INTEGER NOT NULL) STRICT;
 CREATE TABLE chains (slot INTEGER NOT NULL, part INTEGER NOT NULL, heads BLOB NOT NULL,
   PRIMARY KEY (slot, part)) STRICT, WITHOUT ROWID;
+CREATE TABLE standing (slot INTEGER NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL,
+  PRIMARY KEY (slot, name)) STRICT, WITHOUT ROWID;
 CREATE TABLE vault (id INTEGER PRIMARY KEY CHECK (id = 1), master BLOB NOT NULL) STRICT;
 CREATE TABLE subjects (id INTEGER PRIMARY KEY AUTOINCREMENT, agent TEXT NOT NULL UNIQUE, wrapped BLOB NOT NULL) STRICT;
 CREATE TABLE payloads (seq INTEGER PRIMARY KEY, subject INTEGER NOT NULL, expires INTEGER NOT NULL,
@@ -35,12 +37,12 @@ CREATE TABLE payloads (seq INTEGER PRIMARY KEY, subject INTEGER NOT NULL, expire
 CREATE INDEX payloads_expires ON payloads (expires);
 CREATE TABLE bundles (digest BLOB PRIMARY KEY, archive BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE spools (series BLOB PRIMARY KEY, next INTEGER NOT NULL, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 4;
+PRAGMA user_version = 5;
 ";
 /// How long somebody else's lock on the database is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The schema's version, as `user_version` has it.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// Memory for pages, in KiB.
 const CACHE_KIB: i64 = 64 * 1024;

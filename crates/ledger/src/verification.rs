@@ -5,6 +5,7 @@
 //! there as tiles that the heads prove, and is read by the scrub ([`crate::scrub`]) once the ledger is open. After a
 //! failure the whole of it is read before anything is permitted.
 
+use portcullis_arbiter::Standing;
 use portcullis_protocol::{Millis, Record};
 use portcullis_verify::merkle::leaf_hash;
 use portcullis_verify::{Hash, LogKeys, TileTree, UnverifiedCheckpoint, VerifiedCheckpoint};
@@ -13,7 +14,8 @@ use rusqlite::Connection;
 use crate::edge;
 use crate::error::LedgerError;
 use crate::keys::{self, Chains, Mark};
-use crate::projection::{Counted, Effect, Projection};
+use crate::projection::{Counted, Effect, Projection, Said};
+use crate::standing;
 use crate::store::{self, Head};
 
 /// How much of the log is read.
@@ -35,6 +37,8 @@ pub(crate) struct Verified {
     pub(crate) last: Millis,
     /// The keys.
     pub(crate) chains: Chains,
+    /// What earlier PERMITs left.
+    pub(crate) standing: Standing,
     /// The newest mark, if there is one that can be read on from.
     pub(crate) mark: Option<Mark>,
 }
@@ -91,13 +95,13 @@ pub(crate) fn verify(
     let start = Start::of(connection, signed, depth)?;
     let mut reading = Reading::from(connection, &start, signed, &heads);
     store::for_each_record(connection, start.tree.size(), u64::MAX, |seq, body| reading.take(seq, body))?;
-    let Reading { tree, chains, newest, .. } = reading.finish(&head)?;
+    let Reading { tree, chains, standing, newest, .. } = reading.finish(&head)?;
     for old in heads.iter().filter(|head| head.size() < start.tree.size()) {
         edge::extends(connection, &start.tree, old)?;
     }
     let last = newest.map(|body| Record::parse(&body)).transpose()?;
     let last = last.map_or(Millis(0), |record| record.time());
-    Ok(Verified { tree, anchored, last, chains, mark: start.mark })
+    Ok(Verified { tree, anchored, last, chains, standing, mark: start.mark })
 }
 
 fn behind(what: &str) -> LedgerError {
@@ -112,6 +116,7 @@ pub(crate) fn checkpoint(note: &[u8], key: &LogKeys) -> Result<VerifiedCheckpoin
 struct Start {
     tree: TileTree,
     chains: Chains,
+    standing: Standing,
     mark: Option<Mark>,
 }
 
@@ -127,9 +132,12 @@ impl Start {
             Some(mark) => Self {
                 tree: edge::restore(connection, mark.seq)?,
                 chains: Chains::load(connection, mark.slot)?,
+                standing: standing::load(connection, mark.slot)?,
                 mark: Some(mark),
             },
-            None => Self { tree: TileTree::new(), chains: Chains::new(), mark: None },
+            None => {
+                Self { tree: TileTree::new(), chains: Chains::new(), standing: Standing::new(), mark: None }
+            }
         })
     }
 }
@@ -141,6 +149,7 @@ struct Reading<'a> {
     start: &'a Start,
     tree: TileTree,
     chains: Chains,
+    standing: Standing,
     projection: Projection<'a>,
     expected: Vec<Expected>,
     /// The newest record.
@@ -159,8 +168,8 @@ impl<'a> Reading<'a> {
         let mut expected: Vec<_> = ahead.map(|head| Expected::of(head)).collect();
         expected.iter_mut().for_each(|head| head.compare(&tree));
         let projection = Projection::new(connection, signed, Some(&start.tree));
-        let chains = start.chains.clone();
-        Self { connection, start, tree, chains, projection, expected, newest: None }
+        let (chains, standing) = (start.chains.clone(), start.standing.clone());
+        Self { connection, start, tree, chains, standing, projection, expected, newest: None }
     }
 
     fn take(&mut self, seq: u64, body: &[u8]) -> Result<(), LedgerError> {
@@ -169,8 +178,9 @@ impl<'a> Reading<'a> {
         }
         self.tree.append(leaf_hash(body));
         compare_tiles(self.connection, &mut self.tree)?;
-        let effect = self.projection.compare(seq, body)?;
+        let (effect, said) = self.projection.compare(seq, body)?;
         self.follow(seq, effect)?;
+        self.follow_standing(seq, &said)?;
         self.newest = Some(body.to_vec());
         self.expected.iter_mut().for_each(|head| head.compare(&self.tree));
         Ok(())
@@ -180,7 +190,7 @@ impl<'a> Reading<'a> {
     fn follow(&mut self, seq: u64, effect: Effect) -> Result<(), LedgerError> {
         let mark = self.start.mark.map_or(0, |mark| mark.seq);
         match effect {
-            Effect::Mark(digest) if seq >= mark && digest != self.chains.digest() => {
+            Effect::Mark(marked) if seq >= mark && marked.keys != self.chains.digest() => {
                 Err(LedgerError::Corrupt(format!("the keys are not those of the mark in record {seq}")))
             }
             Effect::Key(_) | Effect::None if self.start.mark.is_some() && seq == mark => {
@@ -192,6 +202,23 @@ impl<'a> Reading<'a> {
             }
             Effect::Key(_) | Effect::Mark(_) | Effect::None => Ok(()),
         }
+    }
+
+    /// Follows what PERMITs reserve and outcomes give back from the mark on, and compares it with every mark.
+    fn follow_standing(&mut self, seq: u64, said: &Said) -> Result<(), LedgerError> {
+        if self.start.mark.is_some_and(|mark| seq < mark.seq) {
+            return Ok(());
+        }
+        match said {
+            Said::Permit(permit) => self.standing.reserve(permit.seq, permit.time, &permit.limits),
+            Said::Outcome(ended) => self.standing.end(ended.permit, ended.outcome),
+            Said::Mark(marked) => {
+                self.standing.forget(marked.time);
+                return standing::agrees(&self.standing, marked.standing, seq);
+            }
+            Said::Refusal { .. } | Said::Late(_) | Said::Nothing => {}
+        }
+        Ok(())
     }
 
     /// Compares what there is in all.

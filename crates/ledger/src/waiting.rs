@@ -1,6 +1,6 @@
 //! Answers that wait until what they say is durable, signed and anchored.
 
-use portcullis_arbiter::{Fact, Health, Intake, Settled, settle};
+use portcullis_arbiter::{Fact, Health, Intake, Room, Settled, settle};
 use portcullis_protocol::{AgentId, Captured, ReasonCode, Verdict};
 
 use crate::command::{Command, DecideReply, Decided, OrderRefused, OutcomeRefused, Reply};
@@ -151,7 +151,7 @@ pub(crate) fn unrecorded(code: ReasonCode, detail: Option<String>, captured: Cap
 pub(crate) fn refuse(command: Command, health: &Health, tripped: ReasonCode) -> Option<Unkept> {
     match command {
         Command::Decide(intake, reply) => {
-            let code = match settle(&intake, health, Fact::Unknown) {
+            let code = match settle(&intake, health, Fact::Unknown, Room::Unknown) {
                 Settled::Decided(Verdict::Refuse(code, _)) => code,
                 // What cannot be recorded is not permitted, whatever was computed.
                 Settled::Decided(Verdict::Permit(_)) | Settled::EvaluateAgain => tripped,

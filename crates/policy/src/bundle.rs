@@ -1,12 +1,14 @@
 //! A verified bundle.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portcullis_protocol::{
-    AgentId, BundleRef, Digest, Millis, Obligations, ReasonCode, SurfaceTable, Verdict,
+    AgentId, BundleRef, Digest, LimitName, Millis, Obligations, ReasonCode, Request, SurfaceTable, Verdict,
 };
 
 use crate::compile::Compiled;
+use crate::limits::{self, Counting, Limit};
 
 /// The policy engine and its version, as records name it: another version may judge otherwise.
 #[must_use]
@@ -74,6 +76,18 @@ impl Bundle {
     #[must_use]
     pub const fn surfaces(&self) -> &SurfaceTable {
         &self.table
+    }
+
+    /// The limits.
+    #[must_use]
+    pub const fn limits(&self) -> &BTreeMap<LimitName, Limit> {
+        &self.compiled.manifest.limits
+    }
+
+    /// What a request takes of each limit that applies to it if it is permitted, by the limits' names.
+    #[must_use]
+    pub fn counting(&self, request: &Request) -> Vec<Counting> {
+        limits::counting(self.limits(), request)
     }
 
     /// Digest of the surfaces, for comparing by which rules a gate has read a call.

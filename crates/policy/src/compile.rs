@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cedar_policy::{Entities, Schema};
-use portcullis_protocol::{BundleDigest, Millis, PolicyId, SurfaceName, Tier};
+use portcullis_protocol::{BundleDigest, LimitName, Millis, PolicyId, SurfaceName, Tier};
 
 use crate::annotations::Annotations;
 use crate::entities::{self, Types};
@@ -43,6 +43,8 @@ pub struct CheckReport {
     pub valid_until: Millis,
     /// The surfaces and their tiers.
     pub surfaces: BTreeMap<SurfaceName, Tier>,
+    /// The names of the limits, sorted.
+    pub limits: Vec<LimitName>,
     /// The `@id` of every policy, sorted.
     pub policies: Vec<PolicyId>,
     /// The agents that the entities hold, sorted.
@@ -72,7 +74,7 @@ impl Compiled {
 
     pub(crate) fn report(self, digest: BundleDigest) -> CheckReport {
         let agents = entities::agents(&self.entities, &self.types);
-        let Manifest { name, version, valid_from, valid_until, surfaces } = self.manifest;
+        let Manifest { name, version, valid_from, valid_until, surfaces, limits } = self.manifest;
         CheckReport {
             name,
             version,
@@ -80,6 +82,7 @@ impl Compiled {
             valid_from,
             valid_until,
             surfaces: surfaces.into_iter().map(|(name, spec)| (name, spec.tier)).collect(),
+            limits: limits.into_keys().collect(),
             policies: self.ids,
             agents,
             warnings: self.warnings,

@@ -209,6 +209,11 @@ faults! {
     Validity = "`valid_until` is not later than `valid_from`", "Correct the two dates.";
     /// A surface's values contradict each other.
     Surface { surface: String, message: String } = "surface `{surface}`: {message}", "Correct the surface in bundle.toml.";
+    /// A limit that cannot be kept, or names what is not there.
+    Limit { limit: String, message: String } = "limit `{limit}`: {message}",
+        "Correct the limit in bundle.toml; docs/limits.md says what one is made of.";
+    /// More limits than are kept.
+    TooManyLimits = "the bundle has more than 64 limits", "Merge limits.";
     /// An action that two surfaces claim.
     SharedAction { action: String, first: String, second: String } =
         "action `{action}` belongs to both `{first}` and `{second}`", "Give each action to one surface.";

@@ -33,6 +33,7 @@ mod entities;
 mod error;
 mod evaluate;
 mod files;
+mod limits;
 mod manifest;
 mod policies;
 mod schema;
@@ -53,6 +54,7 @@ pub use compile::CheckReport;
 pub use error::{
     BundleError, Defect, Fault, Missing, PinMismatch, SignError, SignatureInvalid, Unsigned, UntrustedKey,
 };
+pub use limits::{Charge, Counting, Limit, Measure, Most, Per, Window};
 pub use signature::Trust;
 pub use snapshot::Snapshot;
 pub use source::BundleSource;

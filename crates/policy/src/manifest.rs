@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_protocol::{
-    ActionName, ContextRule, Idempotency, Keep, Millis, OnSilence, Resource, SurfaceName, SurfaceSpec, Tier,
-    ToolName,
+    ActionName, ContextRule, Idempotency, Keep, LimitName, Millis, OnSilence, Resource, SurfaceName,
+    SurfaceSpec, Tier, ToolName,
 };
 use serde::{Deserialize, Deserializer};
 
 use crate::MANIFEST_FILE;
 use crate::error::{BundleError, Fault};
 use crate::files::{self, Files};
+use crate::limits::{self, LimitText, Limits};
 use crate::units::{Instant, Span};
 
 /// The largest version: integers in records are exact up to here.
@@ -26,6 +27,7 @@ pub(crate) struct Manifest {
     pub(crate) valid_from: Millis,
     pub(crate) valid_until: Millis,
     pub(crate) surfaces: BTreeMap<SurfaceName, SurfaceSpec>,
+    pub(crate) limits: Limits,
 }
 
 #[derive(Deserialize)]
@@ -37,6 +39,8 @@ struct ManifestText {
     valid_until: Instant,
     #[serde(default)]
     surfaces: BTreeMap<SurfaceName, SurfaceText>,
+    #[serde(default)]
+    limits: BTreeMap<LimitName, LimitText>,
 }
 
 #[derive(Deserialize)]
@@ -134,7 +138,8 @@ impl Manifest {
         let surfaces = surfaces.collect::<Result<_, _>>()?;
         refuse_shared_actions(&surfaces)?;
         refuse_shared_tools(&surfaces)?;
-        Ok(Self { name: parsed.name.0, version: parsed.version.0, valid_from, valid_until, surfaces })
+        let limits = limits::load(parsed.limits, &surfaces)?;
+        Ok(Self { name: parsed.name.0, version: parsed.version.0, valid_from, valid_until, surfaces, limits })
     }
 }
 

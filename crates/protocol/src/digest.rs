@@ -39,6 +39,10 @@ pub enum Domain {
     VaultKey,
     /// A series of entries of a spool.
     Spool,
+    /// What a limit counts under one name: one agent's, one currency's.
+    Counter,
+    /// What earlier PERMITs left for later decisions.
+    Standing,
 }
 
 impl Domain {
@@ -58,6 +62,8 @@ impl Domain {
             Self::Token => "portcullis/token/v1",
             Self::VaultKey => "portcullis/vault-key/v1",
             Self::Spool => "portcullis/spool/v1",
+            Self::Counter => "portcullis/counter/v1",
+            Self::Standing => "portcullis/standing/v1",
         }
     }
 }

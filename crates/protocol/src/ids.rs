@@ -111,6 +111,11 @@ text_id!(
     |text| text.len() <= 128 && text.contains('.') && text.split('.').all(|part| word(part, b"_-", 128))
 );
 text_id!(
+    /// The name of a limit, as its bundle has it. What it has counted is kept under this name.
+    LimitName, "limit's name", "1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit",
+    |text| word(text, b"._-", 64)
+);
+text_id!(
     /// A tool as a bundle names it: its server's name, a slash, and its own name as the server has it.
     ToolName, "tool",
     "a server's name of a-z, 0-9, `_` and `-`, one slash, and a tool's name of 1 to 128 printable characters",

@@ -10,6 +10,7 @@ pub mod facts;
 pub mod ids;
 pub mod json;
 pub mod late;
+pub mod limits;
 pub mod obligations;
 pub mod order;
 pub mod payload;
@@ -27,11 +28,12 @@ pub mod wire;
 pub use digest::{Digest, Domain};
 pub use facts::RecordedFacts;
 pub use ids::{
-    ActionName, AgentId, AttemptId, AuditorId, BundleDigest, GateId, IdempotencyKey, InvalidId, Millis,
-    Nonce, OperatorId, OrderReason, PolicyId, RoleName, Salt, SpoolId, SurfaceName, ToolName,
+    ActionName, AgentId, AttemptId, AuditorId, BundleDigest, GateId, IdempotencyKey, InvalidId, LimitName,
+    Millis, Nonce, OperatorId, OrderReason, PolicyId, RoleName, Salt, SpoolId, SurfaceName, ToolName,
 };
 pub use json::{JsonError, Limits, Loose, Value};
 pub use late::{Attempted, Keeper, LateRecord, Spooled};
+pub use limits::{LimitUse, MOST_COUNTED};
 pub use obligations::{ApprovalNeed, Obligations};
 pub use order::{Order, Ordered, Resolution};
 pub use payload::{KeptRequest, KeptResult};

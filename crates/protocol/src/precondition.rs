@@ -23,6 +23,8 @@ pub enum Precondition {
     Idempotency,
     /// The bundle's policies grant the request.
     Evaluation,
+    /// No limit of the bundle is used up.
+    Limits,
     /// Where grants ask for it, the agent proved its identity lately.
     Freshness,
     /// Where grants ask for it, people have approved the request.
@@ -48,6 +50,7 @@ impl Precondition {
         Self::Surface,
         Self::Idempotency,
         Self::Evaluation,
+        Self::Limits,
         Self::Freshness,
         Self::Approval,
         Self::Witness,
@@ -69,6 +72,7 @@ impl Precondition {
             Self::Surface => "surface",
             Self::Idempotency => "idempotency",
             Self::Evaluation => "policy evaluation",
+            Self::Limits => "limits",
             Self::Freshness => "freshness",
             Self::Approval => "approval",
             Self::Witness => "witness",

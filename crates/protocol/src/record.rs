@@ -12,11 +12,12 @@ use crate::canonical::{self, NotCanonical};
 use crate::digest::Digest;
 use crate::facts::RecordedFacts;
 use crate::ids::{
-    ActionName, AgentId, AttemptId, BundleDigest, GateId, Millis, OperatorId, OrderReason, PolicyId,
-    SurfaceName,
+    ActionName, AgentId, AttemptId, BundleDigest, GateId, LimitName, Millis, OperatorId, OrderReason,
+    PolicyId, SurfaceName,
 };
 use crate::json::{JsonError, Limits, Value};
 use crate::late::LateRecord;
+use crate::limits::{self, LimitUse};
 use crate::obligations::Obligations;
 use crate::order::Ordered;
 use crate::reason::ReasonCode;
@@ -83,6 +84,13 @@ pub struct DecisionRecord {
     /// Whether this PERMIT counts only with the cosignatures of the witnesses on its checkpoint; only of a PERMIT.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub witnessed: bool,
+    /// The limit that refused; only of a refusal by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<LimitName>,
+    /// What limits had counted, by the limit's name: all that apply of a PERMIT, which reserves in each, and the one
+    /// that refused of a refusal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitUse>,
     /// What the satisfied grants ask for besides themselves; only of a PERMIT, and of a refusal because they are not met.
     #[serde(default, skip_serializing_if = "Obligations::is_empty")]
     pub obligations: Obligations,
@@ -363,6 +371,7 @@ impl DecisionRecord {
         if !self.policies.is_sorted() {
             return Err(RecordError::Contradiction("policies out of order"));
         }
+        limits::check(self.reason, self.limit.as_ref(), &self.limits).map_err(RecordError::Contradiction)?;
         self.obligations.contradiction(self).map_or(Ok(()), |what| Err(RecordError::Contradiction(what)))
     }
 }

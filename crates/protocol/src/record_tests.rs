@@ -24,6 +24,8 @@ pub(crate) fn permit() -> DecisionRecord {
         permit_ttl_ms: Some(5_000),
         outcome_due: Some(Millis(1_700_000_060_000)),
         witnessed: false,
+        limit: None,
+        limits: Vec::new(),
         obligations: crate::obligations::Obligations::none(),
         engine: "cedar-policy 4".into(),
         facts: RecordedFacts::sound(),

@@ -169,6 +169,14 @@ fn waiting_helps(code: ReasonCode) -> bool {
         Precondition::Idempotency => {
             matches!(code, ReasonCode::IdempotencyInFlight | ReasonCode::IdempotencyUnreadable)
         }
+        // What is used up comes back; a limit that no amount of waiting opens says so in its own code.
+        Precondition::Limits => matches!(
+            code,
+            ReasonCode::LimitsExceeded
+                | ReasonCode::LimitsTooFast
+                | ReasonCode::LimitsTooManyOpen
+                | ReasonCode::LimitsUnreadable
+        ),
         // Somebody must prove or approve something first.
         Precondition::Freshness | Precondition::Approval => false,
         Precondition::Request | Precondition::Identity | Precondition::Surface | Precondition::Evaluation => {

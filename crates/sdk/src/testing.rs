@@ -106,6 +106,8 @@ pub(crate) fn permit(call: &DecisionCall, ttl_ms: u64) -> DecisionRecord {
         permit_ttl_ms: Some(ttl_ms),
         outcome_due: Some(Millis(1_700_000_060_000)),
         witnessed: false,
+        limit: None,
+        limits: Vec::new(),
         obligations: portcullis_protocol::Obligations::none(),
         engine: "test".into(),
         facts: portcullis_protocol::RecordedFacts::sound(),

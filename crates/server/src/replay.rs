@@ -215,7 +215,7 @@ fn decide(
             Prior::Known(stored) => stored,
             Prior::OfUnknownOperation(_) => return Err(NotReplayable::PriorNotKept.into()),
         };
-        let decided = replay.decide(stored).map_err(different)?;
+        let decided = replay.decide(stored, state.standing()).map_err(different)?;
         let said = (decided.decision, decided.reason);
         let bytes = Record::Decision(Box::new(decided)).to_bytes().map_err(different)?;
         if bytes == body {

@@ -159,6 +159,8 @@ pub(crate) fn decision(seq: u64, agent: &str, surface: &str, bundle: &str) -> Ve
         bundle: Some(BundleRef { name: "b".into(), version: 1, digest: bundle.parse().unwrap() }),
         policies: vec!["p".parse().unwrap()],
         witnessed: false,
+        limit: None,
+        limits: Vec::new(),
         obligations: portcullis_protocol::Obligations::none(),
         permit_ttl_ms: Some(1),
         outcome_due: Some(time),

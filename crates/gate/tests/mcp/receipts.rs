@@ -53,6 +53,8 @@ pub(crate) fn record(call: &DecisionCall, code: Option<ReasonCode>, ttl_ms: u64)
         bundle: Some(BundleRef { name: "test".into(), version: 1, digest: bundle(1) }),
         policies: Vec::new(),
         witnessed: false,
+        limit: None,
+        limits: Vec::new(),
         obligations: portcullis_protocol::Obligations::none(),
         permit_ttl_ms: permit.then_some(ttl_ms),
         outcome_due: permit.then_some(Millis(1_700_000_060_000)),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_arbiter::{KeyStatus, StoredKey};
+use portcullis_arbiter::{KeyStatus, StoredKey, standing_digest};
 use portcullis_protocol::{Digest, Event, Outcome, Record};
 
 use crate::batch::Batch;
@@ -10,6 +10,7 @@ use crate::edge;
 use crate::error::LedgerError;
 use crate::keys::{Entry, Mark, Slot, set_mark};
 use crate::projection::KEYS;
+use crate::standing::{self, STANDING};
 use crate::store::{self, PermitRow};
 
 /// Records between marks: about what the next start reads again.
@@ -32,8 +33,14 @@ impl Batch<'_> {
         }
         let slot = self.mark.map_or(Slot::First, |mark| mark.slot.other());
         let digest = self.chains.digest().to_string();
-        let seq = self.event(Event::Marked, BTreeMap::from([(KEYS.to_owned(), digest)]))?;
+        // What has lapsed by now is not kept.
+        self.standing.forget(self.health.now);
+        let rows = self.standing.rows();
+        let reserved = standing_digest(&rows).map(|digest| (STANDING.to_owned(), digest.to_string()));
+        let detail = [(KEYS.to_owned(), digest)].into_iter().chain(reserved).collect();
+        let seq = self.event(Event::Marked, detail)?;
         self.chains.store(self.connection, slot)?;
+        standing::store(self.connection, slot, &rows)?;
         let mark = Mark { seq, slot };
         set_mark(self.connection, mark)?;
         self.mark = Some(mark);

@@ -1,6 +1,6 @@
 //! The writer and those outside: witnesses that may have seen more, and PERMITs that wait for them.
 
-use portcullis_arbiter::{Fact, GateState, Health, Settled, settle};
+use portcullis_arbiter::{Fact, GateState, Health, Room, Settled, settle};
 use portcullis_protocol::{ReasonCode, Verdict};
 
 use super::Writer;
@@ -77,9 +77,10 @@ impl Writer {
         if permit.is_none_or(|permit| permit.outcome.is_some()) {
             return Err(ReasonCode::RequestAttemptReused);
         }
-        // Its witnesses have seen it, whether or not they answer now; its key is consumed by itself.
+        // Its witnesses have seen it, whether or not they answer now; its key is consumed by itself, and
+        // what it takes of limits is reserved.
         let health = Health { witnesses: Fact::Known(true), ..health.clone() };
-        match settle(proved.intake(), &health, Fact::Known(None)) {
+        match settle(proved.intake(), &health, Fact::Known(None), Room::Taken) {
             Settled::Decided(Verdict::Permit(_)) => Ok(()),
             Settled::Decided(Verdict::Refuse(code, _)) => Err(code),
             Settled::EvaluateAgain => Err(ReasonCode::OverloadContended),

@@ -207,6 +207,19 @@ impl World {
         Self::with(bundle(&[(begin, &format!("{begin}witnessed = true\n"))]))
     }
 
+    /// Whose bundle has these limits.
+    pub(crate) fn limited(limits: &str) -> Self {
+        let begin = "[surfaces.\"demo.read_balance\"]\n";
+        Self::with(bundle(&[(begin, &format!("{limits}\n{begin}"))]))
+    }
+
+    /// The same world once its bundle was replaced by one with other limits.
+    pub(crate) fn with_limits(self, limits: &str) -> Self {
+        let other = Self::limited(limits);
+        self.ports.policy.lock().unwrap().clone_from(&other.ports.policy.lock().unwrap());
+        Self { bundle: other.bundle, ..self }
+    }
+
     fn with(bundle: Bundle) -> Self {
         let directory = tempfile::tempdir().unwrap();
         for name in ["data", "anchor", "keys", "spool"] {

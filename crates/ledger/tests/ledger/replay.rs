@@ -60,7 +60,9 @@ pub(crate) fn replay(world: &World) -> (Vec<DecisionRecord>, Vec<Contradiction>)
             let Prior::Known(stored) = state.prior(replay.intake().key_commitment().as_ref()) else {
                 panic!("every operation is known")
             };
-            let again = Record::Decision(Box::new(replay.decide(stored).unwrap())).to_bytes().unwrap();
+            let again = Record::Decision(Box::new(replay.decide(stored, state.standing()).unwrap()))
+                .to_bytes()
+                .unwrap();
             if again != body {
                 different.push(entry.as_ref().clone());
             }

@@ -308,6 +308,41 @@ reason_codes! {
         remedy: "Ask an operator to look at the arbiter's log.",
         doc: "The engine gave no answer, or one that contradicts itself."
     }
+    LimitsExceeded = "limits.exceeded", Deny, Limits, 429 {
+        message: "a limit is used up",
+        remedy: "Wait until what was reserved leaves the limit's window, ask for less, or ask the bundle's author for more room.",
+        doc: "With this request a count or a sum would be above its limit. The answer's detail and the record name the limit, and the record says what it had counted."
+    }
+    LimitsTooFast = "limits.too_fast", Deny, Limits, 429 {
+        message: "requests follow each other too fast",
+        remedy: "Ask more slowly.",
+        doc: "Within the limit's interval as many requests were permitted as it allows. The answer's detail and the record name the limit."
+    }
+    LimitsTooManyOpen = "limits.too_many_open", Deny, Limits, 429 {
+        message: "too many permits are open",
+        remedy: "Wait until one of them has ended. One whose outcome is unknown stays open until an operator says what became of it.",
+        doc: "As many PERMITs have no final outcome as the limit allows. The answer's detail and the record name the limit."
+    }
+    LimitsAmountNegative = "limits.amount_negative", Deny, Limits, 403 {
+        message: "a limit sums this amount, and it is negative",
+        remedy: "Ask for an amount that is not negative.",
+        doc: "A negative amount would give back room that nobody returned."
+    }
+    LimitsCurrencyUnlisted = "limits.currency_unlisted", Deny, Limits, 403 {
+        message: "a limit has no room in this currency",
+        remedy: "Use a currency that the limit lists, or ask the bundle's author to list this one.",
+        doc: "The limit has a maximum for each currency that it lists, and none for this one: amounts of two currencies are never added."
+    }
+    LimitsAmountMissing = "limits.amount_missing", Silence, Limits, 400 {
+        message: "a limit sums an amount that the request does not have",
+        remedy: "Give the amount, and its currency where the surface has one.",
+        doc: "The context key that the limit sums, or the one that names the currency, is not in the request. What is missing is not zero."
+    }
+    LimitsUnreadable = "limits.unreadable", Silence, Limits, 503 {
+        message: "it cannot be told how much of a limit is used",
+        remedy: "Wait, or ask an operator to look at the ledger.",
+        doc: "What limits have counted is not known, or there is no room to count more: more than 131,072 amounts are being kept."
+    }
     IdentityStale = "identity.stale", Silence, Freshness, 403 {
         message: "the agent proved its identity too long ago, or it is not known when",
         remedy: "Authenticate anew and ask again. A static token never says when its bearer proved anything.",
