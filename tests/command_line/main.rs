@@ -20,6 +20,7 @@ mod operate;
 mod outcomes;
 mod payloads;
 mod policy;
+mod proof;
 mod receipts;
 mod replay;
 

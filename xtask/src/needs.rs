@@ -18,7 +18,7 @@ struct Need {
 /// Where the Debian package puts the sources of `golang.org/x/mod`.
 pub(crate) const GO_SOURCES: &str = "/usr/share/gocode";
 
-const NEEDS: [Need; 14] = [
+const NEEDS: [Need; 15] = [
     Need {
         name: "git",
         why: "lists the files of the tree",
@@ -127,6 +127,15 @@ const NEEDS: [Need; 14] = [
         },
         apt: &["python3", "python3-venv"],
         otherwise: "install Python 3.10 or later with its venv module",
+    },
+    Need {
+        name: "cvc5",
+        why: "proves statements about policies",
+        present: || {
+            answer("sh", &["-c", "\"${CVC5:-cvc5}\" --version"]).is_some_and(|text| text.contains("cvc5"))
+        },
+        apt: &["cvc5"],
+        otherwise: "install cvc5 1.0.3 or later, and name it in the environment variable CVC5",
     },
     Need {
         name: "Go with golang.org/x/mod",

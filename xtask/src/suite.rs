@@ -18,7 +18,7 @@ pub(crate) struct Options {
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), String> {
     process::timed(
         "tools",
-        "git, strace, util-linux, procps, Node, Python, Go, cargo-nextest",
+        "git, strace, util-linux, procps, Node, Python, Go, cvc5, cargo-nextest",
         needs::provide,
     )?;
     process::timed(

@@ -9,12 +9,14 @@ use clap_complete::Shell;
 mod bench;
 mod evidence;
 mod log;
+mod prove;
 
 pub(crate) use bench::{BenchArgs, BenchCommand};
 pub(crate) use evidence::{
     EvidenceArgs, EvidenceCommand, FormArgs, ReceiptFormat, ReceiptsArgs, ReceiptsCommand, VerifyArgs,
 };
 pub(crate) use log::{AbandonArgs, LogArgs, LogCommand, ReplayArgs};
+pub(crate) use prove::{ProveArgs, SolverArgs};
 
 /// The fail-closed execution layer between AI agents and everything they can do.
 ///
@@ -199,6 +201,12 @@ pub(crate) enum BundleCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Have a solver prove what is to hold of a bundle, for all requests and all entities. Nothing is decided by it.
+    ///
+    /// That no policy can raise an error, and the invariants in `invariants/*.cedar`. Exits 1 unless all is proved: what
+    /// the solver refutes, does not know, or has no time for is not. Also says which policies never apply, never grant
+    /// or are redundant. The form of an invariant: docs/proofs.md.
+    Prove(ProveArgs),
     /// Sign a bundle in place.
     Sign {
         /// The file with the bundle's signing key.

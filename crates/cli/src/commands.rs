@@ -11,6 +11,7 @@ mod log;
 mod mcp;
 mod outcomes;
 mod payloads;
+mod prove;
 mod receipts;
 mod serve;
 mod status;

@@ -35,6 +35,11 @@ impl Progress {
         !self.stopped()
     }
 
+    /// Turns true when somebody asks to stop, for work that looks by itself.
+    pub(crate) fn stop(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+
     /// Whether somebody asked to stop.
     pub(crate) fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)

@@ -9,6 +9,7 @@ use crate::annotations::Annotations;
 use crate::entities::{self, Types};
 use crate::error::BundleError;
 use crate::files::Files;
+use crate::invariants::{self, Invariant};
 use crate::manifest::Manifest;
 use crate::slices::Slices;
 use crate::trial::Case;
@@ -25,6 +26,7 @@ pub(crate) struct Compiled {
     pub(crate) annotations: BTreeMap<PolicyId, Annotations>,
     pub(crate) cases: Vec<Case>,
     pub(crate) ids: Vec<PolicyId>,
+    pub(crate) invariants: Vec<Invariant>,
     warnings: Vec<String>,
 }
 
@@ -47,6 +49,8 @@ pub struct CheckReport {
     pub limits: Vec<LimitName>,
     /// The `@id` of every policy, sorted.
     pub policies: Vec<PolicyId>,
+    /// The `@id` of every invariant, sorted. Only `portcullis bundle prove` says whether they hold.
+    pub invariants: Vec<PolicyId>,
     /// The agents that the entities hold, sorted.
     pub agents: Vec<String>,
     /// What is allowed and probably not meant, such as a policy that can never apply.
@@ -66,10 +70,11 @@ impl Compiled {
         if set.ids.is_empty() {
             warnings.push("the bundle has no policy: it grants nothing".to_owned());
         }
+        let invariants = invariants::load(files, &schema, &entities, &mut warnings)?;
         let slices = policies::slices(&set)?;
         let cases = trial::cases(files, &manifest.surfaces)?;
         let (annotations, ids) = (set.annotations, set.ids.into_keys().collect());
-        Ok(Self { manifest, schema, types, entities, slices, annotations, cases, ids, warnings })
+        Ok(Self { manifest, schema, types, entities, slices, annotations, cases, ids, invariants, warnings })
     }
 
     pub(crate) fn report(self, digest: BundleDigest) -> CheckReport {
@@ -84,6 +89,7 @@ impl Compiled {
             surfaces: surfaces.into_iter().map(|(name, spec)| (name, spec.tier)).collect(),
             limits: limits.into_keys().collect(),
             policies: self.ids,
+            invariants: self.invariants.into_iter().map(|invariant| invariant.id).collect(),
             agents,
             warnings: self.warnings,
         }

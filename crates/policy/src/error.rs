@@ -183,7 +183,7 @@ faults! {
     FileName = "the file's name is not plain text", "Rename or remove the file.";
     /// A file or directory that a bundle does not have.
     UnknownFile = "a bundle has no such file",
-        "Keep only bundle.toml, schema.cedarschema, entities.json, policies/*.cedar, tests/*.toml, bundle.sig and README.md.";
+        "Keep only bundle.toml, schema.cedarschema, entities.json, policies/*.cedar, tests/*.toml, invariants/*.cedar, bundle.sig and README.md.";
     /// A symlink, pipe, socket or device, or a directory in a file's place.
     NotRegular = "not a regular file; symlinks are not followed", "Put a copy of the file in its place.";
     /// More than 256.
@@ -264,6 +264,16 @@ faults! {
     /// An annotation whose value means nothing, or that means nothing where it stands.
     AnnotationValue { policy: String, annotation: String, message: String } =
         "policy `{policy}`, `@{annotation}`: {message}", "Correct the annotation; docs/obligations.md says what it takes.";
+    /// An annotation that means nothing on an invariant.
+    InvariantAnnotation { policy: String, annotation: String } =
+        "invariant `{policy}` has an unknown annotation `@{annotation}`",
+        "Remove it; an invariant has `@id` and `@sentence`, and may have `@unless`.";
+    /// An `@unless` that names nothing that a grant can ask for.
+    InvariantUnless { policy: String } = "invariant `{policy}` has an `@unless` that means nothing",
+        "A `forbid` may have `@unless(\"approval_roles\")`, `\"identity_within\"` or `\"witnessed\"`; a `permit` has none.";
+    /// An invariant without `@sentence`.
+    InvariantUnsaid { policy: String } = "invariant `{policy}` has no `@sentence` of 1 to 500 bytes on one line",
+        "Say with `@sentence(\"…\")` what must hold, for whoever reads the proof.";
     /// A case that cannot be one.
     Case { message: String } = "{message}", "Correct the case; docs/bundle-tests.md says what one is made of.";
     /// A policy that Cedar's strict validation refuses.

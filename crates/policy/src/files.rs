@@ -15,8 +15,10 @@ pub(crate) const MAX_TOTAL_BYTES: usize = 8 * 1024 * 1024;
 pub(crate) const POLICIES: &str = "policies";
 /// The directory of cases that a bundle is tried with.
 pub(crate) const TESTS: &str = "tests";
+/// The directory of what must hold of a bundle.
+pub(crate) const INVARIANTS: &str = "invariants";
 /// The directories within a bundle. None has another one in it.
-pub(crate) const DIRECTORIES: [&str; 2] = [POLICIES, TESTS];
+pub(crate) const DIRECTORIES: [&str; 3] = [POLICIES, TESTS, INVARIANTS];
 
 /// The content of a bundle's files by their path, `/` between directory and file.
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
@@ -27,7 +29,8 @@ pub(crate) fn admit(path: &str) -> Result<(), BundleError> {
         return Err(BundleError::corrupt(path, Fault::FileName));
     }
     let known = [MANIFEST_FILE, SCHEMA_FILE, ENTITIES_FILE, SIGNATURE_FILE, "README.md"];
-    if known.contains(&path) || is_within(path, POLICIES, ".cedar") || is_within(path, TESTS, ".toml") {
+    let within = [(POLICIES, ".cedar"), (TESTS, ".toml"), (INVARIANTS, ".cedar")];
+    if known.contains(&path) || within.iter().any(|(directory, ending)| is_within(path, directory, ending)) {
         return Ok(());
     }
     Err(BundleError::corrupt(path, Fault::UnknownFile))

@@ -33,9 +33,11 @@ mod entities;
 mod error;
 mod evaluate;
 mod files;
+mod invariants;
 mod limits;
 mod manifest;
 mod policies;
+mod proof;
 mod schema;
 mod signature;
 mod slices;
@@ -55,6 +57,10 @@ pub use error::{
     BundleError, Defect, Fault, Missing, PinMismatch, SignError, SignatureInvalid, Unsigned, UntrustedKey,
 };
 pub use limits::{Charge, Counting, Limit, Measure, Most, Per, Window};
+pub use proof::{
+    Counterexample, Finding, Kind, Oddity, Proof, ProofReport, Prover, SolverLimits, Statement,
+    symbolic_compiler,
+};
 pub use signature::Trust;
 pub use snapshot::Snapshot;
 pub use source::BundleSource;

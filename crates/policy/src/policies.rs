@@ -36,7 +36,7 @@ pub(crate) fn load(files: &Files) -> Result<Named, BundleError> {
 }
 
 /// The policies of a file in the order of their lines.
-fn parse(path: &str, text: &str) -> Result<Vec<(Option<usize>, Policy)>, BundleError> {
+pub(crate) fn parse(path: &str, text: &str) -> Result<Vec<(Option<usize>, Policy)>, BundleError> {
     let set: PolicySet = text.parse().map_err(|error: cedar_policy::ParseErrors| {
         let (line, message) = describe(text, (&error).into());
         BundleError::corrupt_at(path, line, Fault::Policy { message })

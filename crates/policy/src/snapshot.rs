@@ -14,6 +14,7 @@ use crate::disk;
 use crate::error::{BundleError, Fault, Missing, SignError};
 use crate::files::{self, Files};
 use crate::manifest::Manifest;
+use crate::proof::{self, ProofReport, Prover};
 use crate::signature::{Statement, Trust};
 use crate::trial::{self, TrialReport};
 use crate::{Bundle, MANIFEST_FILE, SIGNATURE_FILE, clock};
@@ -127,6 +128,15 @@ impl Snapshot {
     /// [`BundleError::Corrupt`], by the first defect.
     pub fn test(&self) -> Result<TrialReport, BundleError> {
         trial::run(&Compiled::new(&self.files)?)
+    }
+
+    /// Has a solver prove what is to hold of the bundle. Like [`Self::check`] it asks for no signature and yields
+    /// nothing that can decide.
+    ///
+    /// # Errors
+    /// [`BundleError::Corrupt`], by the first defect. That something is not proved is no error: the report says so.
+    pub fn prove(&self, prover: &Prover<'_>) -> Result<ProofReport, BundleError> {
+        Ok(proof::prove(&Compiled::new(&self.files)?, self.digest, prover))
     }
 
     /// Parses and validates everything but the signature, as [`Self::verify`] does, and yields nothing that can

@@ -2,6 +2,7 @@
 
 mod disk;
 mod load;
+mod planted;
 mod shipped;
 mod signature;
 mod source;

@@ -30,6 +30,7 @@ pub(crate) fn run(args: &BundleArgs) -> ExitCode {
                 Err(error) => say::error(&error),
             })
         }
+        BundleCommand::Prove(prove) => super::prove::run(prove, &args.config.config),
         BundleCommand::Pin => with_config(args, pin),
         BundleCommand::Show => with_config(args, show),
     }

@@ -1,0 +1,105 @@
+//! `portcullis bundle prove`, with the real cvc5.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::run;
+use crate::support::{Place, program, text};
+
+const CAP: &str = "@id(\"a-cap\")
+@sentence(\"Nobody charges more than 100.00.\")
+forbid (principal, action == Action::\"demo.charge\", resource)
+when { context.amount.greaterThan(decimal(\"100.00\")) };
+";
+
+fn with_invariant(place: &Place) -> String {
+    let folder = place.config.bundle.join("invariants");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("main.cedar"), CAP).unwrap();
+    text(&place.config.bundle)
+}
+
+#[test]
+fn a_bundle_is_proved_and_a_hole_is_shown_by_a_request() {
+    let place = Place::demo();
+    let bundle = with_invariant(&place);
+    let said = run(&["bundle", "prove", &bundle]);
+    for line in
+        ["proved    invariant a-cap: Nobody charges more", "4 of 4 statements proved", "and cvc5 version"]
+    {
+        assert!(said.ok().contains(line), "{said:?}");
+    }
+    assert!(said.out.contains("note      forbid demo-no-deletion is redundant"), "{said:?}");
+    assert_eq!(
+        run(&["bundle", "prove", &bundle, "--strict"]).code,
+        1,
+        "what is odd counts if it is asked for"
+    );
+    let policies = place.config.bundle.join("policies/demo.cedar");
+    let changed = std::fs::read_to_string(&policies).unwrap().replace("\"100.00\"", "\"1000.00\"");
+    std::fs::write(&policies, changed).unwrap();
+    let said = run(&["bundle", "prove", &bundle]);
+    assert_eq!(said.code, 1, "{said:?}");
+    for line in ["REFUTED   invariant a-cap", "action    Action::\"demo.charge\"", "3 of 4 statements proved"]
+    {
+        assert!(said.out.contains(line), "{said:?}");
+    }
+    let said: Value = serde_json::from_str(&run(&["bundle", "prove", &bundle, "--json"]).out).unwrap();
+    assert_eq!(said["proved"], json!(false));
+    let statements = said["report"]["statements"].as_array().unwrap();
+    let refuted = statements.iter().find(|statement| statement["id"] == "a-cap").unwrap();
+    assert_eq!(refuted["proof"]["status"], "refuted");
+    let amount = &refuted["proof"]["counterexample"]["context"]["amount"];
+    let amount: f64 = amount.pointer("/__extn/arg").and_then(Value::as_str).unwrap().parse().unwrap();
+    assert!(amount > 100.0 && amount <= 1000.0, "{refuted}");
+}
+
+#[test]
+fn without_a_solver_nothing_is_proved() {
+    let place = Place::demo();
+    let bundle = with_invariant(&place);
+    let said = run(&["bundle", "prove", &bundle, "--solver", "/nowhere/cvc5"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(
+        said.out.contains("0 of 4 statements proved") && said.out.contains("by cedar-policy-symcc"),
+        "{said:?}"
+    );
+    assert!(said.err.contains("nothing is proved without a solver; install cvc5"), "{said:?}");
+}
+
+/// A program that says it is cvc5, leaves its process id, and then never answers.
+fn hanging(folder: &Path, pids: &Path) -> PathBuf {
+    let path = folder.join("hanging");
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = --version ] && {{ echo 'This is cvc5 version 0'; exit; }}\necho $$ > {0}.new; mv {0}.new {0}; sleep 600\n",
+        pids.display()
+    );
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn ctrl_c_ends_the_solver_and_says_that_nothing_is_proved() {
+    let place = Place::demo();
+    let (bundle, pids) = (text(&place.config.bundle), place.path("pids"));
+    let solver = text(&hanging(&place.path(""), &pids));
+    let mut command = Command::new(program());
+    command.args(["bundle", "prove", &bundle, "--solver", &solver]);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !pids.exists() {
+        std::thread::yield_now();
+    }
+    let process = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &process]).status().unwrap().success());
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    let said = String::from_utf8(ended.stdout).unwrap();
+    assert!(said.contains("because stopped") && said.contains("0 of 3 statements proved"), "{said}");
+    let pid = std::fs::read_to_string(pids).unwrap();
+    let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+    assert!(state.as_ref().map_or(true, |state| state.contains(") Z ")), "{state:?}");
+}
