@@ -479,7 +479,7 @@ const MISTAKES: [Mistake; 34] = [
         "a `forbid` that contradicts itself and never fires",
         (
             "context.tags.contains(\"private\") }",
-            "context.tags.contains(\"private\") && context.path like \"/home/*\" }",
+            "context.tags.contains(\"private\") && context.path like \"/drafts/*\" }",
         ),
         Some("a private report"),
         Some("private-is-private"),
