@@ -4,9 +4,10 @@
 mod list;
 mod tree;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use self::list::Mutant;
@@ -65,12 +66,63 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), String
         println!("mutants: {} listed in {}", mutants.len(), list::FILE);
         return Ok(());
     }
-    let copy = Copy::lay(workspace)?;
-    check_unmutated(&copy, &mutants)?;
+    let failed = apply(workspace, &mutants)?;
+    println!("mutants: {} passed, {failed} failed", mutants.len().saturating_sub(failed));
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} mutants were not killed by a test")) }
+}
+
+/// Breaks every guard. Two copies of the tree, because most of a mutant's time is one compiler's and one linker's: a
+/// package's mutants stay in one copy, so that what they share is built once. How many failed.
+fn apply(workspace: &Workspace, mutants: &[Mutant]) -> Result<usize, String> {
+    let mut packages: BTreeMap<&str, Vec<&Mutant>> = BTreeMap::new();
+    for mutant in mutants {
+        packages.entry(&mutant.package).or_default().push(mutant);
+    }
+    let mut packages: Vec<_> = packages.into_values().collect();
+    // The largest last, which is taken first.
+    packages.sort_by_key(Vec::len);
+    let first = Copy::lay(workspace, 1)?;
+    if packages.len() == 1 {
+        return packages
+            .iter()
+            .try_fold(0, |failed: usize, package| Ok(failed.saturating_add(kill(&first, package)?)));
+    }
+    if !first.target.exists() {
+        // What both copies share is built once.
+        if let Some(package) = packages.last() {
+            check_unmutated(&first, package)?;
+        }
+    }
+    let second = Copy::lay(workspace, 2)?;
+    second.begin_with(&first)?;
+    let (waiting, failed) = (Mutex::new(packages), Mutex::new(0_usize));
+    let work = |copy: &Copy| {
+        while let Some(package) = locked(&waiting).pop() {
+            let survived = kill(copy, &package)?;
+            let mut failed = locked(&failed);
+            *failed = failed.saturating_add(survived);
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| work(&second));
+        let own = work(&first);
+        other.join().map_err(|_| "mutants: a worker panicked".to_owned()).and_then(|other| own.and(other))
+    })?;
+    Ok(*locked(&failed))
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Breaks the guards of one package's list. How many were not noticed.
+fn kill(copy: &Copy, mutants: &[&Mutant]) -> Result<usize, String> {
+    check_unmutated(copy, mutants)?;
     let mut failed = 0_usize;
-    for mutant in &mutants {
+    for mutant in mutants {
         let start = Instant::now();
-        let outcome = attempt(&copy, mutant)?;
+        let outcome = attempt(copy, mutant)?;
         let seconds = start.elapsed().as_secs_f64();
         let name = &mutant.name;
         match outcome {
@@ -85,8 +137,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), String
             }
         }
     }
-    println!("mutants: {} passed, {failed} failed", mutants.len().saturating_sub(failed));
-    if failed == 0 { Ok(()) } else { Err(format!("{failed} mutants were not killed by a test")) }
+    Ok(failed)
 }
 
 fn selected(mutants: Vec<Mutant>, only: &[String]) -> Result<Vec<Mutant>, String> {
@@ -98,7 +149,7 @@ fn selected(mutants: Vec<Mutant>, only: &[String]) -> Result<Vec<Mutant>, String
 }
 
 /// Each selection of tests exists and passes on the tree as it is; else a failure would prove nothing.
-fn check_unmutated(copy: &Copy, mutants: &[Mutant]) -> Result<(), String> {
+fn check_unmutated(copy: &Copy, mutants: &[&Mutant]) -> Result<(), String> {
     let selections: BTreeSet<_> = mutants.iter().map(|mutant| (&mutant.package, &mutant.test)).collect();
     let mut problems = Vec::new();
     for (package, test) in selections {
@@ -207,9 +258,9 @@ mod tests {
         assert!(matches!(outcome("x < 3", "x < y"), Outcome::Error(_)));
         assert_eq!(copy.read("src/lib.rs").as_deref(), Ok(source), "the copy must be restored");
 
-        assert_eq!(check_unmutated(&copy, &[mutant("x < 3", "x <= 3")]), Ok(()));
+        assert_eq!(check_unmutated(&copy, &[&mutant("x < 3", "x <= 3")]), Ok(()));
         let nothing = Mutant { test: "test(no_such_test)".to_owned(), ..mutant("x < 3", "x <= 3") };
-        let error = check_unmutated(&copy, &[nothing]).expect_err("selects nothing");
+        let error = check_unmutated(&copy, &[&nothing]).expect_err("selects nothing");
         assert!(error.contains("selects no test"), "{error}");
     }
 }

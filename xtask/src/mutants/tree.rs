@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use crate::process;
 use crate::workspace::Workspace;
 
 /// A copy of the working tree.
@@ -14,9 +16,10 @@ pub(super) struct Copy {
 }
 
 impl Copy {
-    /// Makes the copy equal to the files of the working tree.
-    pub(super) fn lay(workspace: &Workspace) -> Result<Self, String> {
+    /// Makes the copy of this number, from 1, equal to the files of the working tree.
+    pub(super) fn lay(workspace: &Workspace, number: usize) -> Result<Self, String> {
         let folder = workspace.target.join("mutants");
+        let folder = if number == 1 { folder } else { folder.join(number.to_string()) };
         let copy = Self { tree: folder.join("tree"), target: folder.join("target") };
         let files: BTreeSet<String> = workspace.files()?.into_iter().collect();
         for file in &files {
@@ -29,6 +32,19 @@ impl Copy {
             std::fs::remove_file(&path).map_err(|error| failed(&path, &error))?;
         }
         Ok(copy)
+    }
+
+    /// Takes what another copy has built, if this one has built nothing: crates of others are the same in both.
+    pub(super) fn begin_with(&self, other: &Self) -> Result<(), String> {
+        if self.target.exists() {
+            return Ok(());
+        }
+        let mut copy = Command::new("cp");
+        copy.arg("-a").arg(&other.target).arg(&self.target);
+        match process::quiet(&mut copy)?.status.success() {
+            true => Ok(()),
+            false => Err(format!("mutants: cannot copy `{}`", other.target.display())),
+        }
     }
 
     fn update(&self, root: &Path, file: &str) -> Result<(), String> {
