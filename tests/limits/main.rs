@@ -11,6 +11,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod labels;
+
 use std::process::Command;
 
 use portcullis_policy::bundles;

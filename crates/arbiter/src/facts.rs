@@ -9,7 +9,7 @@ use crate::fact::{Clock, Evidence, Fact, GateState, Policy, State, Validity};
 use crate::settle::{Health, Intake, PolicyNow};
 
 /// What a settled call depended on besides its request, its bundle and the log before it.
-pub(crate) fn recorded(intake: &Intake, health: &Health) -> RecordedFacts {
+pub(crate) fn recorded(intake: &Intake, health: &Health, labels_moved: bool) -> RecordedFacts {
     let (policy, in_force) = policy(&health.policy);
     let own = intake.bundle.as_ref().map(|bundle| bundle.digest);
     RecordedFacts {
@@ -33,6 +33,7 @@ pub(crate) fn recorded(intake: &Intake, health: &Health) -> RecordedFacts {
             Fact::Unknown => GateFact::Unknown,
         },
         in_force: in_force.filter(|digest| own != Some(*digest)),
+        labels_moved,
         last_try: intake.last_try,
         policy,
         state: match health.state {

@@ -30,4 +30,4 @@ pub use limits::Room;
 pub use ports::Ports;
 pub use replay::{Replay, ReplayFault};
 pub use settle::{Credential, Health, Intake, PolicyNow, Settled, prepare, record, settle};
-pub use standing::{MOST_KEPT, NoStanding, Standing, digest as standing_digest};
+pub use standing::{Labelled, MOST_KEPT, NoStanding, Standing, digest as standing_digest, labels_at};

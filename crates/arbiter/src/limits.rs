@@ -6,13 +6,13 @@ use portcullis_protocol::{LimitName, LimitUse, MOST_COUNTED, Millis, ReasonCode}
 use crate::fact::{Fact, LimitState};
 use crate::standing::Standing;
 
-/// What is known of reservations when a call is settled.
+/// What is known of reservations and labels when a call is settled.
 #[derive(Clone, Copy, Debug)]
 pub enum Room<'a> {
     /// What the log so far came to.
     Of(&'a Standing),
-    /// The call's own PERMIT is on record, and has reserved what it takes.
-    Taken,
+    /// The same, where the call's own PERMIT is on record: it has reserved what it takes, and added what it adds.
+    Taken(&'a Standing),
     /// Nothing.
     Unknown,
 }
@@ -69,7 +69,7 @@ fn read(limit: &LimitName, charge: &Charge, standing: &Standing, now: Millis) ->
 pub(crate) fn state(counting: Option<&[Counting]>, room: Room<'_>, now: Millis) -> Fact<LimitState> {
     match (counting, room) {
         (None, _) | (Some(_), Room::Unknown) => Fact::Unknown,
-        (Some([]), _) | (Some(_), Room::Taken) => Fact::Known(LimitState::Room),
+        (Some([]), _) | (Some(_), Room::Taken(_)) => Fact::Known(LimitState::Room),
         (Some(counting), Room::Of(standing)) => match weigh(counting, standing, now) {
             Weighed::Room(_) => Fact::Known(LimitState::Room),
             Weighed::Full(code, ..) => Fact::Known(LimitState::Refused(code)),

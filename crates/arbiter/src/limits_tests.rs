@@ -63,5 +63,9 @@ fn what_is_not_known_of_reservations_is_never_room() {
     assert_eq!(state(Some(&some), Room::Unknown), Fact::Unknown);
     assert_eq!(state(Some(&[]), Room::Unknown), Fact::Unknown);
     assert_eq!(state(None, Room::Of(&standing)), Fact::Unknown);
-    assert_eq!(state(Some(&some), Room::Taken), Fact::Known(LimitState::Room), "its own PERMIT took it");
+    assert_eq!(
+        state(Some(&some), Room::Taken(&standing)),
+        Fact::Known(LimitState::Room),
+        "its own PERMIT took it"
+    );
 }

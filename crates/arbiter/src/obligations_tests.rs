@@ -24,7 +24,7 @@ fn intake(bundle: &Bundle, authenticated: Option<Millis>) -> Intake {
         deadline_ms: 1_000,
     };
     let credential = Credential { agent: "demo-agent".parse().unwrap(), expires: None, authenticated };
-    prepare(call, credential, Ok(bundle), 10_000).unwrap()
+    prepare(call, credential, Ok(bundle), 10_000, &BTreeSet::new()).unwrap()
 }
 
 fn health(bundle: &Bundle) -> Health {
@@ -50,7 +50,8 @@ fn decided(bundle: &Bundle, intake: &Intake, health: &Health) -> (DecisionRecord
     let entry = record(intake, &verdict, 4, health, &Standing::new());
     let bytes = Record::Decision(Box::new(entry.clone())).to_bytes().unwrap();
     assert_eq!(Record::parse(&bytes).unwrap(), Record::Decision(Box::new(entry.clone())));
-    let replay = Replay::prepare(&entry, ask(), Salt::from_bytes([2; 32]), Some(bundle)).unwrap();
+    let replay =
+        Replay::prepare(&entry, ask(), Salt::from_bytes([2; 32]), Some(bundle), &Standing::new()).unwrap();
     assert_eq!(replay.decide(None, &Standing::new()).unwrap(), entry);
     (entry, verdict.reason().and_then(|code| intake.detail_of(code)))
 }

@@ -37,7 +37,8 @@ pub struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    /// Prepares the request that `entry` decided, as it is kept, under the bundle that the record names.
+    /// Prepares the request that `entry` decided, as it is kept, under the bundle that the record names, after
+    /// what the log before it came to.
     ///
     /// # Errors
     /// [`ReplayFault`], if request or bundle are not those of the record.
@@ -46,6 +47,7 @@ impl<'a> Replay<'a> {
         request: Ask,
         salt: Salt,
         bundle: Option<&Bundle>,
+        standing: &Standing,
     ) -> Result<Self, ReplayFault> {
         if bundle.map(Bundle::reference) != entry.bundle.as_ref() {
             return Err(ReplayFault::OtherBundle);
@@ -57,11 +59,14 @@ impl<'a> Replay<'a> {
         let credential = Credential { agent: entry.agent.clone(), expires, authenticated };
         // Under which code there was no bundle does not matter here: the recorded fact says it.
         let bundle = bundle.ok_or(ReasonCode::PolicyMissing);
-        let mut intake = prepare(call, credential, bundle, 0).map_err(|_| ReplayFault::NotCanonical)?;
+        let labels = standing.labels(&entry.agent, entry.time);
+        let mut intake =
+            prepare(call, credential, bundle, 0, &labels).map_err(|_| ReplayFault::NotCanonical)?;
         if intake.commitment != entry.request {
             return Err(ReplayFault::OtherRequest);
         }
         intake.last_try = entry.facts.last_try;
+        intake.labels_moved = entry.facts.labels_moved;
         // The boot clock of the replay stands at zero.
         intake.deadline = match entry.facts.deadline {
             DeadlineFact::Ahead => 1,

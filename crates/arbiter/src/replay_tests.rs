@@ -4,6 +4,7 @@ use crate::idempotency::KeyStatus;
 use crate::settle::{Health, PolicyNow};
 use crate::testing::{changed, demo};
 use portcullis_protocol::{AttemptId, BundleDigest, Decision, Digest, Millis, Record, Verdict};
+use std::collections::BTreeSet;
 
 const NOW: Millis = Millis(1_800_000_000_000);
 
@@ -89,7 +90,7 @@ fn decided(
         deadline_ms: 1_000,
     };
     let bundle = bundle.ok_or(ReasonCode::PolicyMissing);
-    let mut intake = prepare(call, credential.clone(), bundle, 0).unwrap();
+    let mut intake = prepare(call, credential.clone(), bundle, 0, &BTreeSet::new()).unwrap();
     intake.last_try = matches!(
         settle(&intake, health, Fact::Known(stored), Room::Of(&Standing::new())),
         Settled::EvaluateAgain
@@ -134,7 +135,7 @@ fn whatever_was_decided_is_decided_again_byte_for_byte() {
                     let request = ask(amount, "k");
                     let entry = decided(bundle, &request, &credential, &health, stored);
                     seen.insert(entry.reason);
-                    let replay = Replay::prepare(&entry, request, salt(), bundle).unwrap();
+                    let replay = Replay::prepare(&entry, request, salt(), bundle, &Standing::new()).unwrap();
                     assert_eq!(
                         replay.decide(stored, &Standing::new()).unwrap(),
                         entry,
@@ -162,7 +163,8 @@ fn a_flipped_verdict_is_not_what_its_facts_lead_to() {
     let verdict = Verdict::Refuse(ReasonCode::PolicyNoGrant, Vec::new());
     entry.decision = verdict.decision();
     entry.reason = verdict.reason();
-    let replayed = Replay::prepare(&entry, ask("1.00", "k"), salt(), Some(&bundle)).unwrap();
+    let replayed =
+        Replay::prepare(&entry, ask("1.00", "k"), salt(), Some(&bundle), &Standing::new()).unwrap();
     assert_ne!(replayed.decide(None, &Standing::new()).unwrap(), entry);
 }
 
@@ -170,7 +172,9 @@ fn a_flipped_verdict_is_not_what_its_facts_lead_to() {
 fn another_request_salt_agent_or_bundle_is_not_the_record_s() {
     let bundle = demo();
     let entry = permit(&bundle);
-    let fault = |entry: &DecisionRecord, ask, salt, bundle| Replay::prepare(entry, ask, salt, bundle).err();
+    let fault = |entry: &DecisionRecord, ask, salt, bundle| {
+        Replay::prepare(entry, ask, salt, bundle, &Standing::new()).err()
+    };
     assert_eq!(fault(&entry, ask("1.00", "k"), salt(), Some(&bundle)), None);
     let other = Some(ReplayFault::OtherRequest);
     assert_eq!(fault(&entry, ask("2.00", "k"), salt(), Some(&bundle)), other);
@@ -189,7 +193,7 @@ fn facts_that_lead_to_no_decision_are_a_fault_not_a_permit() {
     let bundle = demo();
     let mut entry = permit(&bundle);
     entry.facts.in_force = Some(BundleDigest(Digest::sha256(b"another bundle")));
-    let replay = Replay::prepare(&entry, ask("1.00", "k"), salt(), Some(&bundle)).unwrap();
+    let replay = Replay::prepare(&entry, ask("1.00", "k"), salt(), Some(&bundle), &Standing::new()).unwrap();
     assert_eq!(replay.decide(None, &Standing::new()), Err(ReplayFault::Undecided));
 }
 
@@ -201,7 +205,8 @@ fn whether_there_were_witnesses_is_decided_again_from_the_record() {
     let mut reasons = Vec::new();
     for health in healths(&bundle) {
         let entry = decided(Some(&bundle), &request, &credential, &health, None);
-        let replay = Replay::prepare(&entry, request.clone(), salt(), Some(&bundle)).unwrap();
+        let replay =
+            Replay::prepare(&entry, request.clone(), salt(), Some(&bundle), &Standing::new()).unwrap();
         assert_eq!(replay.decide(None, &Standing::new()).unwrap(), entry);
         if health.witnesses != Fact::Known(true) || entry.reason.is_none() {
             reasons.push((entry.reason, entry.witnessed));

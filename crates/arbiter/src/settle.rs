@@ -1,13 +1,14 @@
 //! From a call to a record: what is prepared outside the ledger's writer, and what is settled inside it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use portcullis_policy::{Bundle, Counting};
 use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{
     AgentId, AttemptId, BundleDigest, BundleRef, Decision, DecisionRecord, Digest, Domain, GateId,
-    IdempotencyKey, LimitName, LimitUse, Millis, Obligations, Precondition, ReasonCode, Request, Salt,
-    SurfaceSpec, Verdict,
+    IdempotencyKey, LabelName, Labels, LimitName, LimitUse, Millis, Obligations, Precondition, ReasonCode,
+    Request, Salt, SurfaceSpec, Verdict,
 };
 
 use crate::decide::{Facts, decide};
@@ -68,6 +69,12 @@ pub struct Intake {
     obligations: Fact<Obligations>,
     /// What it takes of limits; `None` without a bundle.
     counting: Option<Vec<Counting>>,
+    /// The labels that policy was asked with; `None` if its policies see none.
+    labels: Option<BTreeSet<LabelName>>,
+    /// The labels that a PERMIT adds, and for how many milliseconds.
+    adds: BTreeMap<LabelName, u64>,
+    /// Whether the agent's labels are known to have changed since: only of a call that is decided again.
+    pub(crate) labels_moved: bool,
 }
 
 /// The bundle in force, as the writer sees it when it settles.
@@ -105,11 +112,12 @@ pub struct Health {
 pub enum Settled {
     /// A decision.
     Decided(Verdict),
-    /// The bundle changed since the verdict was computed: compute it again.
+    /// The bundle or the agent's labels changed since the verdict was computed: compute it again.
     EvaluateAgain,
 }
 
-/// Evaluates a call under a bundle.
+/// Evaluates a call under a bundle, of an agent with these labels. That they are still the agent's is looked at when the
+/// call is settled.
 ///
 /// # Errors
 /// `request.malformed` if the request has no canonical form.
@@ -118,6 +126,7 @@ pub fn prepare(
     credential: Credential,
     bundle: Result<&Bundle, ReasonCode>,
     received: u64,
+    labels: &BTreeSet<LabelName>,
 ) -> Result<Intake, ReasonCode> {
     let request = call.request.by(credential.agent);
     let commitment = request.commitment(&call.salt).map_err(|_| ReasonCode::RequestMalformed)?;
@@ -142,17 +151,21 @@ pub fn prepare(
         evaluation: Fact::Unknown,
         obligations: Fact::Unknown,
         counting: None,
+        labels: None,
+        adds: BTreeMap::new(),
+        labels_moved: false,
         request,
     };
     if let Ok(bundle) = bundle {
-        intake.read(bundle);
+        intake.read(bundle, labels);
     }
     Ok(intake)
 }
 
 impl Intake {
-    fn read(&mut self, bundle: &Bundle) {
-        let evaluation = bundle.evaluate(&self.request);
+    fn read(&mut self, bundle: &Bundle, labels: &BTreeSet<LabelName>) {
+        let evaluation = bundle.evaluate_labelled(&self.request, labels);
+        self.labels = bundle.sees_labels(&self.request.ask.action).then(|| labels.clone());
         self.bundle = Some(bundle.reference().clone());
         self.archive = Some(Arc::clone(bundle.archive()));
         self.known_agent = Fact::Known(bundle.knows_agent(&self.request.agent));
@@ -164,6 +177,7 @@ impl Intake {
         self.counting = Some(if granted { bundle.counting(&self.request) } else { Vec::new() });
         self.evaluation = Fact::Known(evaluation.verdict);
         self.obligations = Fact::Known(evaluation.obligations);
+        self.adds = evaluation.labels;
         self.detail = evaluation.detail;
     }
 
@@ -277,6 +291,31 @@ impl Intake {
         }
     }
 
+    /// Whether policy was asked with the labels that the agent has now.
+    fn labels_are_current(&self, room: Room<'_>, now: Millis) -> bool {
+        let Some(seen) = &self.labels else { return !self.labels_moved };
+        let has = |standing: &Standing| standing.labels(&self.request.agent, now);
+        !self.labels_moved
+            && match room {
+                Room::Of(standing) => has(standing) == *seen,
+                // What its own PERMIT added is no reason against it.
+                Room::Taken(standing) => {
+                    let others = |label: &&LabelName| !self.adds.contains_key(*label);
+                    has(standing).iter().filter(others).eq(seen.iter().filter(others))
+                }
+                // Then nothing is known of limits either, and nothing is permitted.
+                Room::Unknown => true,
+            }
+    }
+
+    /// What the record says of labels.
+    fn labelled(&self, verdict: &Verdict, standing: &Standing, now: Millis) -> Labels {
+        let held = self.labels.as_ref().map(|_| standing.labels(&self.request.agent, now));
+        let adds = self.adds.iter().filter(|_| verdict.decision() == Decision::Permit);
+        let added = adds.map(|(label, lifetime)| (label.clone(), now.plus(*lifetime))).collect();
+        Labels { held: held.unwrap_or_default(), added } // tidy: allow policies that see none
+    }
+
     /// Whether the verdict was computed under what is in force now.
     fn is_current(&self, health: &Health) -> bool {
         match &health.policy {
@@ -292,7 +331,7 @@ impl Intake {
 /// Settles a call: a pure function of what was prepared and of the state's view.
 #[must_use]
 pub fn settle(intake: &Intake, health: &Health, stored: Fact<Option<StoredKey>>, room: Room<'_>) -> Settled {
-    let current = intake.is_current(health);
+    let current = intake.is_current(health) && intake.labels_are_current(room, health.now);
     if !current && !intake.last_try {
         return Settled::EvaluateAgain;
     }
@@ -377,9 +416,10 @@ pub fn record(
         witnessed: terms.is_some_and(|_| intake.is_witnessed()),
         limit,
         limits,
+        labels: intake.labelled(verdict, standing, now),
         obligations: intake.obligations_of(verdict),
         engine: portcullis_policy::engine().to_owned(),
-        facts: recorded(intake, health),
+        facts: recorded(intake, health, !intake.labels_are_current(Room::Of(standing), now)),
     }
 }
 

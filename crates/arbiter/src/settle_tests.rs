@@ -42,7 +42,7 @@ fn health(bundle: &Bundle) -> Health {
 }
 
 fn prepared(call: DecisionCall, credential: Credential, bundle: &Bundle) -> Intake {
-    prepare(call, credential, Ok(bundle), 10_000).unwrap()
+    prepare(call, credential, Ok(bundle), 10_000, &BTreeSet::new()).unwrap()
 }
 
 fn reason(settled: &Settled) -> Option<ReasonCode> {
@@ -183,8 +183,14 @@ fn a_bundle_in_force_that_nobody_names_permits_nothing() {
 #[test]
 fn a_call_prepared_without_a_bundle_is_never_permitted() {
     let bundle = demo();
-    let intake =
-        prepare(charge("1.00", "k"), agent("demo-agent"), Err(ReasonCode::PolicyMissing), 10_000).unwrap();
+    let intake = prepare(
+        charge("1.00", "k"),
+        agent("demo-agent"),
+        Err(ReasonCode::PolicyMissing),
+        10_000,
+        &BTreeSet::new(),
+    )
+    .unwrap();
     assert_eq!(
         settle(&intake, &health(&bundle), Fact::Known(None), Room::Of(&Standing::new())),
         Settled::EvaluateAgain

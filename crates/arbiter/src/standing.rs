@@ -1,19 +1,23 @@
-//! What earlier PERMITs left for later decisions: what is reserved of limits.
+//! What earlier PERMITs left for later decisions: what is reserved of limits, and which labels agents have.
 //!
-//! It is a function of the log: of the PERMITs' reservations and of the outcomes, in log order. Whoever settles holds it
+//! It is a function of the log: of what PERMITs reserve and add, and of the outcomes, in log order. Whoever settles holds it
 //! in memory; a start has it from the newest mark and the records after it, as idempotency keys are had.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use portcullis_protocol::{Digest, Domain, LimitName, LimitUse, Millis, Outcome, canonical};
+use portcullis_protocol::{
+    AgentId, Digest, Domain, LabelName, LimitName, LimitUse, Millis, Outcome, canonical,
+};
 use serde::{Deserialize, Serialize};
 
 /// Most amounts that are kept at once.
 pub const MOST_KEPT: usize = 131_072;
 
 type Counter = (LimitName, Digest);
+/// Labels, and until when each stays.
+pub type Labelled = BTreeMap<LabelName, Millis>;
 
 /// What is reserved in one counter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +60,10 @@ pub struct Standing {
     counters: BTreeMap<Counter, Reserved>,
     /// By PERMIT, until its final outcome.
     held: BTreeMap<u64, Vec<Holding>>,
+    /// By agent, until when each label stays.
+    labels: BTreeMap<AgentId, Labelled>,
+    /// Changes with every change of the labels.
+    version: u64,
     /// When the newest PERMIT reserved: time does not go back behind it.
     newest: Millis,
     /// No fewer than the amounts that are kept, what has lapsed included.
@@ -72,7 +80,14 @@ impl Standing {
     /// That of a log without records.
     #[must_use]
     pub const fn new() -> Self {
-        Self { counters: BTreeMap::new(), held: BTreeMap::new(), newest: Millis(0), kept: 0 }
+        Self {
+            counters: BTreeMap::new(),
+            held: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            version: 0,
+            newest: Millis(0),
+            kept: 0,
+        }
     }
 
     /// The time at which this is looked at: the record's, and never before what was reserved already. A clock that
@@ -132,6 +147,32 @@ impl Standing {
         }
     }
 
+    /// Gives an agent the labels that a PERMIT adds. One that it has stays for whichever time is longer.
+    pub fn label(&mut self, agent: &AgentId, time: Millis, added: &Labelled) {
+        if added.is_empty() {
+            return;
+        }
+        self.newest = self.at(time);
+        self.version = self.version.wrapping_add(1);
+        let own = self.labels.entry(agent.clone()).or_default();
+        for (label, until) in added {
+            let stays = own.entry(label.clone()).or_insert(*until);
+            *stays = (*stays).max(*until);
+        }
+    }
+
+    /// The labels that an agent has.
+    #[must_use]
+    pub fn labels(&self, agent: &AgentId, now: Millis) -> BTreeSet<LabelName> {
+        self.labels.get(agent).map_or_else(BTreeSet::new, |own| labels_at(own, self.at(now)))
+    }
+
+    /// The labels of all agents, with a number that changes whenever they do.
+    #[must_use]
+    pub const fn all_labels(&self) -> (u64, &BTreeMap<AgentId, Labelled>) {
+        (self.version, &self.labels)
+    }
+
     /// Takes note of how a PERMIT ended. What never ran gives everything back; what ran, or may have run, keeps what
     /// it took of its windows; as long as it is unknown it counts as open.
     pub fn end(&mut self, permit: u64, outcome: Outcome) {
@@ -178,7 +219,11 @@ impl Standing {
             held.retain(|holding| holding.counts(now));
         }
         self.held.retain(|_, held| !held.is_empty());
-        if self.counters.is_empty() && self.held.is_empty() {
+        for own in self.labels.values_mut() {
+            own.retain(|_, until| *until > now);
+        }
+        self.labels.retain(|_, own| !own.is_empty());
+        if self.counters.is_empty() && self.held.is_empty() && self.labels.is_empty() {
             // Nothing is left that an earlier time could bring back.
             self.newest = Millis(0);
         }
@@ -197,6 +242,9 @@ impl Standing {
         }
         for (permit, held) in &self.held {
             rows.insert(format!("permit {permit:020}"), row(held));
+        }
+        for (agent, own) in &self.labels {
+            rows.insert(format!("labels {agent}"), row(own));
         }
         if !rows.is_empty() {
             rows.insert("newest".to_owned(), row(&self.newest));
@@ -226,6 +274,7 @@ impl Standing {
                 self.counters.insert((limit, counter), Reserved { windows, open });
             }
             "permit" => drop(self.held.insert(number(rest)?, value(body)?)),
+            "labels" => drop(self.labels.insert(rest.parse().ok()?, value(body)?)), // tidy: allow None is no row
             "newest" => self.newest = value(body)?,
             _ => return None,
         }
@@ -239,6 +288,12 @@ impl Standing {
         let names: BTreeSet<&String> = own.keys().chain(rows.keys()).collect();
         names.into_iter().find(|name| own.get(*name) != rows.get(*name)).cloned()
     }
+}
+
+/// Those of an agent's labels that stay at a time.
+#[must_use]
+pub fn labels_at(own: &Labelled, now: Millis) -> BTreeSet<LabelName> {
+    own.iter().filter(|(_, until)| **until > now).map(|(label, _)| label.clone()).collect()
 }
 
 impl Reserved {

@@ -115,6 +115,22 @@ fn a_row_that_is_missing_changed_or_added_changes_the_digest_and_is_named() {
     }
 }
 
+#[test]
+fn a_label_stays_for_whichever_time_is_longer() {
+    let (agent, label): (AgentId, LabelName) = ("a".parse().unwrap(), "l".parse().unwrap());
+    let mut standing = Standing::new();
+    for until in [100, 50, 70] {
+        standing.label(&agent, Millis(10), &Labelled::from([(label.clone(), Millis(until))]));
+    }
+    let has = |standing: &Standing, now| standing.labels(&agent, Millis(now)).contains(&label);
+    assert!(has(&standing, 99) && !has(&standing, 100));
+    assert!(!standing.labels(&"b".parse().unwrap(), Millis(10)).contains(&label));
+    let read = Standing::from_rows(&standing.rows()).unwrap();
+    assert!(has(&read, 99) && read.rows() == standing.rows());
+    standing.forget(Millis(100));
+    assert_eq!(standing.rows(), BTreeMap::new());
+}
+
 /// What happens, in the order of a log.
 #[derive(Clone, Debug)]
 enum Step {

@@ -1,5 +1,6 @@
 //! Callers of a ledger in this process: each asks, waits for its receipt, and asks again.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -167,7 +168,7 @@ impl Scene<'_> {
         };
         let agent = "demo-agent".parse().map_err(|_| invalid("an agent's name".into()))?;
         let credential = Credential { agent, expires: None, authenticated: None };
-        prepare(call, credential, Ok(self.bundle), SystemClocks.boot())
+        prepare(call, credential, Ok(self.bundle), SystemClocks.boot(), &BTreeSet::new())
             .map_err(|code| invalid(code.to_string()))
     }
 }

@@ -353,7 +353,7 @@ impl Batch<'_> {
         };
         let witnessed = entry.witnessed.then(|| Witnessed::of(intake, true));
         let refused_by = entry.limit.as_ref().map(|limit| format!("limit `{limit}`"));
-        let limits = entry.limits.clone();
+        let (limits, added) = (entry.limits.clone(), entry.labels.added.clone());
         let Ok(body) = Record::Decision(Box::new(entry)).to_bytes() else {
             let detail = "its record would be longer than 65,535 bytes".to_owned();
             return Ok(Answer::Unlogged(ReasonCode::RequestTooLarge, Some(detail)));
@@ -364,6 +364,7 @@ impl Batch<'_> {
         if let Some(due) = due {
             self.consume(intake, seq, due, keep)?;
             self.standing.reserve(seq, self.health.now, &limits);
+            self.standing.label(&intake.request.agent, self.health.now, &added);
         }
         if keep.request {
             let kept = KeptRequest { request: intake.request.ask.clone(), salt: intake.salt };

@@ -1,6 +1,6 @@
 //! The handle to a ledger: what other threads hold while the writer works.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use portcullis_arbiter::{Intake, Ports};
-use portcullis_protocol::{AgentId, AttemptId, Event, Millis, Ordered, ReasonCode, Spooled};
+use portcullis_protocol::{AgentId, AttemptId, Event, LabelName, Millis, Ordered, ReasonCode, Spooled};
 
 use crate::aggregate::Counts;
 use crate::clock::Clocks;
@@ -19,6 +19,7 @@ use crate::elsewhere::{Elsewhere, Nobody};
 use crate::heads::Heads;
 use crate::held::Proved;
 use crate::lock::DirectoryLock;
+use crate::published::Published;
 use crate::signer::Signer;
 use crate::spooling::{SpoolConfig, Spooling};
 use crate::writer::Writer;
@@ -57,6 +58,7 @@ pub struct Ledger {
     counts: Counts,
     heads: Heads,
     clocks: Arc<dyn Clocks>,
+    labels: Published,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -97,11 +99,12 @@ impl Ledger {
         let (counts, clocks) = (Counts::default(), Arc::clone(&config.clocks));
         let heads = Heads::default();
         let spooling = Spooling::start(config.spool.as_ref())?;
-        let shared = (counts.clone(), heads.clone(), spooling);
+        let labels = Published::default();
+        let shared = (counts.clone(), heads.clone(), spooling, labels.clone());
         let thread = std::thread::Builder::new()
             .name("ledger".into())
             .spawn(move || Writer::new(config, lock, signer, ports, elsewhere, shared).run(&queue))?;
-        Ok(Self { commands, waiting, counts, heads, clocks, thread: Some(thread) })
+        Ok(Self { commands, waiting, counts, heads, labels, clocks, thread: Some(thread) })
     }
 
     /// Asks for a decision. `reply` is called once; if the writer is gone it is dropped instead, and whoever
@@ -182,6 +185,12 @@ impl Ledger {
         reply: impl FnOnce(Result<Box<Decided>, ReasonCode>) + Send + 'static,
     ) -> Result<(), Overloaded> {
         self.send(Command::Release(Box::new(proved), Box::new(reply)))
+    }
+
+    /// The labels that an agent has, for asking policy. They are looked at again when the call is settled.
+    #[must_use]
+    pub fn labels(&self, agent: &AgentId, now: Millis) -> BTreeSet<LabelName> {
+        self.labels.of(agent, now)
     }
 
     /// The anchored heads, for those who watch the log from outside.

@@ -43,6 +43,7 @@ mod payloads;
 mod place;
 mod projection;
 mod proofs;
+mod published;
 mod queue;
 mod quota;
 mod reader;

@@ -20,6 +20,7 @@ use crate::generation::{self, Generation, Generations};
 use crate::keys::{Chains, Mark};
 use crate::payloads;
 use crate::proofs::{Fresh, Remembering};
+use crate::published::Published;
 use crate::scrub::Scrub;
 use crate::signer::{SignError, Signer};
 use crate::store::{self, Store};
@@ -51,6 +52,8 @@ pub(crate) struct Opened {
     pub(crate) chains: Chains,
     /// What earlier PERMITs left: as `chains`, only good as long as nothing fails.
     pub(crate) standing: Standing,
+    /// Which of its labels were published.
+    published: Option<u64>,
     /// The newest mark.
     pub(crate) mark: Option<Mark>,
     /// Records that a signed head covered when the ledger was opened: what lies beyond was never released.
@@ -145,6 +148,7 @@ impl Opened {
             last: verified.last,
             chains: verified.chains,
             standing: verified.standing,
+            published: None,
             mark: verified.mark,
             signed_at_open,
             archived,
@@ -183,6 +187,15 @@ impl Opened {
     /// The head of the committed tree, signed and neither anchored nor kept.
     pub(crate) fn sign(&self, signer: &mut dyn Signer) -> Result<VerifiedCheckpoint, LedgerError> {
         signed_head(signer, self.tree.size(), self.root)
+    }
+
+    /// Shows agents' labels to those who ask policy, if they changed.
+    pub(crate) fn publish(&mut self, published: &Published) {
+        let (version, labels) = self.standing.all_labels();
+        if self.published != Some(version) {
+            published.publish(labels);
+            self.published = Some(version);
+        }
     }
 
     /// Begins to read the ledger again, beside the writer, if that is not under way.

@@ -8,7 +8,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use portcullis_protocol::{AttemptId, Digest, Event, LateRecord, LimitUse, Millis, Outcome, Record};
+use portcullis_protocol::{
+    AttemptId, Digest, Event, LabelName, Labels, LateRecord, LimitUse, Millis, Outcome, Record,
+};
 use portcullis_verify::TileTree;
 use rusqlite::Connection;
 use serde::Deserialize;
@@ -40,6 +42,8 @@ pub(crate) struct Permitted {
     pub(crate) due: Option<Millis>,
     /// What it reserves of limits.
     pub(crate) limits: Vec<LimitUse>,
+    /// The labels that it gives its agent, and until when.
+    pub(crate) added: BTreeMap<LabelName, Millis>,
 }
 
 /// What a mark says.
@@ -250,6 +254,8 @@ struct Fields<'a> {
     event: Option<Text<'a>>,
     #[serde(default)]
     limits: Vec<LimitUse>,
+    #[serde(default)]
+    labels: Labels,
 }
 
 /// A text that is copied only where it has escapes.
@@ -289,6 +295,7 @@ pub(crate) fn said(seq: u64, body: &[u8]) -> Result<Said, LedgerError> {
             key: fields.key.as_ref().map(|key| fields.parsed(Some(key))).transpose()?,
             due: fields.outcome_due.map(Millis),
             limits: fields.limits,
+            added: fields.labels.added,
             agent: fields.agent.ok_or_else(|| damaged(seq))?.0.into_owned(),
         })),
         ("decision", Some("DENY" | "SILENCE")) => Ok(Said::Refusal { attempt: fields.attempt()? }),

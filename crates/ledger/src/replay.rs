@@ -237,6 +237,7 @@ impl<'a> StateReplay<'a> {
         }
         if entry.decision == Decision::Permit {
             self.standing.reserve(seq, entry.time, &entry.limits);
+            self.standing.label(&entry.agent, entry.time, &entry.labels.added);
         }
     }
 

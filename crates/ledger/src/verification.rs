@@ -210,7 +210,12 @@ impl<'a> Reading<'a> {
             return Ok(());
         }
         match said {
-            Said::Permit(permit) => self.standing.reserve(permit.seq, permit.time, &permit.limits),
+            Said::Permit(permit) => {
+                let agent = permit.agent.parse();
+                let agent = agent.map_err(|_| LedgerError::Corrupt(format!("record {seq} is not one")))?;
+                self.standing.reserve(permit.seq, permit.time, &permit.limits);
+                self.standing.label(&agent, permit.time, &permit.added);
+            }
             Said::Outcome(ended) => self.standing.end(ended.permit, ended.outcome),
             Said::Mark(marked) => {
                 self.standing.forget(marked.time);

@@ -23,6 +23,7 @@ use crate::ledger::LedgerConfig;
 use crate::lock::DirectoryLock;
 use crate::opened::{Location, Opened};
 use crate::place::Place;
+use crate::published::Published;
 use crate::queue::{erases, waiting, writes};
 use crate::quota::Quota;
 use crate::scrub::Scrub;
@@ -83,6 +84,7 @@ pub(crate) struct Writer {
     quota: Quota,
     counts: Counts,
     spooling: Spooling,
+    labels: Published,
     /// Whether more of the spool is to be entered at once.
     entering: bool,
     bundle: Option<BundleDigest>,
@@ -101,7 +103,7 @@ impl Writer {
         signer: Box<dyn Signer>,
         ports: Box<dyn Ports>,
         elsewhere: Box<dyn Elsewhere>,
-        (counts, heads, spooling): (Counts, Heads, Spooling),
+        (counts, heads, spooling, labels): (Counts, Heads, Spooling, Published),
     ) -> Self {
         Self {
             vault: Vault::new(config.vault_key.clone()),
@@ -121,6 +123,7 @@ impl Writer {
             quota: Quota::default(),
             counts,
             spooling,
+            labels,
             entering: false,
             bundle: None,
             gate: GateState::Open,
@@ -414,6 +417,10 @@ impl Writer {
             Ok(advanced) => {
                 if advanced {
                     self.advance();
+                }
+                // Before anybody is told to ask policy again.
+                if let Ok(opened) = &mut self.phase {
+                    opened.publish(&self.labels);
                 }
                 self.release(waiting, health.now);
             }

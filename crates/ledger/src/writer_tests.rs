@@ -32,7 +32,7 @@ fn writer(directory: &Path, anchor: &Path) -> Writer {
     };
     let lock = DirectoryLock::acquire(directory).unwrap().unwrap();
     let signer = Box::new(KeyFile::new(directory.join("key"), verifier));
-    let shared = (Counts::default(), Heads::default(), Spooling::start(None).unwrap());
+    let shared = (Counts::default(), Heads::default(), Spooling::start(None).unwrap(), Published::default());
     Writer::new(config, lock, signer, Box::new(Nothing), Box::new(Nobody), shared)
 }
 

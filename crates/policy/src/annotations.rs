@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::{Effect, Policy};
-use portcullis_protocol::{ApprovalNeed, Obligations, RoleName};
+use portcullis_protocol::{ApprovalNeed, LabelName, Obligations, RoleName};
 
 use crate::units::Span;
 
@@ -20,9 +20,12 @@ const APPROVAL_LIFETIME: &str = "approval_lifetime";
 const IDENTITY_WITHIN: &str = "identity_within";
 /// A PERMIT of it is released only when witnesses have seen its record.
 const WITNESSED: &str = "witnessed";
+/// What the agent has come into touch with once it is permitted: labels, joined by commas.
+const ADDS_LABEL: &str = "adds_label";
 
 /// Every annotation that is understood.
-const KNOWN: [&str; 6] = [ID, APPROVAL_ROLES, APPROVAL_QUORUM, APPROVAL_LIFETIME, IDENTITY_WITHIN, WITNESSED];
+const KNOWN: [&str; 7] =
+    [ID, APPROVAL_ROLES, APPROVAL_QUORUM, APPROVAL_LIFETIME, IDENTITY_WITHIN, WITNESSED, ADDS_LABEL];
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
@@ -37,6 +40,8 @@ const MAX_ROLES: usize = 16;
 pub(crate) struct Annotations {
     /// What a grant asks for. A `forbid` asks for nothing.
     pub(crate) obligations: Obligations,
+    /// The labels that a grant adds.
+    pub(crate) labels: BTreeSet<LabelName>,
 }
 
 /// An annotation that is refused.
@@ -72,7 +77,7 @@ pub(crate) fn read(policy: &Policy) -> Result<Annotations, Refused> {
         identity_within_ms: span(&found, IDENTITY_WITHIN, (SECOND, "1s"), (30 * DAY, "30d"))?,
         witnessed: flag(&found, WITNESSED)?,
     };
-    Ok(Annotations { obligations })
+    Ok(Annotations { obligations, labels: labels(&found)? })
 }
 
 /// The three parts of an approval come together: one left out has no value that would be safe for everybody.
@@ -107,6 +112,18 @@ fn roles(found: &BTreeMap<&str, &str>) -> Result<Option<BTreeSet<RoleName>>, Ref
         return Err(Refused::new(APPROVAL_ROLES, format!("it names more than {MAX_ROLES} roles")));
     }
     Ok(Some(roles))
+}
+
+fn labels(found: &BTreeMap<&str, &str>) -> Result<BTreeSet<LabelName>, Refused> {
+    let mut labels = BTreeSet::new();
+    for part in found.get(ADDS_LABEL).into_iter().flat_map(|text| text.split(',')) {
+        let label: LabelName =
+            part.trim_matches(' ').parse().map_err(|error| Refused::new(ADDS_LABEL, format!("{error}")))?;
+        if let Some(twice) = labels.replace(label) {
+            return Err(Refused::new(ADDS_LABEL, format!("it names `{twice}` twice")));
+        }
+    }
+    Ok(labels)
 }
 
 fn quorum(found: &BTreeMap<&str, &str>) -> Result<Option<u64>, Refused> {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portcullis_protocol::{
-    AgentId, BundleRef, Digest, LimitName, Millis, Obligations, ReasonCode, Request, SurfaceTable, Verdict,
+    AgentId, BundleRef, Digest, LabelName, LimitName, Millis, Obligations, ReasonCode, Request, SurfaceTable,
+    Verdict,
 };
 
 use crate::compile::Compiled;
@@ -35,6 +36,8 @@ pub struct Evaluation {
     /// What the satisfied grants ask for, all of them together; nothing unless the verdict is PERMIT. A PERMIT is one only
     /// once they are met.
     pub obligations: Obligations,
+    /// The labels that the satisfied grants add, and for how many milliseconds; none unless the verdict is PERMIT.
+    pub labels: BTreeMap<LabelName, u64>,
     /// What exactly, for the caller and the log. It holds no value out of the request or the entities.
     pub detail: Option<String>,
 }

@@ -1,9 +1,9 @@
 //! Everything a bundle's files say, parsed, validated and held against one another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::{Entities, Schema};
-use portcullis_protocol::{BundleDigest, LimitName, Millis, PolicyId, SurfaceName, Tier};
+use portcullis_protocol::{ActionName, BundleDigest, LimitName, Millis, PolicyId, SurfaceName, Tier};
 
 use crate::annotations::Annotations;
 use crate::entities::{self, Types};
@@ -13,13 +13,15 @@ use crate::invariants::{self, Invariant};
 use crate::manifest::Manifest;
 use crate::slices::Slices;
 use crate::trial::Case;
-use crate::{policies, schema, trial};
+use crate::{labels, policies, schema, trial};
 
 /// A bundle's content in usable form. It can decide only inside a [`crate::Bundle`].
 #[derive(Debug)]
 pub(crate) struct Compiled {
     pub(crate) manifest: Manifest,
     pub(crate) schema: Schema,
+    /// The actions whose policies see the agent's labels.
+    pub(crate) labelled: BTreeSet<ActionName>,
     pub(crate) types: Types,
     pub(crate) entities: Entities,
     pub(crate) slices: Slices,
@@ -61,7 +63,7 @@ impl Compiled {
     pub(crate) fn new(files: &Files) -> Result<Self, BundleError> {
         let manifest = Manifest::parse(files)?;
         let mut warnings = Vec::new();
-        let schema = schema::load(files, &manifest.surfaces, &mut warnings)?;
+        let (schema, labelled) = schema::load(files, &manifest.surfaces, &mut warnings)?;
         let types = Types::new(&schema)?;
         let entities = entities::load(files, &schema, &types, &manifest.surfaces)?;
         let set = policies::load(files)?;
@@ -70,16 +72,29 @@ impl Compiled {
         if set.ids.is_empty() {
             warnings.push("the bundle has no policy: it grants nothing".to_owned());
         }
+        labels::refuse_undeclared(&manifest.labels, &set.annotations, &set.ids)?;
         let invariants = invariants::load(files, &schema, &entities, &mut warnings)?;
         let slices = policies::slices(&set)?;
         let cases = trial::cases(files, &manifest.surfaces)?;
         let (annotations, ids) = (set.annotations, set.ids.into_keys().collect());
-        Ok(Self { manifest, schema, types, entities, slices, annotations, cases, ids, invariants, warnings })
+        Ok(Self {
+            manifest,
+            schema,
+            labelled,
+            types,
+            entities,
+            slices,
+            annotations,
+            cases,
+            ids,
+            invariants,
+            warnings,
+        })
     }
 
     pub(crate) fn report(self, digest: BundleDigest) -> CheckReport {
         let agents = entities::agents(&self.entities, &self.types);
-        let Manifest { name, version, valid_from, valid_until, surfaces, limits } = self.manifest;
+        let Manifest { name, version, valid_from, valid_until, surfaces, limits, .. } = self.manifest;
         CheckReport {
             name,
             version,

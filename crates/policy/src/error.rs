@@ -212,6 +212,16 @@ faults! {
     /// A limit that cannot be kept, or names what is not there.
     Limit { limit: String, message: String } = "limit `{limit}`: {message}",
         "Correct the limit in bundle.toml; docs/limits.md says what one is made of.";
+    /// A label that would be over at once, or stay for ever.
+    LabelLifetime { label: String } = "label `{label}`: `lifetime` is not within 1m and 366d", "Correct the lifetime.";
+    /// A grant that adds what `bundle.toml` does not declare.
+    LabelUndeclared { policy: String, label: String } = "policy `{policy}` adds label `{label}`, which is not declared",
+        "Declare it in bundle.toml, as in `[labels.NAME]` with `lifetime = \"8h\"`.";
+    /// More labels than a record has room for.
+    TooManyLabels = "the bundle has more than 64 labels", "Merge labels.";
+    /// A surface that lets its callers say which labels they have.
+    LabelsFromCaller { surface: String } = "surface `{surface}` declares context `labels`, which the arbiter gives",
+        "Remove it from the surface; in the schema it is `labels: Set<String>`.";
     /// More limits than are kept.
     TooManyLimits = "the bundle has more than 64 limits", "Merge limits.";
     /// An action that two surfaces claim.

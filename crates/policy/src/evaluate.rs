@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::{Context, Request as CedarRequest, RestrictedExpression};
 use portcullis_protocol::{
-    ContextKind, ContextRule, Obligations, PolicyId, ReasonCode, Request, SurfaceSpec, Value, Verdict,
+    ActionName, ContextKind, ContextRule, LabelName, Obligations, PolicyId, ReasonCode, Request, SurfaceSpec,
+    Value, Verdict,
 };
 
 use crate::annotations::Annotations;
 use crate::compile::Compiled;
+use crate::labels::{self, CONTEXT_KEY, Lifetimes};
 use crate::slices::{Answer, Question};
 use crate::{Bundle, Evaluation};
 
@@ -23,7 +25,7 @@ impl From<Refusal> for Evaluation {
     fn from(refusal: Refusal) -> Self {
         let Refusal { code, policies, detail } = refusal;
         let verdict = Verdict::Refuse(code, policies);
-        Self { verdict, obligations: Obligations::none(), detail: Some(detail) }
+        Self { verdict, obligations: Obligations::none(), labels: BTreeMap::new(), detail: Some(detail) }
     }
 }
 
@@ -42,27 +44,49 @@ impl Bundle {
     /// forbids. The first that fails is the verdict.
     ///
     /// Validity is not asked here ([`Self::validity_at`]), nor is anything that depends on state.
+    ///
+    /// Which labels the agent has is not known here: an action whose policies see them is not permitted. Who knows them
+    /// asks [`Self::evaluate_labelled`].
     #[must_use]
     pub fn evaluate(&self, request: &Request) -> Evaluation {
-        self.compiled.evaluate(request)
+        self.compiled.evaluate(request, None)
+    }
+
+    /// As [`Self::evaluate`], of an agent with exactly these labels.
+    #[must_use]
+    pub fn evaluate_labelled(&self, request: &Request, labels: &BTreeSet<LabelName>) -> Evaluation {
+        self.compiled.evaluate(request, Some(labels))
+    }
+
+    /// Whether the policies of an action see the agent's labels.
+    #[must_use]
+    pub fn sees_labels(&self, action: &ActionName) -> bool {
+        self.compiled.labelled.contains(action)
     }
 }
 
 impl Compiled {
     /// What [`Bundle::evaluate`] says, once this is the content of a bundle.
-    pub(crate) fn evaluate(&self, request: &Request) -> Evaluation {
-        match self.question(request) {
-            Ok(question) => settled(self.slices.ask(&question, &self.entities), &self.annotations),
-            Err(evaluation) => evaluation,
+    pub(crate) fn evaluate(&self, request: &Request, labels: Option<&BTreeSet<LabelName>>) -> Evaluation {
+        match self.question(request, labels) {
+            Ok(question) => {
+                let answer = self.slices.ask(&question, &self.entities);
+                settled(answer, &self.annotations, &self.manifest.labels)
+            }
+            Err(evaluation) => *evaluation,
         }
     }
 
     /// What Cedar is asked, or the verdict on a request that it is not asked about.
-    pub(crate) fn question(&self, request: &Request) -> Result<Question, Evaluation> {
-        self.asked(request).map_err(Evaluation::from)
+    pub(crate) fn question(
+        &self,
+        request: &Request,
+        labels: Option<&BTreeSet<LabelName>>,
+    ) -> Result<Question, Box<Evaluation>> {
+        self.asked(request, labels).map_err(|refusal| Box::new(refusal.into()))
     }
 
-    fn asked(&self, request: &Request) -> Result<Question, Refusal> {
+    fn asked(&self, request: &Request, labels: Option<&BTreeSet<LabelName>>) -> Result<Question, Refusal> {
         let (ask, types) = (&request.ask, &self.types);
         let spec = self.manifest.surfaces.get(&ask.surface).ok_or_else(|| {
             Refusal::new(ReasonCode::SurfaceUnknown, format!("no surface `{}` is declared", ask.surface))
@@ -77,7 +101,12 @@ impl Compiled {
         let action = present(types.action(ask.action.as_str()), "action")?;
         let resource = types.resource(&ask.resource).ok_or_else(|| absent("resource"))?;
         let resource = present(resource, "resource")?;
-        let context = build_context(spec, &ask.context)?;
+        let labels = match (self.labelled.contains(&ask.action), labels) {
+            (false, _) => None,
+            (true, Some(labels)) => Some(labels),
+            (true, None) => return Err(unfit("it is not known which labels the agent has")),
+        };
+        let context = build_context(spec, &ask.context, labels)?;
         // Built with the schema: without one, Cedar takes any principal, resource and context for any action.
         let schema = Some(&self.schema);
         CedarRequest::new(principal.clone(), action.clone(), resource.clone(), context, schema)
@@ -86,14 +115,18 @@ impl Compiled {
     }
 }
 
-/// The verdict that Cedar's answer is worth, and what the grants ask for.
-pub(crate) fn settled(answer: Answer, annotations: &BTreeMap<PolicyId, Annotations>) -> Evaluation {
-    match settle(answer).and_then(|grants| Ok((owed(&grants, annotations)?, grants))) {
-        Ok((obligations, grants)) => {
-            Evaluation { verdict: Verdict::Permit(grants), obligations, detail: None }
-        }
-        Err(refusal) => refusal.into(),
-    }
+/// The verdict that Cedar's answer is worth, what the grants ask for, and which labels they add.
+pub(crate) fn settled(
+    answer: Answer,
+    annotations: &BTreeMap<PolicyId, Annotations>,
+    lifetimes: &Lifetimes,
+) -> Evaluation {
+    let permitted = settle(answer).and_then(|grants| {
+        let obligations = owed(&grants, annotations)?;
+        let labels = labels::added(&grants, annotations, lifetimes).ok_or_else(unheld)?;
+        Ok(Evaluation { verdict: Verdict::Permit(grants), obligations, labels, detail: None })
+    });
+    permitted.unwrap_or_else(Evaluation::from) // tidy: allow a refusal is an evaluation
 }
 
 /// What all satisfied grants ask for. A grant that asks for nothing takes nothing away from another that does.
@@ -148,8 +181,16 @@ fn check_value(key: &str, rule: &ContextRule, value: &Value) -> Result<(), Refus
 }
 
 /// Built value by value, by declared type: JSON would let `{"__entity": …}` in an argument become an entity.
-fn build_context(spec: &SurfaceSpec, context: &BTreeMap<String, Value>) -> Result<Context, Refusal> {
+fn build_context(
+    spec: &SurfaceSpec,
+    context: &BTreeMap<String, Value>,
+    labels: Option<&BTreeSet<LabelName>>,
+) -> Result<Context, Refusal> {
     let mut pairs = Vec::new();
+    if let Some(labels) = labels {
+        let labels = labels.iter().map(|label| RestrictedExpression::new_string(label.to_string()));
+        pairs.push((CONTEXT_KEY.to_owned(), RestrictedExpression::new_set(labels)));
+    }
     for (key, rule) in &spec.context {
         let Some(value) = context.get(key) else { continue };
         let value =

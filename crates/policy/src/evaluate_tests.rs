@@ -34,7 +34,7 @@ fn whole(bundle: &Bundle) -> PolicySet {
 
 fn payment(bundle: &Bundle, context: &str) -> Context {
     let ask = request("bot", "pay.charge", "charge", "Account:a-1", context).ask;
-    build_context(&bundle.table.surfaces[&ask.surface], &ask.context)
+    build_context(&bundle.table.surfaces[&ask.surface], &ask.context, None)
         .map_err(|refusal| refusal.detail)
         .unwrap()
 }
@@ -147,7 +147,7 @@ fn escapes_in_arguments_stay_text() {
     let spec = &bundle.table.surfaces[&"fs.read".parse().unwrap()];
     let ask =
         read("bot", r#"{"path":"/a","tags":["{\"__extn\":{\"fn\":\"decimal\",\"arg\":\"1.00\"}}"]}"#).ask;
-    let context = build_context(spec, &ask.context).map_err(|refusal| refusal.detail).unwrap();
+    let context = build_context(spec, &ask.context, None).map_err(|refusal| refusal.detail).unwrap();
     let Some(cedar_policy::EvalResult::Set(tags)) = context.get("tags") else { panic!("no set") };
     assert!(tags.iter().all(|tag| matches!(tag, cedar_policy::EvalResult::String(_))), "{tags:?}");
 }
@@ -315,7 +315,7 @@ fn an_answer_that_contradicts_itself_is_no_permit() {
            when { context.count * 9223372036854775807 < 0 };",
     );
     let ask = request("bot", "pay.charge", "charge", "Account:a-1", r#"{"amount":"1.00","count":2}"#);
-    let asked = failing.compiled.question(&ask).unwrap().request;
+    let asked = failing.compiled.question(&ask, None).unwrap().request;
     let real = Authorizer::new().is_authorized(&asked, &whole(&failing), &failing.compiled.entities);
     let errors: Vec<_> = real.diagnostics().errors().cloned().collect();
     assert_eq!(errors.len(), 1);

@@ -34,6 +34,7 @@ mod error;
 mod evaluate;
 mod files;
 mod invariants;
+mod labels;
 mod limits;
 mod manifest;
 mod policies;

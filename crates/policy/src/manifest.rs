@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_protocol::{
-    ActionName, ContextRule, Idempotency, Keep, LimitName, Millis, OnSilence, Resource, SurfaceName,
-    SurfaceSpec, Tier, ToolName,
+    ActionName, ContextRule, Idempotency, Keep, LabelName, LimitName, Millis, OnSilence, Resource,
+    SurfaceName, SurfaceSpec, Tier, ToolName,
 };
 use serde::{Deserialize, Deserializer};
 
 use crate::MANIFEST_FILE;
 use crate::error::{BundleError, Fault};
 use crate::files::{self, Files};
+use crate::labels::{self, LabelText, Lifetimes};
 use crate::limits::{self, LimitText, Limits};
 use crate::units::{Instant, Span};
 
@@ -28,6 +29,7 @@ pub(crate) struct Manifest {
     pub(crate) valid_until: Millis,
     pub(crate) surfaces: BTreeMap<SurfaceName, SurfaceSpec>,
     pub(crate) limits: Limits,
+    pub(crate) labels: Lifetimes,
 }
 
 #[derive(Deserialize)]
@@ -41,6 +43,8 @@ struct ManifestText {
     surfaces: BTreeMap<SurfaceName, SurfaceText>,
     #[serde(default)]
     limits: BTreeMap<LimitName, LimitText>,
+    #[serde(default)]
+    labels: BTreeMap<LabelName, LabelText>,
 }
 
 #[derive(Deserialize)]
@@ -139,7 +143,9 @@ impl Manifest {
         refuse_shared_actions(&surfaces)?;
         refuse_shared_tools(&surfaces)?;
         let limits = limits::load(parsed.limits, &surfaces)?;
-        Ok(Self { name: parsed.name.0, version: parsed.version.0, valid_from, valid_until, surfaces, limits })
+        let labels = labels::load(parsed.labels)?;
+        let (name, version) = (parsed.name.0, parsed.version.0);
+        Ok(Self { name, version, valid_from, valid_until, surfaces, limits, labels })
     }
 }
 
@@ -165,6 +171,9 @@ impl SurfaceText {
             .ok_or_else(|| fault("`outcome_within` is not within `permit_ttl` and 60m"))?;
         let derived_window_ms = within(or_minute(self.derived_window), 1_000, 60 * MINUTE)
             .ok_or_else(|| fault("`derived_window` is not within 1s and 60m"))?;
+        if self.context.contains_key(labels::CONTEXT_KEY) {
+            return Err(corrupt(Fault::LabelsFromCaller { surface: name.to_string() }));
+        }
         check_context(&self.context).map_err(fault)?;
         let keep = self.keep(idempotency).map_err(fault)?;
         Ok(SurfaceSpec {

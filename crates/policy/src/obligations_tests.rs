@@ -57,7 +57,7 @@ fn what_is_refused_asks_for_nothing() {
 fn a_grant_that_the_bundle_does_not_know_is_no_permit() {
     let mut answer = Answer::default();
     answer.grants.insert(cedar_policy::PolicyId::new("ghost"));
-    let evaluation = settled(answer, &BTreeMap::new());
+    let evaluation = settled(answer, &BTreeMap::new(), &BTreeMap::new());
     assert_eq!(evaluation.verdict, Verdict::refuse(ReasonCode::PolicyEngineFailed));
 }
 

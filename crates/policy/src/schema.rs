@@ -12,18 +12,19 @@ use crate::SCHEMA_FILE;
 use crate::entities::{AGENT, action_uid};
 use crate::error::{BundleError, Fault};
 use crate::files::{self, Files};
+use crate::labels::CONTEXT_KEY;
 
 type Surfaces = BTreeMap<SurfaceName, SurfaceSpec>;
 
 /// How deep the names of common types may lead to one another. Cedar refuses cycles.
 const MAX_ALIASES: usize = 32;
 
-/// Reads the schema and holds it against the surfaces.
+/// Reads the schema and holds it against the surfaces. Returns also the actions whose policies see labels.
 pub(crate) fn load(
     files: &Files,
     surfaces: &Surfaces,
     warnings: &mut Vec<String>,
-) -> Result<Schema, BundleError> {
+) -> Result<(Schema, BTreeSet<ActionName>), BundleError> {
     let text = files::text(files, SCHEMA_FILE)?;
     let (schema, found) =
         Schema::from_cedarschema_str(text).map_err(|error| unparsed(text, (&error).into()))?;
@@ -33,14 +34,17 @@ pub(crate) fn load(
     }
     let (json, _) =
         schema_str_to_json_with_resolved_types(text).map_err(|error| unparsed(text, (&error).into()))?;
+    let mut labelled = BTreeSet::new();
     for (surface, spec) in surfaces {
         for action in &spec.actions {
             check_scope(&schema, action, surface, spec)?;
-            check_context(&json, action, spec)?;
+            if check_context(&json, action, spec)? {
+                labelled.insert(action.clone());
+            }
         }
     }
     refuse_unowned(&schema, surfaces)?;
-    Ok(schema)
+    Ok((schema, labelled))
 }
 
 fn corrupt(fault: Fault) -> BundleError {
@@ -100,10 +104,15 @@ fn refuse_unowned(schema: &Schema, surfaces: &Surfaces) -> Result<(), BundleErro
     }
 }
 
-fn check_context(json: &Value, action: &ActionName, spec: &SurfaceSpec) -> Result<(), BundleError> {
+/// Whether the action's policies see labels, which the surface does not declare.
+fn check_context(json: &Value, action: &ActionName, spec: &SurfaceSpec) -> Result<bool, BundleError> {
     let declared = schema_context(json, action)?;
-    let ruled: BTreeMap<&str, String> =
+    let mut ruled: BTreeMap<&str, String> =
         spec.context.iter().map(|(key, rule)| (key.as_str(), rule_type(rule))).collect();
+    let labelled = declared.contains_key(CONTEXT_KEY);
+    if labelled {
+        ruled.insert(CONTEXT_KEY, "Set<String>".to_owned());
+    }
     let keys: BTreeSet<&str> = declared.keys().chain(ruled.keys()).copied().collect();
     let text = |side: &BTreeMap<&str, String>, key| {
         side.get(key).map_or_else(|| "no such key".to_owned(), |kind| format!("`{kind}`"))
@@ -115,7 +124,7 @@ fn check_context(json: &Value, action: &ActionName, spec: &SurfaceSpec) -> Resul
             schema: text(&declared, key),
             surface: text(&ruled, key),
         })),
-        None => Ok(()),
+        None => Ok(labelled),
     }
 }
 

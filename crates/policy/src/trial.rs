@@ -117,7 +117,7 @@ pub(crate) fn run(compiled: &Compiled) -> Result<TrialReport, BundleError> {
         mutants: Vec::new(),
     };
     for case in &compiled.cases {
-        let evaluation = case.evaluate(compiled, compiled.evaluate(&case.request));
+        let evaluation = case.evaluate(compiled, compiled.evaluate(&case.request, Some(&case.labels)));
         let tried = case.against(evaluation);
         if tried.passed {
             report.count(case, &tried);
@@ -152,14 +152,15 @@ impl Case {
         let (from, until) = (compiled.manifest.valid_from, compiled.manifest.valid_until);
         match self.at.map(|at: Millis| bundle::validity((from, until), at)) {
             Some(Err(code)) => {
-                Evaluation { verdict: Verdict::refuse(code), obligations: Obligations::none(), detail: None }
+                let (verdict, obligations) = (Verdict::refuse(code), Obligations::none());
+                Evaluation { verdict, obligations, labels: BTreeMap::new(), detail: None }
             }
             Some(Ok(())) | None => otherwise,
         }
     }
 
     fn against(&self, evaluation: Evaluation) -> CaseReport {
-        let Evaluation { verdict, obligations, detail } = evaluation;
+        let Evaluation { verdict, obligations, detail, .. } = evaluation;
         let found = Expected {
             decision: verdict.decision(),
             reason: verdict.reason(),

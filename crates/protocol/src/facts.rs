@@ -147,6 +147,9 @@ pub struct RecordedFacts {
     /// The bundle in force at settling, where it is not the record's `bundle`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_force: Option<BundleDigest>,
+    /// Whether the agent's labels had changed since policy was asked; present only if so.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub labels_moved: bool,
     /// Whether no further evaluation was to be had; present only if so.
     #[serde(default, skip_serializing_if = "is_false")]
     pub last_try: bool,
@@ -181,6 +184,7 @@ impl RecordedFacts {
             evidence: EvidenceFact::Sound,
             gate: GateFact::Open,
             in_force: None,
+            labels_moved: false,
             last_try: false,
             policy: PolicyFact::Valid,
             state: StateFact::Held,
@@ -203,6 +207,7 @@ mod tests {
             evidence: EvidenceFact::Refused(ReasonCode::EvidenceDiskReserve),
             gate: GateFact::Unknown,
             in_force: None,
+            labels_moved: true,
             last_try: true,
             policy: PolicyFact::Refused(ReasonCode::PolicyMissing),
             state: StateFact::Fenced,

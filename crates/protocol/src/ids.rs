@@ -116,6 +116,11 @@ text_id!(
     |text| word(text, b"._-", 64)
 );
 text_id!(
+    /// The name of a label: what an agent has come into touch with, such as `untrusted-input`.
+    LabelName, "label", "1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit",
+    |text| word(text, b"._-", 64)
+);
+text_id!(
     /// A tool as a bundle names it: its server's name, a slash, and its own name as the server has it.
     ToolName, "tool",
     "a server's name of a-z, 0-9, `_` and `-`, one slash, and a tool's name of 1 to 128 printable characters",

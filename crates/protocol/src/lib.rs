@@ -9,6 +9,7 @@ pub mod digest;
 pub mod facts;
 pub mod ids;
 pub mod json;
+pub mod labels;
 pub mod late;
 pub mod limits;
 pub mod obligations;
@@ -28,10 +29,12 @@ pub mod wire;
 pub use digest::{Digest, Domain};
 pub use facts::RecordedFacts;
 pub use ids::{
-    ActionName, AgentId, AttemptId, AuditorId, BundleDigest, GateId, IdempotencyKey, InvalidId, LimitName,
-    Millis, Nonce, OperatorId, OrderReason, PolicyId, RoleName, Salt, SpoolId, SurfaceName, ToolName,
+    ActionName, AgentId, AttemptId, AuditorId, BundleDigest, GateId, IdempotencyKey, InvalidId, LabelName,
+    LimitName, Millis, Nonce, OperatorId, OrderReason, PolicyId, RoleName, Salt, SpoolId, SurfaceName,
+    ToolName,
 };
 pub use json::{JsonError, Limits, Loose, Value};
+pub use labels::Labels;
 pub use late::{Attempted, Keeper, LateRecord, Spooled};
 pub use limits::{LimitUse, MOST_COUNTED};
 pub use obligations::{ApprovalNeed, Obligations};

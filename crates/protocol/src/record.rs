@@ -16,6 +16,7 @@ use crate::ids::{
     PolicyId, SurfaceName,
 };
 use crate::json::{JsonError, Limits, Value};
+use crate::labels::Labels;
 use crate::late::LateRecord;
 use crate::limits::{self, LimitUse};
 use crate::obligations::Obligations;
@@ -91,6 +92,9 @@ pub struct DecisionRecord {
     /// that refused of a refusal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<LimitUse>,
+    /// The agent's labels.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
     /// What the satisfied grants ask for besides themselves; only of a PERMIT, and of a refusal because they are not met.
     #[serde(default, skip_serializing_if = "Obligations::is_empty")]
     pub obligations: Obligations,
@@ -371,6 +375,7 @@ impl DecisionRecord {
         if !self.policies.is_sorted() {
             return Err(RecordError::Contradiction("policies out of order"));
         }
+        self.labels.check(self.decision, self.time).map_err(RecordError::Contradiction)?;
         limits::check(self.reason, self.limit.as_ref(), &self.limits).map_err(RecordError::Contradiction)?;
         self.obligations.contradiction(self).map_or(Ok(()), |what| Err(RecordError::Contradiction(what)))
     }

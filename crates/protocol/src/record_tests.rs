@@ -26,6 +26,7 @@ pub(crate) fn permit() -> DecisionRecord {
         witnessed: false,
         limit: None,
         limits: Vec::new(),
+        labels: crate::labels::Labels::none(),
         obligations: crate::obligations::Obligations::none(),
         engine: "cedar-policy 4".into(),
         facts: RecordedFacts::sound(),

@@ -108,6 +108,7 @@ pub(crate) fn permit(call: &DecisionCall, ttl_ms: u64) -> DecisionRecord {
         witnessed: false,
         limit: None,
         limits: Vec::new(),
+        labels: portcullis_protocol::Labels::none(),
         obligations: portcullis_protocol::Obligations::none(),
         engine: "test".into(),
         facts: portcullis_protocol::RecordedFacts::sound(),

@@ -209,7 +209,8 @@ fn decide(
             return Err(NotReplayable::OtherEngine.into());
         }
         let bundle = bundles.of(entry)?;
-        let replay = Replay::prepare(entry, kept.request, kept.salt, bundle).map_err(different)?;
+        let replay =
+            Replay::prepare(entry, kept.request, kept.salt, bundle, state.standing()).map_err(different)?;
         operation = Some(replay.intake().operation);
         let stored = match state.prior(replay.intake().key_commitment().as_ref()) {
             Prior::Known(stored) => stored,

@@ -261,7 +261,10 @@ impl Arbiter {
     ) -> Result<Intake, ReasonCode> {
         let bundle = self.bundles.current();
         let bundle = bundle.as_ref().map(Arc::as_ref).map_err(|error| error.code());
-        prepare(call.clone(), credential.clone(), bundle, received)
+        // Without a clock nothing is permitted; then as if no label had ended.
+        let now = self.clocks.wall().map_or(Millis(0), |now| now);
+        let labels = self.ledger.labels(&credential.agent, now);
+        prepare(call.clone(), credential.clone(), bundle, received, &labels)
     }
 
     /// Records what became of a PERMIT.

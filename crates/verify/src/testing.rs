@@ -161,6 +161,7 @@ pub(crate) fn decision(seq: u64, agent: &str, surface: &str, bundle: &str) -> Ve
         witnessed: false,
         limit: None,
         limits: Vec::new(),
+        labels: portcullis_protocol::Labels::none(),
         obligations: portcullis_protocol::Obligations::none(),
         permit_ttl_ms: Some(1),
         outcome_due: Some(time),

@@ -55,6 +55,7 @@ pub(crate) fn record(call: &DecisionCall, code: Option<ReasonCode>, ttl_ms: u64)
         witnessed: false,
         limit: None,
         limits: Vec::new(),
+        labels: portcullis_protocol::Labels::none(),
         obligations: portcullis_protocol::Obligations::none(),
         permit_ttl_ms: permit.then_some(ttl_ms),
         outcome_due: permit.then_some(Millis(1_700_000_060_000)),

@@ -45,7 +45,7 @@ impl Batch<'_> {
             return Ok(Some(Answer::Unlogged(ReasonCode::PermitExpired, None)));
         }
         // Its key is consumed by itself and its reservations are its own, which is no reason against it.
-        Ok(match settle(intake, self.health, Fact::Known(None), Room::Taken) {
+        Ok(match settle(intake, self.health, Fact::Known(None), Room::Taken(self.standing)) {
             Settled::Decided(now) => now.reason().map(|code| Answer::Unlogged(code, intake.detail_of(code))),
             Settled::EvaluateAgain => Some(Answer::EvaluateAgain),
         })

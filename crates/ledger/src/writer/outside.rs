@@ -80,7 +80,7 @@ impl Writer {
         // Its witnesses have seen it, whether or not they answer now; its key is consumed by itself, and
         // what it takes of limits is reserved.
         let health = Health { witnesses: Fact::Known(true), ..health.clone() };
-        match settle(proved.intake(), &health, Fact::Known(None), Room::Taken) {
+        match settle(proved.intake(), &health, Fact::Known(None), Room::Taken(&opened.standing)) {
             Settled::Decided(Verdict::Permit(_)) => Ok(()),
             Settled::Decided(Verdict::Refuse(code, _)) => Err(code),
             Settled::EvaluateAgain => Err(ReasonCode::OverloadContended),

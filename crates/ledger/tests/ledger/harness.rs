@@ -1,6 +1,6 @@
 //! A data directory, an anchor beside it, and what surrounds a ledger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -16,7 +16,7 @@ use portcullis_ledger::{
 use portcullis_policy::{Bundle, Snapshot, Trust, bundles};
 use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{
-    AttemptId, Decision, DecisionRecord, Digest, Event, Millis, Outcome, ReasonCode, Record, Salt,
+    AttemptId, Decision, DecisionRecord, Digest, Event, LabelName, Millis, Outcome, ReasonCode, Record, Salt,
     request::Ask,
 };
 use portcullis_verify::{Checkpoint, UnverifiedReceipt, VerifiedReceipt, VerifierKey};
@@ -170,9 +170,42 @@ pub(crate) struct World {
 
 /// The demo bundle, with other words in its manifest.
 fn bundle(words: &[(&str, &str)]) -> Bundle {
+    changed(bundles::demo(), words)
+}
+
+/// Who reads account `web` has read untrusted input, who reads account `customer` confidential data; who has read both
+/// charges nothing.
+pub(crate) fn labelled() -> BTreeMap<String, Vec<u8>> {
+    let mut files = bundles::demo();
+    files.retain(|path, _| !path.starts_with("tests/"));
+    let edit = |text: &[u8], from: &str, to: &str| {
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        assert!(text.contains(from), "{text}");
+        text.replace(from, to).into_bytes()
+    };
+    let schema =
+        edit(&files["schema.cedarschema"], "amount: decimal", "amount: decimal, labels: Set<String>");
+    files.insert("schema.cedarschema".into(), schema);
+    let labels = "[labels.untrusted-input]\nlifetime = \"8h\"\n[labels.confidential]\nlifetime = \"1d\"\n\n";
+    let begin = "[surfaces.\"demo.read_balance\"]";
+    let manifest = edit(&files["bundle.toml"], begin, &format!("{labels}{begin}"));
+    files.insert("bundle.toml".into(), manifest);
+    let policies = r#"
+@id("reads-the-web") @adds_label("untrusted-input")
+permit (principal, action == Action::"demo.read_balance", resource) when { context.account == "web" };
+@id("reads-customers") @adds_label("confidential")
+permit (principal, action == Action::"demo.read_balance", resource) when { context.account == "customer" };
+@id("nothing-out-after-both")
+forbid (principal, action == Action::"demo.charge", resource)
+when { context.labels.containsAll(["untrusted-input", "confidential"]) };
+"#;
+    files.insert("policies/labels.cedar".into(), policies.into());
+    files
+}
+
+fn changed(mut files: BTreeMap<String, Vec<u8>>, words: &[(&str, &str)]) -> Bundle {
     let key = SigningKey::from_bytes(&[7; 32]);
     let verifier = VerifierKey::ed25519("bundle.test", key.verifying_key().to_bytes()).unwrap();
-    let mut files = bundles::demo();
     for (word, other) in words {
         let manifest = String::from_utf8(files["bundle.toml"].clone()).unwrap();
         let changed = manifest.replace(word, other);
@@ -211,6 +244,17 @@ impl World {
     pub(crate) fn limited(limits: &str) -> Self {
         let begin = "[surfaces.\"demo.read_balance\"]\n";
         Self::with(bundle(&[(begin, &format!("{limits}\n{begin}"))]))
+    }
+
+    /// Whose agents get labels: see [`labelled`].
+    pub(crate) fn labelled() -> Self {
+        Self::with(changed(labelled(), &[]))
+    }
+
+    /// The same, whose charges must be witnessed.
+    pub(crate) fn labelled_and_witnessed() -> Self {
+        let begin = "[surfaces.\"demo.charge\"]\n";
+        Self::with(changed(labelled(), &[(begin, &format!("{begin}witnessed = true\n"))]))
     }
 
     /// The same world once its bundle was replaced by one with other limits.
@@ -359,15 +403,22 @@ impl World {
     }
 
     pub(crate) fn intake(&self, call: &Call) -> Intake {
+        self.intake_with(call, &BTreeSet::new())
+    }
+
+    /// What policy says of a call of an agent with these labels.
+    pub(crate) fn intake_with(&self, call: &Call, labels: &BTreeSet<LabelName>) -> Intake {
         let credential =
             Credential { agent: call.agent.parse().unwrap(), expires: None, authenticated: None };
-        prepare(call.wire(), credential, Ok(&self.bundle), self.clocks.boot()).unwrap()
+        prepare(call.wire(), credential, Ok(&self.bundle), self.clocks.boot(), labels).unwrap()
     }
 
     /// Asks, and does not wait.
     pub(crate) fn ask(&self, ledger: &Ledger, call: &Call) -> Receiver<DecideReply> {
         let (sender, receiver) = channel();
-        ledger.decide(self.intake(call), move |reply| drop(sender.send(reply))).unwrap();
+        let labels =
+            ledger.labels(&call.agent.parse().unwrap(), Millis(self.clocks.wall.load(Ordering::SeqCst)));
+        ledger.decide(self.intake_with(call, &labels), move |reply| drop(sender.send(reply))).unwrap();
         receiver
     }
 
@@ -510,6 +561,12 @@ impl Call {
         let ask = r#"{"surface":"demo.read_balance","action":"demo.read_balance",
             "resource":{"type":"Surface","id":"demo.read_balance"},"context":{"account":"a"}}"#;
         Self { agent: "demo-agent", attempt, ask: ask.to_owned() }
+    }
+
+    /// A read of an account that a label may hang on.
+    pub(crate) fn reads(attempt: u64, account: &str) -> Self {
+        let read = Self::read(attempt);
+        Self { ask: read.ask.replace(r#""account":"a""#, &format!(r#""account":"{account}""#)), ..read }
     }
 
     /// Something that nothing governs: SILENCE.

@@ -20,7 +20,10 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let world = World::witnessed();
+        Self::of(World::witnessed())
+    }
+
+    fn of(world: World) -> Self {
         let (text, _) = generate_cosigner("witness.test/w1", CosignerKind::Ed25519).unwrap();
         let path = world.directory.path().join("keys/witness");
         write_private(&path, text.as_bytes());
@@ -200,4 +203,17 @@ fn a_released_permit_asked_again_after_a_crash_gave_its_key_back_when_witnesses_
     crashed.permitted(&ledger, &Call::read(2));
     assert_eq!(crashed.outcomes(), []);
     assert_eq!(crashed.refused(&ledger, &charge(3)), ReasonCode::IdempotencyInFlight);
+}
+
+#[test]
+fn a_permit_that_is_held_for_witnesses_is_withheld_if_labels_move() {
+    let scene = Scene::of(World::labelled_and_witnessed());
+    scene.world.permitted(&scene.ledger, &Call::reads(1, "web"));
+    let held = scene.held(&charge(2));
+    scene.world.permitted(&scene.ledger, &Call::reads(3, "customer"));
+    let proved = scene.prove(held);
+    assert_eq!(scene.release(proved).unwrap_err(), ReasonCode::OverloadContended);
+    assert_eq!(scene.outcomes(1), [Outcome::Withheld]);
+    assert!(!scene.is_shown(&charge(2)));
+    assert_eq!(scene.world.refused(&scene.ledger, &charge(4)), ReasonCode::PolicyForbidden);
 }

@@ -21,6 +21,8 @@ mod held;
 #[cfg(test)]
 mod idempotency;
 #[cfg(test)]
+mod labels;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod orders;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::{
-    ActionName, AgentId, ApprovalNeed, Decision, Millis, Obligations, PolicyId, ReasonCode, Request,
-    Resource, RoleName, SurfaceName, SurfaceSpec, Value,
+    ActionName, AgentId, ApprovalNeed, Decision, LabelName, Millis, Obligations, PolicyId, ReasonCode,
+    Request, Resource, RoleName, SurfaceName, SurfaceSpec, Value,
 };
 use serde::Deserialize;
 
@@ -20,6 +20,8 @@ pub(crate) struct Case {
     pub(crate) file: String,
     pub(crate) name: String,
     pub(crate) request: Request,
+    /// The labels that the agent has.
+    pub(crate) labels: BTreeSet<LabelName>,
     /// When it is asked; `None` for a time at which the bundle is valid.
     pub(crate) at: Option<Millis>,
     pub(crate) expected: Expected,
@@ -42,6 +44,8 @@ struct CaseText {
     resource: Option<Resource>,
     #[serde(default)]
     context: BTreeMap<String, Value>,
+    #[serde(default)]
+    labels: BTreeSet<LabelName>,
     at: Option<Instant>,
     expect: Expect,
     reason: Option<ReasonCode>,
@@ -152,7 +156,8 @@ impl CaseText {
             mapped_with: None,
         };
         let at = self.at.map(|Instant(at)| at);
-        Ok(Case { file: file.to_owned(), name: self.name, request: ask.by(self.agent), at, expected })
+        let (file, request) = (file.to_owned(), ask.by(self.agent));
+        Ok(Case { file, name: self.name, request, labels: self.labels, at, expected })
     }
 }
 

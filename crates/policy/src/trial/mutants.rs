@@ -82,8 +82,10 @@ pub(super) fn try_all(compiled: &Compiled) -> Result<Vec<Mutant>, BundleError> {
     let changed = changed(compiled)?;
     let mut noticed: BTreeMap<(PolicyId, Change), String> = BTreeMap::new();
     for case in &compiled.cases {
-        let passes = case.against(case.evaluate(compiled, compiled.evaluate(&case.request))).passed;
-        let Ok(question) = compiled.question(&case.request) else { continue };
+        let passes = case
+            .against(case.evaluate(compiled, compiled.evaluate(&case.request, Some(&case.labels))))
+            .passed;
+        let Ok(question) = compiled.question(&case.request, Some(&case.labels)) else { continue };
         if !passes {
             continue;
         }
@@ -153,7 +155,7 @@ fn notices(
 ) -> bool {
     let mut answer = Answer::default();
     answer.add(&Authorizer::new().is_authorized(&question.request, set, &compiled.entities));
-    !case.against(case.evaluate(compiled, settled(answer, annotations))).passed
+    !case.against(case.evaluate(compiled, settled(answer, annotations, &compiled.manifest.labels))).passed
 }
 
 fn changed(compiled: &Compiled) -> Result<Changed, BundleError> {
@@ -194,7 +196,8 @@ fn relieved(annotations: &Annotations) -> Vec<(Change, Annotations)> {
         (Change::Unwitnessed, Obligations { witnessed: false, ..all.clone() }),
     ];
     let changed = without.into_iter().filter(|(_, left)| left != all);
-    changed.map(|(change, obligations)| (change, Annotations { obligations })).collect()
+    let labels = || annotations.labels.clone();
+    changed.map(|(change, obligations)| (change, Annotations { obligations, labels: labels() })).collect()
 }
 
 fn broken(policy: &PolicyId, error: &dyn fmt::Display) -> BundleError {
