@@ -62,6 +62,29 @@ fn a_grant_that_asks_for_witnesses_permits_nothing_where_there_are_none() {
 }
 
 #[test]
+fn a_roster_is_shown_with_the_digest_to_pin() {
+    let place = Place::asking(APPROVED);
+    let directory = text(&place.config.bundle);
+    let shown = with(&place.config_path, &["bundle", "roster", "--json"]);
+    let shown: Value = serde_json::from_str(shown.ok()).unwrap();
+    assert_eq!(shown["roster"]["people"]["ada"]["roles"], json!(["finance"]));
+    let digest = shown["digest"].as_str().unwrap().to_owned();
+    for command in [["bundle", "check", &directory], ["bundle", "roster", &directory]] {
+        let told = with(&place.config_path, &command);
+        let told = told.ok();
+        assert!(told.contains("  person  zoe (Zoe): security; keys: ed25519\n"), "{told}");
+        assert!(told.contains(&format!("  roster  {digest}\n")), "{told}");
+    }
+    let manifest = place.config.bundle.join("bundle.toml");
+    let changed = std::fs::read_to_string(&manifest).unwrap().replace("name = \"Zoe\"", "name = \"Zoë\"");
+    std::fs::write(&manifest, changed).unwrap();
+    let other: Value =
+        serde_json::from_str(with(&place.config_path, &["bundle", "roster", "--json"]).ok()).unwrap();
+    assert_ne!(other["digest"], digest);
+    with(&Place::demo().config_path, &["bundle", "roster"]).failed("the bundle has no `[roster]`");
+}
+
+#[test]
 fn an_annotation_that_nobody_understands_is_told_with_its_line() {
     let place = Place::demo();
     let policy = "@id(\"a\")\n@aproval_quorum(\"2\")\npermit (principal, action, resource);\n";

@@ -13,6 +13,22 @@ use tempfile::TempDir;
 use super::http::{Server, get};
 use super::{text, until};
 
+/// Two people of finance and one of security.
+const ROSTER: &str = r#"
+[roster.people.ada]
+name = "Ada"
+roles = ["finance"]
+keys = [{ type = "ed25519", key = "MSRhegRhQBLrL0CPpRSoy2JRh+8RFm+Z1CYAtg2OlHU=" }]
+[roster.people.ben]
+name = "Ben"
+roles = ["finance"]
+keys = [{ type = "ed25519", key = "MUkIUn05XTMNq/XinTGRgFA2mvDE8J5CL+l+ovWeOOE=" }]
+[roster.people.zoe]
+name = "Zoe"
+roles = ["security"]
+keys = [{ type = "ed25519", key = "V3D4WZ+CZa7gLcBOttAja3VDSil3UDrfx5DX8eTrcdg=" }]
+"#;
+
 /// A deployment. Goes away with the value.
 pub(crate) struct Place {
     folder: TempDir,
@@ -37,6 +53,9 @@ impl Place {
              permit (principal == Agent::\"demo-agent\", action == Action::\"demo.charge\", resource);\n"
         );
         bundle.insert("policies/asks.cedar".into(), grant.into_bytes());
+        if let Some(manifest) = bundle.get_mut("bundle.toml") {
+            manifest.extend_from_slice(ROSTER.as_bytes());
+        }
         Self::deploy(bundle, &["demo-agent", "stranger-agent"], "demo")
     }
 

@@ -14,6 +14,12 @@ mod facts;
 mod idempotency;
 mod limits;
 mod ports;
+#[cfg(test)]
+mod property_tests;
+#[cfg(test)]
+#[expect(dead_code, reason = "the policy crate's tests use the rest")]
+#[path = "../../policy/src/random_bundles_tests.rs"]
+mod random_bundles;
 mod replay;
 mod settle;
 mod standing;

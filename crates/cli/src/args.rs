@@ -187,6 +187,14 @@ pub(crate) enum BundleCommand {
         /// The bundle's directory. Default: the configuration's.
         directory: Option<PathBuf>,
     },
+    /// Print the people who may be asked for approvals, with their roles and keys, and the digest to pin them by.
+    Roster {
+        /// The bundle's directory. Default: the configuration's.
+        directory: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Try a bundle with the cases in its `tests/*.toml`, and the cases with changed policies.
     ///
     /// Each policy is left out, turned round and freed of its conditions in turn; a case must notice. Exits 1 if a

@@ -13,6 +13,7 @@ mod outcomes;
 mod payloads;
 mod prove;
 mod receipts;
+mod roster;
 mod serve;
 mod status;
 mod verify;

@@ -10,6 +10,7 @@ use portcullis_protocol::{
 
 use crate::compile::Compiled;
 use crate::limits::{self, Counting, Limit};
+use crate::roster::Roster;
 
 /// The policy engine and its version, as records name it: another version may judge otherwise.
 #[must_use]
@@ -113,6 +114,12 @@ impl Bundle {
     /// `valid_until`.
     pub fn validity_at(&self, now: Millis) -> Result<(), ReasonCode> {
         validity(self.validity(), now)
+    }
+
+    /// The people who may be asked for approvals, if there are any.
+    #[must_use]
+    pub const fn roster(&self) -> Option<&Roster> {
+        self.compiled.manifest.roster.as_ref()
     }
 
     /// Whether the entities hold this agent, as `Agent::"name"`.

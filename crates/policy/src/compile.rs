@@ -11,9 +11,17 @@ use crate::error::BundleError;
 use crate::files::Files;
 use crate::invariants::{self, Invariant};
 use crate::manifest::Manifest;
+use crate::roster::Roster;
 use crate::slices::Slices;
 use crate::trial::Case;
 use crate::{labels, policies, schema, trial};
+
+#[cfg(test)]
+#[path = "property_tests.rs"]
+mod property_tests;
+#[cfg(test)]
+#[path = "random_bundles_tests.rs"]
+mod random_bundles;
 
 /// A bundle's content in usable form. It can decide only inside a [`crate::Bundle`].
 #[derive(Debug)]
@@ -55,6 +63,8 @@ pub struct CheckReport {
     pub invariants: Vec<PolicyId>,
     /// The agents that the entities hold, sorted.
     pub agents: Vec<String>,
+    /// The people who may be asked for approvals, if the bundle has any.
+    pub roster: Option<Roster>,
     /// What is allowed and probably not meant, such as a policy that can never apply.
     pub warnings: Vec<String>,
 }
@@ -74,6 +84,8 @@ impl Compiled {
         }
         labels::refuse_undeclared(&manifest.labels, &set.annotations, &set.ids)?;
         let invariants = invariants::load(files, &schema, &entities, &mut warnings)?;
+        let agents = entities::agents(&entities, &types);
+        policies::refuse_unanswerable(&set, manifest.roster.as_ref(), &agents)?;
         let slices = policies::slices(&set)?;
         let cases = trial::cases(files, &manifest.surfaces)?;
         let (annotations, ids) = (set.annotations, set.ids.into_keys().collect());
@@ -94,7 +106,7 @@ impl Compiled {
 
     pub(crate) fn report(self, digest: BundleDigest) -> CheckReport {
         let agents = entities::agents(&self.entities, &self.types);
-        let Manifest { name, version, valid_from, valid_until, surfaces, limits, .. } = self.manifest;
+        let Manifest { name, version, valid_from, valid_until, surfaces, limits, roster, .. } = self.manifest;
         CheckReport {
             name,
             version,
@@ -106,6 +118,7 @@ impl Compiled {
             policies: self.ids,
             invariants: self.invariants.into_iter().map(|invariant| invariant.id).collect(),
             agents,
+            roster,
             warnings: self.warnings,
         }
     }

@@ -284,6 +284,12 @@ faults! {
     /// An invariant without `@sentence`.
     InvariantUnsaid { policy: String } = "invariant `{policy}` has no `@sentence` of 1 to 500 bytes on one line",
         "Say with `@sentence(\"…\")` what must hold, for whoever reads the proof.";
+    /// An approval that nobody could give.
+    Unanswerable { policy: String, message: String } = "policy `{policy}`: {message}",
+        "Correct the grant's `@approval_…` annotations, or add people to `[roster]`; docs/governance.md says how.";
+    /// A person who is called like an agent.
+    Namesake { person: String, agent: String } = "person `{person}` of the roster looks like agent `{agent}`",
+        "Rename one of them: who asks and who approves must not be taken for each other.";
     /// A case that cannot be one.
     Case { message: String } = "{message}", "Correct the case; docs/bundle-tests.md says what one is made of.";
     /// A policy that Cedar's strict validation refuses.

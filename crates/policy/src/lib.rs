@@ -39,12 +39,14 @@ mod limits;
 mod manifest;
 mod policies;
 mod proof;
+mod roster;
 mod schema;
 mod signature;
 mod slices;
 mod snapshot;
 mod source;
 mod trial;
+mod unbuilt;
 mod units;
 
 #[cfg(test)]
@@ -62,6 +64,7 @@ pub use proof::{
     Counterexample, Finding, Kind, Oddity, Proof, ProofReport, Prover, SolverLimits, Statement,
     symbolic_compiler,
 };
+pub use roster::{Person, PersonKey, Roster};
 pub use signature::Trust;
 pub use snapshot::Snapshot;
 pub use source::BundleSource;

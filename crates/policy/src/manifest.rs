@@ -13,6 +13,8 @@ use crate::error::{BundleError, Fault};
 use crate::files::{self, Files};
 use crate::labels::{self, LabelText, Lifetimes};
 use crate::limits::{self, LimitText, Limits};
+use crate::roster::Roster;
+use crate::unbuilt::{Exceptions, FactSources, Unbuilt};
 use crate::units::{Instant, Span};
 
 /// The largest version: integers in records are exact up to here.
@@ -30,6 +32,7 @@ pub(crate) struct Manifest {
     pub(crate) surfaces: BTreeMap<SurfaceName, SurfaceSpec>,
     pub(crate) limits: Limits,
     pub(crate) labels: Lifetimes,
+    pub(crate) roster: Option<Roster>,
 }
 
 #[derive(Deserialize)]
@@ -45,6 +48,11 @@ struct ManifestText {
     limits: BTreeMap<LimitName, LimitText>,
     #[serde(default)]
     labels: BTreeMap<LabelName, LabelText>,
+    roster: Option<Roster>,
+    #[serde(rename = "exceptions")]
+    _exceptions: Option<Unbuilt<Exceptions>>,
+    #[serde(rename = "facts")]
+    _facts: Option<Unbuilt<FactSources>>,
 }
 
 #[derive(Deserialize)]
@@ -144,8 +152,8 @@ impl Manifest {
         refuse_shared_tools(&surfaces)?;
         let limits = limits::load(parsed.limits, &surfaces)?;
         let labels = labels::load(parsed.labels)?;
-        let (name, version) = (parsed.name.0, parsed.version.0);
-        Ok(Self { name, version, valid_from, valid_until, surfaces, limits, labels })
+        let (name, version, roster) = (parsed.name.0, parsed.version.0, parsed.roster);
+        Ok(Self { name, version, valid_from, valid_until, surfaces, limits, labels, roster })
     }
 }
 

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use cedar_policy::{Entities, Policy, PolicySet, Schema, ValidationMode, Validator};
 use portcullis_protocol::PolicyId;
 
+use crate::MANIFEST_FILE;
 use crate::annotations::{self, Annotations};
 use crate::error::{BundleError, Fault};
 use crate::files::{self, Files, POLICIES};
+use crate::roster::{self, Roster};
 use crate::schema::describe;
 use crate::slices::Slices;
 
@@ -137,6 +139,25 @@ fn sorted(texts: impl Iterator<Item = String>) -> Vec<String> {
 
 fn path_of<'a>(named: &'a Named, id: &str) -> &'a str {
     named.ids.iter().find(|(known, _)| known.as_str() == id).map_or("", |(_, path)| path)
+}
+
+/// An approval that could never be given, and a person who could be taken for an agent.
+pub(crate) fn refuse_unanswerable(
+    named: &Named,
+    roster: Option<&Roster>,
+    agents: &[String],
+) -> Result<(), BundleError> {
+    if let Some((person, agent)) = roster.and_then(|roster| roster::agents_namesake(roster, agents)) {
+        let person = person.to_string();
+        return Err(BundleError::corrupt(MANIFEST_FILE, Fault::Namesake { person, agent }));
+    }
+    match roster::unanswerable(roster, &named.annotations) {
+        None => Ok(()),
+        Some((id, message)) => {
+            let path = path_of(named, id.as_str());
+            Err(BundleError::corrupt(path, Fault::Unanswerable { policy: id.to_string(), message }))
+        }
+    }
 }
 
 /// A `forbid` on a group that is not there would never apply, and say nothing.

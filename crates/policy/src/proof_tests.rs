@@ -347,7 +347,7 @@ fn an_invariant_may_be_about_grants_that_ask_for_nothing() {
     let large = "@id(\"large\") @sentence(\"Large charges need an approval.\") @unless(\"approval_roles\")
         forbid (principal, action == Action::\"charge\", resource) when { context.count > 10 };";
     let asking =
-        "@id(\"asks\") @approval_roles(\"controller\") @approval_quorum(\"1\") @approval_lifetime(\"1h\")
+        "@id(\"asks\") @approval_roles(\"finance\") @approval_quorum(\"1\") @approval_lifetime(\"1h\")
         permit (principal, action == Action::\"charge\", resource) when { context.count > 10 };";
     let small = "@id(\"small\") permit (principal, action == Action::\"charge\", resource) when { context.count <= 10 };";
     let broad = "@id(\"broad\") permit (principal, action == Action::\"charge\", resource);";

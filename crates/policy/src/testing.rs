@@ -84,7 +84,29 @@ pub(crate) fn files() -> Files {
     ]
     .into_iter()
     .map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()))
+    .map(
+        |(path, text)| {
+            if path == "bundle.toml" { (path, [text, roster().into_bytes()].concat()) } else { (path, text) }
+        },
+    )
     .collect()
+}
+
+/// Four people: three of finance, one of security and controlling, and roles `a` and `b` for two of them.
+fn roster() -> String {
+    let people = [
+        ("ada", "[\"finance\", \"a\"]"),
+        ("ben", "[\"finance\", \"b\"]"),
+        ("eve", "[\"finance\"]"),
+        ("zoe", "[\"security\", \"controller\"]"),
+    ];
+    let person = |(seed, (id, roles)): (u8, (&str, &str))| {
+        let key = verifier_key(seed);
+        format!(
+            "\n[roster.people.{id}]\nname = \"{id}\"\nroles = {roles}\nkeys = [{{ type = \"ed25519\", key = \"{key}\" }}]\n"
+        )
+    };
+    (101..).zip(people).map(person).collect()
 }
 
 /// The valid bundle with `from` replaced by `to` in one file. `from` must be there.

@@ -37,6 +37,8 @@ pub enum Domain {
     Token,
     /// The vault's master key, as it is named.
     VaultKey,
+    /// A bundle's roster: people, roles, public keys.
+    Roster,
     /// A series of entries of a spool.
     Spool,
     /// What a limit counts under one name: one agent's, one currency's.
@@ -61,6 +63,7 @@ impl Domain {
             Self::Surfaces => "portcullis/surfaces/v1",
             Self::Token => "portcullis/token/v1",
             Self::VaultKey => "portcullis/vault-key/v1",
+            Self::Roster => "portcullis/roster/v1",
             Self::Spool => "portcullis/spool/v1",
             Self::Counter => "portcullis/counter/v1",
             Self::Standing => "portcullis/standing/v1",

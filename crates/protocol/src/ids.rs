@@ -137,6 +137,11 @@ text_id!(
     PolicyId, "policy id", "1 to 128 printable characters", |text| printable(text, 128)
 );
 text_id!(
+    /// The name of a person of a bundle's roster.
+    PersonId, "person's name", "1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit",
+    |text| word(text, b"._-", 64)
+);
+text_id!(
     /// A role that people hold in a bundle's roster, and that grants ask approvals of.
     RoleName, "role", "1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit",
     |text| word(text, b"._-", 64)

@@ -30,8 +30,8 @@ pub use digest::{Digest, Domain};
 pub use facts::RecordedFacts;
 pub use ids::{
     ActionName, AgentId, AttemptId, AuditorId, BundleDigest, GateId, IdempotencyKey, InvalidId, LabelName,
-    LimitName, Millis, Nonce, OperatorId, OrderReason, PolicyId, RoleName, Salt, SpoolId, SurfaceName,
-    ToolName,
+    LimitName, Millis, Nonce, OperatorId, OrderReason, PersonId, PolicyId, RoleName, Salt, SpoolId,
+    SurfaceName, ToolName,
 };
 pub use json::{JsonError, Limits, Loose, Value};
 pub use labels::Labels;
@@ -45,6 +45,6 @@ pub use record::{
     AggregateRecord, BundleRef, DecisionRecord, Event, EventRecord, Outcome, OutcomeRecord, Record,
 };
 pub use request::{Request, Resource};
-pub use spelling::fold;
+pub use spelling::{fold, skeleton};
 pub use surface::{ContextKind, ContextRule, Idempotency, Keep, OnSilence, SurfaceSpec, SurfaceTable, Tier};
 pub use verdict::{Captured, Decision, Enforcement, Verdict};

@@ -12,6 +12,20 @@ pub fn fold(name: &str) -> String {
     name.to_lowercase().to_uppercase().to_lowercase()
 }
 
+/// A name of a-z, 0-9, `.`, `_` and `-` as it looks: two names of one skeleton are easily taken for each other.
+#[must_use]
+pub fn skeleton(name: &str) -> String {
+    let shapes = name.replace("rn", "m").replace("vv", "w").replace("cl", "d");
+    let shape = |letter| match letter {
+        '0' => 'o',
+        '1' | 'i' => 'l',
+        '5' => 's',
+        '.' | '_' => '-',
+        other => other,
+    };
+    fold(&shapes).chars().map(shape).collect()
+}
+
 /// Refuses, in each object from which the pointer takes a member, two keys that fold to one and any spelling of
 /// the member's key but the declared one: a tool that ignores case would read the other, or would read what
 /// policy found missing.

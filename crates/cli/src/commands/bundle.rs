@@ -9,6 +9,7 @@ use portcullis_protocol::Millis;
 use portcullis_server::{Config, pin_bundle, sign_bundle};
 
 use crate::args::{BundleArgs, BundleCommand};
+use crate::commands::roster;
 use crate::say;
 
 pub(crate) fn run(args: &BundleArgs) -> ExitCode {
@@ -19,6 +20,13 @@ pub(crate) fn run(args: &BundleArgs) -> ExitCode {
             Ok(arbiter) => check(&arbiter.bundle),
             Err(error) => say::error(&error),
         }),
+        BundleCommand::Roster { directory: Some(directory), json } => roster::run(directory, *json),
+        BundleCommand::Roster { directory: None, json } => {
+            with_config(args, |config| match config.arbiter() {
+                Ok(arbiter) => roster::run(&arbiter.bundle, *json),
+                Err(error) => say::error(&error),
+            })
+        }
         BundleCommand::Sign { directory: None, key } => with_config(args, |config| match config.arbiter() {
             Ok(arbiter) => sign(&arbiter.bundle, &beside(config, key)),
             Err(error) => say::error(&error),
@@ -60,6 +68,9 @@ fn check(directory: &Path) -> ExitCode {
             }
             for agent in &report.agents {
                 say::line(&format!("  agent   {agent}"));
+            }
+            if let Some(roster) = &report.roster {
+                roster::tell(roster);
             }
             for warning in &report.warnings {
                 say::note(&format!("warning: {warning}"));

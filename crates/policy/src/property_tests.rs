@@ -1,0 +1,204 @@
+//! Properties that hold for whatever bundle and whatever request. `PORTCULLIS_BUNDLES=2500` tries each with more than
+//! 100,000 requests; `PORTCULLIS_SEED` repeats a run.
+
+use std::collections::BTreeSet;
+
+use cedar_policy::{Authorizer, Decision, PolicySet};
+use portcullis_protocol::request::Ask;
+use portcullis_protocol::{Request, Verdict};
+
+use super::random_bundles::{Random, Shape, bundles};
+use super::*;
+use crate::testing::{bundle, charge, edit, read, said, with, with_policies};
+use crate::{Evaluation, Fault};
+
+/// Bundles of a run that is short enough for every change.
+const FEW: usize = 40;
+/// Requests for each of them.
+const REQUESTS: usize = 50;
+
+fn compiled(shape: &Shape) -> Compiled {
+    Compiled::new(&shape.files()).unwrap_or_else(|error| panic!("{error}\n{:?}", shape.policies))
+}
+
+fn request((agent, ask): &(String, String)) -> Request {
+    Ask::parse(ask.as_bytes()).unwrap_or_else(|error| panic!("{error:?}: {ask}")).by(agent.parse().unwrap())
+}
+
+fn permits(evaluation: &Evaluation) -> bool {
+    matches!(evaluation.verdict, Verdict::Permit(_))
+}
+
+/// What was seen, so that a property that is never put to the test fails.
+#[derive(Debug, Default)]
+struct Seen {
+    permits: usize,
+    refusals: usize,
+    errors: usize,
+}
+
+impl Seen {
+    fn add(&mut self, evaluation: &Evaluation) {
+        match evaluation.verdict.reason() {
+            None => self.permits += 1,
+            Some(portcullis_protocol::ReasonCode::PolicyEvaluationError) => self.errors += 1,
+            Some(_) => self.refusals += 1,
+        }
+    }
+
+    fn check(&self, bundles: usize) {
+        println!("{self:?} of {bundles} bundles");
+        let enough = bundles / 10;
+        assert!(self.permits > enough && self.refusals > enough && self.errors > enough, "{self:?}");
+    }
+}
+
+#[test]
+fn a_permit_means_that_cedar_allows_without_error_over_all_policies_and_entities() {
+    let (mut random, mut seen, bundles) = (Random::seeded(), Seen::default(), bundles(FEW));
+    for _ in 0..bundles {
+        let shape = Shape::random(&mut random);
+        let compiled = compiled(&shape);
+        let all = PolicySet::from_policies(compiled.slices.policies().into_values().cloned()).unwrap();
+        assert_eq!(all.num_of_policies(), shape.policies.len());
+        for _ in 0..REQUESTS {
+            let request = request(&shape.request(&mut random));
+            let evaluation = compiled.evaluate(&request, Some(&BTreeSet::new()));
+            seen.add(&evaluation);
+            let Ok(question) = compiled.question(&request, Some(&BTreeSet::new())) else {
+                assert!(!permits(&evaluation), "Cedar was not asked: {request:?}");
+                continue;
+            };
+            let cedar = Authorizer::new().is_authorized(&question.request, &all, &compiled.entities);
+            let sound = cedar.decision() == Decision::Allow && cedar.diagnostics().errors().count() == 0;
+            assert_eq!(permits(&evaluation), sound, "{:?}\n{request:?}", shape.policies);
+            if sound {
+                let mut grants: Vec<_> = cedar.diagnostics().reason().map(ToString::to_string).collect();
+                grants.sort();
+                let found: Vec<_> = evaluation.verdict.policies().iter().map(ToString::to_string).collect();
+                assert_eq!(found, grants);
+            }
+        }
+    }
+    seen.check(bundles);
+}
+
+#[test]
+fn one_more_forbid_never_adds_a_permit() {
+    let (mut random, mut seen, bundles) = (Random::seeded(), Seen::default(), bundles(FEW));
+    for _ in 0..bundles {
+        let mut shape = Shape::random(&mut random);
+        let before = compiled(&shape);
+        shape.add_policy(&mut random, "forbid");
+        let after = compiled(&shape);
+        for _ in 0..REQUESTS {
+            let request = request(&shape.request(&mut random));
+            let (before, after) = (
+                before.evaluate(&request, Some(&BTreeSet::new())),
+                after.evaluate(&request, Some(&BTreeSet::new())),
+            );
+            seen.add(&after);
+            // Where it still permits, it is by the same grants, with the same obligations.
+            assert!(!permits(&after) || before == after, "{:?}\n{request:?}", shape.policies);
+        }
+    }
+    seen.check(bundles);
+}
+
+/// An entity that is gone is either missed, so that the bundle does not load or the request is `policy.entity_unknown`, or
+/// nothing depends on it.
+#[test]
+fn an_entity_less_never_adds_a_permit() {
+    let (mut random, mut seen, bundles) = (Random::seeded(), Seen::default(), bundles(FEW));
+    let mut missed = 0;
+    for _ in 0..bundles {
+        let mut shape = Shape::random(&mut random);
+        let before = compiled(&shape);
+        let gone = random.below(shape.entities.len());
+        shape.entities.remove(gone);
+        let Ok(after) = Compiled::new(&shape.files()) else {
+            missed += 1;
+            continue;
+        };
+        for _ in 0..REQUESTS {
+            let request = request(&shape.request(&mut random));
+            let (before, after) = (
+                before.evaluate(&request, Some(&BTreeSet::new())),
+                after.evaluate(&request, Some(&BTreeSet::new())),
+            );
+            seen.add(&after);
+            assert!(!permits(&after) || before == after, "{:?}\n{request:?}", shape.policies);
+        }
+    }
+    assert!(missed > 0, "no bundle missed an entity");
+    println!("{seen:?}, {missed} of {bundles} bundles did not load");
+}
+
+#[test]
+fn a_required_fact_less_is_never_permitted() {
+    let mut random = Random::seeded();
+    let (mut attributes, mut keys) = (0, 0);
+    for _ in 0..bundles(FEW) {
+        let mut shape = Shape::random(&mut random);
+        let loaded = compiled(&shape);
+        for left_out in shape.requests_without_a_key(&mut random) {
+            keys += 1;
+            assert!(!permits(&loaded.evaluate(&request(&left_out), Some(&BTreeSet::new()))), "{left_out:?}");
+        }
+        let required = shape.required_attributes();
+        let Some((entity, attribute)) = required.first() else { continue };
+        attributes += 1;
+        shape.entities[*entity].attributes.remove(attribute);
+        let error = Compiled::new(&shape.files()).unwrap_err();
+        assert!(
+            matches!(error, BundleError::Corrupt(defect) if matches!(defect.fault, Fault::Entities { .. }))
+        );
+    }
+    assert!(attributes > 5 && keys > 5, "{attributes} {keys}");
+}
+
+// The exceptions: what the schema calls optional, and membership, are statements of the signed bundle or of the request, and
+// their absence is known, not unknown. A policy may grant by it, and `bundle prove` and cases are there to see whether it was
+// meant.
+
+const ALL: &str = "@id(\"all\") permit (principal, action, resource);\n";
+
+/// Exception: an optional key that is left out of a request is known to be absent.
+#[test]
+fn an_optional_key_that_a_forbid_asks_for_can_be_left_out() {
+    let guard = "@id(\"no-tags\") forbid (principal, action == Action::\"fs.read\", resource) when { context has tags };";
+    let bundle = bundle(with_policies(&format!("{ALL}{guard}")));
+    let ask = |context| said(&bundle.evaluate(&read("bot", context)));
+    assert_eq!(ask(r#"{"path":"/a","tags":["x"]}"#), "policy.forbidden no-tags");
+    assert_eq!(ask(r#"{"path":"/a"}"#), "PERMIT all");
+}
+
+/// Exception: an optional attribute that an entity does not have is known to be absent.
+#[test]
+fn an_optional_attribute_that_a_forbid_asks_for_can_be_absent() {
+    let guard = "@id(\"no-owned\") forbid (principal, action, resource) when { principal has owner };";
+    let owner = "\"attrs\": {\"owner\": {\"__entity\": {\"type\": \"Agent\", \"id\": \"rogue\"}}}";
+    let owned = edit(
+        with("entities.json", "\"id\": \"bot\" }, \"attrs\": {}", &format!("\"id\": \"bot\" }}, {owner}")),
+        "policies/main.cedar",
+        "@id(\"may-charge\")",
+        &format!("{guard}\n@id(\"may-charge\")"),
+    );
+    assert_eq!(said(&bundle(owned).evaluate(&charge("bot", "1.00"))), "policy.forbidden no-owned");
+    let free = bundle(with_policies(&format!("{ALL}{guard}")));
+    assert_eq!(said(&free.evaluate(&charge("bot", "1.00"))), "PERMIT all");
+}
+
+/// Exception: the bundle is signed as a whole, so that who is in no group is known to be in none.
+#[test]
+fn a_membership_that_a_forbid_asks_for_can_be_absent() {
+    let guard = "@id(\"no-suspended\") forbid (principal in Group::\"suspended\", action, resource);";
+    let policies = with_policies(&format!("{ALL}{guard}"));
+    assert_eq!(
+        said(&bundle(policies.clone()).evaluate(&charge("rogue", "1.00"))),
+        "policy.forbidden no-suspended"
+    );
+    let parents = "\"parents\": [{ \"type\": \"Group\", \"id\": \"suspended\" }]";
+    let free = bundle(edit(policies, "entities.json", parents, "\"parents\": []"));
+    assert_eq!(said(&free.evaluate(&charge("rogue", "1.00"))), "PERMIT all");
+}

@@ -1,0 +1,370 @@
+//! Random bundles and requests for tests of properties: schemas, entities and policies that validate, and requests of
+//! which some fit. Text only, so that other crates' tests can take this file too.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+/// A stream of numbers from a seed (splitmix64).
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// From `PORTCULLIS_SEED`, or a new one; printed, so that a failure can be repeated.
+    pub(crate) fn seeded() -> Self {
+        let given = std::env::var("PORTCULLIS_SEED").ok().map(|seed| seed.parse().unwrap());
+        let seed = given.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+        println!("PORTCULLIS_SEED={seed}");
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % u64::try_from(bound).unwrap()).unwrap()
+    }
+
+    fn one_in(&mut self, odds: usize) -> bool {
+        self.below(odds) == 0
+    }
+
+    fn pick<T: Clone>(&mut self, items: &[T]) -> T {
+        items[self.below(items.len())].clone()
+    }
+}
+
+/// How many bundles a property is tried with: `PORTCULLIS_BUNDLES`, or a few.
+pub(crate) fn bundles(few: usize) -> usize {
+    std::env::var("PORTCULLIS_BUNDLES").map_or(few, |number| number.parse().unwrap())
+}
+
+/// A declared key: its name, its Cedar type, and whether it may be left out.
+#[derive(Clone)]
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    kind: &'static str,
+    pub(crate) optional: bool,
+}
+
+/// A surface with one action of the same name.
+pub(crate) struct Surface {
+    pub(crate) name: String,
+    /// Whether its resources are accounts; else it is itself the resource.
+    accounts: bool,
+    pub(crate) context: Vec<Key>,
+}
+
+/// A bundle before it is text.
+pub(crate) struct Shape {
+    attributes: BTreeMap<&'static str, Vec<Key>>,
+    pub(crate) surfaces: Vec<Surface>,
+    pub(crate) entities: Vec<Entity>,
+    pub(crate) policies: Vec<String>,
+}
+
+/// An entity: type, id, attributes in JSON, groups that it is in.
+#[derive(Clone)]
+pub(crate) struct Entity {
+    pub(crate) kind: &'static str,
+    id: String,
+    pub(crate) attributes: BTreeMap<&'static str, String>,
+    parents: Vec<String>,
+}
+
+const CONTEXT: [(&str, &str); 5] =
+    [("amount", "decimal"), ("flag", "Bool"), ("n", "Long"), ("note", "String"), ("tags", "Set<String>")];
+const ATTRIBUTES: [(&str, &str); 4] =
+    [("level", "Long"), ("open", "Bool"), ("owner", "Agent"), ("title", "String")];
+const ASKS: [&str; 8] = [
+    "",
+    "",
+    "",
+    "",
+    "@witnessed",
+    "@identity_within(\"5m\")",
+    "@approval_roles(\"finance\") @approval_quorum(\"2\") @approval_lifetime(\"15m\")",
+    "@approval_roles(\"finance\") @approval_quorum(\"1\") @approval_lifetime(\"5m\") @witnessed",
+];
+const ROSTER: &str = "
+[roster.people.ada]
+name = \"Ada\"
+roles = [\"finance\"]
+keys = [{ type = \"ed25519\", key = \"MSRhegRhQBLrL0CPpRSoy2JRh+8RFm+Z1CYAtg2OlHU=\" }]
+[roster.people.ben]
+name = \"Ben\"
+roles = [\"finance\"]
+keys = [{ type = \"ed25519\", key = \"MUkIUn05XTMNq/XinTGRgFA2mvDE8J5CL+l+ovWeOOE=\" }]
+";
+
+fn keys(random: &mut Random, all: &[(&'static str, &'static str)]) -> Vec<Key> {
+    let mut keys = Vec::new();
+    for (name, kind) in all {
+        match random.below(4) {
+            0 => {}
+            1 => keys.push(Key { name, kind, optional: true }),
+            _ => keys.push(Key { name, kind, optional: false }),
+        }
+    }
+    keys
+}
+
+impl Shape {
+    pub(crate) fn random(random: &mut Random) -> Self {
+        let attributes = ["Agent", "Account"].map(|kind| (kind, keys(random, &ATTRIBUTES)));
+        let surface = |random: &mut Random, number: usize| Surface {
+            name: format!("s.a{number}"),
+            accounts: !random.one_in(3),
+            context: keys(random, &CONTEXT),
+        };
+        let surfaces = (0..=random.below(3)).map(|number| surface(random, number)).collect();
+        let mut shape =
+            Self { attributes: attributes.into(), surfaces, entities: Vec::new(), policies: Vec::new() };
+        for (kind, letter, number) in [("Group", 'g', 3), ("Agent", 'a', 3), ("Account", 'x', 2)] {
+            for index in 0..number {
+                let entity = shape.entity(random, kind, letter, index);
+                shape.entities.push(entity);
+            }
+        }
+        for _ in 0..=random.below(6) {
+            let effect = if random.one_in(3) { "forbid" } else { "permit" };
+            shape.add_policy(random, effect);
+        }
+        shape
+    }
+
+    fn entity(&self, random: &mut Random, kind: &'static str, letter: char, index: usize) -> Entity {
+        // Only groups of a higher number, so that there is no cycle.
+        let first = if kind == "Group" { index + 1 } else { 0 };
+        let parents = (first..3).filter(|_| random.one_in(2)).map(|group| format!("g{group}")).collect();
+        let mut attributes = BTreeMap::new();
+        for key in self.attributes.get(kind).into_iter().flatten() {
+            if !key.optional || random.one_in(2) {
+                attributes.insert(key.name, attribute(random, key.kind));
+            }
+        }
+        Entity { kind, id: format!("{letter}{index}"), attributes, parents }
+    }
+
+    /// Adds a policy that validates: what may be missing is asked for first.
+    pub(crate) fn add_policy(&mut self, random: &mut Random, effect: &str) {
+        let number = self.policies.len();
+        let surface = (!random.one_in(4)).then(|| random.below(self.surfaces.len()));
+        let action = match surface {
+            None => random.pick(&["action", "action in Action::\"any\""]).to_owned(),
+            Some(at) => format!("action == Action::\"{}\"", self.surfaces[at].name),
+        };
+        let principal = match random.below(5) {
+            0 => format!("principal == Agent::\"a{}\"", random.below(3)),
+            1 => format!("principal in Group::\"g{}\"", random.below(3)),
+            2 => "principal is Agent".to_owned(),
+            _ => "principal".to_owned(),
+        };
+        let accounts = surface.is_some_and(|at| self.surfaces[at].accounts);
+        let resource = match random.below(4) {
+            0 if accounts => format!("resource == Account::\"x{}\"", random.below(2)),
+            1 if accounts => format!("resource in Group::\"g{}\"", random.below(3)),
+            _ => "resource".to_owned(),
+        };
+        let asks = if effect == "permit" { random.pick(&ASKS) } else { "" };
+        let condition = match random.below(4) {
+            0 => String::new(),
+            1 => format!(" unless {{ {} }}", self.condition(random, surface)),
+            _ => format!(" when {{ {} }}", self.condition(random, surface)),
+        };
+        self.policies.push(format!(
+            "@id(\"p{number}\") {asks}\n{effect} ({principal}, {action}, {resource}){condition};\n"
+        ));
+    }
+
+    fn condition(&self, random: &mut Random, surface: Option<usize>) -> String {
+        let one = self.atom(random, surface);
+        match random.below(6) {
+            0 => format!("({one}) && ({})", self.atom(random, surface)),
+            1 => format!("({one}) || ({})", self.atom(random, surface)),
+            2 => format!("!({one})"),
+            _ => one,
+        }
+    }
+
+    fn atom(&self, random: &mut Random, surface: Option<usize>) -> String {
+        let surface = surface.map(|at| &self.surfaces[at]);
+        let mut known: Vec<(&str, &Key)> = Vec::new();
+        known.extend(self.attributes["Agent"].iter().map(|key| ("principal", key)));
+        known.extend(surface.into_iter().flat_map(|surface| &surface.context).map(|key| ("context", key)));
+        if surface.is_some_and(|surface| surface.accounts) {
+            known.extend(self.attributes["Account"].iter().map(|key| ("resource", key)));
+        }
+        if known.is_empty() || random.one_in(5) {
+            return format!("principal in Group::\"g{}\"", random.below(3));
+        }
+        let (of, key) = random.pick(&known);
+        let test = test(random, key.kind, &format!("{of}.{}", key.name));
+        if key.optional { format!("({of} has {} && {test})", key.name) } else { test }
+    }
+
+    /// Which entities have attributes that their type requires: the entity's place, and the attribute.
+    pub(crate) fn required_attributes(&self) -> Vec<(usize, &'static str)> {
+        let mut required = Vec::new();
+        for (at, entity) in self.entities.iter().enumerate() {
+            let keys = self.attributes.get(entity.kind).into_iter().flatten();
+            required.extend(keys.filter(|key| !key.optional).map(|key| (at, key.name)));
+        }
+        required
+    }
+
+    /// The bundle's files.
+    pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let files = [
+            ("bundle.toml", self.manifest()),
+            ("schema.cedarschema", self.schema()),
+            ("entities.json", self.entities_json()),
+            ("policies/main.cedar", self.policies.concat()),
+        ];
+        files.into_iter().map(|(path, text)| (path.to_owned(), text.into_bytes())).collect()
+    }
+
+    fn manifest(&self) -> String {
+        let mut text = "name = \"random\"\nversion = 1\nvalid_from = \"2020-01-01T00:00:00Z\"\n\
+                        valid_until = \"2099-01-01T00:00:00Z\"\n"
+            .to_owned();
+        for Surface { name, accounts, context } in &self.surfaces {
+            write!(
+                text,
+                "[surfaces.\"{name}\"]\ntier = \"read\"\non_silence = \"terminate\"\npermit_ttl = \"5s\"\n"
+            )
+            .unwrap();
+            if *accounts {
+                text.push_str("resource = { type = \"Account\", id = \"x0\" }\n");
+            }
+            for Key { name, kind, optional } in context {
+                let kind = match *kind {
+                    "decimal" => "\"decimal\", scale = 2",
+                    "Bool" => "\"boolean\"",
+                    "Long" => "\"integer\"",
+                    "String" => "\"string\"",
+                    _ => "\"strings\"",
+                };
+                writeln!(text, "context.{name} = {{ type = {kind}, optional = {optional} }}").unwrap();
+            }
+        }
+        text + ROSTER
+    }
+
+    fn schema(&self) -> String {
+        let record = |keys: &[Key]| {
+            let key =
+                |key: &Key| format!("{}{}: {}", key.name, if key.optional { "?" } else { "" }, key.kind);
+            keys.iter().map(key).collect::<Vec<_>>().join(", ")
+        };
+        let mut text = "entity Group in [Group];\nentity Surface;\naction \"any\";\n".to_owned();
+        for (kind, keys) in &self.attributes {
+            writeln!(text, "entity {kind} in [Group] = {{ {} }};", record(keys)).unwrap();
+        }
+        for Surface { name, accounts, context } in &self.surfaces {
+            let resource = if *accounts { "Account" } else { "Surface" };
+            let applies =
+                format!("principal: Agent, resource: {resource}, context: {{ {} }}", record(context));
+            writeln!(text, "action \"{name}\" in [\"any\"] appliesTo {{ {applies} }};").unwrap();
+        }
+        text
+    }
+
+    fn entities_json(&self) -> String {
+        let entity = |Entity { kind, id, attributes, parents }: &Entity| {
+            let attributes: Vec<_> =
+                attributes.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+            let parents: Vec<_> =
+                parents.iter().map(|group| format!("{{\"type\":\"Group\",\"id\":\"{group}\"}}")).collect();
+            format!(
+                "{{\"uid\":{{\"type\":\"{kind}\",\"id\":\"{id}\"}},\"attrs\":{{{}}},\"parents\":[{}]}}",
+                attributes.join(","),
+                parents.join(",")
+            )
+        };
+        format!("[{}]", self.entities.iter().map(entity).collect::<Vec<_>>().join(",\n"))
+    }
+
+    /// A request: who asks, and what, in JSON. Most of them fit.
+    pub(crate) fn request(&self, random: &mut Random) -> (String, String) {
+        let surface = &self.surfaces[random.below(self.surfaces.len())];
+        let mut context: Vec<_> = Vec::new();
+        for key in &surface.context {
+            let kind = if random.one_in(30) { "Bool" } else { key.kind };
+            if !random.one_in(if key.optional { 2 } else { 40 }) {
+                context.push(format!("\"{}\":{}", key.name, value(random, kind)));
+            }
+        }
+        if random.one_in(40) {
+            context.push("\"more\":1".to_owned());
+        }
+        self.asked(random, surface, &context)
+    }
+
+    /// The same request of each kind that leaves out one key that must be there.
+    pub(crate) fn requests_without_a_key(&self, random: &mut Random) -> Vec<(String, String)> {
+        let mut requests = Vec::new();
+        for surface in &self.surfaces {
+            for left_out in surface.context.iter().filter(|key| !key.optional) {
+                let others = surface.context.iter().filter(|key| key.name != left_out.name);
+                let context: Vec<_> =
+                    others.map(|key| format!("\"{}\":{}", key.name, value(random, key.kind))).collect();
+                requests.push(self.asked(random, surface, &context));
+            }
+        }
+        requests
+    }
+
+    fn asked(&self, random: &mut Random, surface: &Surface, context: &[String]) -> (String, String) {
+        let agent = if random.one_in(20) { "a9".to_owned() } else { format!("a{}", random.below(3)) };
+        let (kind, id) = match (surface.accounts, random.below(20)) {
+            (_, 0) => ("Account", "x9".to_owned()),
+            (true, _) => ("Account", format!("x{}", random.below(2))),
+            (false, _) => ("Surface", surface.name.clone()),
+        };
+        let name = &surface.name;
+        let context = context.join(",");
+        let ask = format!(
+            "{{\"surface\":\"{name}\",\"action\":\"{name}\",\"resource\":{{\"type\":\"{kind}\",\"id\":\"{id}\"}},\
+             \"context\":{{{context}}}}}"
+        );
+        (agent, ask)
+    }
+}
+
+fn attribute(random: &mut Random, kind: &str) -> String {
+    match kind {
+        "Agent" => format!("{{\"__entity\":{{\"type\":\"Agent\",\"id\":\"a{}\"}}}}", random.below(3)),
+        kind => value(random, kind),
+    }
+}
+
+fn value(random: &mut Random, kind: &str) -> String {
+    match kind {
+        "decimal" => random.pick(&["\"0.00\"", "\"4.99\"", "\"5.00\"", "\"-1.00\""]).to_owned(),
+        "Bool" => random.pick(&["true", "false"]).to_owned(),
+        "Long" => random.pick(&["-1", "0", "1", "2", "9"]).to_owned(),
+        "String" => random.pick(&["\"a\"", "\"ab\"", "\"b\"", "\"\""]).to_owned(),
+        _ => random.pick(&["[]", "[\"a\"]", "[\"a\",\"b\"]"]).to_owned(),
+    }
+}
+
+/// A comparison that validates; some of them raise an error for some values.
+fn test(random: &mut Random, kind: &str, of: &str) -> String {
+    match kind {
+        "Long" => {
+            let forms =
+                ["OF > 0", "OF == 1", "OF * 9223372036854775807 > 0", "OF + 9223372036854775807 > OF"];
+            random.pick(&forms).replace("OF", of)
+        }
+        "Bool" => of.to_owned(),
+        "decimal" => format!("{of}.lessThan(decimal(\"5.00\"))"),
+        "String" => random.pick(&["OF like \"a*\"", "OF == \"b\""]).replace("OF", of),
+        "Agent" => random.pick(&["OF == principal", "OF in Group::\"g0\""]).replace("OF", of),
+        _ => format!("{of}.contains(\"a\")"),
+    }
+}
