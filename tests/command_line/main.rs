@@ -14,6 +14,7 @@ mod bench;
 mod check;
 mod decide;
 mod evidence;
+mod explain;
 mod log;
 mod obligations;
 mod operate;
@@ -23,6 +24,7 @@ mod policy;
 mod proof;
 mod receipts;
 mod replay;
+mod simulate;
 
 use std::io::Write;
 use std::path::Path;

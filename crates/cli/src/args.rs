@@ -8,15 +8,19 @@ use clap_complete::Shell;
 
 mod bench;
 mod evidence;
+mod explain;
 mod log;
 mod prove;
+mod simulate;
 
 pub(crate) use bench::{BenchArgs, BenchCommand};
 pub(crate) use evidence::{
     EvidenceArgs, EvidenceCommand, FormArgs, ReceiptFormat, ReceiptsArgs, ReceiptsCommand, VerifyArgs,
 };
+pub(crate) use explain::ExplainArgs;
 pub(crate) use log::{AbandonArgs, LogArgs, LogCommand, ReplayArgs};
-pub(crate) use prove::{ProveArgs, SolverArgs};
+pub(crate) use prove::{DiffArgs, ProveArgs, SolverArgs};
+pub(crate) use simulate::SimulateArgs;
 
 /// The fail-closed execution layer between AI agents and everything they can do.
 ///
@@ -62,6 +66,16 @@ pub(crate) enum Command {
     Evidence(EvidenceArgs),
     /// Check, sign and pin the policy bundle.
     Bundle(BundleArgs),
+    /// Say in plain words what decided, and what would make it a PERMIT. The receipt is verified first.
+    ///
+    /// With the bundle that decided at hand it shows the policies; with the request at hand, and nothing that grants it, the
+    /// grants that come nearest and what of each does not hold. Exits 1 if the receipt does not verify.
+    Explain(ExplainArgs),
+    /// Say what policy would say under another bundle of what was asked, before that bundle decides anything.
+    ///
+    /// Nothing is decided, executed, signed or written. What depends on more than policy (idempotency keys, a shut gate,
+    /// approvals that were given) is not simulated. Exits 0 whatever changes. The form of a trace: docs/simulation.md.
+    Simulate(SimulateArgs),
     /// Make keys and tokens, and show what verifies them.
     Keys(KeysArgs),
     /// Look at PERMITs of which nobody knows what became, and say what a person found out.
@@ -215,6 +229,12 @@ pub(crate) enum BundleCommand {
     /// the solver refutes, does not know, or has no time for is not. Also says which policies never apply, never grant
     /// or are redundant. The form of an invariant: docs/proofs.md.
     Prove(ProveArgs),
+    /// Have a solver say which requests the policies of another version grant, and of the one before did not, and the
+    /// other way round.
+    ///
+    /// For each request environment in which they differ it shows a request. An environment that is not named grants the
+    /// same, proved. Exits 1 if something is not known.
+    Diff(DiffArgs),
     /// Sign a bundle in place.
     Sign {
         /// The file with the bundle's signing key.

@@ -5,6 +5,7 @@ mod bundle;
 mod decide;
 mod demo;
 mod evidence;
+mod explain;
 mod init;
 mod keys;
 mod log;
@@ -14,7 +15,9 @@ mod payloads;
 mod prove;
 mod receipts;
 mod roster;
+mod semantic;
 mod serve;
+mod simulate;
 mod status;
 mod verify;
 mod witness;
@@ -42,6 +45,8 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Log(args) => log::run(&args),
         Command::Evidence(args) => evidence::run(&args),
         Command::Bundle(args) => bundle::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Outcomes(args) => outcomes::run(&args),
         Command::Payloads(args) => payloads::run(&args),

@@ -23,7 +23,7 @@ pub(crate) struct Invariant {
 }
 
 /// The annotations of grants that ask for something: an invariant may be about grants that do not.
-const ASKING: [&str; 3] = ["approval_roles", "identity_within", "witnessed"];
+pub(crate) const ASKING: [&str; 3] = ["approval_roles", "identity_within", "witnessed"];
 
 /// The longest sentence, in bytes.
 const MAX_SENTENCE: usize = 500;

@@ -7,7 +7,8 @@
 //! This is the only crate that names Cedar. Cedar's authorizer skips a policy that errors, a `forbid` too, and
 //! answers Allow; here every such doubt is SILENCE (see [`Bundle::evaluate`]).
 //!
-//! Everything is a pure function of bytes but [`Snapshot::read`] and [`BundleSource`], which read a directory.
+//! Everything is a pure function of bytes but [`Snapshot::read`] and [`BundleSource`], which read a directory, and
+//! [`Snapshot::prove`] and [`Snapshot::compare`], which ask a solver. What decides uses none of them.
 //!
 //! There is no other way to a bundle:
 //!
@@ -37,8 +38,10 @@ mod invariants;
 mod labels;
 mod limits;
 mod manifest;
+mod near;
 mod policies;
 mod proof;
+mod rehearsal;
 mod roster;
 mod schema;
 mod signature;
@@ -60,10 +63,12 @@ pub use error::{
     BundleError, Defect, Fault, Missing, PinMismatch, SignError, SignatureInvalid, Unsigned, UntrustedKey,
 };
 pub use limits::{Charge, Counting, Limit, Measure, Most, Per, Window};
+pub use near::{Held, Near, Part};
 pub use proof::{
-    Counterexample, Finding, Kind, Oddity, Proof, ProofReport, Prover, SolverLimits, Statement,
-    symbolic_compiler,
+    Comparison, Counterexample, Direction, Finding, Kind, Oddity, Proof, ProofReport, Prover, Shift, Shown,
+    SolverLimits, Statement, symbolic_compiler,
 };
+pub use rehearsal::Rehearsal;
 pub use roster::{Person, PersonKey, Roster};
 pub use signature::Trust;
 pub use snapshot::Snapshot;

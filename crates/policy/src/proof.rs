@@ -15,9 +15,12 @@ use crate::bundle::engine;
 use crate::compile::Compiled as Content;
 use crate::invariants::{Invariant, with_effect};
 
+mod compare;
 mod solver;
 mod theorem;
 
+pub use compare::{Comparison, Direction, Shift, Shown};
+pub(crate) use compare::{Side, compare};
 pub use solver::SolverLimits;
 pub use theorem::Counterexample;
 pub(crate) use theorem::{Room, Truth};
@@ -259,6 +262,15 @@ impl<'a> Work<'a> {
         statements
     }
 
+    /// The policies of which it is not proved that they never raise an error.
+    fn may_err(&self) -> Vec<PolicyId> {
+        let errs = |policy: &&&Policy| {
+            let truths = self.places.iter().map(|place| (&place.room, place.room.never_errs(policy)));
+            together(truths) != Proof::Proved
+        };
+        self.policies.iter().filter(errs).filter_map(|policy| id_of(policy)).collect()
+    }
+
     fn invariant(&self, invariant: &Invariant) -> Proof {
         let matched = match with_effect(&invariant.policy, Effect::Permit) {
             Ok(matched) => matched,
@@ -321,18 +333,25 @@ fn id_of(policy: &Policy) -> Option<PolicyId> {
 fn places<'a>(schema: &'a Schema, policies: &[&'a Policy], solver: &'a Known<'a>) -> Vec<Place<'a>> {
     let mut envs: Vec<_> = schema.request_envs().collect();
     envs.sort_by_cached_key(name);
-    let places = envs.into_iter().map(|env| {
-        let room = Room { schema, env, solver };
+    envs.into_iter().map(|env| Place::new(Room { schema, env, solver }, policies)).collect()
+}
+
+impl<'a> Place<'a> {
+    fn new(room: Room<'a>, policies: &[&'a Policy]) -> Self {
         let relevant: Vec<_> = policies.iter().copied().filter(|policy| room.concerns(policy)).collect();
         let all = room.compile(relevant.iter().copied());
-        Place { room, relevant, all }
-    });
-    places.collect()
+        Self { room, relevant, all }
+    }
 }
 
 impl Place<'_> {
     fn has(&self, policy: &Policy) -> bool {
         self.relevant.iter().any(|other| other.id() == policy.id())
+    }
+
+    /// Whether a grant asks for this.
+    fn asks(&self, asked: &str) -> bool {
+        self.relevant.iter().any(|policy| policy.annotation(asked).is_some())
     }
 
     fn truth(&self, ask: impl FnOnce(&Compiled) -> Result<Truth, Unanswered>) -> Truth {

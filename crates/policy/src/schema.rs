@@ -32,8 +32,7 @@ pub(crate) fn load(
     if !schema.is_complete() {
         return Err(corrupt(Fault::SchemaIncomplete));
     }
-    let (json, _) =
-        schema_str_to_json_with_resolved_types(text).map_err(|error| unparsed(text, (&error).into()))?;
+    let json = to_json(files)?;
     let mut labelled = BTreeSet::new();
     for (surface, spec) in surfaces {
         for action in &spec.actions {
@@ -45,6 +44,14 @@ pub(crate) fn load(
     }
     refuse_unowned(&schema, surfaces)?;
     Ok((schema, labelled))
+}
+
+/// The schema in its JSON form.
+pub(crate) fn to_json(files: &Files) -> Result<Value, BundleError> {
+    let text = files::text(files, SCHEMA_FILE)?;
+    let (json, _) =
+        schema_str_to_json_with_resolved_types(text).map_err(|error| unparsed(text, (&error).into()))?;
+    Ok(json)
 }
 
 fn corrupt(fault: Fault) -> BundleError {

@@ -14,7 +14,8 @@ use crate::disk;
 use crate::error::{BundleError, Fault, Missing, SignError};
 use crate::files::{self, Files};
 use crate::manifest::Manifest;
-use crate::proof::{self, ProofReport, Prover};
+use crate::proof::{self, Comparison, ProofReport, Prover, Side};
+use crate::schema;
 use crate::signature::{Statement, Trust};
 use crate::trial::{self, TrialReport};
 use crate::{Bundle, MANIFEST_FILE, SIGNATURE_FILE, clock};
@@ -22,7 +23,7 @@ use crate::{Bundle, MANIFEST_FILE, SIGNATURE_FILE, clock};
 /// The files of a bundle in memory, unverified: they can be inspected, signed or verified, and decide nothing.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    files: Files,
+    pub(crate) files: Files,
     digest: BundleDigest,
 }
 
@@ -137,6 +138,19 @@ impl Snapshot {
     /// [`BundleError::Corrupt`], by the first defect. That something is not proved is no error: the report says so.
     pub fn prove(&self, prover: &Prover<'_>) -> Result<ProofReport, BundleError> {
         Ok(proof::prove(&Compiled::new(&self.files)?, self.digest, prover))
+    }
+
+    /// Has a solver say in which request environments this bundle's policies grant more than those of an `old` one, or
+    /// less, each with a request that shows it. About what is not policy (surfaces, entities, limits) it says nothing.
+    ///
+    /// # Errors
+    /// [`BundleError::Corrupt`], by the first defect of either. That something is not known is no error: the comparison
+    /// says so.
+    pub fn compare(&self, old: &Self, prover: &Prover<'_>) -> Result<Comparison, BundleError> {
+        let (before, after) = (Compiled::new(&old.files)?, Compiled::new(&self.files)?);
+        let old_side = Side { content: &before, digest: old.digest, schema: schema::to_json(&old.files)? };
+        let new_side = Side { content: &after, digest: self.digest, schema: schema::to_json(&self.files)? };
+        Ok(proof::compare(&old_side, &new_side, prover))
     }
 
     /// Parses and validates everything but the signature, as [`Self::verify`] does, and yields nothing that can

@@ -29,6 +29,7 @@ mod service;
 mod setup;
 mod shelf;
 mod signing;
+mod simulate;
 mod surroundings;
 mod witness;
 mod witnesses;
@@ -57,5 +58,8 @@ pub use service::{Arbiter, LocalAuthorizer, StartError};
 pub use setup::{
     Deployment, Initialized, SetupError, add_agent, add_auditor, add_operator, demo, deploy, init,
     new_cosigner, new_key, pin_bundle, sign_bundle, verifier_of,
+};
+pub use simulate::{
+    Group, NotSimulated, Said, Simulation, request_on_record, simulate_ledger, simulate_trace,
 };
 pub use witness::{Witness, WitnessError, serve_witness};

@@ -18,6 +18,22 @@ pub(crate) struct ProveArgs {
     pub(crate) json: bool,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct DiffArgs {
+    /// The bundle's directory before.
+    pub(crate) old: PathBuf,
+    /// The bundle's directory after.
+    pub(crate) new: PathBuf,
+    /// Compare what the policies grant, not how they are written.
+    #[arg(long, required = true)]
+    pub(crate) semantic: bool,
+    #[command(flatten)]
+    pub(crate) solver: SolverArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Which solver, and what it may use.
 #[derive(Args, Debug)]
 pub(crate) struct SolverArgs {

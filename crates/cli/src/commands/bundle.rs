@@ -39,6 +39,7 @@ pub(crate) fn run(args: &BundleArgs) -> ExitCode {
             })
         }
         BundleCommand::Prove(prove) => super::prove::run(prove, &args.config.config),
+        BundleCommand::Diff(diff) => super::semantic::run(&diff.old, &diff.new, &diff.solver, diff.json),
         BundleCommand::Pin => with_config(args, pin),
         BundleCommand::Show => with_config(args, show),
     }

@@ -1,6 +1,8 @@
 //! What is asked of the solver about one request environment, and what its answers are worth.
 
-use cedar_policy::{Authorizer, Decision, Entities, Policy, PolicySet, Request, RequestEnv, Schema};
+use cedar_policy::{
+    ActionConstraint, Authorizer, Decision, Entities, Policy, PolicySet, Request, RequestEnv, Schema,
+};
 use cedar_policy_symcc::err::{Error, SolverError};
 use cedar_policy_symcc::solver::{Decision as Sat, DecisionWithModel, Solver};
 use cedar_policy_symcc::{CedarSymCompiler, CompiledPolicy, CompiledPolicySet, Env, ResetMode};
@@ -96,6 +98,23 @@ impl Room<'_> {
 
     /// Whether a policy can matter here at all. In doubt it can.
     pub(crate) fn concerns(&self, policy: &Policy) -> bool {
+        self.is_about_the_action(policy) && self.can_match(policy)
+    }
+
+    /// By its scope alone: a policy of another version may name an action that this schema does not have.
+    fn is_about_the_action(&self, policy: &Policy) -> bool {
+        let own = self.env.action();
+        match policy.action_constraint() {
+            ActionConstraint::Any => true,
+            ActionConstraint::Eq(uid) => uid == *own,
+            ActionConstraint::In(uids) => self.schema.action_entities().map_or(true, |actions| {
+                let above = actions.ancestors(own).into_iter().flatten();
+                above.chain([own]).any(|uid| uids.contains(uid))
+            }),
+        }
+    }
+
+    fn can_match(&self, policy: &Policy) -> bool {
         let never = CompiledPolicy::compile(policy, &self.env, self.schema)
             .map_err(|error| told(&error))
             .and_then(|compiled| now(Self::compiler(Silent(Vec::new()))?.check_never_matches_opt(&compiled)));

@@ -1,0 +1,103 @@
+//! `portcullis simulate`
+
+use std::io::Read;
+use std::path::Path;
+use std::process::ExitCode;
+
+use portcullis_policy::{Rehearsal, Snapshot};
+use portcullis_server::{Config, Simulation, open_ledger, simulate_ledger, simulate_trace, vault_key};
+
+use super::prove::directory;
+use crate::args::SimulateArgs;
+use crate::progress::Progress;
+use crate::say;
+
+pub(crate) fn run(args: &SimulateArgs) -> ExitCode {
+    match simulation(args) {
+        Ok(Some(simulation)) => tell(&simulation, args),
+        Ok(None) => say::misuse("stopped before the last record; nothing is said about the bundle"),
+        Err(code) => code,
+    }
+}
+
+fn simulation(args: &SimulateArgs) -> Result<Option<Simulation>, ExitCode> {
+    let other = rehearse(&args.bundle)?;
+    match &args.trace {
+        Some(trace) => {
+            let before = rehearse(&directory(args.from.as_deref(), &args.config.config)?)?;
+            let text = read(trace)
+                .map_err(|error| say::misuse(&format!("`{}` cannot be read: {error}", trace.display())))?;
+            let said = simulate_trace(&text, &before, &other);
+            said.map(Some).map_err(|error| say::misuse(&format!("`{}`, {error}", trace.display())))
+        }
+        None => over_ledger(args, &other),
+    }
+}
+
+fn over_ledger(args: &SimulateArgs, other: &Rehearsal) -> Result<Option<Simulation>, ExitCode> {
+    let config = Config::read(&args.config.config).and_then(|config| config.arbiter());
+    let mut config = config.map_err(|error| say::error(&error))?;
+    if let Some(Some(data)) = &args.ledger {
+        config.data.clone_from(data);
+    }
+    let master = match args.without_key {
+        true => None,
+        false => Some(vault_key(&config).map_err(|error| {
+            say::misuse(&format!("{error}; --without-key counts what cannot be simulated without it"))
+        })?),
+    };
+    let reader = open_ledger(&config).map_err(|error| say::error(&error))?;
+    let total = reader.head().size();
+    let mut progress = Progress::new("simulating record").map_err(|error| say::error(&error))?;
+    simulate_ledger(&reader, master.as_ref(), other, |seq| progress.step(seq, total))
+        .map_err(|error| say::error(&error))
+}
+
+fn rehearse(directory: &Path) -> Result<Rehearsal, ExitCode> {
+    Snapshot::read(directory).and_then(|snapshot| snapshot.rehearse()).map_err(|error| say::error(&error))
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    if path == Path::new("-") {
+        let mut text = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut text)?;
+        return Ok(text);
+    }
+    std::fs::read(path)
+}
+
+fn tell(simulation: &Simulation, args: &SimulateArgs) -> ExitCode {
+    let Simulation { bundle, asked, unchanged, changes, not_simulated, contradictions } = simulation;
+    let place = if args.trace.is_some() { "line" } else { "record" };
+    if args.json {
+        let changes: Vec<_> = changes
+            .iter()
+            .map(|(group, (count, first))| serde_json::json!({ "group": group, "count": count, "first": first }))
+            .collect();
+        let said = serde_json::json!({
+            "bundle": bundle, "asked": asked, "unchanged": unchanged, "changes": changes,
+            "not_simulated": not_simulated, "contradictions": contradictions,
+        });
+        say::line(&said.to_string());
+    } else {
+        say::line(&format!("under {bundle}"));
+        for (group, (count, first)) in changes {
+            say::line(&format!(
+                "{count:>8}  {} by {}: {} -> {} (first: {place} {first})",
+                group.surface, group.agent, group.from, group.to
+            ));
+        }
+        let changed: u64 = changes.values().map(|(count, _)| count).sum();
+        say::line(&format!("{asked} requests asked: {changed} changed, {unchanged} unchanged"));
+        for (why, count) in not_simulated {
+            say::line(&format!("{count} requests not simulated: {}", why.as_str()));
+        }
+    }
+    if *contradictions == 0 {
+        return ExitCode::SUCCESS;
+    }
+    say::misuse(&format!(
+        "{contradictions} things in this ledger cannot be by its own records, so nothing said of it can be relied on; \
+         `portcullis log replay` names them"
+    ))
+}

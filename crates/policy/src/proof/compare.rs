@@ -1,0 +1,282 @@
+//! Which requests another version of a bundle would grant that the one before it did not, and the other way round: asked
+//! of the solver for each request environment, with a request that shows it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cedar_policy::{Policy, RequestEnv, Schema};
+use portcullis_protocol::{BundleDigest, PolicyId};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::solver::{Known, Unanswered};
+use super::theorem::{Compiled, Counterexample, Room, Truth};
+use super::{Place, Prover, Work, name, symbolic_compiler};
+use crate::compile::Compiled as Content;
+use crate::invariants::ASKING;
+
+/// In which direction a bundle moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// The new policies grant what the old ones did not.
+    MorePermissive,
+    /// The old policies granted what the new ones do not.
+    LessPermissive,
+}
+
+/// What is known of a move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Shown {
+    /// There is such a request.
+    Example {
+        /// This one, for instance.
+        counterexample: Box<Counterexample>,
+    },
+    /// Nobody knows whether there is one.
+    NotKnown {
+        /// Why not.
+        cause: String,
+    },
+}
+
+/// A request environment in which the bundle moved, or may have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Shift {
+    /// Principal's type, action, resource's type.
+    pub environment: String,
+    /// Where to.
+    pub direction: Direction,
+    /// What the grant does not ask for: an annotation such as `approval_roles`. `None`: it is about grants as such.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub without: Option<&'static str>,
+    /// What is known.
+    #[serde(flatten)]
+    pub shown: Shown,
+}
+
+/// How the policies of two bundles differ in what they grant. An environment without a shift grants the same, proved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Comparison {
+    /// The digest of the bundle before.
+    pub old: BundleDigest,
+    /// The digest of the bundle after.
+    pub new: BundleDigest,
+    /// What made questions of policies.
+    pub compiler: &'static str,
+    /// What answered, as it names itself; `None` if there was none to believe.
+    pub solver: Option<String>,
+    /// The request environments of both.
+    pub environments: Vec<String>,
+    /// Where they differ, or may.
+    pub shifts: Vec<Shift>,
+    /// Policies that are not proved never to raise an error. What they err on is refused, and not compared.
+    pub may_err: Vec<PolicyId>,
+}
+
+impl Comparison {
+    /// Whether every environment was settled, and no policy may err.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        let open = |shift: &Shift| matches!(shift.shown, Shown::NotKnown { .. });
+        self.solver.is_some() && self.may_err.is_empty() && !self.shifts.iter().any(open)
+    }
+}
+
+/// One of two bundles.
+pub(crate) struct Side<'a> {
+    pub(crate) content: &'a Content,
+    pub(crate) digest: BundleDigest,
+    /// The schema in its JSON form.
+    pub(crate) schema: Value,
+}
+
+pub(crate) fn compare(old: &Side<'_>, new: &Side<'_>, prover: &Prover<'_>) -> Comparison {
+    let (before, after) = (envs(&old.content.schema), envs(&new.content.schema));
+    let mut environments: Vec<String> = before.keys().chain(after.keys()).cloned().collect();
+    environments.sort();
+    environments.dedup();
+    let solver = Known::meet(prover.solver, prover.limits, prover.stop);
+    let mut comparison = Comparison {
+        old: old.digest,
+        new: new.digest,
+        compiler: symbolic_compiler(),
+        solver: solver.as_ref().map_or(None, |known| Some(known.version.clone())),
+        environments,
+        shifts: Vec::new(),
+        may_err: Vec::new(),
+    };
+    let Ok(solver) = &solver.map_err(|cause| comparison.shifts = unknown(&comparison.environments, &cause))
+    else {
+        return comparison;
+    };
+    let pair = Pair { old, new, solver };
+    let total = u64::try_from(comparison.environments.len()).map_or(u64::MAX, |total| total);
+    for (done, environment) in (0..).zip(&comparison.environments) {
+        (prover.progress)(done, total);
+        let shifts = match (before.get(environment), after.get(environment)) {
+            (Some(_), Some(env)) => pair.both(environment, env),
+            (Some(env), None) => pair.one(environment, old, env, Direction::LessPermissive),
+            (None, Some(env)) => pair.one(environment, new, env, Direction::MorePermissive),
+            (None, None) => Vec::new(),
+        };
+        comparison.shifts.extend(shifts);
+    }
+    comparison.may_err =
+        [old, new].into_iter().flat_map(|side| Work::new(side.content, solver, prover).may_err()).collect();
+    comparison.may_err.sort();
+    comparison.may_err.dedup();
+    comparison
+}
+
+fn envs(schema: &Schema) -> BTreeMap<String, RequestEnv> {
+    schema.request_envs().map(|env| (name(&env), env)).collect()
+}
+
+fn unknown(environments: &[String], cause: &str) -> Vec<Shift> {
+    let both = [Direction::MorePermissive, Direction::LessPermissive];
+    let shifts = environments.iter().flat_map(|environment| {
+        both.map(|direction| {
+            let shown = Shown::NotKnown { cause: cause.to_owned() };
+            Shift { environment: environment.clone(), direction, without: None, shown }
+        })
+    });
+    shifts.collect()
+}
+
+struct Pair<'a> {
+    old: &'a Side<'a>,
+    new: &'a Side<'a>,
+    solver: &'a Known<'a>,
+}
+
+impl<'a> Pair<'a> {
+    fn place(&self, side: &'a Side<'a>, schema: &'a Schema, env: &RequestEnv) -> Place<'a> {
+        let room = Room { schema, env: env.clone(), solver: self.solver };
+        let policies: Vec<&Policy> = side.content.slices.policies().into_values().collect();
+        Place::new(room, &policies)
+    }
+
+    /// An environment that only one of them has: all that is granted there is a move.
+    fn one(
+        &self,
+        environment: &str,
+        side: &'a Side<'a>,
+        env: &RequestEnv,
+        direction: Direction,
+    ) -> Vec<Shift> {
+        let place = self.place(side, &side.content.schema, env);
+        let truth = place.truth(|all| Ok(place.room.implies(all, &place.room.compile([])?)));
+        shown(truth).map(|shown| shift(environment, direction, None, shown)).into_iter().collect()
+    }
+
+    /// An environment that both have. Where the schema gives it another shape, each direction is asked about requests of
+    /// the shape that the granting bundle knows: an example is one, and that there is none says nothing of requests that
+    /// only that bundle admits.
+    fn both(&self, environment: &str, env: &RequestEnv) -> Vec<Shift> {
+        let reshaped = shape(&self.old.schema, env) != shape(&self.new.schema, env);
+        let directions = [
+            (Direction::MorePermissive, self.new, self.old),
+            (Direction::LessPermissive, self.old, self.new),
+        ];
+        let mut shifts = Vec::new();
+        for (direction, grants, refuses) in directions {
+            let schema = &grants.content.schema;
+            let (first, second) = (self.place(grants, schema, env), self.place(refuses, schema, env));
+            let granted = outrun(&first, &second, None);
+            let granted = match &granted {
+                Truth::Holds if reshaped => Truth::Open(
+                    "the schema gives this environment another shape; no request shows a move, and what only one shape admits is \
+                     refused by the other bundle"
+                        .to_owned(),
+                ),
+                Truth::Holds | Truth::Fails(_) | Truth::Open(_) => granted,
+            };
+            shifts.extend(shown(granted).map(|shown| shift(environment, direction, None, shown)));
+            let asked = ASKING.into_iter().filter(|asked| first.asks(asked) || second.asks(asked));
+            for asked in asked {
+                let truth = outrun(&first, &second, Some(asked));
+                shifts.extend(shown(truth).map(|shown| shift(environment, direction, Some(asked), shown)));
+            }
+        }
+        shifts
+    }
+}
+
+/// Whether all that the first grants, without asking for something, the second grants likewise.
+fn outrun(first: &Place<'_>, second: &Place<'_>, asked: Option<&str>) -> Truth {
+    let granted = |place: &Place<'_>| -> Result<Compiled, Unanswered> {
+        match asked {
+            None => place.all.clone(),
+            Some(asked) => place.without_asking(asked),
+        }
+    };
+    match granted(first).and_then(|one| granted(second).map(|other| first.room.implies(&one, &other))) {
+        Ok(truth) => truth,
+        Err(cause) => Truth::Open(cause),
+    }
+}
+
+fn shown(truth: Truth) -> Option<Shown> {
+    match truth {
+        Truth::Holds => None,
+        Truth::Fails(counterexample) => Some(Shown::Example { counterexample }),
+        Truth::Open(cause) => Some(Shown::NotKnown { cause }),
+    }
+}
+
+fn shift(environment: &str, direction: Direction, without: Option<&'static str>, shown: Shown) -> Shift {
+    Shift { environment: environment.to_owned(), direction, without, shown }
+}
+
+/// All of a schema that can matter in an environment: the entity types, its action, and whatever common types and groups
+/// of actions these name, directly or not. Rather too much than too little.
+fn shape(schema: &Value, env: &RequestEnv) -> Vec<(String, Value)> {
+    let part = |name: &str| schema.get("").and_then(|space| space.get(name)).and_then(Value::as_object);
+    let own = env.action().id().unescaped();
+    let mut shape = BTreeMap::new();
+    shape.extend(
+        part("entityTypes")
+            .into_iter()
+            .flatten()
+            .map(|(name, kind)| (format!("entity {name}"), kind.clone())),
+    );
+    shape.extend(
+        part("actions")
+            .and_then(|actions| actions.get(own))
+            .map(|action| ("action".to_owned(), action.clone())),
+    );
+    loop {
+        let mut named = BTreeSet::new();
+        shape.values().for_each(|value| texts(value, &mut named));
+        let common = part("commonTypes").into_iter().flatten();
+        let mut found: Vec<_> = common
+            .filter(|(name, _)| named.contains(*name))
+            .map(|(name, kind)| (format!("type {name}"), kind.clone()))
+            .collect();
+        let groups = part("actions").into_iter().flatten().filter(|(name, _)| named.contains(*name));
+        found.extend(groups.map(|(name, group)| {
+            (format!("group {name}"), group.get("memberOf").cloned().into_iter().collect())
+        }));
+        let before = shape.len();
+        shape.extend(found);
+        if shape.len() == before {
+            return shape.into_iter().collect();
+        }
+    }
+}
+
+fn texts(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::String(text) => {
+            found.insert(text.clone());
+        }
+        Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+        Value::Object(members) => members.values().for_each(|item| texts(item, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+#[path = "compare_tests.rs"]
+mod tests;

@@ -1,0 +1,157 @@
+use super::*;
+use crate::files::Files;
+use crate::proof::tests::cvc5;
+use crate::testing::{edit, files, with, with_policies};
+use crate::{Snapshot, SolverLimits};
+
+fn compared_by(solver: &std::path::Path, old: Files, new: Files) -> Comparison {
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let prover = Prover { solver, limits: SolverLimits::default(), stop: &stop, progress: &|_, _| {} };
+    let snapshot = |files| Snapshot::from_files(files).unwrap();
+    snapshot(new).compare(&snapshot(old), &prover).unwrap()
+}
+
+fn compared(old: Files, new: Files) -> Comparison {
+    compared_by(&cvc5(), old, new)
+}
+
+/// The shifts, each in a line, and the examples that show them.
+fn told(comparison: &Comparison) -> (Vec<String>, Vec<&Counterexample>) {
+    let mut lines = Vec::new();
+    let mut examples = Vec::new();
+    for shift in &comparison.shifts {
+        let direction = match shift.direction {
+            Direction::MorePermissive => "more",
+            Direction::LessPermissive => "less",
+        };
+        let without = shift.without.map_or_else(String::new, |asked| format!(" without {asked}"));
+        let shown = match &shift.shown {
+            Shown::Example { counterexample } => {
+                examples.push(&**counterexample);
+                "shown"
+            }
+            Shown::NotKnown { .. } => "not known",
+        };
+        lines.push(format!("{}: {direction}{without}, {shown}", shift.environment));
+    }
+    (lines, examples)
+}
+
+const CHARGE: &str = "Agent, Action::\"charge\", Account";
+
+#[test]
+fn policies_that_say_the_same_in_other_words_are_the_same() {
+    let new = with(
+        "policies/main.cedar",
+        "context.amount.lessThanOrEqual(decimal(\"100.00\"))",
+        "!context.amount.greaterThan(decimal(\"100.00\"))",
+    );
+    let comparison = compared(files(), new);
+    assert!(comparison.is_known() && comparison.shifts.is_empty(), "{comparison:#?}");
+    assert_eq!(comparison.environments.len(), 3);
+}
+
+#[test]
+fn a_raised_limit_is_shown_by_a_request_above_the_old_one() {
+    let raised = with("policies/main.cedar", "100.00", "250.00");
+    let comparison = compared(files(), raised.clone());
+    let (lines, examples) = told(&comparison);
+    assert_eq!(lines, [format!("{CHARGE}: more, shown")]);
+    let amount = examples[0].context["amount"]["__extn"]["arg"].as_str().unwrap();
+    let amount: f64 = amount.parse().unwrap();
+    assert!(amount > 100.0 && amount <= 250.0, "{amount}");
+    let (lines, _) = told(&compared(raised, files())).clone();
+    assert_eq!(lines, [format!("{CHARGE}: less, shown")]);
+}
+
+#[test]
+fn a_bundle_may_grant_more_here_and_less_there() {
+    let new = with_policies(
+        r#"@id("a") permit (principal, action == Action::"charge", resource) when { context.count == 7 };
+        @id("b") permit (principal, action == Action::"refund", resource) when { context.count == 7 };"#,
+    );
+    let (lines, _) = told(&compared(files(), new)).clone();
+    let expected = [
+        format!("{CHARGE}: more, shown"),
+        format!("{CHARGE}: less, shown"),
+        "Agent, Action::\"fs.read\", Surface: less, shown".to_owned(),
+        "Agent, Action::\"refund\", Account: more, shown".to_owned(),
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn a_dropped_approval_grants_more_though_nothing_else_is_granted() {
+    let policy = |asked: &str| {
+        with_policies(&format!(
+            "@id(\"a\") {asked} permit (principal, action == Action::\"charge\", resource);"
+        ))
+    };
+    let approval = "@approval_roles(\"controller\") @approval_quorum(\"1\") @approval_lifetime(\"1h\")";
+    let (lines, _) = told(&compared(policy(approval), policy(""))).clone();
+    assert_eq!(lines, [format!("{CHARGE}: more without approval_roles, shown")]);
+    let (lines, _) = told(&compared(policy(""), policy(approval))).clone();
+    assert_eq!(lines, [format!("{CHARGE}: less without approval_roles, shown")]);
+    assert!(compared(policy(approval), policy(approval)).shifts.is_empty());
+    // A grant to more people hides no approval that was dropped.
+    let narrow = edit(policy(approval), "policies/main.cedar", "principal,", "principal == Agent::\"bot\",");
+    let (lines, _) = told(&compared(narrow, policy(""))).clone();
+    assert_eq!(
+        lines,
+        [format!("{CHARGE}: more, shown"), format!("{CHARGE}: more without approval_roles, shown")]
+    );
+}
+
+#[test]
+fn an_environment_that_is_new_grants_more_if_it_grants_anything() {
+    let manifest = "[surfaces.\"fs.read\"]";
+    let surface =
+        "[surfaces.\"fs.list\"]\ntier = \"read\"\non_silence = \"terminate\"\npermit_ttl = \"1s\"\n\n";
+    let new = with("bundle.toml", manifest, &format!("{surface}{manifest}"));
+    let action = "action \"fs.list\" appliesTo { principal: Agent, resource: Surface, context: {} };";
+    let new = edit(new, "schema.cedarschema", "action \"any\";", &format!("action \"any\";\n{action}"));
+    let comparison = compared(files(), new.clone());
+    assert!(comparison.is_known() && comparison.shifts.is_empty(), "{comparison:#?}");
+    let grant =
+        "@id(\"list\") permit (principal, action == Action::\"fs.list\", resource);\n@id(\"no-suspended\")";
+    let new = edit(new, "policies/main.cedar", "@id(\"no-suspended\")", grant);
+    let listed = "Agent, Action::\"fs.list\", Surface";
+    assert_eq!(told(&compared(files(), new.clone())).0, [format!("{listed}: more, shown")]);
+    assert_eq!(told(&compared(new, files())).0, [format!("{listed}: less, shown")]);
+}
+
+/// A request that only one of the schemas admits is refused by the other bundle, whatever its policies say.
+#[test]
+fn of_an_environment_of_another_shape_nothing_is_said_to_be_the_same() {
+    let new = with("bundle.toml", "from = \"/note\", optional = true", "from = \"/note\"");
+    let new = edit(new, "schema.cedarschema", "note?: String", "note: String");
+    let (lines, _) = told(&compared(files(), new)).clone();
+    let refund = "Agent, Action::\"refund\", Account";
+    let expected = [
+        format!("{CHARGE}: more, not known"),
+        format!("{CHARGE}: less, not known"),
+        format!("{refund}: more, not known"),
+        format!("{refund}: less, not known"),
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn without_a_solver_nothing_is_the_same() {
+    let comparison = compared_by(std::path::Path::new("/nowhere/cvc5"), files(), files());
+    assert!(!comparison.is_known());
+    assert_eq!(comparison.shifts.len(), 6);
+    assert!(comparison.shifts.iter().all(|shift| matches!(shift.shown, Shown::NotKnown { .. })));
+}
+
+#[test]
+fn a_policy_that_may_err_makes_a_comparison_unsure() {
+    let new = with(
+        "policies/main.cedar",
+        "when { context.amount",
+        "when { context.count + 1 > 0 || context.amount",
+    );
+    let comparison = compared(files(), new);
+    assert_eq!(comparison.may_err, ["may-charge".parse().unwrap()]);
+    assert!(!comparison.is_known());
+}

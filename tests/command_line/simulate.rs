@@ -1,0 +1,114 @@
+//! `portcullis simulate`: another bundle over what is on record, and over a trace.
+
+use serde_json::{Value, json};
+
+use crate::support::{Gate, Place, demo_server, text};
+use crate::{fed, run, with};
+
+/// A deployment with some decisions on record.
+fn place() -> Place {
+    let place = Place::demo();
+    let mut gate = Gate::start(&place.config_path, &demo_server(&place.path("journal")));
+    gate.call("read_balance", json!({ "account": "acme" })).ran();
+    for (amount, key) in [("12.50", "k1"), ("13.50", "k2"), ("14.50", "k3")] {
+        gate.call_with("charge", &json!({ "account": "acme", "amount": amount }), Some(key)).ran();
+    }
+    let refused = gate.call_with("charge", &json!({ "account": "acme", "amount": "999.00" }), Some("k4"));
+    assert_eq!(refused.code(), "policy.no_grant");
+    assert!(gate.end().success());
+    place
+}
+
+/// A copy of the deployment's bundle, unsigned, in which `from` is `to` in one file.
+fn other(place: &Place, file: &str, from: &str, to: &str) -> String {
+    let copy = place.path("other");
+    for folder in ["policies", "tests"] {
+        std::fs::create_dir_all(copy.join(folder)).unwrap();
+        for entry in std::fs::read_dir(place.config.bundle.join(folder)).unwrap().map(Result::unwrap) {
+            std::fs::copy(entry.path(), copy.join(folder).join(entry.file_name())).unwrap();
+        }
+    }
+    for name in ["bundle.toml", "schema.cedarschema", "entities.json"] {
+        std::fs::copy(place.config.bundle.join(name), copy.join(name)).unwrap();
+    }
+    let before = std::fs::read_to_string(copy.join(file)).unwrap();
+    assert!(before.contains(from), "{from}");
+    std::fs::write(copy.join(file), before.replace(from, to)).unwrap();
+    text(&copy)
+}
+
+fn simulated(place: &Place, more: &[&str]) -> Value {
+    let said = with(&place.config_path, &[&["simulate", "--json"], more].concat());
+    serde_json::from_str(said.ok()).unwrap()
+}
+
+#[test]
+fn what_is_on_record_is_asked_again_and_nothing_is_written() {
+    let place = place();
+    let lower = other(&place, "policies/demo.cedar", "\"100.00\"", "\"13.00\"");
+    let rows = with(&place.config_path, &["receipts", "list"]).out;
+    let said = simulated(&place, &["--bundle", &lower, "--ledger"]);
+    assert_eq!((&said["asked"], &said["unchanged"]), (&json!(5), &json!(3)), "{said}");
+    let changes = said["changes"].as_array().unwrap();
+    assert_eq!(changes.len(), 1, "{said}");
+    let group = &changes[0]["group"];
+    assert_eq!(changes[0]["count"], 2);
+    assert_eq!((&group["surface"], &group["agent"]), (&json!("demo.charge"), &json!("demo-agent")));
+    assert_eq!(group["from"], json!({ "decision": "PERMIT" }));
+    assert_eq!(group["to"], json!({ "decision": "DENY", "reason": "policy.no_grant" }));
+    assert_eq!((&said["not_simulated"], &said["contradictions"]), (&json!({}), &json!(0)));
+    let told =
+        with(&place.config_path, &["simulate", "--bundle", &lower, "--ledger", &text(&place.config.data)]);
+    assert!(told.ok().contains("2  demo.charge by demo-agent: PERMIT -> DENY policy.no_grant"), "{told:?}");
+    assert_eq!(with(&place.config_path, &["receipts", "list"]).out, rows, "nothing new is on record");
+    let journal = std::fs::read_to_string(place.path("journal")).unwrap();
+    assert_eq!(journal.lines().count(), 4, "nothing ran: {journal}");
+}
+
+#[test]
+fn what_cannot_be_asked_again_is_never_unchanged() {
+    let place = place();
+    let same = other(&place, "policies/demo.cedar", "", "");
+    let said = simulated(&place, &["--bundle", &same, "--ledger", "--without-key"]);
+    assert_eq!((&said["asked"], &said["unchanged"]), (&json!(0), &json!(0)), "{said}");
+    assert_eq!(said["not_simulated"], json!({ "key_withheld": 5 }));
+    // Calls that would be read otherwise are other requests.
+    let manifest = std::fs::read_to_string(place.config.bundle.join("bundle.toml")).unwrap();
+    let rule = manifest.lines().find(|line| line.starts_with("context.amount")).unwrap();
+    let mapped = other(&place, "bundle.toml", rule, &rule.replace("/amount", "/sum"));
+    let said = simulated(&place, &["--bundle", &mapped, "--ledger"]);
+    assert_eq!((&said["asked"], &said["unchanged"]), (&json!(1), &json!(1)), "{said}");
+    assert_eq!(said["not_simulated"], json!({ "mapped_otherwise": 4 }));
+    std::fs::rename(&place.config.vault_key, place.path("away")).unwrap();
+    with(&place.config_path, &["simulate", "--bundle", &same, "--ledger"]).failed("--without-key");
+}
+
+#[test]
+fn a_trace_is_asked_of_two_bundles() {
+    let place = Place::demo();
+    let higher = other(&place, "policies/demo.cedar", "\"100.00\"", "\"200.00\"");
+    let line = |agent: &str, amount: &str| {
+        json!({ "agent": agent, "request": {
+            "surface": "demo.charge", "action": "demo.charge",
+            "resource": { "type": "Surface", "id": "demo.charge" },
+            "context": { "account": "acme", "amount": amount },
+        }})
+        .to_string()
+    };
+    let lines =
+        [line("demo-agent", "50.00"), String::new(), line("demo-agent", "150.00"), line("nobody", "1.00")];
+    let trace = place.path("trace.jsonl");
+    std::fs::write(&trace, lines.join("\n")).unwrap();
+    let said = simulated(&place, &["--bundle", &higher, "--trace", &text(&trace)]);
+    assert_eq!((&said["asked"], &said["unchanged"]), (&json!(3), &json!(2)), "{said}");
+    assert_eq!((&said["changes"][0]["count"], &said["changes"][0]["first"]), (&json!(1), &json!(3)));
+    let from = text(&place.config.bundle);
+    let told = fed(&["simulate", "--bundle", &higher, "--from", &from, "--trace", "-"], &lines.join("\n"));
+    assert!(told.ok().contains("DENY policy.no_grant -> PERMIT (first: line 3)"), "{told:?}");
+    let extra = lines[0].replacen('{', r#"{"executed":true,"#, 1);
+    for broken in ["{", r#"{"agent":"a"}"#, r#"{"agent":"a","agent":"b"}"#, extra.as_str()] {
+        let broken = format!("{}\n{broken}\n", lines[0]);
+        fed(&["simulate", "--bundle", &higher, "--from", &from, "--trace", "-"], &broken).failed("line 2");
+    }
+    run(&["simulate", "--bundle", &higher]).failed("--trace");
+}
