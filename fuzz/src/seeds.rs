@@ -97,7 +97,7 @@ fn signed_demo() -> Snapshot {
 fn loaded() -> portcullis_policy::Bundle {
     let key = VerifierKey::ed25519(SIGNER, signer().verifying_key().to_bytes()).expect("a key");
     let snapshot = signed_demo();
-    let trust = Trust { keys: vec![key], pin: snapshot.digest() };
+    let trust = Trust::of_keys(vec![key], snapshot.digest());
     snapshot.verify(&trust).expect("it is signed")
 }
 

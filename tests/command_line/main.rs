@@ -10,7 +10,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod activation;
 mod bench;
+mod bundles;
 mod check;
 mod decide;
 mod evidence;

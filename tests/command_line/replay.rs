@@ -107,7 +107,7 @@ fn a_bundle_of_a_key_that_is_not_trusted_is_not_replayable() {
     let place = place();
     let other = portcullis_server::new_key(&place.path("other.key"), "portcullis.test/other").unwrap();
     let config = std::fs::read_to_string(&place.config_path).unwrap();
-    let own = place.config.trusted_keys[0].to_string();
+    let own = place.config.signers.authority().unwrap().keys()[0].to_string();
     std::fs::write(&place.config_path, config.replace(&own, &other.to_string())).unwrap();
     let (ended, said) = replay(&place, &[]);
     assert_eq!((ended.code, &said["different"], &said["identical"]), (0, &json!(0), &json!(0)), "{said}");

@@ -1,6 +1,6 @@
 //! What the writer asks of its surroundings when it settles a batch.
 
-use portcullis_protocol::Millis;
+use portcullis_protocol::{InForce, Millis, Succession};
 
 use crate::fact::{Fact, GateState};
 use crate::settle::PolicyNow;
@@ -13,6 +13,14 @@ pub trait Ports: Send {
 
     /// The bundle in force, read again from where it lies.
     fn policy(&self, now: Millis) -> Fact<PolicyNow>;
+
+    /// The bundle in force, with what makes it known again later; `None` if there is none now.
+    fn in_force(&self) -> Option<InForce> {
+        None
+    }
+
+    /// Told before each batch: what the log says of bundles that were in force. An older one is in force no more.
+    fn stands(&self, _succession: &Succession) {}
 
     /// Whether this deployment has witnesses that cosign its checkpoints.
     fn witnesses(&self) -> Fact<bool> {

@@ -56,5 +56,5 @@ pub(crate) fn verified(mut files: BTreeMap<String, Vec<u8>>) -> Bundle {
     let unsigned = Snapshot::from_files(files.clone()).unwrap();
     let pin = unsigned.digest();
     files.insert("bundle.sig".into(), unsigned.sign(&key, "bundle.test").unwrap());
-    Snapshot::from_files(files).unwrap().verify(&Trust { keys: vec![verifier], pin }).unwrap()
+    Snapshot::from_files(files).unwrap().verify(&Trust::of_keys(vec![verifier], pin)).unwrap()
 }

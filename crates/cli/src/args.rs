@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 mod bench;
+mod bundle;
 mod evidence;
 mod explain;
 mod log;
@@ -14,12 +15,13 @@ mod prove;
 mod simulate;
 
 pub(crate) use bench::{BenchArgs, BenchCommand};
+pub(crate) use bundle::{BundleArgs, BundleCommand, RootCommand, RootSays, VouchArgs};
 pub(crate) use evidence::{
     EvidenceArgs, EvidenceCommand, FormArgs, ReceiptFormat, ReceiptsArgs, ReceiptsCommand, VerifyArgs,
 };
 pub(crate) use explain::ExplainArgs;
 pub(crate) use log::{AbandonArgs, LogArgs, LogCommand, ReplayArgs};
-pub(crate) use prove::{DiffArgs, ProveArgs, SolverArgs};
+pub(crate) use prove::{ProveArgs, SolverArgs};
 pub(crate) use simulate::SimulateArgs;
 
 /// The fail-closed execution layer between AI agents and everything they can do.
@@ -64,7 +66,7 @@ pub(crate) enum Command {
     Log(LogArgs),
     /// Make one file with the receipts of a time, and the proof that none is left out.
     Evidence(EvidenceArgs),
-    /// Check, sign and pin the policy bundle.
+    /// Make, check, sign, compare and pin policy bundles.
     Bundle(BundleArgs),
     /// Say in plain words what decided, and what would make it a PERMIT. The receipt is verified first.
     ///
@@ -184,71 +186,6 @@ pub(crate) enum PayloadsCommand {
         #[arg(long)]
         json: bool,
     },
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct BundleArgs {
-    #[command(flatten)]
-    pub(crate) config: ConfigArg,
-    #[command(subcommand)]
-    pub(crate) command: BundleCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BundleCommand {
-    /// Parse and validate a bundle; say what it declares. Nothing is decided by it.
-    Check {
-        /// The bundle's directory. Default: the configuration's.
-        directory: Option<PathBuf>,
-    },
-    /// Print the people who may be asked for approvals, with their roles and keys, and the digest to pin them by.
-    Roster {
-        /// The bundle's directory. Default: the configuration's.
-        directory: Option<PathBuf>,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Try a bundle with the cases in its `tests/*.toml`, and the cases with changed policies.
-    ///
-    /// Each policy is left out, turned round and freed of its conditions in turn; a case must notice. Exits 1 if a
-    /// case fails or there is none. Nothing is decided by it. The form of a case: docs/bundle-tests.md.
-    Test {
-        /// The bundle's directory. Default: the configuration's.
-        directory: Option<PathBuf>,
-        /// Exit 1 also if a policy, a surface or a change of a policy is tried by no case.
-        #[arg(long)]
-        strict: bool,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Have a solver prove what is to hold of a bundle, for all requests and all entities. Nothing is decided by it.
-    ///
-    /// That no policy can raise an error, and the invariants in `invariants/*.cedar`. Exits 1 unless all is proved: what
-    /// the solver refutes, does not know, or has no time for is not. Also says which policies never apply, never grant
-    /// or are redundant. The form of an invariant: docs/proofs.md.
-    Prove(ProveArgs),
-    /// Have a solver say which requests the policies of another version grant, and of the one before did not, and the
-    /// other way round.
-    ///
-    /// For each request environment in which they differ it shows a request. An environment that is not named grants the
-    /// same, proved. Exits 1 if something is not known.
-    Diff(DiffArgs),
-    /// Sign a bundle in place.
-    Sign {
-        /// The file with the bundle's signing key.
-        #[arg(long, default_value = "keys/bundle.key", value_name = "FILE")]
-        key: PathBuf,
-        /// The bundle's directory. Default: the configuration's.
-        directory: Option<PathBuf>,
-    },
-    /// Write the digest of the configuration's bundle into the configuration, as it lies there now.
-    ///
-    /// Takes effect when the arbiter is started again.
-    Pin,
-    /// Say whether the pinned bundle is there, signed, and valid now.
-    Show,
 }
 
 #[derive(Args, Debug)]

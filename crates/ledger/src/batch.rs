@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use portcullis_arbiter::{Evidence, Fact, Health, Intake, Room, Settled, Standing, record, settle};
 use portcullis_protocol::wire::StoredResult;
 use portcullis_protocol::{
-    AgentId, AggregateRecord, BundleDigest, Captured, Decision, Event, EventRecord, Keep, KeptRequest,
-    KeptResult, Millis, Ordered, Outcome, OutcomeRecord, ReasonCode, Record, Verdict,
+    AgentId, BundleDigest, Captured, Decision, Event, Keep, KeptRequest, KeptResult, Millis, Ordered,
+    Outcome, OutcomeRecord, ReasonCode, Record, Succession, Verdict,
 };
 use portcullis_verify::merkle::leaf_hash;
 use portcullis_verify::{Hash, TileTree, VerifiedCheckpoint};
@@ -27,6 +27,7 @@ use crate::vault::Vault;
 use crate::waiting::{Answer, Waiting};
 
 mod again;
+mod events;
 mod held;
 mod keys;
 
@@ -48,6 +49,7 @@ pub(crate) struct Batch<'a> {
     /// What earlier PERMITs left, likewise.
     standing: &'a mut Standing,
     mark: Option<Mark>,
+    pub(crate) succession: Succession,
     pub(crate) health: &'a Health,
     signed_at_open: u64,
     pub(crate) vault: &'a mut Vault,
@@ -94,7 +96,8 @@ impl Batch<'_> {
     ) -> Result<Written, LedgerError> {
         let mut tree = opened.tree.clone();
         let (signed_at_open, archived) = (opened.signed_at_open, &opened.archived);
-        let (chains, standing, mark) = (&mut opened.chains, &mut opened.standing, opened.mark);
+        let (chains, standing) = (&mut opened.chains, &mut opened.standing);
+        let (mark, succession) = (opened.mark, opened.succession.clone());
         let transaction =
             opened.store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut batch = Batch {
@@ -104,6 +107,7 @@ impl Batch<'_> {
             chains,
             standing,
             mark,
+            succession,
             health,
             signed_at_open,
             vault: &mut *vault,
@@ -115,6 +119,7 @@ impl Batch<'_> {
         fill(&mut batch)?;
         batch.mark_after(keys::MARK_EVERY)?;
         let (mark, archives, erased, leaves) = (batch.mark, batch.archives, batch.erased, batch.fresh);
+        let succession = batch.succession;
         // The state changes only with records, so without records there is nothing to commit.
         if tree.size() == opened.tree.size() {
             return Ok(Written::Nothing);
@@ -126,7 +131,7 @@ impl Batch<'_> {
         store::set_head(&transaction, tree.size(), &root, signed)?;
         transaction.commit()?;
         opened.fresh = Fresh { first: opened.tree.size(), leaves };
-        (opened.tree, opened.root, opened.mark) = (tree, root, mark);
+        (opened.tree, opened.root, opened.mark, opened.succession) = (tree, root, mark, succession);
         opened.archived.extend(archives);
         opened.unwiped |= erased;
         if let (None, Ok(master)) = (&opened.master, vault.master()) {
@@ -147,31 +152,6 @@ impl Batch<'_> {
         self.tree.append(leaf);
         self.fresh.push(leaf);
         Ok(seq)
-    }
-
-    fn event_record(&self, event: Event, detail: BTreeMap<String, String>) -> Record {
-        Record::Event(EventRecord {
-            seq: self.tree.size(),
-            time: self.health.now,
-            event,
-            detail,
-            order: None,
-        })
-    }
-
-    pub(crate) fn event(
-        &mut self,
-        event: Event,
-        detail: BTreeMap<String, String>,
-    ) -> Result<u64, LedgerError> {
-        let body = self.event_record(event, detail).to_bytes()?;
-        self.append(&body)
-    }
-
-    pub(crate) fn aggregate(&mut self, mut record: AggregateRecord) -> Result<(), LedgerError> {
-        record.seq = self.tree.size();
-        let body = Record::Aggregate(record).to_bytes()?;
-        self.append(&body).map(drop)
     }
 
     /// The first records of an opened ledger. PERMITs beyond the head that was signed were never released.
@@ -307,18 +287,6 @@ impl Batch<'_> {
             }
             Command::Late(entries, reply) => self.take_late(&entries, reply, quota),
             Command::Release(..) | Command::Find(..) | Command::Status(_) | Command::Close(_) => Ok(()),
-        }
-    }
-
-    /// An operator's event. One that no record can hold is the operator's fault, not the ledger's.
-    fn reported_event(
-        &mut self,
-        event: Event,
-        detail: BTreeMap<String, String>,
-    ) -> Result<Result<u64, ReasonCode>, LedgerError> {
-        match self.event_record(event, detail).to_bytes() {
-            Ok(body) => self.append(&body).map(Ok),
-            Err(_) => Ok(Err(ReasonCode::RequestTooLarge)),
         }
     }
 

@@ -82,6 +82,17 @@ pub enum OrderRefused {
     /// Nothing is kept of this agent.
     #[error("nothing is kept of this agent, or it was erased already")]
     NothingKept,
+    /// The bundle is not as new as it must be.
+    #[error(
+        "the bundle's version is not higher than every one that was in force; sign it under a higher one"
+    )]
+    NotNewer,
+    /// The bundle could not decide.
+    #[error("the bundle was not activated, and the one in force stays: {}", .0.message())]
+    Bundle(ReasonCode),
+    /// A case that the bundle carries fails.
+    #[error("the bundle was not activated, and the one in force stays: a case in its `tests/` fails")]
+    CaseFailed,
     /// No record can hold it.
     #[error("the order is too long for a record")]
     TooLong,

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use portcullis_arbiter::Standing;
-use portcullis_protocol::{BundleDigest, Digest, Millis, ReasonCode};
+use portcullis_protocol::{BundleDigest, Digest, Millis, ReasonCode, Succession};
 use portcullis_verify::merkle::{Inclusions, leaf_hash};
 use portcullis_verify::note::{signature_line, signed_text};
 use portcullis_verify::{
@@ -56,6 +56,8 @@ pub(crate) struct Opened {
     published: Option<u64>,
     /// The newest mark.
     pub(crate) mark: Option<Mark>,
+    /// Which bundles were in force.
+    pub(crate) succession: Succession,
     /// Records that a signed head covered when the ledger was opened: what lies beyond was never released.
     pub(crate) signed_at_open: u64,
     /// Bundles whose files are kept.
@@ -150,6 +152,7 @@ impl Opened {
             standing: verified.standing,
             published: None,
             mark: verified.mark,
+            succession: verified.succession,
             signed_at_open,
             archived,
             master,

@@ -18,6 +18,7 @@ impl Batch<'_> {
         match &ordered.what {
             Order::ResolveOutcome { attempt, outcome } => self.resolve(ordered, attempt, *outcome),
             Order::ErasePayloads { subject } => self.erase(ordered, subject),
+            Order::ActivateBundle { bundle } => self.activate(ordered, bundle.version),
         }
     }
 
@@ -55,17 +56,33 @@ impl Batch<'_> {
         Ok(self.record_order(ordered)?.ok_or(OrderRefused::TooLong))
     }
 
+    /// Puts on record which bundle decides from the next batch on. That it can was found out before.
+    fn activate(
+        &mut self,
+        ordered: &Ordered,
+        version: u64,
+    ) -> Result<Result<u64, OrderRefused>, LedgerError> {
+        if version <= self.succession.version {
+            return Ok(Err(OrderRefused::NotNewer));
+        }
+        Ok(self.record_order(ordered)?.ok_or(OrderRefused::TooLong))
+    }
+
     /// Puts an order on record. `None` if no record can hold it: that is the operator's fault, not the ledger's.
     fn record_order(&mut self, ordered: &Ordered) -> Result<Option<u64>, LedgerError> {
-        let record = Record::Event(EventRecord {
+        let record = EventRecord {
             seq: self.tree.size(),
             time: self.health.now,
             event: Event::Ordered,
             detail: BTreeMap::new(),
             order: Some(ordered.clone()),
-        });
-        match record.to_bytes() {
-            Ok(body) => self.append(&body).map(Some),
+        };
+        let body = Record::Event(record.clone()).to_bytes();
+        match body {
+            Ok(body) => {
+                self.succession.follow(&record);
+                self.append(&body).map(Some)
+            }
             Err(_) => Ok(None),
         }
     }

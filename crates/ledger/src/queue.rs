@@ -18,16 +18,30 @@ const HOLD: Duration = Duration::from_millis(2);
 /// An outcome alone is held for a moment: an agent's next call mostly follows at once, and sharing its batch saves
 /// that call the wait for two syncs. Whoever reports a result to be kept is waited for, and not held.
 pub(crate) fn waiting(first: Command, queue: &Receiver<Command>) -> VecDeque<Command> {
-    let mut commands: VecDeque<_> =
-        std::iter::once(first).chain(queue.try_iter().take(LARGEST_BATCH - 1)).collect();
+    let mut commands = VecDeque::from([first]);
+    fill(&mut commands, queue);
     if commands.iter().all(can_be_held)
         && let Ok(next) = queue.recv_timeout(HOLD)
     {
-        let room = LARGEST_BATCH.saturating_sub(commands.len().saturating_add(1));
         commands.push_back(next);
-        commands.extend(queue.try_iter().take(room));
+        fill(&mut commands, queue);
     }
     commands
+}
+
+/// Takes what is there. An activation ends a batch: what comes after it in the log is decided by the new bundle.
+fn fill(commands: &mut VecDeque<Command>, queue: &Receiver<Command>) {
+    while commands.len() < LARGEST_BATCH && !commands.back().is_some_and(activates) {
+        match queue.try_recv() {
+            Ok(next) => commands.push_back(next),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Whether an order makes another bundle decide.
+fn activates(command: &Command) -> bool {
+    matches!(command, Command::Order(ordered, _) if matches!(ordered.what, Order::ActivateBundle { .. }))
 }
 
 fn can_be_held(command: &Command) -> bool {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use portcullis_protocol::{AttemptId, Record};
+use portcullis_protocol::{AttemptId, Event, Record, Succession};
 use portcullis_verify::merkle::leaf_hash;
 use portcullis_verify::{LogKeys, TileTree, UnverifiedCheckpoint, VerifiedCheckpoint};
 use rusqlite::Connection;
@@ -105,6 +105,29 @@ impl LedgerReader {
         })?;
         snapshot.finish()?;
         Ok(listed)
+    }
+
+    /// Which bundles were in force up to the head. Reads the log from its newest mark on.
+    ///
+    /// # Errors
+    /// As [`tile`](Self::tile).
+    pub fn succession(&self) -> Result<Succession, LedgerError> {
+        let mut later = Vec::new();
+        let mut succession = Succession::default();
+        'tiles: for tile in (0..self.tiles()).rev() {
+            for listed in self.tile(tile)?.into_iter().rev() {
+                let Record::Event(record) = listed.record else { continue };
+                let marked =
+                    if record.event == Event::Marked { Succession::of_mark(&record.detail) } else { None };
+                if let Some(marked) = marked {
+                    succession = marked;
+                    break 'tiles;
+                }
+                later.push(record);
+            }
+        }
+        later.iter().rev().for_each(|record| succession.follow(record));
+        Ok(succession)
     }
 
     /// The record at an index, proved.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use portcullis_arbiter::GateState;
-use portcullis_protocol::{BundleDigest, Event};
+use portcullis_protocol::Event;
 
 use crate::aggregate::Taken;
 use crate::batch::Batch;
@@ -29,11 +29,10 @@ pub(crate) fn unasked(
 /// Records that another bundle came into force, and that an operator turned the lever.
 pub(crate) fn changes(
     batch: &mut Batch<'_>,
-    bundle: Option<BundleDigest>,
+    bundle: Option<BTreeMap<String, String>>,
     gate: Option<GateState>,
 ) -> Result<(), LedgerError> {
-    if let Some(digest) = bundle {
-        let detail = BTreeMap::from([("digest".to_owned(), digest.to_string())]);
+    if let Some(detail) = bundle {
         batch.event(Event::BundleInForce, detail)?;
     }
     match gate {

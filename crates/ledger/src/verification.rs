@@ -6,7 +6,7 @@
 //! failure the whole of it is read before anything is permitted.
 
 use portcullis_arbiter::Standing;
-use portcullis_protocol::{Millis, Record};
+use portcullis_protocol::{Event, Millis, Record, Succession};
 use portcullis_verify::merkle::leaf_hash;
 use portcullis_verify::{Hash, LogKeys, TileTree, UnverifiedCheckpoint, VerifiedCheckpoint};
 use rusqlite::Connection;
@@ -41,7 +41,13 @@ pub(crate) struct Verified {
     pub(crate) standing: Standing,
     /// The newest mark, if there is one that can be read on from.
     pub(crate) mark: Option<Mark>,
+    /// Which bundles were in force.
+    pub(crate) succession: Succession,
 }
+
+/// How a canonical record says that it is about bundles in force. Inside a text its quotes would be escaped.
+const EVENTS: [&[u8]; 3] =
+    [b"\"event\":\"bundle_in_force\"", b"\"event\":\"marked\"", b"\"event\":\"ordered\""];
 
 /// A head that the records must contain.
 struct Expected {
@@ -95,13 +101,13 @@ pub(crate) fn verify(
     let start = Start::of(connection, signed, depth)?;
     let mut reading = Reading::from(connection, &start, signed, &heads);
     store::for_each_record(connection, start.tree.size(), u64::MAX, |seq, body| reading.take(seq, body))?;
-    let Reading { tree, chains, standing, newest, .. } = reading.finish(&head)?;
+    let Reading { tree, chains, standing, newest, succession, .. } = reading.finish(&head)?;
     for old in heads.iter().filter(|head| head.size() < start.tree.size()) {
         edge::extends(connection, &start.tree, old)?;
     }
     let last = newest.map(|body| Record::parse(&body)).transpose()?;
     let last = last.map_or(Millis(0), |record| record.time());
-    Ok(Verified { tree, anchored, last, chains, standing, mark: start.mark })
+    Ok(Verified { tree, anchored, last, chains, standing, mark: start.mark, succession })
 }
 
 fn behind(what: &str) -> LedgerError {
@@ -152,6 +158,7 @@ struct Reading<'a> {
     standing: Standing,
     projection: Projection<'a>,
     expected: Vec<Expected>,
+    succession: Succession,
     /// The newest record.
     newest: Option<Vec<u8>>,
 }
@@ -169,7 +176,8 @@ impl<'a> Reading<'a> {
         expected.iter_mut().for_each(|head| head.compare(&tree));
         let projection = Projection::new(connection, signed, Some(&start.tree));
         let (chains, standing) = (start.chains.clone(), start.standing.clone());
-        Self { connection, start, tree, chains, standing, projection, expected, newest: None }
+        let succession = Succession::default();
+        Self { connection, start, tree, chains, standing, projection, expected, succession, newest: None }
     }
 
     fn take(&mut self, seq: u64, body: &[u8]) -> Result<(), LedgerError> {
@@ -181,6 +189,7 @@ impl<'a> Reading<'a> {
         let (effect, said) = self.projection.compare(seq, body)?;
         self.follow(seq, effect)?;
         self.follow_standing(seq, &said)?;
+        self.follow_succession(seq, body)?;
         self.newest = Some(body.to_vec());
         self.expected.iter_mut().for_each(|head| head.compare(&self.tree));
         Ok(())
@@ -222,6 +231,26 @@ impl<'a> Reading<'a> {
                 return standing::agrees(&self.standing, marked.standing, seq);
             }
             Said::Refusal { .. } | Said::Late(_) | Said::Nothing => {}
+        }
+        Ok(())
+    }
+
+    /// Follows which bundles were in force, from what the mark says on, and compares it with every later mark.
+    fn follow_succession(&mut self, seq: u64, body: &[u8]) -> Result<(), LedgerError> {
+        // Most records are none of these, and parsing every one is what a start would spend its time on.
+        if !EVENTS.iter().any(|event| body.windows(event.len()).any(|part| part == *event)) {
+            return Ok(());
+        }
+        let Record::Event(record) = Record::parse(body)? else { return Ok(()) };
+        self.succession.follow(&record);
+        let said = if record.event == Event::Marked { Succession::of_mark(&record.detail) } else { None };
+        match (said, self.start.mark) {
+            (Some(said), Some(mark)) if mark.seq == seq => self.succession = said,
+            (Some(said), mark) if mark.is_none_or(|mark| mark.seq < seq) && said != self.succession => {
+                let what = format!("the bundles in force are not those of the mark in record {seq}");
+                return Err(LedgerError::Corrupt(what));
+            }
+            (Some(_) | None, _) => {}
         }
         Ok(())
     }

@@ -181,6 +181,9 @@ impl Writer {
 
     /// The health of everything but the first batch.
     fn surroundings(&mut self) -> Health {
+        if let Ok(opened) = &self.phase {
+            self.ports.stands(&opened.succession);
+        }
         let surroundings =
             Surroundings { config: &self.config, lock: &self.lock, ports: self.ports.as_ref() };
         let mut health =
@@ -345,6 +348,7 @@ impl Writer {
         let overdue = self.overdue(health.now);
         let taken = self.counts.with(|counts| counts.take(health.boot, self.closing));
         let (bundle, gate) = (self.changed_bundle(health), self.changed_gate(health));
+        let (bundle, detail) = bundle.unzip();
         let expired = self.expired(health);
         let abandoned = self.holds.abandoned();
         let late = self.late(health);
@@ -359,7 +363,7 @@ impl Writer {
         }
         let mut quota = self.quota.clone();
         let written = self.transact(health, |batch| {
-            changes(batch, bundle, gate)?;
+            changes(batch, detail, gate)?;
             batch.withhold(&abandoned)?;
             unasked(batch, &overdue, &taken, expired)?;
             batch.enter_spool(&late.entries, late.unreadable)?;
@@ -433,6 +437,7 @@ impl Writer {
         self.syncs = self.syncs.saturating_add(2);
         self.batches = self.batches.saturating_add(1);
         if let Ok(opened) = &self.phase {
+            self.ports.stands(&opened.succession);
             self.known.clone_from(&opened.head);
             if let (Some(scrub), Some(head)) = (&opened.scrub, &opened.head) {
                 scrub.advance(head);

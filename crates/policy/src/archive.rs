@@ -1,5 +1,5 @@
-//! A bundle as one sequence of bytes, for archives: its files, the signature among them. Deterministic: equal files
-//! give equal bytes.
+//! A bundle as one file, and as the ledger keeps it: its files by their paths, the signature among them. Deterministic:
+//! equal files give equal bytes, and no other bytes are read (docs/bundle-format.md).
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::error::{BundleError, Fault};
 use crate::files::{Files, MAX_TOTAL_BYTES};
 
 /// The largest archive that is read, in bytes: base64 of the largest bundle, with room for names.
-const MAX_ARCHIVE_BYTES: usize = 4 * MAX_TOTAL_BYTES.div_ceil(3) + 256 * 1024;
+pub(crate) const MAX_ARCHIVE_BYTES: usize = 4 * MAX_TOTAL_BYTES.div_ceil(3) + 256 * 1024;
 
 /// An archive: canonical JSON (RFC 8785), contents in base64 by path.
 #[derive(Serialize, Deserialize)]
@@ -29,27 +29,30 @@ pub(crate) fn write(files: &Files) -> Result<Vec<u8>, BundleError> {
     canonical::to_bytes(&Archive { v: 1, files }).map_err(|_| BundleError::corrupt("", Fault::NoDigest))
 }
 
+/// The files in an archive. Nothing is expanded, followed or written on the way: the form has no compression, no links
+/// and no place outside itself.
+pub(crate) fn read(bytes: &[u8]) -> Result<Files, BundleError> {
+    let corrupt = || BundleError::corrupt("", Fault::Archive);
+    if bytes.len() > MAX_ARCHIVE_BYTES {
+        return Err(corrupt());
+    }
+    let archive: Archive = serde_json::from_slice(bytes).map_err(|_| corrupt())?;
+    if archive.v != 1 {
+        return Err(corrupt());
+    }
+    let decode = |(path, text): (String, String)| Some((path, STANDARD.decode(text).ok()?)); // tidy: allow None is a corrupt archive
+    let files = archive.files.into_iter().map(decode).collect::<Option<Files>>().ok_or_else(corrupt)?;
+    // Only what an archive is written as is one: a path given twice, say, is not.
+    if write(&files)? == bytes { Ok(files) } else { Err(corrupt()) }
+}
+
 impl Snapshot {
-    /// A bundle from its archive. As unverified as one that was read from a directory.
+    /// A bundle from its file. As unverified as one that was read from a directory.
     ///
     /// # Errors
-    /// [`BundleError::Corrupt`] if these bytes are no archive, and as [`Self::from_files`].
+    /// [`BundleError::Corrupt`] if these bytes are no bundle's file, and as [`Self::from_files`].
     pub fn from_archive(bytes: &[u8]) -> Result<Self, BundleError> {
-        let corrupt = || BundleError::corrupt("", Fault::Archive);
-        if bytes.len() > MAX_ARCHIVE_BYTES {
-            return Err(corrupt());
-        }
-        let archive: Archive = serde_json::from_slice(bytes).map_err(|_| corrupt())?;
-        if archive.v != 1 {
-            return Err(corrupt());
-        }
-        let decode = |(path, text): (String, String)| Some((path, STANDARD.decode(text).ok()?)); // tidy: allow None is a corrupt archive
-        let files = archive.files.into_iter().map(decode).collect::<Option<Files>>().ok_or_else(corrupt)?;
-        // Only what an archive is written as is one: a path given twice, say, is not.
-        if write(&files)? != bytes {
-            return Err(corrupt());
-        }
-        Self::from_files(files)
+        Self::from_files(read(bytes)?)
     }
 }
 

@@ -8,6 +8,9 @@ use portcullis_protocol::{
     Verdict,
 };
 
+use portcullis_verify::VerifierKey;
+
+use crate::authority::Authority;
 use crate::compile::Compiled;
 use crate::limits::{self, Counting, Limit};
 use crate::roster::Roster;
@@ -27,6 +30,14 @@ pub struct Bundle {
     pub(crate) table_digest: Option<Digest>,
     pub(crate) compiled: Compiled,
     pub(crate) archive: Arc<[u8]>,
+    vouched: Vouched,
+}
+
+/// Who vouched for a bundle.
+#[derive(Debug)]
+pub(crate) struct Vouched {
+    pub(crate) by: Authority,
+    pub(crate) signers: Vec<VerifierKey>,
 }
 
 /// What policy says of a request.
@@ -55,12 +66,12 @@ pub(crate) fn validity((from, until): (Millis, Millis), now: Millis) -> Result<(
 }
 
 impl Bundle {
-    pub(crate) fn new(reference: BundleRef, compiled: Compiled, archive: Vec<u8>) -> Self {
+    pub(crate) fn new(reference: BundleRef, compiled: Compiled, archive: Vec<u8>, vouched: Vouched) -> Self {
         let surfaces = compiled.manifest.surfaces.clone();
         let table = SurfaceTable { bundle: reference.digest, surfaces };
         // Without a digest no gate's reading matches, so calls that gates read are refused.
         let table_digest = table.digest().ok(); // tidy: allow None matches nothing
-        Self { reference, table, table_digest, compiled, archive: archive.into() }
+        Self { reference, table, table_digest, compiled, archive: archive.into(), vouched }
     }
 
     /// Name, version and digest, as records name this bundle.
@@ -110,9 +121,13 @@ impl Bundle {
     /// held.
     ///
     /// # Errors
+    /// [`ReasonCode::PolicyRootExpired`] at and after the end of the root whose keys signed it,
     /// [`ReasonCode::PolicyNotYetValid`] before `valid_from`, [`ReasonCode::PolicyExpired`] at and after
     /// `valid_until`.
     pub fn validity_at(&self, now: Millis) -> Result<(), ReasonCode> {
+        if self.vouched.by.valid_until().is_some_and(|until| now >= until) {
+            return Err(ReasonCode::PolicyRootExpired);
+        }
         validity(self.validity(), now)
     }
 
@@ -120,6 +135,18 @@ impl Bundle {
     #[must_use]
     pub const fn roster(&self) -> Option<&Roster> {
         self.compiled.manifest.roster.as_ref()
+    }
+
+    /// The keys that vouched for it, each once.
+    #[must_use]
+    pub fn signers(&self) -> &[VerifierKey] {
+        &self.vouched.signers
+    }
+
+    /// Whose authority it was verified by.
+    #[must_use]
+    pub const fn authority(&self) -> &Authority {
+        &self.vouched.by
     }
 
     /// Whether the entities hold this agent, as `Agent::"name"`.

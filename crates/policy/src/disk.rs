@@ -1,4 +1,4 @@
-//! The one module that touches a file system: what a bundle's directory holds, and whether it changed.
+//! The one module that touches a file system: what a bundle's directory or file holds, and whether it changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -6,10 +6,11 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, open, openat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, open, openat, stat, statat};
 use rustix::io::Errno;
 
 use crate::MANIFEST_FILE;
+use crate::archive;
 use crate::error::{BundleError, Fault, Missing};
 use crate::files::{self, DIRECTORIES, Files};
 
@@ -17,7 +18,7 @@ use crate::files::{self, DIRECTORIES, Files};
 /// on most others.
 const COARSEST_TIMESTAMP: i128 = 2;
 
-/// The identity, size and times of a bundle's directory, of those in it and of every file. It tells whether
+/// The identity, size and times of a bundle's directory, of those in it and of every file; or of its one file. It tells whether
 /// anything was replaced, added, removed or written since; equal content elsewhere has another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fingerprint(BTreeMap<String, Mark>);
@@ -52,8 +53,28 @@ pub(crate) struct Survey {
     pub(crate) settled: bool,
 }
 
-/// Looks at a bundle's directory without reading a file. `now` in seconds since 1970.
-pub(crate) fn survey(dir: &Path, now: i128) -> Result<Survey, BundleError> {
+impl Fingerprint {
+    /// Whether the bundle is one file: a directory has its manifest in it.
+    fn is_of_file(&self) -> bool {
+        !self.0.contains_key(MANIFEST_FILE)
+    }
+}
+
+/// Looks at a bundle without reading a file. `now` in seconds since 1970.
+pub(crate) fn survey(place: &Path, now: i128) -> Result<Survey, BundleError> {
+    // The bundle itself may be reached over a symlink: what is in it is bound by digest, not by place.
+    let stat = stat(place).map_err(|e| missing(place, e))?;
+    let marks = if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+        BTreeMap::from([(String::new(), Mark::of(&stat))])
+    } else {
+        survey_directory(place)?
+    };
+    let newest = marks.values().map(|mark| mark.modified.0.max(mark.changed.0)).max();
+    let settled = newest.is_some_and(|newest| newest.saturating_add(COARSEST_TIMESTAMP) < now);
+    Ok(Survey { fingerprint: Fingerprint(marks), settled })
+}
+
+fn survey_directory(dir: &Path) -> Result<BTreeMap<String, Mark>, BundleError> {
     let root = open_directory(dir)?;
     let mut marks = BTreeMap::from([(String::new(), Mark::of(&fstat(&root).map_err(|e| missing(dir, e))?))]);
     for name in list(&root, dir, "")? {
@@ -68,9 +89,7 @@ pub(crate) fn survey(dir: &Path, now: i128) -> Result<Survey, BundleError> {
     if !marks.contains_key(MANIFEST_FILE) {
         return Err(missing(&dir.join(MANIFEST_FILE), Errno::NOENT));
     }
-    let newest = marks.values().map(|mark| mark.modified.0.max(mark.changed.0)).max();
-    let settled = newest.is_some_and(|newest| newest.saturating_add(COARSEST_TIMESTAMP) < now);
-    Ok(Survey { fingerprint: Fingerprint(marks), settled })
+    Ok(marks)
 }
 
 fn survey_within(
@@ -123,7 +142,6 @@ fn look(root: &OwnedFd, dir: &Path, path: &str) -> Result<Stat, BundleError> {
 }
 
 fn open_directory(dir: &Path) -> Result<OwnedFd, BundleError> {
-    // The directory itself may be reached over a symlink: what is in it is bound by digest, not by place.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     open(dir, flags, Mode::empty()).map_err(|e| missing(dir, e))
 }
@@ -160,6 +178,9 @@ fn read_while(dir: &Path, now: i128, meanwhile: impl FnOnce()) -> Result<(Files,
 }
 
 fn read_surveyed(dir: &Path, surveyed: &Fingerprint) -> Result<Files, BundleError> {
+    if surveyed.is_of_file() {
+        return archive::read(&read_whole(dir, surveyed)?);
+    }
     let root = open_directory(dir)?;
     let mut files = Files::new();
     let mut total = 0_usize;
@@ -182,12 +203,28 @@ fn read_file(root: &OwnedFd, dir: &Path, path: &str, mark: &Mark) -> Result<Vec<
     if Mark::of(&fstat(&file).map_err(|e| vanished(dir, path, e))?) != *mark {
         return Err(BundleError::corrupt(path, Fault::Changed));
     }
-    let limit = u64::try_from(files::MAX_FILE_BYTES).map_or(u64::MAX, |limit| limit.saturating_add(1));
+    read_bounded(file, files::MAX_FILE_BYTES, &dir.join(path))
+}
+
+/// Reads a bundle that is one file, if it is still the one that was surveyed.
+fn read_whole(place: &Path, surveyed: &Fingerprint) -> Result<Vec<u8>, BundleError> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = open(place, flags, Mode::empty()).map_err(|e| missing(place, e))?;
+    let mark = Mark::of(&fstat(&file).map_err(|e| missing(place, e))?);
+    if surveyed.0.get("") != Some(&mark) {
+        return Err(BundleError::corrupt("", Fault::Changed));
+    }
+    read_bounded(file, archive::MAX_ARCHIVE_BYTES, place)
+}
+
+/// Reads a file to its end, or to one byte more than it may have.
+fn read_bounded(file: OwnedFd, most: usize, path: &Path) -> Result<Vec<u8>, BundleError> {
+    let limit = u64::try_from(most).map_or(u64::MAX, |limit| limit.saturating_add(1));
     let mut bytes = Vec::new();
-    File::from(file)
-        .take(limit)
-        .read_to_end(&mut bytes)
-        .map_err(|error| BundleError::Missing(Missing { path: dir.join(path), cause: error.to_string() }))?;
+    let unreadable = |error: std::io::Error| {
+        BundleError::Missing(Missing { path: path.to_owned(), cause: error.to_string() })
+    };
+    File::from(file).take(limit).read_to_end(&mut bytes).map_err(unreadable)?;
     Ok(bytes)
 }
 

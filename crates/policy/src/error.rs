@@ -6,21 +6,32 @@ use std::path::PathBuf;
 use portcullis_protocol::{BundleDigest, ReasonCode};
 use portcullis_verify::{NoteError, VerifierKeyError};
 
+use crate::root::RootError;
+
 /// Why there is no bundle to decide by. Each variant is one reason code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BundleError {
     /// [`ReasonCode::PolicyMissing`]
     #[error(transparent)]
     Missing(Missing),
+    /// [`ReasonCode::PolicyRootInvalid`]
+    #[error(transparent)]
+    Root(Box<RootError>),
     /// [`ReasonCode::PolicyUnsigned`]
     #[error(transparent)]
     Unsigned(Unsigned),
     /// [`ReasonCode::PolicyUntrustedKey`]
     #[error(transparent)]
     UntrustedKey(UntrustedKey),
+    /// [`ReasonCode::PolicyThreshold`]
+    #[error(transparent)]
+    TooFewSignatures(TooFewSignatures),
     /// [`ReasonCode::PolicySignatureInvalid`]
     #[error(transparent)]
     SignatureInvalid(SignatureInvalid),
+    /// [`ReasonCode::PolicyRolledBack`]
+    #[error(transparent)]
+    RolledBack(RolledBack),
     /// [`ReasonCode::PolicyPinMismatch`]
     #[error(transparent)]
     PinMismatch(PinMismatch),
@@ -35,9 +46,12 @@ impl BundleError {
     pub const fn code(&self) -> ReasonCode {
         match self {
             Self::Missing(_) => ReasonCode::PolicyMissing,
+            Self::Root(_) => ReasonCode::PolicyRootInvalid,
             Self::Unsigned(_) => ReasonCode::PolicyUnsigned,
             Self::UntrustedKey(_) => ReasonCode::PolicyUntrustedKey,
+            Self::TooFewSignatures(_) => ReasonCode::PolicyThreshold,
             Self::SignatureInvalid(_) => ReasonCode::PolicySignatureInvalid,
+            Self::RolledBack(_) => ReasonCode::PolicyRolledBack,
             Self::PinMismatch(_) => ReasonCode::PolicyPinMismatch,
             Self::Corrupt(_) => ReasonCode::PolicyCorrupt,
         }
@@ -49,9 +63,12 @@ impl BundleError {
         match self {
             Self::Corrupt(defect) => defect.fault.remedy(),
             Self::Missing(_)
+            | Self::Root(_)
             | Self::Unsigned(_)
             | Self::UntrustedKey(_)
+            | Self::TooFewSignatures(_)
             | Self::SignatureInvalid(_)
+            | Self::RolledBack(_)
             | Self::PinMismatch(_) => self.code().remedy(),
         }
     }
@@ -93,6 +110,28 @@ pub struct UntrustedKey {
 
 fn names(trusted: &[String]) -> String {
     if trusted.is_empty() { "none".to_owned() } else { trusted.join(", ") }
+}
+
+/// Some trusted keys signed, and not enough of them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`bundle.sig` takes signatures of {needed} keys of the root, and has {}: {}", signers.len(), names(signers))]
+pub struct TooFewSignatures {
+    /// How many distinct keys must sign.
+    pub needed: usize,
+    /// The names of those that did.
+    pub signers: Vec<String>,
+}
+
+/// Older than what was in force.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the {what} has version {found}, and version {seen} was in force already")]
+pub struct RolledBack {
+    /// `bundle` or `root`.
+    pub what: &'static str,
+    /// Its version.
+    pub found: u64,
+    /// The newest that the log says was in force.
+    pub seen: u64,
 }
 
 /// A trusted key's signature does not cover this bundle.
@@ -201,8 +240,9 @@ faults! {
     NotUtf8 = "not UTF-8", "Save the file as UTF-8.";
     /// The manifest cannot be written as canonical JSON.
     NoDigest = "the bundle has no digest", "Rename the files.";
-    /// Bytes that are no archive of a bundle.
-    Archive = "not an archive of a bundle", "Archive the bundle again.";
+    /// Bytes that are no bundle's file.
+    Archive = "not a bundle's file, or not a whole one; no archives of another form are read, such as zip or tar",
+        "Make the file with `portcullis bundle build`.";
     /// `bundle.toml` does not parse, or has a key or value that is not understood.
     Manifest { message: String } = "{message}", "Correct bundle.toml; unknown keys are refused, never ignored.";
     /// `bundle.toml` contradicts itself.

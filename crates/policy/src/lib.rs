@@ -25,10 +25,12 @@
 
 mod annotations;
 mod archive;
+mod authority;
 mod bundle;
 pub mod bundles;
 mod clock;
 mod compile;
+mod diff;
 mod disk;
 mod entities;
 mod error;
@@ -42,6 +44,7 @@ mod near;
 mod policies;
 mod proof;
 mod rehearsal;
+mod root;
 mod roster;
 mod schema;
 mod signature;
@@ -57,10 +60,13 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use authority::{Authority, RootRef};
 pub use bundle::{Bundle, Evaluation, engine};
 pub use compile::CheckReport;
+pub use diff::Difference;
 pub use error::{
-    BundleError, Defect, Fault, Missing, PinMismatch, SignError, SignatureInvalid, Unsigned, UntrustedKey,
+    BundleError, Defect, Fault, Missing, PinMismatch, RolledBack, SignError, SignatureInvalid,
+    TooFewSignatures, Unsigned, UntrustedKey,
 };
 pub use limits::{Charge, Counting, Limit, Measure, Most, Per, Window};
 pub use near::{Held, Near, Part};
@@ -69,8 +75,9 @@ pub use proof::{
     SolverLimits, Statement, symbolic_compiler,
 };
 pub use rehearsal::Rehearsal;
+pub use root::{MAX_CHAIN_BYTES, Root, RootChain, RootError};
 pub use roster::{Person, PersonKey, Roster};
-pub use signature::Trust;
+pub use signature::{Seen, Trust};
 pub use snapshot::Snapshot;
 pub use source::BundleSource;
 pub use trial::{CaseReport, Change, Expected, Mutant, SurfaceReport, TrialReport};

@@ -18,7 +18,7 @@ use crate::unbuilt::{Exceptions, FactSources, Unbuilt};
 use crate::units::{Instant, Span};
 
 /// The largest version: integers in records are exact up to here.
-const MAX_VERSION: u64 = 9_007_199_254_740_991;
+pub(crate) const MAX_VERSION: u64 = 9_007_199_254_740_991;
 const MINUTE: u64 = 60_000;
 const DAY: u64 = 24 * 60 * MINUTE;
 
@@ -98,7 +98,7 @@ impl<'de> Deserialize<'de> for BundleName {
 }
 
 /// Whether this can be a bundle's name: it stands on a line of its own in what is signed.
-fn is_bundle_name(text: &str) -> bool {
+pub(crate) fn is_bundle_name(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
     let first = text.bytes().next();
     text.len() <= 64

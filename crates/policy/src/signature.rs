@@ -3,17 +3,57 @@
 use portcullis_protocol::BundleDigest;
 use portcullis_verify::{NoteError, UnverifiedNote, VerifierKey};
 
-use crate::error::{BundleError, PinMismatch, SignatureInvalid, Unsigned, UntrustedKey};
+use crate::authority::{Agreed, Authority, Disagreed, RootRef};
+use crate::error::{
+    BundleError, PinMismatch, RolledBack, SignatureInvalid, TooFewSignatures, Unsigned, UntrustedKey,
+};
 
 const HEADER: &str = "portcullis bundle v1";
 
-/// Whose signatures count, and which bundle is wanted. Comes from configuration, never with a bundle.
+/// Whose signatures count, and which bundle is wanted. Comes from configuration and log, never with a bundle.
 #[derive(Clone, Debug)]
 pub struct Trust {
-    /// Keys that may sign bundles. With none, no bundle is believed.
-    pub keys: Vec<VerifierKey>,
+    /// Who may sign bundles.
+    pub authority: Authority,
     /// The digest of the only bundle that may decide.
     pub pin: BundleDigest,
+    /// What was in force before.
+    pub seen: Seen,
+}
+
+/// The newest versions that the log says were in force: nothing older ever is again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The highest version of a bundle; 0 if there was none.
+    pub version: u64,
+    /// The newest root; `None` if there was none. It says nothing of roots of another chain, which an operator has
+    /// pinned anew.
+    pub root: Option<RootRef>,
+}
+
+impl Seen {
+    /// Whether a bundle of this version, under this root, is as new as what was seen.
+    ///
+    /// # Errors
+    /// [`BundleError::RolledBack`].
+    pub(crate) fn admit(&self, version: u64, root: Option<RootRef>) -> Result<(), BundleError> {
+        let older = |what, found, seen| Err(BundleError::RolledBack(RolledBack { what, found, seen }));
+        if let (Some(seen), Some(root)) = (self.root, root)
+            && seen.chain == root.chain
+            && root.version < seen.version
+        {
+            return older("root", root.version, seen.version);
+        }
+        if version < self.version { older("bundle", version, self.version) } else { Ok(()) }
+    }
+}
+
+impl Trust {
+    /// Trust in any one of these keys, and in no bundle but this. Nothing was in force before.
+    #[must_use]
+    pub fn of_keys(keys: Vec<VerifierKey>, pin: BundleDigest) -> Self {
+        Self { authority: Authority::any_of(keys), pin, seen: Seen::default() }
+    }
 }
 
 /// What a signature says: that these files are this version of the bundle of this name.
@@ -39,35 +79,58 @@ impl Statement {
         (statement.to_text() == text).then_some(statement)
     }
 
-    /// The statement in a signature file, if a trusted key signed it, it is about these files, and they are the
-    /// pinned ones. Nothing else of a bundle was looked into by then.
+    /// The statement in a signature file and who signed it, if enough trusted keys did, it is about these files, they
+    /// are no older than what was in force, and they are the pinned ones. Nothing else of a bundle was looked into
+    /// by then.
     pub(crate) fn verify(
         signature: Option<&[u8]>,
         found: BundleDigest,
         trust: &Trust,
-    ) -> Result<Self, BundleError> {
-        let statement = Self::open(signature, trust)?;
+    ) -> Result<(Self, Vec<VerifierKey>), BundleError> {
+        let (statement, signers) = Self::vouched(signature, found, &trust.authority)?;
+        trust.seen.admit(statement.version, trust.authority.root())?;
+        if found != trust.pin {
+            return Err(BundleError::PinMismatch(PinMismatch { pin: trust.pin, found }));
+        }
+        Ok((statement, signers))
+    }
+
+    /// The statement in a signature file and who signed it, if enough trusted keys did and it is about these files.
+    pub(crate) fn vouched(
+        signature: Option<&[u8]>,
+        found: BundleDigest,
+        authority: &Authority,
+    ) -> Result<(Self, Vec<VerifierKey>), BundleError> {
+        let (statement, signers) = Self::open(signature, authority)?;
         if statement.digest != found {
             return Err(BundleError::SignatureInvalid(SignatureInvalid::Digest {
                 signed: statement.digest,
                 found,
             }));
         }
-        if found != trust.pin {
-            return Err(BundleError::PinMismatch(PinMismatch { pin: trust.pin, found }));
-        }
-        Ok(statement)
+        Ok((statement, signers))
     }
 
-    fn open(signature: Option<&[u8]>, trust: &Trust) -> Result<Self, BundleError> {
+    fn open(
+        signature: Option<&[u8]>,
+        authority: &Authority,
+    ) -> Result<(Self, Vec<VerifierKey>), BundleError> {
         let unsigned = |state| BundleError::Unsigned(Unsigned { state });
         let bytes = signature.ok_or_else(|| unsigned("is not there"))?;
         if bytes.trim_ascii().is_empty() {
             return Err(unsigned("is empty"));
         }
-        let note = UnverifiedNote::parse(bytes).map_err(|error| refused(error, trust))?;
-        let note = note.verify(&trust.keys).map_err(|error| refused(error, trust))?;
-        Self::parse(note.text()).ok_or(BundleError::SignatureInvalid(SignatureInvalid::NoStatement))
+        let note = UnverifiedNote::parse(bytes).map_err(|error| refused(error, authority))?;
+        let Agreed { text, signers } = authority.agree(note).map_err(|disagreed| match disagreed {
+            Disagreed::Note(error) => refused(error, authority),
+            Disagreed::TooFew { needed, signers } => {
+                let signers = signers.iter().map(|key| key.name().to_string()).collect();
+                BundleError::TooFewSignatures(TooFewSignatures { needed, signers })
+            }
+        })?;
+        let statement = Self::parse(&text);
+        let statement = statement.ok_or(BundleError::SignatureInvalid(SignatureInvalid::NoStatement))?;
+        Ok((statement, signers))
     }
 
     /// `bundle.toml` must say of itself what was signed of it.
@@ -81,11 +144,11 @@ impl Statement {
     }
 }
 
-fn refused(error: NoteError, trust: &Trust) -> BundleError {
+fn refused(error: NoteError, authority: &Authority) -> BundleError {
     match error {
         NoteError::NoSignatures => BundleError::Unsigned(Unsigned { state: "has no signature in it" }),
         NoteError::NoKnownSignature => {
-            let trusted = trust.keys.iter().map(|key| key.name().to_string()).collect();
+            let trusted = authority.keys().iter().map(|key| key.name().to_string()).collect();
             BundleError::UntrustedKey(UntrustedKey { trusted })
         }
         NoteError::TooLarge { .. }

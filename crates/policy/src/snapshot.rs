@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use ed25519_dalek::{Signer, SigningKey};
 use portcullis_protocol::{BundleDigest, BundleRef, Digest, Domain, canonical};
-use portcullis_verify::VerifierKey;
 use portcullis_verify::note::signature_line;
+use portcullis_verify::{UnverifiedNote, VerifierKey};
 use serde::Serialize;
 
 use crate::archive;
+use crate::authority::Authority;
+use crate::bundle::Vouched;
 use crate::compile::{CheckReport, Compiled};
 use crate::disk;
 use crate::error::{BundleError, Fault, Missing, SignError};
@@ -42,13 +44,14 @@ struct ListedFile<'a> {
 }
 
 impl Snapshot {
-    /// Reads a bundle's directory: every file once, symlinks not followed, and the whole as it was at one moment.
+    /// Reads a bundle's directory, every file once, symlinks in it not followed, or a bundle's file
+    /// ([`Self::to_bytes`]); the whole as it was at one moment.
     ///
     /// # Errors
     /// [`BundleError::Missing`] if the directory, its `bundle.toml` or a file cannot be read,
     /// [`BundleError::Corrupt`] if it holds what a bundle does not, is over the bounds, or changed meanwhile.
-    pub fn read(dir: &Path) -> Result<Self, BundleError> {
-        let (files, _) = disk::read(dir, clock::now())?;
+    pub fn read(place: &Path) -> Result<Self, BundleError> {
+        let (files, _) = disk::read(place, clock::now())?;
         Self::from_files(files)
     }
 
@@ -85,6 +88,29 @@ impl Snapshot {
         self.files.get(SIGNATURE_FILE).map(Vec::as_slice)
     }
 
+    /// The content of its files by their paths.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice()))
+    }
+
+    /// The bundle as one file, with its signatures if it has any. Equal content is equal bytes, on any machine; what
+    /// they are is in docs/bundle-format.md.
+    ///
+    /// # Errors
+    /// [`BundleError::Corrupt`] if the content has no such form.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, BundleError> {
+        archive::write(&self.files)
+    }
+
+    /// The bundle with this signature instead of the one it has, if any.
+    ///
+    /// # Errors
+    /// As [`Self::from_files`].
+    pub fn with_signature(mut self, signature: Vec<u8>) -> Result<Self, BundleError> {
+        self.files.insert(SIGNATURE_FILE.to_owned(), signature);
+        Self::from_files(self.files)
+    }
+
     /// The text that a signature of this bundle is of:
     /// `portcullis bundle v1`, name, version and digest, a line each. For signers that keep their key elsewhere.
     ///
@@ -96,30 +122,52 @@ impl Snapshot {
         Ok(Statement { name, version, digest: self.digest }.to_text())
     }
 
-    /// The bytes of `bundle.sig`: a C2SP signed note of [`Self::statement`].
+    /// The bytes of `bundle.sig`: a C2SP signed note of [`Self::statement`], with the signatures of the same statement
+    /// that are there already. What was signed of another content is left out.
     ///
     /// # Errors
     /// [`SignError`], if there is no statement or `key_name` is no key name.
     pub fn sign(&self, key: &SigningKey, key_name: &str) -> Result<Vec<u8>, SignError> {
         let verifier = VerifierKey::ed25519(key_name, key.verifying_key().to_bytes())?;
         let text = self.statement()?;
-        let signature = key.sign(text.as_bytes()).to_bytes();
-        Ok(format!("{text}\n{}", signature_line(&verifier, &signature)).into_bytes())
+        let line = signature_line(&verifier, &key.sign(text.as_bytes()).to_bytes());
+        let known = self.signature().filter(|note| UnverifiedNote::parse(note).is_ok());
+        let before = known.and_then(|note| note.strip_prefix(format!("{text}\n").as_bytes()));
+        let mut note = format!("{text}\n").into_bytes();
+        note.extend_from_slice(before.map_or(&[][..], |lines| lines));
+        // Ed25519 signs the same text the same way: a key that signs again adds nothing.
+        if !note.split_inclusive(|byte| *byte == b'\n').any(|known| known == line.as_bytes()) {
+            note.extend_from_slice(line.as_bytes());
+        }
+        Ok(note)
     }
 
-    /// The only way to a [`Bundle`]: signed (else `policy.unsigned`) by a trusted key (`policy.untrusted_key`),
-    /// verifying over this very name, version and digest (`policy.signature_invalid`), pinned
+    /// The only way to a [`Bundle`]: signed (else `policy.unsigned`) by a trusted key (`policy.untrusted_key`), by as
+    /// many of them as it takes (`policy.threshold`), verifying over this very name, version and digest
+    /// (`policy.signature_invalid`), no older than what was in force (`policy.rolled_back`), pinned
     /// (`policy.pin_mismatch`), and only then parsed and validated (`policy.corrupt`).
     ///
     /// # Errors
     /// The first of these, in this order. That name and version are the signed ones shows when they are parsed.
     pub fn verify(self, trust: &Trust) -> Result<Bundle, BundleError> {
-        let statement = Statement::verify(self.signature(), self.digest, trust)?;
+        let (statement, signers) = Statement::verify(self.signature(), self.digest, trust)?;
         let compiled = Compiled::new(&self.files)?;
         statement.agree(&compiled.manifest.name, compiled.manifest.version)?;
         let Statement { name, version, digest } = statement;
         let archive = archive::write(&self.files)?;
-        Ok(Bundle::new(BundleRef { name, version, digest }, compiled, archive))
+        let reference = BundleRef { name, version, digest };
+        Ok(Bundle::new(reference, compiled, archive, Vouched { by: trust.authority.clone(), signers }))
+    }
+
+    /// Who vouches for this bundle by its signatures, and for which name and version: enough keys of an authority. It is
+    /// no [`Bundle`] for that: whether it is the pinned one, and what is in it, was not asked.
+    ///
+    /// # Errors
+    /// Of those of [`Self::verify`] the ones about signatures.
+    pub fn signed_by(&self, authority: &Authority) -> Result<(BundleRef, Vec<VerifierKey>), BundleError> {
+        let (statement, signers) = Statement::vouched(self.signature(), self.digest, authority)?;
+        let Statement { name, version, digest } = statement;
+        Ok((BundleRef { name, version, digest }, signers))
     }
 
     /// Tries the bundle with the cases in `tests/*.toml`, and the cases with mutants of its policies. Like

@@ -1,4 +1,4 @@
-//! A bundle that is looked after: as long as the directory holds what was verified, it decides; from the moment
+//! A bundle that is looked after: as long as its directory or file holds what was verified, it decides; from the moment
 //! it does not, nothing does.
 
 use std::path::PathBuf;
@@ -8,15 +8,21 @@ use portcullis_protocol::Digest;
 
 use crate::disk::{self, Survey};
 use crate::error::BundleError;
-use crate::{Bundle, Snapshot, Trust, clock};
+use crate::{Bundle, Seen, Snapshot, Trust, clock};
 
-/// The bundle of a directory. It is never older than the directory's content, and there is no last-known-good.
+/// The bundle of a directory or file. It is never older than what lies there, and there is no last-known-good.
 #[derive(Debug)]
 pub struct BundleSource {
-    dir: PathBuf,
-    trust: Trust,
+    place: PathBuf,
+    trust: Result<Trust, BundleError>,
     now: fn() -> i128,
-    held: Mutex<Option<Held>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    seen: Seen,
+    held: Option<Held>,
 }
 
 /// What came of the content last read.
@@ -31,8 +37,28 @@ impl BundleSource {
     /// A source that has read nothing yet: a bundle that is missing now may be there at the first
     /// [`Self::current`].
     #[must_use]
-    pub fn open(dir: impl Into<PathBuf>, trust: Trust) -> Self {
-        Self { dir: dir.into(), trust, now: clock::now, held: Mutex::new(None) }
+    pub fn open(place: impl Into<PathBuf>, trust: Trust) -> Self {
+        Self::open_with(place, Ok(trust))
+    }
+
+    /// As [`Self::open`], or, where it is not known whom to trust, one that has no bundle for that reason.
+    #[must_use]
+    pub fn open_with(place: impl Into<PathBuf>, trust: Result<Trust, BundleError>) -> Self {
+        Self { place: place.into(), trust, now: clock::now, state: Mutex::default() }
+    }
+
+    /// Raises what was in force before: an older bundle is not served any more, from the next [`Self::current`] on.
+    pub fn raise(&self, seen: Seen) {
+        let mut state = self.lock();
+        if state.seen == seen {
+            return;
+        }
+        state.seen = seen;
+        let older =
+            |bundle: &Bundle| seen.admit(bundle.reference().version, bundle.authority().root()).is_err();
+        if state.held.as_ref().is_some_and(|held| held.result.as_ref().is_ok_and(|bundle| older(bundle))) {
+            state.held = None;
+        }
     }
 
     /// The bundle in force. Every call looks at the directory and at each file in it, without reading them if
@@ -42,8 +68,10 @@ impl BundleSource {
     /// # Errors
     /// Why there is none. An earlier bundle is never served in its place, and the next call looks again.
     pub fn current(&self) -> Result<Arc<Bundle>, BundleError> {
-        let survey = disk::survey(&self.dir, (self.now)());
-        let mut held = self.lock();
+        let trust = self.trust.as_ref().map_err(Clone::clone)?;
+        let survey = disk::survey(&self.place, (self.now)());
+        let mut state = self.lock();
+        let State { seen, held } = &mut *state;
         let survey = match survey {
             Ok(survey) => survey,
             Err(error) => {
@@ -59,33 +87,33 @@ impl BundleSource {
         }
         // Whatever happens below, what was held is no longer what the directory is known to hold.
         let earlier = held.take();
-        let fresh = self.read(earlier)?;
+        let fresh = self.read(earlier, &Trust { seen: *seen, ..trust.clone() })?;
         let result = fresh.result.clone();
         *held = Some(fresh);
         result
     }
 
-    fn read(&self, earlier: Option<Held>) -> Result<Held, BundleError> {
-        let (files, survey) = disk::read(&self.dir, (self.now)())?;
+    fn read(&self, earlier: Option<Held>, trust: &Trust) -> Result<Held, BundleError> {
+        let (files, survey) = disk::read(&self.place, (self.now)())?;
         let snapshot = Snapshot::from_files(files)?;
         let contents = snapshot.contents();
         let result = match earlier {
             // The very bytes that were verified, signature included.
             Some(earlier) if earlier.contents == contents => earlier.result,
-            Some(_) | None => snapshot.verify(&self.trust).map(Arc::new),
+            Some(_) | None => snapshot.verify(trust).map(Arc::new),
         };
         Ok(Held { survey, contents, result })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Held>> {
-        match self.held.lock() {
-            Ok(held) => held,
+    fn lock(&self) -> MutexGuard<'_, State> {
+        match self.state.lock() {
+            Ok(state) => state,
             Err(poisoned) => {
                 // Somebody panicked half-way: forget what was held.
-                let mut held = poisoned.into_inner();
-                *held = None;
-                self.held.clear_poison();
-                held
+                let mut state = poisoned.into_inner();
+                state.held = None;
+                self.state.clear_poison();
+                state
             }
         }
     }

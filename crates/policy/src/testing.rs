@@ -139,7 +139,7 @@ pub(crate) fn verifier_key(seed: u8) -> VerifierKey {
 /// Trust in key 1 and in exactly these files.
 pub(crate) fn trust(files: &Files) -> Trust {
     let pin = Snapshot::from_files(files.clone()).unwrap().digest();
-    Trust { keys: vec![verifier_key(1)], pin }
+    Trust::of_keys(vec![verifier_key(1)], pin)
 }
 
 /// The files with a signature by key 1.

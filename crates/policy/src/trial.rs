@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use portcullis_protocol::{Decision, Millis, Obligations, PolicyId, ReasonCode, SurfaceName, Verdict};
 use serde::Serialize;
 
+use crate::Bundle;
 use crate::compile::Compiled;
 use crate::error::{BundleError, Fault};
 use crate::evaluate::settled;
@@ -117,8 +118,7 @@ pub(crate) fn run(compiled: &Compiled) -> Result<TrialReport, BundleError> {
         mutants: Vec::new(),
     };
     for case in &compiled.cases {
-        let evaluation = case.evaluate(compiled, compiled.evaluate(&case.request, Some(&case.labels)));
-        let tried = case.against(evaluation);
+        let tried = case.tried(compiled);
         if tried.passed {
             report.count(case, &tried);
         }
@@ -146,7 +146,22 @@ impl TrialReport {
     }
 }
 
+impl Bundle {
+    /// The first of the cases in `tests/*.toml` that does not come out as it says, if there is one. Policies are not
+    /// changed for it, as [`crate::Snapshot::test`] does.
+    #[must_use]
+    pub fn failed_case(&self) -> Option<CaseReport> {
+        let compiled = &self.compiled;
+        compiled.cases.iter().map(|case| case.tried(compiled)).find(|tried| !tried.passed)
+    }
+}
+
 impl Case {
+    fn tried(&self, compiled: &Compiled) -> CaseReport {
+        let evaluation = compiled.evaluate(&self.request, Some(&self.labels));
+        self.against(self.evaluate(compiled, evaluation))
+    }
+
     /// The verdict at the case's time: a bundle that is not valid then says nothing else.
     fn evaluate(&self, compiled: &Compiled, otherwise: Evaluation) -> Evaluation {
         let (from, until) = (compiled.manifest.valid_from, compiled.manifest.valid_until);

@@ -46,7 +46,7 @@ fn days_before(year: u64) -> u64 {
 }
 
 impl Instant {
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
         let [year, month, day] = fields(date, '-', [4, 2, 2])?;
         let (clock, fraction) = time.split_once('.').map_or((time, "000"), |parts| parts);

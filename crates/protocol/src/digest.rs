@@ -31,6 +31,8 @@ pub enum Domain {
     Result,
     /// A bundle's manifest.
     Bundle,
+    /// What a root of bundle keys says.
+    BundleRoot,
     /// The surfaces that gates read calls by.
     Surfaces,
     /// A bearer token, as kept at rest.
@@ -60,6 +62,7 @@ impl Domain {
             Self::Payload => "portcullis/payload/v1",
             Self::Result => "portcullis/result/v1",
             Self::Bundle => "portcullis/bundle/v1",
+            Self::BundleRoot => "portcullis/bundle-root/v1",
             Self::Surfaces => "portcullis/surfaces/v1",
             Self::Token => "portcullis/token/v1",
             Self::VaultKey => "portcullis/vault-key/v1",

@@ -21,6 +21,7 @@ pub mod record;
 pub mod reference;
 pub mod request;
 pub mod spelling;
+pub mod succession;
 pub mod surface;
 pub mod tools;
 pub mod verdict;
@@ -46,5 +47,6 @@ pub use record::{
 };
 pub use request::{Request, Resource};
 pub use spelling::{fold, skeleton};
+pub use succession::{InForce, Succession};
 pub use surface::{ContextKind, ContextRule, Idempotency, Keep, OnSilence, SurfaceSpec, SurfaceTable, Tier};
 pub use verdict::{Captured, Decision, Enforcement, Verdict};

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AgentId, AttemptId, OperatorId, OrderReason};
-use crate::record::Outcome;
+use crate::record::{BundleRef, Outcome};
 
 /// What a person found out about a PERMIT whose outcome was unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,11 @@ pub enum Order {
     ErasePayloads {
         /// The agent.
         subject: AgentId,
+    },
+    /// Makes a bundle the one that decides, instead of the one that does.
+    ActivateBundle {
+        /// The bundle.
+        bundle: BundleRef,
     },
 }
 

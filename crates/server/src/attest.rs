@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use portcullis_ledger::{KeyFile, KeyFileError, SignError, Signer};
+use portcullis_policy::{Authority, BundleError};
 use portcullis_verify::VerifierKey;
 use portcullis_verify::dsse::{DsseError, envelope, statement, to_be_signed};
 
@@ -19,6 +20,9 @@ pub enum AttestError {
         "`{0}` signs {1}; make a key for attestations alone with `portcullis keys generate FILE --name NAME`"
     )]
     OtherPurpose(String, &'static str),
+    /// It cannot be told which keys sign bundles.
+    #[error("it cannot be told whether this key signs bundles: {0}")]
+    Signers(Box<BundleError>),
     /// The signature could not be made.
     #[error(transparent)]
     Sign(#[from] SignError),
@@ -45,7 +49,10 @@ impl Attestor {
         if is_same(&config.log_key) {
             return Err(AttestError::OtherPurpose(path.display().to_string(), "the log"));
         }
-        if config.trusted_keys.iter().any(is_same) {
+        // A chain that cannot be read names no key that could be kept from a second purpose.
+        let authorities =
+            config.signers.authorities().map_err(|error| AttestError::Signers(Box::new(error)))?;
+        if authorities.iter().flat_map(Authority::keys).any(is_same) {
             return Err(AttestError::OtherPurpose(path.display().to_string(), "bundles"));
         }
         Ok(Self { signer: KeyFile::new(path.to_owned(), key), log: config.log_key.clone() })

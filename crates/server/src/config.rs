@@ -16,6 +16,7 @@ mod credentials;
 mod error;
 mod listen;
 mod log;
+mod policy;
 mod sections;
 mod signer;
 mod spool;
@@ -26,6 +27,7 @@ pub use credentials::{AgentConfig, OperatorConfig};
 pub use error::ConfigError;
 pub use listen::ListenConfig;
 pub use log::{AuditorConfig, LogConfig};
+pub use policy::{BundleSigners, read_chain};
 use sections::{
     AgentSection, ArbiterSection, File, GateSection, OperatorsSection, SignerSection, WitnessSection,
 };
@@ -64,12 +66,12 @@ pub struct ArbiterConfig {
     pub disk_reserve: u64,
     /// Where refused attempts are kept while evidence cannot be written.
     pub spool: Option<SpoolConfig>,
-    /// The bundle's directory.
+    /// The bundle's directory or file.
     pub bundle: PathBuf,
     /// The bundle's pin.
     pub pin: BundleDigest,
-    /// Keys that may sign bundles.
-    pub trusted_keys: Vec<VerifierKey>,
+    /// Who may sign bundles.
+    pub signers: BundleSigners,
     /// Agents, by name.
     pub agents: Vec<AgentConfig>,
     /// Operators, by name.
@@ -151,15 +153,6 @@ impl Config {
             let error = "must lie outside the data directory, or whoever has the database has what opens it";
             return Err(ConfigError::Value { key: "arbiter.vault_key", error: error.into() });
         }
-        let trusted_keys: Vec<VerifierKey> = policy
-            .trusted_keys
-            .iter()
-            .map(|key| parse("policy.trusted_keys", key))
-            .collect::<Result<_, _>>()?;
-        if trusted_keys.is_empty() {
-            let error = "names no key, so no bundle could ever be believed";
-            return Err(ConfigError::Value { key: "policy.trusted_keys", error: error.into() });
-        }
         let (agents, operators, log) = (self.agents()?, self.operators()?, self.log()?);
         distinct(&agents, &operators, &log.auditors)?;
         Ok(ArbiterConfig {
@@ -174,7 +167,7 @@ impl Config {
             spool: self.spool(arbiter)?,
             bundle: self.at(&policy.bundle),
             pin: parse("policy.pin", &policy.pin)?,
-            trusted_keys,
+            signers: self.signers(policy)?,
             agents,
             operators,
             log,

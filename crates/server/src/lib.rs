@@ -6,6 +6,7 @@ mod agents;
 mod api;
 mod attest;
 mod auditors;
+mod bundles;
 mod check;
 pub mod config;
 mod cosigning;
@@ -15,6 +16,7 @@ mod host;
 mod late;
 mod listen;
 mod log_api;
+mod making;
 mod metrics;
 mod operator;
 mod operator_client;
@@ -38,12 +40,14 @@ pub use abandon::{AbandonLogError, Abandoned, Abandonment, Outlook, abandon, loo
 pub use agents::Agents;
 pub use api::{Caller, ROUTES, Route};
 pub use attest::{AttestError, Attestor};
+pub use bundles::{CameIntoForce, bundle_history, bundle_source, deciding_source, lay_ready, seen};
 pub use check::{CheckError, POSITION, check_log};
 pub use config::{Config, ConfigError};
 pub use cosigning::{CosignError, cosign, newest_cosigned};
 pub use evidence::{EvidenceError, bundle_digest, evidence_pack};
 pub use export::{ExportError, Exported, UNFINISHED, export_log, open_cosigned_log, open_log};
 pub use host::{HostError, Node};
+pub use making::{new_file, replace_file, sign_bundle, sign_root, write_bundle};
 pub use metrics::Metrics;
 pub use operator::{OperatorError, is_shut, open, shut};
 pub use operator_client::{OrderError, give_order};
@@ -57,7 +61,7 @@ pub use serve::{ServeError, serve};
 pub use service::{Arbiter, LocalAuthorizer, StartError};
 pub use setup::{
     Deployment, Initialized, SetupError, add_agent, add_auditor, add_operator, demo, deploy, init,
-    new_cosigner, new_key, pin_bundle, sign_bundle, verifier_of,
+    new_cosigner, new_key, pin_bundle, verifier_of,
 };
 pub use simulate::{
     Group, NotSimulated, Said, Simulation, request_on_record, simulate_ledger, simulate_trace,

@@ -7,9 +7,8 @@ use portcullis_arbiter::Replay;
 use portcullis_ledger::{
     Contradiction, Kept, KeyFileError, LedgerError, LedgerReader, MasterKey, Prior, StateReplay,
 };
-use portcullis_policy::{Bundle, BundleError, Snapshot, Trust, engine};
+use portcullis_policy::{Authority, Bundle, BundleError, Seen, Snapshot, Trust, engine};
 use portcullis_protocol::{BundleDigest, DecisionRecord, Digest, OutcomeRecord, Record};
-use portcullis_verify::VerifierKey;
 use serde::Serialize;
 
 use crate::config::ArbiterConfig;
@@ -103,7 +102,7 @@ pub struct ReplayWith<'a> {
     /// The vault's master key, if it is given.
     pub master: Option<&'a MasterKey>,
     /// Keys whose signatures on bundles count.
-    pub bundle_keys: &'a [VerifierKey],
+    pub authorities: &'a [Authority],
 }
 
 /// The vault's master key of a configuration.
@@ -128,7 +127,7 @@ pub fn replay(
         reader.unlocks(master)?;
     }
     let mut summary = ReplaySummary::default();
-    let mut bundles = Bundles { reader, keys: with.bundle_keys, loaded: BTreeMap::new() };
+    let mut bundles = Bundles { reader, authorities: with.authorities, loaded: BTreeMap::new() };
     let replayed = reader.replay(|record, body, state| match record {
         Record::Decision(entry) => {
             let (replayed, operation) = decide(&mut bundles, with.master, entry, body, state);
@@ -259,7 +258,7 @@ fn result(
 /// The archived bundles, loaded once each.
 struct Bundles<'a> {
     reader: &'a LedgerReader,
-    keys: &'a [VerifierKey],
+    authorities: &'a [Authority],
     loaded: BTreeMap<BundleDigest, Result<Bundle, BundleFault>>,
 }
 
@@ -284,16 +283,31 @@ impl Bundles<'_> {
         }
     }
 
+    /// By whoever of the authorities vouches for it: the one of its time may have been followed by others.
+    fn verify(&self, snapshot: &Snapshot, digest: &BundleDigest) -> Result<Bundle, BundleError> {
+        let trust = |authority: &Authority| Trust {
+            authority: authority.clone(),
+            pin: *digest,
+            seen: Seen::default(),
+        };
+        let by = self.authorities.iter().rev().find(|authority| snapshot.signed_by(authority).is_ok());
+        // With none, the newest says why.
+        let nobody = Authority::any_of(Vec::new());
+        let by = by.or(self.authorities.last()).map_or(&nobody, |authority| authority);
+        snapshot.clone().verify(&trust(by))
+    }
+
     fn load(&self, digest: &BundleDigest) -> Result<Bundle, BundleFault> {
         let wrong = |what: String| BundleFault::Wrong(what);
         let archive = self.reader.bundle(digest).map_err(|error| wrong(error.to_string()))?;
         let archive =
             archive.ok_or_else(|| wrong(format!("its bundle {digest} is missing from the archive")))?;
-        let trust = Trust { keys: self.keys.to_vec(), pin: *digest };
-        let bundle = Snapshot::from_archive(&archive).and_then(|snapshot| snapshot.verify(&trust));
+        let bundle = Snapshot::from_archive(&archive).and_then(|snapshot| self.verify(&snapshot, digest));
         bundle.map_err(|error| match error {
-            BundleError::UntrustedKey(_) => BundleFault::Untrusted,
+            BundleError::UntrustedKey(_) | BundleError::TooFewSignatures(_) => BundleFault::Untrusted,
             BundleError::Missing(_)
+            | BundleError::Root(_)
+            | BundleError::RolledBack(_)
             | BundleError::Unsigned(_)
             | BundleError::SignatureInvalid(_)
             | BundleError::PinMismatch(_)

@@ -10,7 +10,8 @@ use portcullis_verify::{
 use toml_edit::{Array, DocumentMut, Item, Table, value};
 
 use crate::config::{ArbiterConfig, Config, ConfigError};
-use crate::setup::{SetupError, new_key, random_hex, replace};
+use crate::making::replace;
+use crate::setup::{SetupError, new_key, random_hex};
 
 /// A rotation cannot be begun, ended, or a key not revoked. The configuration is as it was.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,6 @@ use portcullis_ledger::{
     Clocks, DecideReply, Decided, DirectoryLock, Found, Held, Ledger, LedgerConfig, OrderRefused,
     OutcomeRefused, ReportedOutcome, Status, SystemClocks,
 };
-use portcullis_policy::{BundleSource, Trust};
 use portcullis_protocol::wire::{
     DecisionCall, DecisionReply, LateCall, LateReply, OutcomeCall, OutcomeReply, ReasonBody,
 };
@@ -20,6 +19,7 @@ use portcullis_sdk::{Authorizer, Call, OutcomeReport, Refusal};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use crate::agents::Agents;
+use crate::bundles::Bundles;
 use crate::config::ArbiterConfig;
 use crate::cosigning::Cosigning;
 use crate::late::check_late;
@@ -50,7 +50,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Arbiter {
     ledger: Ledger,
-    bundles: Arc<BundleSource>,
+    bundles: Arc<Bundles>,
     agents: Agents,
     operators: Operators,
     clocks: SystemClocks,
@@ -75,8 +75,7 @@ impl Arbiter {
     /// If the system gives no thread. A ledger that cannot be opened is no error here: every call is then
     /// answered with the reason.
     pub fn start(config: &ArbiterConfig, lock: DirectoryLock) -> Result<Self, StartError> {
-        let trust = Trust { keys: config.trusted_keys.clone(), pin: config.pin };
-        let bundles = Arc::new(BundleSource::open(&config.bundle, trust));
+        let bundles = Arc::new(Bundles::new(config));
         let ledger = LedgerConfig {
             directory: config.data.clone(),
             anchor: config.anchor.clone(),
@@ -315,6 +314,7 @@ impl Arbiter {
     /// # Errors
     /// [`OrderRefused`].
     pub async fn order(&self, ordered: Ordered) -> Result<u64, OrderRefused> {
+        self.bundles.look_into(&ordered, self.now()).await?;
         let (reply, answer) = oneshot::channel();
         self.ledger
             .order(ordered, |answer| hand_over(reply, answer))
@@ -475,6 +475,9 @@ pub(crate) const fn order_code(refused: &OrderRefused) -> ReasonCode {
         OrderRefused::Unavailable(code) => *code,
         OrderRefused::Unanswered => ReasonCode::OverloadDeadline,
         OrderRefused::TooLong => ReasonCode::RequestTooLarge,
+        OrderRefused::Bundle(code) => *code,
+        OrderRefused::NotNewer => ReasonCode::PolicyRolledBack,
+        OrderRefused::CaseFailed => ReasonCode::PolicyCorrupt,
         OrderRefused::NoSuchPermit | OrderRefused::NotInDoubt(_) | OrderRefused::NothingKept => {
             ReasonCode::RequestInvalidValue
         }

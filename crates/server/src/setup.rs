@@ -10,13 +10,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use portcullis_ledger::{Cosigner, KeyFile, KeyFileError, generate, generate_cosigner, generate_vault_key};
-use portcullis_policy::{BundleError, SignError, Snapshot, bundles};
+use portcullis_policy::{BundleError, RootError, SignError, Snapshot, bundles};
 use portcullis_protocol::{AgentId, AuditorId, BundleDigest, Digest, InvalidId, OperatorId};
 use portcullis_verify::{CosignerKey, CosignerKind, VerifierKey};
 use zeroize::Zeroizing;
 
 use crate::agents::Agents;
 use crate::config::{Config, ConfigError};
+use crate::making::{replace, sign_bundle, write_bundle};
 
 /// The operator of a new deployment.
 const OPERATOR: &str = "operator";
@@ -50,6 +51,9 @@ pub enum SetupError {
     /// The bundle cannot be signed.
     #[error(transparent)]
     Sign(#[from] SignError),
+    /// The chain of roots is none.
+    #[error(transparent)]
+    Root(#[from] RootError),
     /// A name is not one.
     #[error(transparent)]
     Name(#[from] InvalidId),
@@ -143,11 +147,7 @@ pub fn deploy(directory: &Path, deployment: &Deployment<'_>) -> Result<Initializ
     let bundle_key = new_key(&keys.join("bundle.key"), "portcullis.local/bundle")?;
     write_private(&keys.join("vault.key"), &generate_vault_key().map_err(SetupError::Key)?)?;
     let bundle = directory.join("bundle");
-    for (name, content) in &deployment.bundle {
-        let path = bundle.join(name);
-        path.parent().map_or(Ok(()), make_directory)?;
-        fs::write(&path, content).map_err(at(&path))?;
-    }
+    write_bundle(&bundle, &deployment.bundle)?;
     let pin = sign_bundle(&bundle, &keys.join("bundle.key"))?;
     let mut tokens = String::new();
     for agent in deployment.agents {
@@ -223,18 +223,6 @@ listen = "{listen}"
 # Agents. Tokens are kept as digests; `portcullis keys agent NAME` makes another.
 {tokens}"#
     )
-}
-
-/// Signs a bundle in place with the key in a file. Returns the bundle's digest, to be pinned.
-///
-/// # Errors
-/// [`SetupError`].
-pub fn sign_bundle(bundle: &Path, key: &Path) -> Result<BundleDigest, SetupError> {
-    let (signing, verifier) = KeyFile::read(key)?;
-    let snapshot = Snapshot::read(bundle)?;
-    let signature = snapshot.sign(&signing, verifier.name().as_str())?;
-    replace(&bundle.join("bundle.sig"), &signature, 0o644)?;
-    Ok(snapshot.digest())
 }
 
 /// Pins the bundle that the configuration names, as it lies there now. Returns the old pin's text and the new.
@@ -360,12 +348,12 @@ pub(crate) fn random_hex(bytes: usize) -> Result<String, SetupError> {
     Ok(hex::encode(&*random))
 }
 
-fn at(path: &Path) -> impl FnOnce(std::io::Error) -> SetupError {
+pub(crate) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> SetupError {
     let path = path.to_owned();
     move |error| SetupError::File { path, error }
 }
 
-fn make_directory(path: &Path) -> Result<(), SetupError> {
+pub(crate) fn make_directory(path: &Path) -> Result<(), SetupError> {
     portcullis_ledger::make_directory(path).map_err(at(path))
 }
 
@@ -375,26 +363,6 @@ fn write_private(path: &Path, text: &str) -> Result<(), SetupError> {
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
-    };
-    write().map_err(at(path))
-}
-
-/// Replaces a file at once: whoever reads it meets the old content or the new, never half of either.
-pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), SetupError> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    // A bundle's directory must not hold a file that is no part of it, not even for a moment.
-    let temporary = match path.parent().and_then(Path::parent) {
-        Some(above) if path.file_name().is_some_and(|name| name == "bundle.sig") => {
-            above.join(".bundle.sig.new")
-        }
-        Some(_) | None => PathBuf::from(temporary),
-    };
-    let write = || -> std::io::Result<()> {
-        let mut file = File::options().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
     };
     write().map_err(at(path))
 }

@@ -1,10 +1,9 @@
 use super::*;
-use portcullis_policy::{BundleSource, Trust};
+use portcullis_policy::BundleSource;
 use std::os::unix::fs::MetadataExt;
 
 fn source(config: &Config) -> BundleSource {
-    let arbiter = config.arbiter().unwrap();
-    BundleSource::open(arbiter.bundle, Trust { keys: arbiter.trusted_keys, pin: arbiter.pin })
+    crate::bundle_source(&config.arbiter().unwrap())
 }
 
 #[test]

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use portcullis_arbiter::{Fact, GateState, Policy, PolicyNow, Ports, Validity};
-use portcullis_policy::{Bundle, BundleSource};
-use portcullis_protocol::{Millis, ReasonCode};
+use portcullis_policy::Bundle;
+use portcullis_protocol::{InForce, Millis, ReasonCode, Succession};
 
+use crate::bundles::{Bundles, described};
 use crate::operator::is_shut;
 
 /// The surroundings of a data directory.
 #[derive(Debug)]
 pub(crate) struct Surroundings {
     pub(crate) data: PathBuf,
-    pub(crate) bundles: Arc<BundleSource>,
+    pub(crate) bundles: Arc<Bundles>,
     /// Whether any of the witnesses answers; `None` if there are none.
     pub(crate) witnesses: Option<Arc<AtomicBool>>,
 }
@@ -30,6 +31,14 @@ impl Ports for Surroundings {
 
     fn witnesses(&self) -> Fact<bool> {
         Fact::Known(self.witnesses.as_ref().is_some_and(|answering| answering.load(Ordering::Acquire)))
+    }
+
+    fn in_force(&self) -> Option<InForce> {
+        self.bundles.current().map_or(None, |bundle| Some(described(&bundle)))
+    }
+
+    fn stands(&self, succession: &Succession) {
+        self.bundles.stands(succession);
     }
 
     fn policy(&self, now: Millis) -> Fact<PolicyNow> {

@@ -19,7 +19,7 @@ pub(crate) fn signer() -> SigningKey {
 
 fn trust(snapshot: &Snapshot) -> Trust {
     let key = VerifierKey::ed25519(SIGNER, signer().verifying_key().to_bytes()).expect("a key");
-    Trust { keys: vec![key], pin: snapshot.digest() }
+    Trust::of_keys(vec![key], snapshot.digest())
 }
 
 /// The demo's bundle, with some of its files replaced.

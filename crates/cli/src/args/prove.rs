@@ -20,16 +20,16 @@ pub(crate) struct ProveArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct DiffArgs {
-    /// The bundle's directory before.
+    /// The bundle's directory or file before.
     pub(crate) old: PathBuf,
-    /// The bundle's directory after.
+    /// The bundle's directory or file after.
     pub(crate) new: PathBuf,
     /// Compare what the policies grant, not how they are written.
-    #[arg(long, required = true)]
+    #[arg(long)]
     pub(crate) semantic: bool,
     #[command(flatten)]
     pub(crate) solver: SolverArgs,
-    /// Print JSON.
+    /// Print JSON: one object a difference, or one for what the solver says.
     #[arg(long)]
     pub(crate) json: bool,
 }

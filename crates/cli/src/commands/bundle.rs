@@ -1,64 +1,95 @@
 //! `portcullis bundle`
 
-use std::path::Path;
+mod activate;
+mod compare;
+mod history;
+mod make;
+mod root;
+mod trial;
+mod vouch;
+
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use portcullis_policy::{BundleSource, Expected, Snapshot, TrialReport, Trust};
-use portcullis_protocol::Millis;
-use portcullis_server::{Config, pin_bundle, sign_bundle};
+use portcullis_policy::Snapshot;
+use portcullis_protocol::{Millis, Succession};
+use portcullis_server::config::ArbiterConfig;
+use portcullis_server::{
+    Config, RecordsError, bundle_source, deciding_source, open_ledger, pin_bundle, sign_bundle,
+};
 
 use crate::args::{BundleArgs, BundleCommand};
-use crate::commands::roster;
+use crate::commands::{prove, roster, semantic};
 use crate::say;
 
 pub(crate) fn run(args: &BundleArgs) -> ExitCode {
-    match &args.command {
-        BundleCommand::Check { directory: Some(directory) } => check(directory),
-        BundleCommand::Sign { directory: Some(directory), key } => sign(directory, key),
-        BundleCommand::Check { directory: None } => with_config(args, |config| match config.arbiter() {
-            Ok(arbiter) => check(&arbiter.bundle),
-            Err(error) => say::error(&error),
-        }),
-        BundleCommand::Roster { directory: Some(directory), json } => roster::run(directory, *json),
-        BundleCommand::Roster { directory: None, json } => {
-            with_config(args, |config| match config.arbiter() {
-                Ok(arbiter) => roster::run(&arbiter.bundle, *json),
-                Err(error) => say::error(&error),
-            })
+    let done = match &args.command {
+        BundleCommand::New { directory } => Ok(make::new(directory)),
+        BundleCommand::Check { bundle } => place(args, bundle.as_deref()).map(|place| check(&place)),
+        BundleCommand::Test { bundle, strict, json } => {
+            place(args, bundle.as_deref()).map(|place| trial::test(&place, *strict, *json))
         }
-        BundleCommand::Sign { directory: None, key } => with_config(args, |config| match config.arbiter() {
-            Ok(arbiter) => sign(&arbiter.bundle, &beside(config, key)),
-            Err(error) => say::error(&error),
-        }),
-        BundleCommand::Test { directory: Some(directory), strict, json } => test(directory, *strict, *json),
-        BundleCommand::Test { directory: None, strict, json } => {
-            with_config(args, |config| match config.arbiter() {
-                Ok(arbiter) => test(&arbiter.bundle, *strict, *json),
-                Err(error) => say::error(&error),
-            })
+        BundleCommand::Build { directory, output } => {
+            place(args, directory.as_deref()).map(|place| make::build(&place, output))
         }
-        BundleCommand::Prove(prove) => super::prove::run(prove, &args.config.config),
-        BundleCommand::Diff(diff) => super::semantic::run(&diff.old, &diff.new, &diff.solver, diff.json),
-        BundleCommand::Pin => with_config(args, pin),
-        BundleCommand::Show => with_config(args, show),
+        BundleCommand::Sign { bundle: Some(bundle), key } => Ok(sign(bundle, key)),
+        BundleCommand::Sign { bundle: None, key } => config(args).and_then(|config| {
+            let bundle = place(args, None)?;
+            Ok(sign(&bundle, &beside(&config, key)))
+        }),
+        BundleCommand::Verify { bundle, vouch, json } => place(args, bundle.as_deref())
+            .and_then(|place| Ok((place, vouch::authority(args, vouch)?)))
+            .map(|(place, authority)| vouch::verify(&place, authority, *json)),
+        BundleCommand::Roster { bundle, json } => {
+            place(args, bundle.as_deref()).map(|place| roster::run(&place, *json))
+        }
+        BundleCommand::Prove(prove) => Ok(prove::run(prove, &args.config.config)),
+        BundleCommand::Diff(diff) if diff.semantic => {
+            Ok(semantic::run(&diff.old, &diff.new, &diff.solver, diff.json))
+        }
+        BundleCommand::Diff(diff) => Ok(compare::diff(&diff.old, &diff.new, diff.json)),
+        BundleCommand::Activate { bundle, reason, operator, json } => {
+            config(args).map(|config| activate::run(&config, bundle, reason, operator, *json))
+        }
+        BundleCommand::Pin => config(args).map(|config| pin(&config)),
+        BundleCommand::Show => config(args).map(|config| show(&config)),
+        BundleCommand::History { all, json } => config(args).map(|config| history::run(&config, *all, *json)),
+        BundleCommand::Root { command } => Ok(root::run(command)),
+    };
+    match done {
+        Ok(code) | Err(code) => code,
     }
 }
 
-fn with_config(args: &BundleArgs, run: impl FnOnce(&Config) -> ExitCode) -> ExitCode {
-    match Config::read(&args.config.config) {
-        Ok(config) => run(&config),
-        Err(error) => say::error(&error),
+fn config(args: &BundleArgs) -> Result<Config, ExitCode> {
+    Config::read(&args.config.config).map_err(|error| say::error(&error))
+}
+
+/// A bundle's place: the one given, else the configuration's.
+fn place(args: &BundleArgs, given: Option<&Path>) -> Result<PathBuf, ExitCode> {
+    match given {
+        Some(given) => Ok(given.to_owned()),
+        None => config(args)?.arbiter().map(|arbiter| arbiter.bundle).map_err(|error| say::error(&error)),
     }
 }
 
 /// A path as the configuration would mean it.
-fn beside(config: &Config, path: &Path) -> std::path::PathBuf {
+fn beside(config: &Config, path: &Path) -> PathBuf {
     config.path().parent().map_or_else(|| path.to_owned(), |base| base.join(path))
 }
 
-fn check(directory: &Path) -> ExitCode {
-    match Snapshot::read(directory).and_then(|snapshot| snapshot.check()) {
+/// The time, for what is said of validity.
+fn now() -> Result<Millis, ExitCode> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| u64::try_from(since.as_millis()));
+    match since {
+        Ok(Ok(now)) => Ok(Millis(now)),
+        Ok(Err(_)) | Err(_) => Err(say::misuse("the clock cannot be read")),
+    }
+}
+
+fn check(bundle: &Path) -> ExitCode {
+    match Snapshot::read(bundle).and_then(|snapshot| snapshot.check()) {
         Ok(report) => {
             say::line(&format!("{} version {}\n{}", report.name, report.version, report.digest));
             for (surface, tier) in &report.surfaces {
@@ -86,68 +117,8 @@ fn check(directory: &Path) -> ExitCode {
     }
 }
 
-fn test(directory: &Path, strict: bool, json: bool) -> ExitCode {
-    let report = match Snapshot::read(directory).and_then(|snapshot| snapshot.test()) {
-        Ok(report) => report,
-        Err(error) => return say::error(&error),
-    };
-    let gaps = report.gaps();
-    let passed = report.passed() && (gaps.is_empty() || !strict);
-    if json {
-        say::line(&serde_json::json!({ "passed": passed, "gaps": gaps, "report": report }).to_string());
-    } else {
-        tell(&report, &gaps);
-    }
-    if passed { ExitCode::SUCCESS } else { ExitCode::from(say::FAILED) }
-}
-
-fn tell(report: &TrialReport, gaps: &[String]) {
-    for case in &report.cases {
-        let word = if case.passed { "ok    " } else { "FAILED" };
-        say::line(&format!("{word}  {}: {}", case.file, case.name.escape_debug()));
-        if !case.passed {
-            say::line(&format!("        expected {}", expectation(&case.expected)));
-            say::line(&format!("        found    {}", expectation(&case.found)));
-            if let Some(detail) = &case.detail {
-                say::line(&format!("        because  {detail}"));
-            }
-        }
-    }
-    for gap in gaps {
-        say::line(&format!("gap     {gap}"));
-    }
-    let failed = report.cases.iter().filter(|case| !case.passed).count();
-    let noticed = report.mutants.iter().filter(|mutant| mutant.noticed_by.is_some()).count();
-    say::line(&format!(
-        "{} cases, {failed} failed; {noticed} of {} changed policies noticed",
-        report.cases.len(),
-        report.mutants.len()
-    ));
-    if report.cases.is_empty() {
-        say::note("portcullis: the bundle has no cases; write some into tests/*.toml (docs/bundle-tests.md)");
-    }
-}
-
-fn expectation(expected: &Expected) -> String {
-    let mut text = expected.decision.as_str().to_owned();
-    if let Some(reason) = expected.reason {
-        text.push_str(&format!(" {reason}"));
-    }
-    if !expected.obligations.is_empty() {
-        text.push_str(&format!(" with {}", expected.obligations));
-    }
-    if let Some(policies) = &expected.policies {
-        let policies: Vec<_> = policies.iter().map(ToString::to_string).collect();
-        text.push_str(&format!(
-            " by {}",
-            if policies.is_empty() { "no policy".to_owned() } else { policies.join(", ") }
-        ));
-    }
-    text
-}
-
-fn sign(directory: &Path, key: &Path) -> ExitCode {
-    match sign_bundle(directory, key) {
+fn sign(bundle: &Path, key: &Path) -> ExitCode {
+    match sign_bundle(bundle, key) {
         Ok(digest) => {
             say::line(&format!("signed {digest}; `portcullis bundle pin` makes it the one that decides"));
             ExitCode::SUCCESS
@@ -156,7 +127,24 @@ fn sign(directory: &Path, key: &Path) -> ExitCode {
     }
 }
 
+/// What the log says of bundles. Before there is a ledger nothing was in force.
+fn succession(arbiter: &ArbiterConfig) -> Result<Succession, RecordsError> {
+    if !arbiter.data.exists() {
+        return Ok(Succession::default());
+    }
+    Ok(open_ledger(arbiter)?.succession()?)
+}
+
 fn pin(config: &Config) -> ExitCode {
+    let activated =
+        config.arbiter().map(|arbiter| succession(&arbiter).map(|succession| succession.activated));
+    if let Ok(Ok(Some(bundle))) = activated {
+        return say::misuse(&format!(
+            "an operator activated {} version {}, and the log says which bundle decides from then on: a pin would do \
+             nothing; use `portcullis bundle activate`",
+            bundle.name, bundle.version
+        ));
+    }
     match pin_bundle(config) {
         Ok((old, new)) if old == new => {
             say::line(&format!("pinned already: {new}"));
@@ -175,7 +163,13 @@ fn show(config: &Config) -> ExitCode {
         Ok(arbiter) => arbiter,
         Err(error) => return say::error(&error),
     };
-    let source = BundleSource::open(&arbiter.bundle, Trust { keys: arbiter.trusted_keys, pin: arbiter.pin });
+    let source = match succession(&arbiter) {
+        Ok(succession) => deciding_source(&arbiter, &succession),
+        Err(error) => {
+            say::note(&format!("portcullis: {error}; which bundle was in force cannot be told from the log"));
+            bundle_source(&arbiter)
+        }
+    };
     let bundle = match source.current() {
         Ok(bundle) => bundle,
         Err(error) => {
@@ -185,12 +179,9 @@ fn show(config: &Config) -> ExitCode {
     };
     let reference = bundle.reference();
     say::line(&format!("{} version {}\n{}", reference.name, reference.version, reference.digest));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_millis());
-    match now.map(|now| u64::try_from(now).map(Millis)) {
-        Ok(Ok(now)) => match bundle.validity_at(now) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(code) => say::misuse(&format!("{code}: {}", code.message())),
-        },
-        Ok(Err(_)) | Err(_) => say::misuse("the clock cannot be read"),
+    match now().map(|now| bundle.validity_at(now)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(code)) => say::misuse(&format!("{code}: {}", code.message())),
+        Err(code) => code,
     }
 }

@@ -110,5 +110,5 @@ fn bundle(key: &Path) -> Result<Bundle, DrillError> {
         unsigned.sign(&signing, "bench.test/bundle").map_err(|error| failed(error.to_string()))?;
     files.insert("bundle.sig".into(), signature);
     let signed = Snapshot::from_files(files).map_err(|error| failed(error.to_string()))?;
-    signed.verify(&Trust { keys: vec![verifier], pin }).map_err(|error| failed(error.to_string()))
+    signed.verify(&Trust::of_keys(vec![verifier], pin)).map_err(|error| failed(error.to_string()))
 }

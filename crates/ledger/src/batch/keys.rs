@@ -37,7 +37,8 @@ impl Batch<'_> {
         self.standing.forget(self.health.now);
         let rows = self.standing.rows();
         let reserved = standing_digest(&rows).map(|digest| (STANDING.to_owned(), digest.to_string()));
-        let detail = [(KEYS.to_owned(), digest)].into_iter().chain(reserved).collect();
+        let told = [(KEYS.to_owned(), digest)].into_iter().chain(reserved);
+        let detail = told.chain(self.succession.detail()).collect();
         let seq = self.event(Event::Marked, detail)?;
         self.chains.store(self.connection, slot)?;
         standing::store(self.connection, slot, &rows)?;

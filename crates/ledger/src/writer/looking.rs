@@ -1,5 +1,7 @@
 //! What the writer sees of itself: what changed since the last batch, and how it is.
 
+use std::collections::BTreeMap;
+
 use portcullis_arbiter::{Fact, GateState, Health};
 use portcullis_protocol::{BundleDigest, Millis, ReasonCode};
 
@@ -16,10 +18,18 @@ const EXPIRY_EVERY: u64 = 60_000;
 const MOST_OVERDUE: u32 = 256;
 
 impl Writer {
-    pub(super) fn changed_bundle(&self, health: &Health) -> Option<BundleDigest> {
-        match &health.policy {
-            Fact::Known(policy) => policy.digest.filter(|digest| self.bundle != Some(*digest)),
-            Fact::Unknown => None,
+    /// The bundle that came into force since the last batch, and what a record says of it. One that is another by the
+    /// time it is looked at is looked at again for the next batch.
+    pub(super) fn changed_bundle(&self, health: &Health) -> Option<(BundleDigest, BTreeMap<String, String>)> {
+        let digest = match &health.policy {
+            Fact::Known(policy) => policy.digest.filter(|digest| self.bundle != Some(*digest))?,
+            Fact::Unknown => return None,
+        };
+        match self.ports.in_force() {
+            Some(found) if found.bundle.digest == digest => Some((digest, found.detail())),
+            Some(_) => None,
+            // Nothing is known of it but what it is.
+            None => Some((digest, BTreeMap::from([("digest".to_owned(), digest.to_string())]))),
         }
     }
 

@@ -16,8 +16,8 @@ use portcullis_ledger::{
 use portcullis_policy::{Bundle, Snapshot, Trust, bundles};
 use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{
-    AttemptId, Decision, DecisionRecord, Digest, Event, LabelName, Millis, Outcome, ReasonCode, Record, Salt,
-    request::Ask,
+    AttemptId, Decision, DecisionRecord, Digest, Event, InForce, LabelName, Millis, Outcome, ReasonCode,
+    Record, Salt, Succession, request::Ask,
 };
 use portcullis_verify::{Checkpoint, UnverifiedReceipt, VerifiedReceipt, VerifierKey};
 use tempfile::TempDir;
@@ -77,6 +77,10 @@ impl Clocks for TestClocks {
 pub(crate) struct TestPorts {
     pub(crate) gate: Arc<Mutex<Fact<GateState>>>,
     pub(crate) policy: Arc<Mutex<Fact<PolicyNow>>>,
+    /// What is said of the bundle in force.
+    pub(crate) in_force: Arc<Mutex<Option<InForce>>>,
+    /// What was last told of those that were.
+    pub(crate) stood: Arc<Mutex<Option<Succession>>>,
 }
 
 impl Ports for TestPorts {
@@ -86,6 +90,14 @@ impl Ports for TestPorts {
 
     fn witnesses(&self) -> Fact<bool> {
         Fact::Known(true)
+    }
+
+    fn in_force(&self) -> Option<InForce> {
+        self.in_force.lock().unwrap().clone()
+    }
+
+    fn stands(&self, succession: &Succession) {
+        *self.stood.lock().unwrap() = Some(succession.clone());
     }
 
     fn policy(&self, _now: Millis) -> Fact<PolicyNow> {
@@ -215,7 +227,7 @@ fn changed(mut files: BTreeMap<String, Vec<u8>>, words: &[(&str, &str)]) -> Bund
     let unsigned = Snapshot::from_files(files.clone()).unwrap();
     let pin = unsigned.digest();
     files.insert("bundle.sig".into(), unsigned.sign(&key, "bundle.test").unwrap());
-    Snapshot::from_files(files).unwrap().verify(&Trust { keys: vec![verifier], pin }).unwrap()
+    Snapshot::from_files(files).unwrap().verify(&Trust::of_keys(vec![verifier], pin)).unwrap()
 }
 
 impl World {
@@ -278,6 +290,8 @@ impl World {
         let ports = TestPorts {
             gate: Arc::new(Mutex::new(Fact::Known(GateState::Open))),
             policy: Arc::new(Mutex::new(Fact::Known(policy))),
+            in_force: Arc::default(),
+            stood: Arc::default(),
         };
         Self {
             directory,
@@ -486,12 +500,14 @@ impl World {
         self.status(ledger).tripped
     }
 
+    pub(crate) fn reader(&self) -> portcullis_ledger::LedgerReader {
+        portcullis_ledger::LedgerReader::open(&self.data(), &self.anchor(), &self.verifier).unwrap()
+    }
+
     /// Every record, verified against the anchor.
     pub(crate) fn records(&self) -> Vec<Record> {
-        let reader =
-            portcullis_ledger::LedgerReader::open(&self.data(), &self.anchor(), &self.verifier).unwrap();
         let mut records = Vec::new();
-        reader.for_each(|listed| records.push(listed.record)).unwrap();
+        self.reader().for_each(|listed| records.push(listed.record)).unwrap();
         records
     }
 

@@ -47,6 +47,8 @@ mod signers;
 #[cfg(test)]
 mod spool;
 #[cfg(test)]
+mod succession;
+#[cfg(test)]
 mod tampered;
 #[cfg(test)]
 mod vault;

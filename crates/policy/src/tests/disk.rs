@@ -32,7 +32,7 @@ fn a_directory_reads_as_its_files() {
 #[test]
 fn what_cannot_be_read_is_missing() {
     let home = home();
-    for absent in [home.path().join("none"), home.path().join("bundle.toml"), "".into()] {
+    for absent in [home.path().join("none"), home.path().join("bundle.toml/none"), "".into()] {
         let error = Snapshot::read(&absent).unwrap_err();
         assert_eq!(error.code(), ReasonCode::PolicyMissing, "{error}");
     }

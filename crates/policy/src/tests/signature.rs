@@ -6,7 +6,7 @@ use portcullis_verify::note::signature_line;
 use crate::error::SignatureInvalid;
 use crate::files::Files;
 use crate::testing::{KEY_NAME, bundle, files, signed, signing_key, trust, verifier_key, with};
-use crate::{Bundle, BundleError, SIGNATURE_FILE, SignError, Snapshot, Trust};
+use crate::{Authority, Bundle, BundleError, SIGNATURE_FILE, SignError, Snapshot, Trust};
 
 fn verify(files: Files, trust: &Trust) -> Result<Bundle, BundleError> {
     Snapshot::from_files(files)?.verify(trust)
@@ -122,7 +122,7 @@ fn a_signature_by_another_key_is_policy_untrusted_key() {
 /// Incident 29 and its cousins: nothing configured is not everything trusted.
 #[test]
 fn without_trusted_keys_no_bundle_is_believed() {
-    let nobody = Trust { keys: Vec::new(), ..trust(&files()) };
+    let nobody = Trust { authority: Authority::any_of(Vec::new()), ..trust(&files()) };
     assert_eq!(code(signed(files()), &nobody), ReasonCode::PolicyUntrustedKey);
     assert_eq!(code(files(), &nobody), ReasonCode::PolicyUnsigned);
 }
@@ -215,7 +215,7 @@ fn signature_comes_before_pin_and_pin_before_content() {
     let mut broken = files();
     broken.insert("bundle.toml".into(), b"not toml = = =".to_vec());
     let digest = Snapshot::from_files(broken.clone()).unwrap().digest();
-    let pinned = Trust { keys: vec![verifier_key(1)], pin: digest };
+    let pinned = Trust::of_keys(vec![verifier_key(1)], digest);
     let elsewhere = Trust { pin: BundleDigest(Digest::sha256(b"x")), ..pinned.clone() };
     let text = format!("portcullis bundle v1\ntest\n7\n{digest}\n");
     assert_eq!(code(broken.clone(), &elsewhere), ReasonCode::PolicyUnsigned);

@@ -60,7 +60,7 @@ fn a_bundle_that_is_pulled_is_missing_and_works_again_when_put_back() {
         assert!(source.current().is_ok());
         std::fs::remove_dir_all(&dir).unwrap();
         std::fs::write(&dir, "a file").unwrap();
-        assert_eq!(code(&source), ReasonCode::PolicyMissing);
+        assert_eq!(code(&source), ReasonCode::PolicyCorrupt, "a file may be a bundle, and this one is none");
     }
 }
 
@@ -179,5 +179,20 @@ fn many_threads_share_one_source() {
             }
         });
         assert!(source.current().is_ok());
+    }
+}
+
+/// What was verified before the log was read is not served against what the log says.
+#[test]
+fn a_source_that_is_told_of_a_newer_version_serves_the_older_no_more() {
+    for (_home, source) in sources() {
+        let seen = |version| crate::Seen { version, root: None };
+        source.raise(seen(7));
+        let first = source.current().unwrap();
+        source.raise(seen(7));
+        assert!(Arc::ptr_eq(&first, &source.current().unwrap()));
+        source.raise(seen(8));
+        assert_eq!(code(&source), ReasonCode::PolicyRolledBack);
+        assert_eq!(code(&source), ReasonCode::PolicyRolledBack);
     }
 }

@@ -173,6 +173,11 @@ reason_codes! {
         remedy: "Ask an operator to put the pinned bundle back; it clears by itself.",
         doc: "The bundle cannot be read where the configuration says it is."
     }
+    PolicyRootInvalid = "policy.root_invalid", Silence, Policy, 503 {
+        message: "the root of the policy bundle's keys does not verify",
+        remedy: "Ask an operator to put the chain of roots back whole; `portcullis bundle root show` says what is wrong with it.",
+        doc: "The chain of roots cannot be read, does not begin with the pinned one, or a link is not signed by enough keys of the link before it and of its own."
+    }
     PolicyUnsigned = "policy.unsigned", Silence, Policy, 503 {
         message: "the policy bundle is not signed",
         remedy: "Ask the bundle's author to sign it with `portcullis bundle sign`.",
@@ -183,10 +188,20 @@ reason_codes! {
         remedy: "Ask an operator to add the signer's key to the trusted keys if it is meant to be trusted.",
         doc: "No signature of the bundle is by a key that the configuration trusts."
     }
+    PolicyThreshold = "policy.threshold", Silence, Policy, 503 {
+        message: "the policy bundle is signed by too few keys",
+        remedy: "Ask more of the bundle's signers to sign it with `portcullis bundle sign`.",
+        doc: "Fewer distinct keys of the current root signed the bundle than the root asks for."
+    }
     PolicySignatureInvalid = "policy.signature_invalid", Silence, Policy, 503 {
         message: "the policy bundle's signature does not verify",
         remedy: "Ask the bundle's author to sign it again.",
         doc: "A signature of a trusted key does not fit the bundle's digest, name and version."
+    }
+    PolicyRolledBack = "policy.rolled_back", Silence, Policy, 503 {
+        message: "the policy bundle, or the root of its keys, is older than one that was in force",
+        remedy: "To go back, ask the bundle's author to sign the old content under a higher version.",
+        doc: "The version is lower than one that the log says was in force. An old signature never becomes a new permission."
     }
     PolicyPinMismatch = "policy.pin_mismatch", Silence, Policy, 503 {
         message: "the policy bundle is not the pinned one",
@@ -197,6 +212,11 @@ reason_codes! {
         message: "the policy bundle cannot be understood",
         remedy: "Ask the bundle's author to run `portcullis bundle check`.",
         doc: "A file of the bundle does not parse, does not validate, or asks for what this version does not have."
+    }
+    PolicyRootExpired = "policy.root_expired", Silence, Policy, 503 {
+        message: "the root of the policy bundle's keys has expired",
+        remedy: "Ask the root's signers for the next root, and add it to the chain.",
+        doc: "Now lies at or after the `valid_until` of the newest root. What it vouched for permits nothing from that moment."
     }
     PolicyNotYetValid = "policy.not_yet_valid", Silence, Policy, 503 {
         message: "the policy bundle is not valid yet",

@@ -103,12 +103,17 @@ sections! {
     }
     /// The policy.
     "policy" PolicySection {
-        /// The bundle's directory.
+        /// The bundle: its directory, or the file that `portcullis bundle build` makes of it.
         bundle: PathBuf = "required",
         /// The digest of the only bundle that may decide; `portcullis bundle pin` writes it.
         pin: String = "required",
-        /// Verifier keys whose signatures on a bundle count.
-        trusted_keys: Vec<String> = "required",
+        /// Verifier keys whose signatures on a bundle count: one of them suffices.
+        trusted_keys: Option<Vec<String>> = "required without `root`",
+        /// Instead of `trusted_keys`: the chain of roots, a file that says which keys sign bundles, how many of them it
+        /// takes, and until when. docs/bundle-format.md.
+        root: Option<PathBuf> = "none",
+        /// The digest of the first root of that chain; `portcullis bundle root show` says it.
+        root_pin: Option<String> = "required with `root`",
     }
     /// An agent, by its name.
     "agents.NAME" AgentSection {

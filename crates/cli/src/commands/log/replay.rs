@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use portcullis_policy::Authority;
 use portcullis_server::{
     Config, ReplaySummary, ReplayWith, Replayed, config::ArbiterConfig, open_ledger, replay, vault_key,
 };
@@ -32,14 +33,14 @@ fn summary(config: &ArbiterConfig, args: &ReplayArgs) -> Result<Option<ReplaySum
                 .map_err(|error| format!("{error}; --without-key replays what can be replayed without it"))?,
         ),
     };
-    let mut bundle_keys = config.trusted_keys.clone();
+    let mut authorities = config.signers.authorities().map_err(|error| error.to_string())?;
     for key in &args.bundle_key {
-        bundle_keys.push(read_key(key)?);
+        authorities.insert(0, Authority::any_of(vec![read_key(key)?]));
     }
     let reader = open_ledger(config).map_err(|error| error.to_string())?;
     let total = reader.head().size();
     let mut progress = Progress::new("replaying record").map_err(|error| error.to_string())?;
-    let with = ReplayWith { master: master.as_ref(), bundle_keys: &bundle_keys };
+    let with = ReplayWith { master: master.as_ref(), authorities: &authorities };
     let each = |entry: &portcullis_protocol::DecisionRecord, replayed: &Replayed| {
         if args.each {
             let said = serde_json::json!({ "record": entry.seq, "outcome": replayed });

@@ -1,0 +1,202 @@
+//! `portcullis bundle new`, `build`, `verify`, `diff` and `root`.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::support::{Place, text};
+use crate::{run, with};
+
+/// A key of this name in a folder: its file, and its verifier key.
+fn key(folder: &Path, name: &str) -> (String, String) {
+    let file = text(&folder.join(format!("{name}.key")));
+    let made = run(&["keys", "generate", &file, "--name", &format!("{name}.example")]);
+    (file, made.ok().trim().to_owned())
+}
+
+/// A chain of one root of Alice, Bob and Carol, two of whom must sign: its file, the digest of its root, their key files.
+fn team(folder: &Path) -> (String, String, [String; 3]) {
+    let keys = ["alice", "bob", "carol"].map(|name| key(folder, name));
+    let root = text(&folder.join("team.root"));
+    let [alice, bob, carol] = &keys;
+    let terms = ["--threshold", "2", "--until", "2090-01-01T00:00:00Z"];
+    let named = ["--key", &alice.1, "--key", &bob.1, "--key", &carol.1];
+    run(&[&["bundle", "root", "new", &root][..], &terms, &named].concat()).ok();
+    for (file, _) in [alice, bob] {
+        run(&["bundle", "root", "show", &root]).failed("");
+        run(&["bundle", "root", "sign", &root, "--key", file]).ok();
+    }
+    let shown = run(&["bundle", "root", "show", &root, "--json"]);
+    let shown: Value = serde_json::from_str(shown.ok()).unwrap();
+    let pin = shown["roots"][0]["digest"].as_str().unwrap().to_owned();
+    (root, pin, keys.map(|(file, _)| file))
+}
+
+fn verified(bundle: &str, root: &str, pin: &str) -> Value {
+    let said = run(&["bundle", "verify", bundle, "--root", root, "--root-pin", pin, "--json"]);
+    serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"))
+}
+
+#[test]
+fn a_new_bundle_checks_builds_to_the_same_bytes_and_grants_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = text(&folder.path().join("Pay Desk"));
+    run(&["bundle", "new", &at]).ok();
+    let checked = run(&["bundle", "check", &at]);
+    assert!(checked.code == 0 && checked.out.starts_with("pay-desk version 1\nsha256:"), "{checked:?}");
+    assert!(checked.err.contains("grants nothing"), "{checked:?}");
+    run(&["bundle", "new", &at]).failed("exists already");
+    let build = |name: &str, from: &str| {
+        let file = folder.path().join(name);
+        run(&["bundle", "build", from, "--output", &text(&file)]).ok();
+        std::fs::read(file).unwrap()
+    };
+    let first = build("a.bundle", &at);
+    assert_eq!(build("b.bundle", &at), first);
+    // A file is a bundle like its directory, and is built to itself.
+    assert_eq!(build("c.bundle", &text(&folder.path().join("a.bundle"))), first);
+    std::fs::write(PathBuf::from(&at).join("policies/main.cedar"), "permit (principal, action, resource);")
+        .unwrap();
+    let out = text(&folder.path().join("d.bundle"));
+    run(&["bundle", "build", &at, "-o", &out]).failed("@id");
+    assert!(!Path::new(&out).exists());
+}
+
+#[test]
+fn a_bundle_of_a_root_decides_once_enough_have_signed_it() {
+    let place = Place::demo();
+    let (root, pin, [alice, bob, carol]) = team(place.path("").as_path());
+    let file = text(&place.path("demo.bundle"));
+    with(&place.config_path, &["bundle", "build", "-o", &file]).ok();
+    // It brings the development key's signature, which the root does not know.
+    assert_eq!(verified(&file, &root, &pin)["reason"], "policy.untrusted_key");
+    let config = std::fs::read_to_string(&place.config_path).unwrap();
+    let keys = config.lines().find(|line| line.starts_with("trusted_keys")).unwrap();
+    let rooted = config
+        .replace(keys, &format!("root = \"team.root\"\nroot_pin = \"{pin}\""))
+        .replace("bundle = \"bundle\"", "bundle = \"demo.bundle\"");
+    assert_ne!(rooted, config);
+    std::fs::write(&place.config_path, &rooted).unwrap();
+    with(&place.config_path, &["bundle", "show"]).failed("policy.untrusted_key");
+    run(&["bundle", "sign", &file, "--key", &bob]).ok();
+    run(&["bundle", "sign", &file, "--key", &bob]).ok();
+    with(&place.config_path, &["bundle", "show"]).failed("policy.threshold");
+    assert_eq!(verified(&file, &root, &pin)["reason"], "policy.threshold");
+    run(&["bundle", "sign", &file, "--key", &carol]).ok();
+    with(&place.config_path, &["bundle", "show"]).ok();
+    let said = verified(&file, &root, &pin);
+    assert_eq!((&said["verified"], &said["threshold"], &said["root"]), (&true.into(), &2.into(), &1.into()));
+    assert_eq!(said["signers"].as_array().unwrap().len(), 2, "the stranger's is not counted: {said}");
+    run(&["bundle", "sign", &file, "--key", &alice]).ok();
+    assert_eq!(verified(&file, &root, &pin)["signers"].as_array().unwrap().len(), 3);
+    // Another beginning of the chain is another root, whoever signed it.
+    let other = rooted.replace(&pin, &format!("sha256:{}", "0".repeat(64)));
+    std::fs::write(&place.config_path, other).unwrap();
+    with(&place.config_path, &["bundle", "show"]).failed("policy.root_invalid");
+    std::fs::write(&place.config_path, rooted.replace("root = ", "trusted_keys = []\nroot = ")).unwrap();
+    with(&place.config_path, &["bundle", "show"]).failed("policy.trusted_keys");
+}
+
+#[test]
+fn a_key_that_the_next_root_leaves_out_signs_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, pin, [alice, bob, carol]) = team(folder.path());
+    let at = text(&folder.path().join("payments"));
+    run(&["bundle", "new", &at]).ok();
+    run(&["bundle", "sign", &at, "--key", &alice]).ok();
+    run(&["bundle", "sign", &at, "--key", &bob]).ok();
+    assert_eq!(verified(&at, &root, &pin)["verified"], true);
+    let (dora, dora_key) = key(folder.path(), "dora");
+    let terms = ["--threshold", "2", "--until", "2091-01-01T00:00:00Z"];
+    let carols = run(&["keys", "show", &carol]).ok().trim().to_owned();
+    run(&[&["bundle", "root", "next", &root, "--key", &dora_key, "--key", &carols][..], &terms].concat())
+        .ok();
+    for signer in [&dora, &carol] {
+        run(&["bundle", "root", "sign", &root, "--key", signer]).ok();
+        // Two of the new root, and only one of the old.
+        let said = run(&["bundle", "verify", &at, "--root", &root, "--root-pin", &pin]);
+        said.failed("policy.root_invalid");
+    }
+    run(&["bundle", "root", "sign", &root, "--key", &bob]).ok();
+    assert_eq!(verified(&at, &root, &pin)["reason"], "policy.untrusted_key", "of Alice and Bob");
+    run(&["bundle", "sign", &at, "--key", &carol]).ok();
+    assert_eq!(verified(&at, &root, &pin)["reason"], "policy.threshold");
+    run(&["bundle", "sign", &at, "--key", &dora]).ok();
+    let said = verified(&at, &root, &pin);
+    assert_eq!((&said["verified"], &said["root"]), (&true.into(), &2.into()), "{said}");
+}
+
+#[test]
+fn differences_are_told_by_their_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = text(&folder.path().join("payments"));
+    let file = text(&folder.path().join("before.bundle"));
+    run(&["bundle", "new", &at]).ok();
+    run(&["bundle", "build", &at, "-o", &file]).ok();
+    assert!(run(&["bundle", "diff", &file, &at]).ok().contains("nothing differs"));
+    let manifest = PathBuf::from(&at).join("bundle.toml");
+    let changed = std::fs::read_to_string(&manifest).unwrap().replace("version = 1", "version = 2");
+    std::fs::write(manifest, changed).unwrap();
+    let policy = "@id(\"nothing\")\nforbid (principal, action, resource);";
+    std::fs::write(PathBuf::from(&at).join("policies/main.cedar"), policy).unwrap();
+    let said = run(&["bundle", "diff", &file, &at]);
+    assert_eq!(
+        said.ok(),
+        format!(
+            "bundle version changed\n  - 1\n  + 2\npolicy nothing added\n  + {}\n",
+            policy.replace('\n', "\n  + ")
+        )
+    );
+    let lines = run(&["bundle", "diff", &file, &at, "--json"]);
+    let first: Value = serde_json::from_str(lines.ok().lines().next().unwrap()).unwrap();
+    assert_eq!(first, serde_json::json!({ "part": "bundle", "name": "version", "old": "1", "new": "2" }));
+}
+
+/// The bundle's files with another version, signed with the deployment's own key and pinned.
+fn release(place: &Place, version: u64) {
+    let manifest = place.config.bundle.join("bundle.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let lines = text.lines().map(|line| {
+        if line.starts_with("version = ") { format!("version = {version}\n") } else { format!("{line}\n") }
+    });
+    std::fs::write(&manifest, lines.collect::<String>()).unwrap();
+    with(&place.config_path, &["bundle", "sign"]).ok();
+    with(&place.config_path, &["bundle", "pin"]).ok();
+}
+
+pub(crate) fn decided(place: &Place, key: &str) -> Value {
+    let request = serde_json::json!({
+        "surface": "demo.charge",
+        "action": "demo.charge",
+        "resource": { "type": "Surface", "id": "demo.charge" },
+        "context": { "account": "acme", "amount": "1.00" },
+        "idempotency_key": key,
+    });
+    let file = place.file("request.json", &request.to_string());
+    let said = with(&place.config_path, &["decide", &text(&file)]);
+    serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"))
+}
+
+/// Signed in its day, pinned by whoever restored an old configuration with it.
+#[test]
+fn an_old_version_that_is_signed_and_pinned_does_not_decide_after_a_newer_one_did() {
+    let place = Place::demo();
+    assert_eq!(decided(&place, "a")["decision"], "PERMIT");
+    release(&place, 3);
+    assert_eq!(decided(&place, "b")["decision"], "PERMIT");
+    release(&place, 2);
+    let refused = decided(&place, "c");
+    assert_eq!(refused["reason"]["code"], "policy.rolled_back", "{refused}");
+    with(&place.config_path, &["bundle", "show"]).failed("policy.rolled_back");
+    // Going back is the old content under a higher version.
+    release(&place, 4);
+    assert_eq!(decided(&place, "d")["decision"], "PERMIT");
+    let history = with(&place.config_path, &["bundle", "history", "--json"]);
+    let versions: Vec<u64> = history
+        .ok()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["bundle"]["version"].as_u64().unwrap())
+        .collect();
+    assert_eq!(versions, [1, 3, 4]);
+    assert!(with(&place.config_path, &["bundle", "history"]).ok().contains("demo version 3"));
+}
