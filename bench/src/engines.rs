@@ -42,7 +42,7 @@ pub(crate) fn signed(workload: &Workload, version: u64) -> (Snapshot, Trust) {
     let unsigned = Snapshot::from_files(files.clone()).expect("a bundle");
     files.insert("bundle.sig".to_owned(), unsigned.sign(&key, name).expect("signed"));
     let keys = vec![VerifierKey::ed25519(name, key.verifying_key().to_bytes()).expect("a key")];
-    (Snapshot::from_files(files).expect("a bundle"), Trust { keys, pin: unsigned.digest() })
+    (Snapshot::from_files(files).expect("a bundle"), Trust::of_keys(keys, unsigned.digest()))
 }
 
 impl Ours {

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::frame::encode;
 use crate::known::cases::{self, packs};
 use crate::known::{FILES, KNOWN};
-use crate::targets::bundles::{SIGNATURE, SIGNER, signer};
+use crate::targets::bundles::{CHAIN, SIGNATURE, SIGNER, signer};
 use crate::targets::witnesses::{KEYS, NOTE, SHORT};
 
 /// Larger seeds make every run slow.
@@ -213,5 +213,10 @@ fn policies() -> Seeds {
         KNOWN.packs.iter().flat_map(|pack| packs::split(pack)).find(|(name, _)| name.contains("bundles/"));
     let archives = vec![small.expect("a bundle in a pack").1, loaded().archive().to_vec()];
     let manifests = [bundles::demo(), bundles::starter()].map(|files| files["bundle.toml"].clone());
-    vec![("archive", archives), ("bundle", manifests.to_vec()), ("bundle_signature", vec![SIGNATURE.clone()])]
+    vec![
+        ("archive", archives),
+        ("bundle", manifests.to_vec()),
+        ("bundle_signature", vec![SIGNATURE.clone()]),
+        ("bundle_root", vec![CHAIN.to_text().into_bytes()]),
+    ]
 }

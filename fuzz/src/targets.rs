@@ -12,7 +12,7 @@ pub(crate) mod witnesses;
 pub(crate) type Target = fn(&[u8]);
 
 /// Every target. `planted` is broken on purpose: a campaign that does not find it explores nothing.
-pub(crate) const ALL: [(&str, Target); 24] = [
+pub(crate) const ALL: [(&str, Target); 25] = [
     ("planted", planted),
     ("json", texts::json),
     ("request", texts::request),
@@ -37,6 +37,7 @@ pub(crate) const ALL: [(&str, Target); 24] = [
     ("archive", bundles::archive),
     ("bundle", bundles::manifest),
     ("bundle_signature", bundles::signature),
+    ("bundle_root", bundles::root),
 ];
 
 /// Eight bytes in a row: never by chance, and within seconds by whoever sees which branches are taken.

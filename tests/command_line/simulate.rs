@@ -112,3 +112,39 @@ fn a_trace_is_asked_of_two_bundles() {
     }
     run(&["simulate", "--bundle", &higher]).failed("--trace");
 }
+
+/// A list of labels is no strict JSON of a call, so that lines with one were refused, and no trace could have labels.
+#[test]
+fn a_trace_says_which_labels_its_agents_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let support = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/support");
+    let looser = folder.path().join("looser");
+    let copied = std::process::Command::new("cp").arg("-r").arg(&support).arg(&looser).status().unwrap();
+    assert!(copied.success());
+    let never = looser.join("policies/never.cedar");
+    let policies = std::fs::read_to_string(&never).unwrap();
+    let both = r#"["untrusted-input", "confidential"]"#;
+    assert!(policies.contains(both));
+    std::fs::write(&never, policies.replace(both, r#"["untrusted-input", "confidential", "never-added"]"#))
+        .unwrap();
+    let line = |labels: &str| {
+        json!({ "agent": "desk-agent", "labels": labels, "request": {
+            "surface": "support.fetch", "action": "support.fetch",
+            "resource": { "type": "Surface", "id": "support.fetch" },
+            "context": { "url": "https://docs.example.com/returns" },
+        }})
+        .to_string()
+    };
+    let ask = |trace: &str| {
+        let (from, to) = (text(&support), text(&looser));
+        fed(&["simulate", "--json", "--bundle", &to, "--from", &from, "--trace", "-"], trace)
+    };
+    let trace = [line("confidential"), line("confidential, untrusted-input")].join("\n");
+    let said: Value = serde_json::from_str(ask(&trace).ok()).unwrap();
+    assert_eq!((&said["asked"], &said["unchanged"]), (&json!(2), &json!(1)), "{said}");
+    let change = &said["changes"][0];
+    assert_eq!(change["first"], json!(2));
+    assert_eq!(change["group"]["from"], json!({ "decision": "DENY", "reason": "policy.forbidden" }));
+    assert_eq!(change["group"]["to"], json!({ "decision": "PERMIT" }));
+    ask(&line("Not A Label")).failed("line 1");
+}

@@ -60,8 +60,8 @@ impl Rehearsal {
         policies.get(&cedar_policy::PolicyId::new(id.as_str())).map(ToString::to_string)
     }
 
-    /// The grants about the request's action, of an agent with these labels, of which the fewest parts do not hold, at most three; none if Cedar is not
-    /// even asked about such a request.
+    /// The grants about the action of a request, by an agent with these labels, of which the fewest parts do not hold, at
+    /// most three; none if Cedar is not even asked about such a request.
     #[must_use]
     pub fn nearest(&self, request: &Request, labels: &BTreeSet<LabelName>) -> Vec<Near> {
         let Ok(question) = self.compiled.question(request, Some(labels)) else { return Vec::new() };

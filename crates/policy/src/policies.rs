@@ -44,25 +44,28 @@ pub(crate) fn parse(path: &str, text: &str) -> Result<Vec<(Option<usize>, Policy
         BundleError::corrupt_at(path, line, Fault::Policy { message })
     })?;
     if set.num_of_templates() > 0 {
-        let line = set.templates().filter_map(|template| find_from(text, 0, &template.to_string())).min();
-        return Err(BundleError::corrupt_at(path, line.map(|(line, _)| line), Fault::Template));
+        let places = set.templates().filter_map(|template| text.find(&template.to_string()));
+        let line = places.min().and_then(|start| files::line_at(text, start));
+        return Err(BundleError::corrupt_at(path, line, Fault::Template));
     }
     let mut policies: Vec<Policy> = set.policies().cloned().collect();
     // Cedar numbers the policies of a text `policy0`, `policy1`…, and promises no order of iteration.
     policies.sort_by_cached_key(|policy| (policy.id().to_string().len(), policy.id().to_string()));
-    let mut end = 0;
+    // Lines are counted on from policy to policy: from the beginning for each would take the square of a long file's time.
+    let (mut rest, mut passed) = (text, 0_usize);
     let lined = policies.into_iter().map(|policy| {
-        let found = find_from(text, end, &policy.to_string());
-        end = found.map_or(end, |(_, after)| after);
-        (found.map(|(line, _)| line), policy)
+        // A policy prints as the text that it was parsed from.
+        let written = policy.to_string();
+        let found = rest.find(&written).and_then(|start| {
+            let behind = rest.get(start.checked_add(written.len())?..)?;
+            let line = files::line_at(rest, start)?.checked_add(passed)?;
+            passed = line.checked_add(written.matches('\n').count())?.checked_sub(1)?;
+            rest = behind;
+            Some(line)
+        });
+        (found, policy)
     });
     Ok(lined.collect())
-}
-
-/// The line on which a policy begins, and where it ends. A policy prints as the text that it was parsed from.
-fn find_from(text: &str, from: usize, policy: &str) -> Option<(usize, usize)> {
-    let start = from.checked_add(text.get(from..)?.find(policy)?)?;
-    Some((files::line_at(text, start)?, start.checked_add(policy.len())?))
 }
 
 fn add(named: &mut Named, path: &str, line: Option<usize>, policy: Policy) -> Result<(), BundleError> {

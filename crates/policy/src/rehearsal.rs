@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_protocol::{
-    ActionName, BundleDigest, LabelName, Millis, Obligations, ReasonCode, Request, SurfaceName, Verdict,
+    BundleDigest, LabelName, Millis, Obligations, ReasonCode, Request, SurfaceName, Verdict,
 };
 
 use crate::compile::Compiled;
@@ -35,14 +35,15 @@ impl Rehearsal {
         self.digest
     }
 
-    /// What a gate with this bundle would hear from policy alone at `at`, the order of preconditions kept: validity,
-    /// then whether the agent is known, then [`crate::Bundle::evaluate_labelled`]. Without `at` the bundle is taken as valid.
+    /// What a gate with this bundle would hear from policy alone at `at`, of an agent with exactly these labels, the order of
+    /// preconditions kept: validity, then whether the agent is known, then [`crate::Bundle::evaluate_labelled`]. Without
+    /// `at` the bundle is taken as valid.
     #[must_use]
     pub fn evaluate(
         &self,
         request: &Request,
-        at: Option<Millis>,
         labels: &BTreeSet<LabelName>,
+        at: Option<Millis>,
     ) -> Evaluation {
         let manifest = &self.compiled.manifest;
         let refused = |code| Evaluation {
@@ -60,12 +61,6 @@ impl Rehearsal {
             return refused(ReasonCode::IdentityUnknown);
         }
         self.compiled.evaluate(request, Some(labels))
-    }
-
-    /// Whether the policies of an action see the agent's labels.
-    #[must_use]
-    pub fn sees_labels(&self, action: &ActionName) -> bool {
-        self.compiled.labelled.contains(action)
     }
 
     /// Whether a gate makes the same request of a call under both: surface, tools, actions, resource and context are

@@ -34,8 +34,6 @@ pub enum NotSimulated {
     BundleUnreadable,
     /// The other bundle reads calls on this surface otherwise: a gate would have asked something else.
     MappedOtherwise,
-    /// Policies of the other bundle see labels here, and the record does not say which the agent had.
-    LabelsUnknown,
 }
 
 impl NotSimulated {
@@ -52,7 +50,6 @@ impl NotSimulated {
             Self::MappedOtherwise => {
                 "the other bundle reads such calls otherwise, so that another request would be made"
             }
-            Self::LabelsUnknown => "the other bundle asks for the agent's labels, which are not on record",
         }
     }
 }
@@ -68,6 +65,9 @@ pub struct Said {
     /// What the PERMIT asks for; empty if nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub asks: Vec<String>,
+    /// The labels that the PERMIT gives the agent, and for how many milliseconds.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<LabelName, u64>,
 }
 
 /// A decision's word, which sorts as it reads.
@@ -90,7 +90,7 @@ impl Said {
             Decision::Silence => Word::Silence,
         };
         let reason = evaluation.verdict.reason().map(ReasonCode::as_str);
-        Self { decision, reason, asks: asks(&evaluation.obligations) }
+        Self { decision, reason, asks: asks(&evaluation.obligations), labels: evaluation.labels.clone() }
     }
 }
 
@@ -118,6 +118,9 @@ impl std::fmt::Display for Said {
         }
         if !self.asks.is_empty() {
             write!(formatter, " that asks for {}", self.asks.join(" and "))?;
+        }
+        for (label, lifetime) in &self.labels {
+            write!(formatter, " with label {label} for {lifetime} ms")?;
         }
         Ok(())
     }
@@ -188,11 +191,12 @@ pub fn simulate_ledger(
     }
     let mut simulation = Simulation::new(other);
     let mut bundles = BTreeMap::new();
-    let read = reader.replay(|record, _, _| {
+    let read = reader.replay(|record, _, state| {
         if let Record::Decision(entry) = record {
-            match again(reader, &mut bundles, master, entry, other) {
+            let labels = state.standing().labels(&entry.agent, entry.time);
+            match again(reader, &mut bundles, master, (entry, &labels), other) {
                 Ok((request, before)) => {
-                    let said = other.evaluate(&request, Some(entry.time), &entry.labels.held);
+                    let said = other.evaluate(&request, &labels, Some(entry.time));
                     simulation.ask(entry.seq, &request, (&before, &said));
                 }
                 Err(why) => *simulation.not_simulated.entry(why).or_insert(0) += 1,
@@ -213,7 +217,7 @@ fn again(
     reader: &LedgerReader,
     bundles: &mut Archived,
     master: Option<&MasterKey>,
-    entry: &DecisionRecord,
+    (entry, labels): (&DecisionRecord, &BTreeSet<LabelName>),
     other: &Rehearsal,
 ) -> Result<(Request, Evaluation), NotSimulated> {
     let request = kept(reader, master.ok_or(NotSimulated::KeyWithheld)?, entry)?;
@@ -223,10 +227,7 @@ fn again(
     if request.ask.mapped_with.is_some() && !before.reads_alike(other, &request.ask.surface) {
         return Err(NotSimulated::MappedOtherwise);
     }
-    if other.sees_labels(&request.ask.action) && !before.sees_labels(&request.ask.action) {
-        return Err(NotSimulated::LabelsUnknown);
-    }
-    let said = before.evaluate(&request, Some(entry.time), &entry.labels.held);
+    let said = before.evaluate(&request, labels, Some(entry.time));
     Ok((request, said))
 }
 
@@ -270,7 +271,7 @@ struct Line {
     agent: AgentId,
     request: Ask,
     at: Option<Millis>,
-    /// Separated by commas: no list is strict JSON here.
+    /// Separated by commas: strict JSON has no lists but in a context.
     labels: Option<String>,
 }
 
@@ -281,9 +282,9 @@ impl Line {
     }
 }
 
-/// Asks both bundles about every line of a trace: `{"agent": …, "request": …, "at": …, "labels": …}`, the request as
-/// `POST /v1/decisions` takes it, `at` in milliseconds since 1970, or left out for a time at which both are valid, the agent's
-/// labels with commas between them. Empty lines are skipped.
+/// Asks both bundles about every line of a trace: `{"agent": …, "request": …, "labels": "a, b", "at": …}`, the request as
+/// `POST /v1/decisions` takes it, `at` in milliseconds since 1970, or left out for a time at which both are valid. Empty
+/// lines are skipped.
 ///
 /// # Errors
 /// The first line that is none, by its number, and why.
@@ -298,7 +299,7 @@ pub fn simulate_trace(trace: &[u8], before: &Rehearsal, other: &Rehearsal) -> Re
         let labels = parsed.labels().map_err(|error| format!("line {number}: {error}"))?;
         let Line { agent, request, at, .. } = parsed;
         let request = request.by(agent);
-        let said = (&before.evaluate(&request, at, &labels), &other.evaluate(&request, at, &labels));
+        let said = (&before.evaluate(&request, &labels, at), &other.evaluate(&request, &labels, at));
         simulation.ask(number, &request, said);
     }
     Ok(simulation)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use ed25519_dalek::SigningKey;
-use portcullis_policy::{Snapshot, Trust, bundles};
+use portcullis_policy::{Root, RootChain, Snapshot, Trust, bundles};
 use portcullis_verify::VerifierKey;
 
 use crate::known::cases::packs::digest_of;
@@ -104,3 +104,36 @@ pub(crate) fn signature(data: &[u8]) {
         assert!(data.starts_with(&format!("{text}\n\n")) && data.contains(line), "forged");
     }
 }
+
+/// A chain has one spelling, and nobody gets in who does not hold a key: the roots that verify are those that were signed.
+pub(crate) fn root(data: &[u8]) {
+    let Ok(chain) = RootChain::parse(data) else { return };
+    assert_eq!(str::from_utf8(data), Ok(chain.to_text().as_str()));
+    for pin in [CHAIN.roots().next(), chain.roots().next()].into_iter().flatten().map(Root::digest) {
+        if chain.verify(pin).is_ok() {
+            let signed = |root: &Root| CHAIN.roots().any(|known| known == root);
+            assert!(chain.roots().all(signed), "forged");
+        }
+    }
+}
+
+/// Two roots, of which the second takes two keys.
+pub(crate) static CHAIN: LazyLock<RootChain> = LazyLock::new(|| {
+    let key = |seed: u8| SigningKey::from_bytes(&[seed; 32]);
+    let named = |seed: u8| {
+        VerifierKey::ed25519(&format!("fuzz.example/{seed}"), key(seed).verifying_key().to_bytes())
+            .expect("a key")
+    };
+    let root = |version, threshold, keys| {
+        Root::new("bundles", version, "2099-01-01T00:00:00Z", threshold, keys).expect("a root")
+    };
+    let sign = |chain: &mut RootChain, seed: u8| {
+        chain.sign(&key(seed), &format!("fuzz.example/{seed}")).expect("signed")
+    };
+    let mut chain = RootChain::new(root(1, 1, vec![named(11)]));
+    sign(&mut chain, 11);
+    chain.add(root(2, 2, vec![named(11), named(12)])).expect("it follows");
+    sign(&mut chain, 11);
+    sign(&mut chain, 12);
+    chain
+});
