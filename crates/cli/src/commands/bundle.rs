@@ -95,8 +95,16 @@ fn check(bundle: &Path) -> ExitCode {
             for (surface, tier) in &report.surfaces {
                 say::line(&format!("  surface {surface} ({tier:?})"));
             }
+            for limit in &report.limits {
+                say::line(&format!("  limit   {limit}"));
+            }
             for policy in &report.policies {
                 say::line(&format!("  policy  {policy}"));
+            }
+            for invariant in &report.invariants {
+                say::line(&format!(
+                    "  invariant {invariant} (portcullis bundle prove says whether it holds)"
+                ));
             }
             for agent in &report.agents {
                 say::line(&format!("  agent   {agent}"));
