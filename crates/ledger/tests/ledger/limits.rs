@@ -1,7 +1,7 @@
 //! Limits: what is reserved, what is given back, and what a start, a replay and a check make of it.
 
 use portcullis_ledger::{Check, Ledger};
-use portcullis_protocol::{Digest, Event, Outcome, ReasonCode, Record};
+use portcullis_protocol::{Event, Outcome, ReasonCode};
 use std::sync::atomic::AtomicBool;
 
 use crate::harness::{Call, World, answer};
