@@ -117,7 +117,10 @@ fn what_cannot_decide_is_not_activated_and_the_bundle_in_force_stays() {
     run(&["bundle", "sign", &strangers, "--key", &other]).ok();
     let expired = sign(edited(8, "bundle.toml", "valid_until = \"2099-01", "valid_until = \"2025-06"));
     let failing = sign(edited(9, "tests/demo.toml", "amount = \"100.00\"", "amount = \"100.01\""));
+    // Signed by the same people, and for another place.
+    let elsewhere = sign(edited(12, "bundle.toml", "name = \"demo\"", "name = \"demo-staging\""));
     for (bundle, code, by_arbiter) in [
+        (&elsewhere, "policy.pin_mismatch", "policy.pin_mismatch"),
         (&unsigned, "policy.unsigned", "policy.unsigned"),
         (&strangers, "policy.untrusted_key", "policy.untrusted_key"),
         (&expired, "policy.expired", "policy.expired"),

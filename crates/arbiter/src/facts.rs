@@ -42,7 +42,8 @@ pub(crate) fn recorded(intake: &Intake, health: &Health, labels_moved: bool) -> 
             Fact::Unknown => StateFact::Unknown,
         },
         witnesses: match health.witnesses {
-            _ if !intake.is_witnessed() => WitnessesFact::Nobody,
+            // What grants ask for under labels that have moved is asked for by nobody.
+            _ if labels_moved || !intake.is_witnessed() => WitnessesFact::Nobody,
             Fact::Known(true) => WitnessesFact::There,
             Fact::Known(false) => WitnessesFact::Nobody,
             Fact::Unknown => WitnessesFact::Unknown,

@@ -253,6 +253,20 @@ impl Intake {
         }
     }
 
+    /// Whether this verdict, settled now, is the PERMIT that is on record, on the terms that are on record: by the same
+    /// bundle and grants, asking for the same and adding the same labels. Another one, however it came about, has reserved
+    /// nothing, added nothing, and may need witnesses that this one did not.
+    #[must_use]
+    pub fn is_permit_of(&self, verdict: &Verdict, entry: &DecisionRecord) -> bool {
+        verdict.decision() == Decision::Permit
+            && entry.decision == Decision::Permit
+            && self.bundle == entry.bundle
+            && verdict.policies() == entry.policies
+            && self.obligations_of(verdict) == entry.obligations
+            && self.is_witnessed() == entry.witnessed
+            && self.adds.keys().eq(entry.labels.added.keys())
+    }
+
     /// How record and state name the key: a digest of agent and key.
     #[must_use]
     pub fn key_commitment(&self) -> Option<Digest> {

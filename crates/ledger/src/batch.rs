@@ -164,10 +164,12 @@ impl Batch<'_> {
         }
         let withheld = store::open_permits_from(self.connection, self.signed_at_open)?;
         let adopted = self.tree.size().saturating_sub(self.signed_at_open);
-        let detail = BTreeMap::from([
+        let said = [
             ("records_never_released".to_owned(), adopted.to_string()),
             ("permits_withheld".to_owned(), withheld.len().to_string()),
-        ]);
+        ];
+        // An activation that was never sealed was told to nobody, and does not hold.
+        let detail = said.into_iter().chain(self.succession.detail()).collect();
         self.event(event, detail)?;
         for permit in &withheld {
             self.end(permit, Outcome::Withheld, None)?;
@@ -187,7 +189,11 @@ impl Batch<'_> {
 
     /// Ends a PERMIT whose outcome never came.
     pub(crate) fn overdue(&mut self, permit: &PermitRow) -> Result<(), LedgerError> {
-        self.end(permit, Outcome::Unknown, None).map(drop)
+        // It was read before the batch began, and what came first in it may have ended the PERMIT.
+        match store::permit_at(self.connection, permit.seq)? {
+            Some(open) if open.outcome.is_none() => self.end(&open, Outcome::Unknown, None).map(drop),
+            Some(_) | None => Ok(()),
+        }
     }
 
     pub(crate) fn end(

@@ -407,15 +407,20 @@ pub(crate) fn open_permits(connection: &Connection) -> Result<u64> {
     statement.query_row([], |row| row.get(0))
 }
 
-/// Ends a PERMIT.
+/// Ends a PERMIT, whose newest outcome must still be the one that `permit` says: it has one outcome, and only an `unknown`
+/// is ever superseded.
 pub(crate) fn end_permit(
     connection: &Connection,
     permit: &PermitRow,
     outcome: Outcome,
     outcome_seq: u64,
 ) -> Result<()> {
-    let text = "UPDATE permits SET outcome = ?2, outcome_seq = ?3 WHERE seq = ?1";
-    connection.prepare_cached(text)?.execute(params![permit.seq, outcome.as_str(), outcome_seq]).map(drop)
+    let text = "UPDATE permits SET outcome = ?2, outcome_seq = ?3 WHERE seq = ?1 AND outcome_seq IS ?4";
+    let values = params![permit.seq, outcome.as_str(), outcome_seq, permit.outcome_seq];
+    match connection.prepare_cached(text)?.execute(values)? {
+        1 => Ok(()),
+        changed => Err(rusqlite::Error::StatementChangedRows(changed)),
+    }
 }
 
 /// How many PERMITs the state holds from index `first` to before `end`.

@@ -41,13 +41,18 @@ pub(crate) struct Verified {
     pub(crate) standing: Standing,
     /// The newest mark, if there is one that can be read on from.
     pub(crate) mark: Option<Mark>,
-    /// Which bundles were in force.
+    /// Which bundles were in force, by the records that a signed head covers: what lies beyond is nobody's word.
     pub(crate) succession: Succession,
 }
 
 /// How a canonical record says that it is about bundles in force. Inside a text its quotes would be escaped.
-const EVENTS: [&[u8]; 3] =
-    [b"\"event\":\"bundle_in_force\"", b"\"event\":\"marked\"", b"\"event\":\"ordered\""];
+const EVENTS: [&[u8]; 5] = [
+    b"\"event\":\"bundle_in_force\"",
+    b"\"event\":\"marked\"",
+    b"\"event\":\"opened\"",
+    b"\"event\":\"ordered\"",
+    b"\"event\":\"recovered\"",
+];
 
 /// A head that the records must contain.
 struct Expected {
@@ -101,7 +106,8 @@ pub(crate) fn verify(
     let start = Start::of(connection, signed, depth)?;
     let mut reading = Reading::from(connection, &start, signed, &heads);
     store::for_each_record(connection, start.tree.size(), u64::MAX, |seq, body| reading.take(seq, body))?;
-    let Reading { tree, chains, standing, newest, succession, .. } = reading.finish(&head)?;
+    let Reading { tree, chains, standing, newest, succession, sealed, .. } = reading.finish(&head)?;
+    let succession = sealed.map_or(succession, |sealed| sealed);
     for old in heads.iter().filter(|head| head.size() < start.tree.size()) {
         edge::extends(connection, &start.tree, old)?;
     }
@@ -159,6 +165,9 @@ struct Reading<'a> {
     projection: Projection<'a>,
     expected: Vec<Expected>,
     succession: Succession,
+    /// How many records a signed head covers, and which bundles were in force by them; `None` until there are more.
+    signed: u64,
+    sealed: Option<Succession>,
     /// The newest record.
     newest: Option<Vec<u8>>,
 }
@@ -177,12 +186,27 @@ impl<'a> Reading<'a> {
         let projection = Projection::new(connection, signed, Some(&start.tree));
         let (chains, standing) = (start.chains.clone(), start.standing.clone());
         let succession = Succession::default();
-        Self { connection, start, tree, chains, standing, projection, expected, succession, newest: None }
+        Self {
+            connection,
+            start,
+            tree,
+            chains,
+            standing,
+            projection,
+            expected,
+            succession,
+            signed,
+            sealed: None,
+            newest: None,
+        }
     }
 
     fn take(&mut self, seq: u64, body: &[u8]) -> Result<(), LedgerError> {
         if seq != self.tree.size() {
             return Err(LedgerError::Corrupt(format!("record {} is missing", self.tree.size())));
+        }
+        if seq == self.signed {
+            self.sealed = Some(self.succession.clone());
         }
         self.tree.append(leaf_hash(body));
         compare_tiles(self.connection, &mut self.tree)?;

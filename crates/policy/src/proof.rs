@@ -276,6 +276,16 @@ impl<'a> Work<'a> {
             Ok(matched) => matched,
             Err(cause) => return Proof::NotProved { cause },
         };
+        // Where its own condition raises an error it matches nothing, and would hold of whatever is granted there.
+        let sound = self.places.iter().map(|place| (&place.room, place.room.never_errs(&matched)));
+        match together(sound) {
+            Proof::Proved => {}
+            Proof::Refuted { .. } => {
+                let cause = "its own condition can raise an error, and says nothing of the requests for which it does";
+                return Proof::NotProved { cause: cause.to_owned() };
+            }
+            unknown @ Proof::NotProved { .. } => return unknown,
+        }
         let proof =
             together(self.places.iter().map(|place| (&place.room, place.invariant(invariant, &matched))));
         if proof == Proof::Proved && self.places.iter().all(|place| !place.can_apply(&matched)) {

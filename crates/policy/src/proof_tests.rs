@@ -121,6 +121,20 @@ fn an_invariant_that_is_about_nothing_is_not_proved() {
     assert!(!report.proved());
 }
 
+/// Where its condition overflows it matched nothing, and "never" was proved of what the policies grant there.
+#[test]
+fn an_invariant_that_overflows_was_proved_of_the_largest_amounts() {
+    let never = "@id(\"never-much\") @sentence(\"Nothing above a million.\")
+        forbid (principal, action == Action::\"charge\", resource)
+        when { context.count * 100 > 100000000 };";
+    let policies = r#"@id("sum") permit (principal, action == Action::"charge", resource)
+        when { context.count <= 1000000 || context.count > 9000000000000000000 };"#;
+    let report = proved_by(&cvc5(), with_invariants(with_policies(policies), never));
+    let Proof::NotProved { cause } = statement(&report, "never-much") else { panic!("{report:#?}") };
+    assert!(cause.contains("its own condition can raise an error"), "{cause}");
+    assert!(!report.proved());
+}
+
 #[test]
 fn policies_that_do_nothing_are_found() {
     let policies = r#"

@@ -38,11 +38,13 @@ impl Seen {
     /// [`BundleError::RolledBack`].
     pub(crate) fn admit(&self, version: u64, root: Option<RootRef>) -> Result<(), BundleError> {
         let older = |what, found, seen| Err(BundleError::RolledBack(RolledBack { what, found, seen }));
-        if let (Some(seen), Some(root)) = (self.root, root)
-            && seen.chain == root.chain
-            && root.version < seen.version
-        {
-            return older("root", root.version, seen.version);
+        match (self.root, root) {
+            // Once roots say who signs, keys that are trusted by themselves are of the time before.
+            (Some(seen), None) => return older("root", 0, seen.version),
+            (Some(seen), Some(root)) if seen.chain == root.chain && root.version < seen.version => {
+                return older("root", root.version, seen.version);
+            }
+            (Some(_), Some(_)) | (None, _) => {}
         }
         if version < self.version { older("bundle", version, self.version) } else { Ok(()) }
     }

@@ -81,8 +81,15 @@ pub struct Succession {
 }
 
 impl Succession {
-    /// Follows a record. Versions only grow.
+    /// Follows a record. Versions only grow, but for what no head was signed over when the ledger was opened: an opening
+    /// says what holds, as a PERMIT that was never released is withheld by it.
     pub fn follow(&mut self, record: &EventRecord) {
+        if matches!(record.event, Event::Opened | Event::Recovered)
+            && let Some(held) = Self::of_mark(&record.detail)
+        {
+            *self = held;
+            return;
+        }
         if let Some(Order::ActivateBundle { bundle }) = record.order.as_ref().map(|order| &order.what) {
             self.version = self.version.max(bundle.version);
             self.activated = Some(bundle.clone());

@@ -79,6 +79,15 @@ impl Bundles {
         if wanted.version <= succession.version {
             return Err(OrderRefused::NotNewer);
         }
+        // A name is what a bundle is for: one for elsewhere, signed by the same people, must not come to decide here.
+        let name = match (&succession.activated, self.current()) {
+            (Some(activated), _) => Some(activated.name.clone()),
+            (None, Ok(bundle)) => Some(bundle.reference().name.clone()),
+            (None, Err(_)) => None,
+        };
+        if name.is_some_and(|name| name != wanted.name) {
+            return Err(OrderRefused::Bundle(ReasonCode::PolicyPinMismatch));
+        }
         let source = activated_source(&self.config, &wanted.digest, &succession);
         let refused = |error: BundleError| OrderRefused::Bundle(error.code());
         let bundle = source.current().map_err(refused)?;

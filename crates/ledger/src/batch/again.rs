@@ -11,6 +11,9 @@ use crate::opened::Opened;
 use crate::store;
 use crate::waiting::Answer;
 
+/// Why a PERMIT that is on record is not handed out again though the call would be permitted.
+const OTHERWISE: &str = "the call would be permitted on other terms than those on record; make a new attempt";
+
 impl Batch<'_> {
     /// The same attempt, asked again because its answer was lost: the same record, never a second one.
     pub(super) fn ask_again(&mut self, intake: &Intake, seq: u64) -> Result<Answer, LedgerError> {
@@ -34,7 +37,7 @@ impl Batch<'_> {
     }
 
     /// Whether a PERMIT may be released again: only while it is open and could be spent, and only if it would be
-    /// granted now. An operator who shut the gate since has shut it for this one too. Otherwise, the answer.
+    /// granted now, on the same terms. An operator who shut the gate since has shut it for this one too. Otherwise, the answer.
     fn stands(&self, intake: &Intake, entry: &DecisionRecord) -> Result<Option<Answer>, LedgerError> {
         let permit = store::permit(self.connection, &intake.attempt)?;
         if !permit.is_some_and(|permit| permit.seq == entry.seq && permit.outcome.is_none()) {
@@ -46,7 +49,11 @@ impl Batch<'_> {
         }
         // Its key is consumed by itself and its reservations are its own, which is no reason against it.
         Ok(match settle(intake, self.health, Fact::Known(None), Room::Taken(self.standing)) {
-            Settled::Decided(now) => now.reason().map(|code| Answer::Unlogged(code, intake.detail_of(code))),
+            Settled::Decided(now) => match now.reason() {
+                Some(code) => Some(Answer::Unlogged(code, intake.detail_of(code))),
+                None if intake.is_permit_of(&now, entry) => None,
+                None => Some(Answer::Unlogged(ReasonCode::OverloadContended, Some(OTHERWISE.to_owned()))),
+            },
             Settled::EvaluateAgain => Some(Answer::EvaluateAgain),
         })
     }

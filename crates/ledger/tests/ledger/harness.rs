@@ -210,6 +210,9 @@ permit (principal, action == Action::"demo.read_balance", resource) when { conte
 @id("nothing-out-after-both")
 forbid (principal, action == Action::"demo.charge", resource)
 when { context.labels.containsAll(["untrusted-input", "confidential"]) };
+@id("sends-with-care") @adds_label("confidential")
+permit (principal, action == Action::"demo.charge", resource)
+when { context.labels.contains("untrusted-input") && context.amount == decimal("7.00") };
 "#;
     files.insert("policies/labels.cedar".into(), policies.into());
     files

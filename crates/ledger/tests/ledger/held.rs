@@ -111,6 +111,23 @@ fn a_permit_that_was_let_go_of_is_withheld_once_and_never_released() {
     assert_eq!(scene.outcomes(1), [Outcome::Withheld]);
 }
 
+/// Its waiter had gone and its time was over, both at once: it ended as withheld and then as unknown, and nobody who read the
+/// log believed it any more.
+#[test]
+fn a_permit_that_was_let_go_of_when_it_was_overdue_ended_twice() {
+    let scene = Scene::new();
+    let held = scene.held(&charge(1));
+    let busy = crate::harness::Held::hold(&scene.world, &scene.ledger, 2);
+    scene.world.clocks.advance(70_000);
+    drop(held);
+    busy.release();
+    scene.outcomes(1);
+    scene.world.permitted(&scene.ledger, &Call::read(3));
+    let ended = scene.world.outcomes();
+    assert_eq!(ended.iter().filter(|(_, outcome)| *outcome == Outcome::Withheld).count(), 1, "{ended:?}");
+    assert_eq!(crate::replay::replay(&scene.world), (vec![], vec![]));
+}
+
 #[test]
 fn a_checkpoint_that_no_quorum_cosigned_releases_nothing() {
     let scene = Scene::new();

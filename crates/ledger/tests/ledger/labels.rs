@@ -131,6 +131,24 @@ fn a_permit_whose_answer_was_lost_is_not_released_after_the_read() {
     assert_eq!(world.refused(&ledger, &send), ReasonCode::PolicyForbidden);
 }
 
+/// The grant that holds now adds a label and the one on record did not: the old receipt was handed out, and nothing added.
+#[test]
+fn a_permit_whose_answer_was_lost_was_released_on_other_terms_than_those_on_record() {
+    let world = World::labelled();
+    let ledger = world.start();
+    let send = Call::charge(1, "7.00", Some("k"));
+    let before = world.permitted(&ledger, &send);
+    assert!(before.labels.added.is_empty());
+    // On the same terms it is the same PERMIT.
+    assert_eq!(world.permitted(&ledger, &send).seq, before.seq);
+    world.permitted(&ledger, &Call::reads(2, "web"));
+    assert_eq!(world.refused(&ledger, &send), ReasonCode::OverloadContended);
+    // A new attempt is decided on the terms that hold now; its key is taken by the one before.
+    let other = world.permitted(&ledger, &Call::charge(3, "7.00", Some("other")));
+    assert_eq!(other.labels.added.keys().cloned().collect::<BTreeSet<_>>(), labels(&["confidential"]));
+    assert_eq!(replay(&world), (vec![], vec![]));
+}
+
 #[test]
 fn labels_stick_to_the_agent_whatever_is_restarted_and_a_lost_one_is_noticed() {
     let world = World::labelled();

@@ -79,6 +79,53 @@ fn a_bundle_that_is_another_by_the_time_it_is_described_is_looked_at_again() {
     assert!(world.events().contains(&Event::BundleInForce));
 }
 
+/// Nobody was told of it and no head was signed over it: whoever could write the data directory had another bundle decide.
+#[test]
+fn an_activation_that_was_never_sealed_took_effect_when_the_ledger_was_opened() {
+    let world = World::new();
+    set(&world, 3, None);
+    let ledger = world.start();
+    world.permitted(&ledger, &Call::read(1));
+    let held = Held::hold(&world, &ledger, 2);
+    let bundle = BundleRef { name: "next".into(), version: 8, digest: BundleDigest(Digest::sha256(b"next")) };
+    let ordered = Ordered {
+        by: "alice".parse().unwrap(),
+        what: Order::ActivateBundle { bundle: bundle.clone() },
+        reason: "a test".parse().unwrap(),
+    };
+    // Its batch is committed, and the signer stands still over it when the machine goes down.
+    let (entered, is_held) = std::sync::mpsc::channel();
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let answered = held.release();
+    answer(&answered);
+    let mut once = Some(());
+    world.behaviour.before(move |_| {
+        if once.take().is_some() {
+            entered.send(()).unwrap();
+            gone.recv().unwrap_or(());
+        }
+    });
+    let (sender, receiver) = std::sync::mpsc::channel();
+    ledger.order(ordered, move |reply| sender.send(reply).unwrap()).unwrap();
+    is_held.recv().unwrap();
+    let crashed = world.crashed();
+    go.send(()).unwrap();
+    receiver.recv().unwrap().unwrap();
+    drop(ledger);
+    let before = Succession { version: 3, root: None, activated: None };
+    assert_eq!(told(&crashed), before);
+    assert!(
+        crashed
+            .records()
+            .iter()
+            .any(|record| matches!(record, Record::Event(event) if event.order.is_some()))
+    );
+    assert_eq!(crashed.reader().succession().unwrap(), before);
+    assert_eq!(told(&crashed), before, "and after one more start");
+    // The other one was sealed.
+    assert_eq!(told(&world).activated, Some(bundle));
+}
+
 /// What comes after an activation in the log was decided by the new bundle, though it waited in the same batch.
 #[test]
 fn an_activation_ends_its_batch_and_what_waited_behind_it_is_settled_anew() {

@@ -157,6 +157,20 @@ fn a_root_older_than_one_that_was_in_force_is_policy_rolled_back() {
     assert!(verify(seen(Digest::sha256(b"another"), 2)).is_ok());
 }
 
+/// A configuration of the time before roots named keys of which one was enough.
+#[test]
+fn what_roots_vouched_for_is_not_vouched_for_by_trusted_keys_again() {
+    let signed = by(files(), &[1]);
+    let alone = Authority::any_of(root(1, 1, &[1]).keys().to_vec());
+    let verify = |root| {
+        let trust = Trust { seen: Seen { version: 0, root }, ..trust(alone.clone(), &signed) };
+        Snapshot::from_files(signed.clone()).unwrap().verify(&trust).map(drop)
+    };
+    assert!(verify(None).is_ok());
+    let root = RootRef { chain: Digest::sha256(b"any"), version: 1 };
+    assert_eq!(verify(Some(root)).unwrap_err().code(), ReasonCode::PolicyRolledBack);
+}
+
 /// A root that nobody renewed ends what it vouched for, though the bundle itself is still valid.
 #[test]
 fn a_bundle_ends_with_its_root() {
