@@ -95,6 +95,11 @@ fn a_bundle_of_a_root_decides_once_enough_have_signed_it() {
     with(&place.config_path, &["bundle", "show"]).failed("policy.root_invalid");
     std::fs::write(&place.config_path, rooted.replace("root = ", "trusted_keys = []\nroot = ")).unwrap();
     with(&place.config_path, &["bundle", "show"]).failed("policy.trusted_keys");
+    // A pipe in the chain's place held whoever opened it.
+    std::fs::write(&place.config_path, &rooted).unwrap();
+    std::fs::remove_file(&root).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&root).status().unwrap().success());
+    with(&place.config_path, &["bundle", "show"]).failed("policy.root_invalid");
 }
 
 #[test]

@@ -92,7 +92,14 @@ fn explain(
     let policies = record.policies.iter().map(shown).collect();
     let nearest = match (&bundle, record.reason) {
         (Some(bundle), Some(ReasonCode::PolicyNoGrant)) => match request(args, config, &record) {
-            Ok(request) => bundle.nearest(&request, &record.labels.held),
+            Ok(request) => {
+                if let Some(file) = &args.request {
+                    // The receipt commits to the request with a salt that only the vault has.
+                    let file = file.display();
+                    had("whether that was the request", format!("`{file}` is taken as given"));
+                }
+                bundle.nearest(&request, &record.labels.held)
+            }
             Err(cause) => {
                 had("the grants that come nearest", cause);
                 Vec::new()
@@ -169,7 +176,11 @@ fn tell(explanation: &Explanation) {
     }
     for policy in policies {
         say::line(&format!("policy {}", policy.id));
-        policy.text.iter().flat_map(|text| text.lines()).for_each(|line| say::line(&format!("    {line}")));
+        policy
+            .text
+            .iter()
+            .flat_map(|text| text.lines())
+            .for_each(|line| say::line(&format!("    {}", plain(line))));
     }
     if let Some(limit) = &record.limit {
         say::line(&format!("limit {limit} has no room for it"));
@@ -198,6 +209,11 @@ fn tell(explanation: &Explanation) {
     }
 }
 
+/// What a policy says must not steer the terminal of who reads it.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
 fn tell_near(near: &Near) {
     say::line(&format!("near: policy {} would grant it, but", near.policy));
     for part in &near.parts {
@@ -206,6 +222,6 @@ fn tell_near(near: &Near) {
             Held::No => "does not hold",
             Held::Errs => "cannot be evaluated by itself",
         };
-        say::line(&format!("    {word}: {}", part.text));
+        say::line(&format!("    {word}: {}", plain(&part.text)));
     }
 }

@@ -47,9 +47,10 @@ fn in_doubt(arbiter: &ArbiterConfig) -> Result<Vec<InDoubt>, ExitCode> {
 }
 
 /// Whether a person must find out what became of it. A read that blocks nothing closes by itself: whether it took
-/// place changes nothing.
+/// place changes nothing. One that a limit on open PERMITs counts does block: it is open until somebody has looked.
 fn needs_a_person(doubt: &InDoubt) -> bool {
-    doubt.permit.tier != Some(Tier::Read) || doubt.key.is_some()
+    let counts_as_open = doubt.permit.limits.iter().any(|used| used.lapses.is_none());
+    doubt.permit.tier != Some(Tier::Read) || doubt.key.is_some() || counts_as_open
 }
 
 fn list(found: &[InDoubt], all: bool, json: bool) -> ExitCode {

@@ -1,11 +1,13 @@
 //! Whose signatures on bundles count.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use portcullis_policy::{Authority, BundleError, MAX_CHAIN_BYTES, RootChain, RootError};
 use portcullis_protocol::Digest;
 use portcullis_verify::VerifierKey;
+use rustix::fs::{Mode, OFlags};
 
 use super::sections::PolicySection;
 use super::{Config, ConfigError, parse};
@@ -67,10 +69,15 @@ pub fn read_chain(file: &Path) -> Result<RootChain, RootError> {
     };
     let limit = u64::try_from(MAX_CHAIN_BYTES).map_or(u64::MAX, |limit| limit.saturating_add(1));
     let mut bytes = Vec::new();
-    std::fs::File::open(file)
-        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
-        .map_err(unreadable)?;
+    open(file).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(unreadable)?;
     RootChain::parse(&bytes)
+}
+
+/// Opens a file. A pipe in its place would hold whoever opens it until somebody writes.
+fn open(path: &Path) -> std::io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is not a regular file")) }
 }
 
 impl Config {
