@@ -122,21 +122,23 @@ pub(crate) fn settled(
     lifetimes: &Lifetimes,
 ) -> Evaluation {
     let permitted = settle(answer).and_then(|grants| {
-        let obligations = owed(&grants, annotations)?;
-        let labels = labels::added(&grants, annotations, lifetimes).ok_or_else(unheld)?;
+        // One that the bundle does not know would ask for nothing and add nothing.
+        let said: Option<Vec<_>> = grants.iter().map(|grant| annotations.get(grant)).collect();
+        let said = said.ok_or_else(unheld)?;
+        let labels = labels::added(&said, lifetimes).ok_or_else(unheld)?;
+        let obligations = owed(&said);
         Ok(Evaluation { verdict: Verdict::Permit(grants), obligations, labels, detail: None })
     });
     permitted.unwrap_or_else(Evaluation::from) // tidy: allow a refusal is an evaluation
 }
 
 /// What all satisfied grants ask for. A grant that asks for nothing takes nothing away from another that does.
-fn owed(grants: &[PolicyId], annotations: &BTreeMap<PolicyId, Annotations>) -> Result<Obligations, Refusal> {
+fn owed(grants: &[&Annotations]) -> Obligations {
     let mut owed = Obligations::none();
     for grant in grants {
-        let own = annotations.get(grant).ok_or_else(unheld)?;
-        owed.add(&own.obligations);
+        owed.add(&grant.obligations);
     }
-    Ok(owed)
+    owed
 }
 
 fn unheld() -> Refusal {

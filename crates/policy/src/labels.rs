@@ -59,15 +59,8 @@ pub(crate) fn refuse_undeclared(
 }
 
 /// The labels that satisfied grants add, and for how long.
-pub(crate) fn added(
-    grants: &[PolicyId],
-    annotations: &BTreeMap<PolicyId, Annotations>,
-    lifetimes: &Lifetimes,
-) -> Option<BTreeMap<LabelName, u64>> {
-    let mut labels = BTreeSet::new();
-    for grant in grants {
-        labels.extend(&annotations.get(grant)?.labels);
-    }
+pub(crate) fn added(grants: &[&Annotations], lifetimes: &Lifetimes) -> Option<BTreeMap<LabelName, u64>> {
+    let labels: BTreeSet<_> = grants.iter().flat_map(|grant| &grant.labels).collect();
     labels.into_iter().map(|label| Some((label.clone(), *lifetimes.get(label)?))).collect()
 }
 
