@@ -96,8 +96,10 @@ fn apply(workspace: &Workspace, mutants: &[Mutant]) -> Result<usize, String> {
     let second = Copy::lay(workspace, 2)?;
     second.begin_with(&first)?;
     let (waiting, failed) = (Mutex::new(packages), Mutex::new(0_usize));
+    // Called, and not written into the loop's head: there the lock would be held while the package is worked on.
+    let next = || locked(&waiting).pop();
     let work = |copy: &Copy| {
-        while let Some(package) = locked(&waiting).pop() {
+        while let Some(package) = next() {
             let survived = kill(copy, &package)?;
             let mut failed = locked(&failed);
             *failed = failed.saturating_add(survived);
