@@ -15,7 +15,8 @@ use tokio::task::JoinHandle;
 use crate::api::router;
 use crate::config::ArbiterConfig;
 use crate::listen::Door;
-use crate::service::{Arbiter, LocalAuthorizer, StartError};
+use crate::local::LocalAuthorizer;
+use crate::service::{Arbiter, StartError};
 
 /// How often a client looks whether the host has died.
 const LOOK: Duration = Duration::from_millis(200);

@@ -15,6 +15,7 @@ mod export;
 mod host;
 mod late;
 mod listen;
+mod local;
 mod log_api;
 mod making;
 mod metrics;
@@ -47,6 +48,7 @@ pub use cosigning::{CosignError, cosign, newest_cosigned};
 pub use evidence::{EvidenceError, bundle_digest, evidence_pack};
 pub use export::{ExportError, Exported, UNFINISHED, export_log, open_cosigned_log, open_log};
 pub use host::{HostError, Node};
+pub use local::LocalAuthorizer;
 pub use making::{new_file, replace_file, sign_bundle, sign_root, write_bundle};
 pub use metrics::Metrics;
 pub use operator::{OperatorError, is_shut, open, shut};
@@ -58,7 +60,7 @@ pub use remote::{CosigningHealth, Health, Interlock, Scrubbed, Spool, WitnessHea
 pub use replay::{Finding, NotReplayable, ReplaySummary, ReplayWith, Replayed, replay, vault_key};
 pub use rotation::{Rotated, RotationError, begin_rotation, finish_rotation, revoke_key};
 pub use serve::{ServeError, serve};
-pub use service::{Arbiter, LocalAuthorizer, StartError};
+pub use service::{Arbiter, StartError};
 pub use setup::{
     Deployment, Initialized, SetupError, add_agent, add_auditor, add_operator, demo, deploy, init,
     new_cosigner, new_key, pin_bundle, verifier_of,

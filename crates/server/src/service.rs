@@ -15,7 +15,6 @@ use portcullis_protocol::{
     AgentId, AttemptId, Decision, Millis, Nonce, OperatorId, Ordered, Outcome, Precondition, ReasonCode,
     Record, SurfaceTable,
 };
-use portcullis_sdk::{Authorizer, Call, OutcomeReport, Refusal};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use crate::agents::Agents;
@@ -417,46 +416,6 @@ fn reply_of(decided: Decided) -> DecisionReply {
         captured,
         receipt,
         stored,
-    }
-}
-
-/// The arbiter in this process, asked as one agent. Its answers are verified like any other's.
-#[derive(Clone, Debug)]
-pub struct LocalAuthorizer {
-    arbiter: Arc<Arbiter>,
-    credential: Credential,
-}
-
-impl LocalAuthorizer {
-    /// Asks `arbiter` as the agent that a token names; `None` if it names nobody.
-    #[must_use]
-    pub fn new(arbiter: Arc<Arbiter>, token: &str) -> Option<Self> {
-        let credential = arbiter.agents().credential(token)?.clone();
-        Some(Self { arbiter, credential })
-    }
-}
-
-impl Authorizer for LocalAuthorizer {
-    fn decide(&self, call: DecisionCall) -> Call<'_, DecisionReply> {
-        Box::pin(async move { Ok(self.arbiter.decide(call, &self.credential).await) })
-    }
-
-    fn report(&self, report: OutcomeReport) -> Call<'_, OutcomeReply> {
-        Box::pin(async move {
-            let recorded = self.arbiter.outcome(report.attempt, report.call, &self.credential.agent).await;
-            recorded.map_err(|refused| Refusal::own(outcome_code(&refused), Some(refused.to_string())))
-        })
-    }
-
-    fn late(&self, call: LateCall) -> Call<'_, LateReply> {
-        Box::pin(async move {
-            let entered = self.arbiter.late(call, &self.credential.agent).await;
-            entered.map_err(|code| Refusal::own(code, None))
-        })
-    }
-
-    fn surfaces(&self) -> Call<'_, SurfaceTable> {
-        Box::pin(async move { self.arbiter.surfaces().map_err(|code| Refusal::own(code, None)) })
     }
 }
 
