@@ -194,8 +194,9 @@ pub struct CameIntoForce {
     pub ordered: Option<Ordered>,
 }
 
-/// Every activation and every coming into force of a bundle that the log tells of, in order. The same bundle comes into force again each time
-/// that the arbiter is started.
+/// Every activation and every coming into force of a bundle that the log tells of, in order. The same bundle comes into
+/// force again each time that the arbiter is started. An activation that no head was signed over is told too, and did not
+/// hold: no coming into force follows it.
 ///
 /// # Errors
 /// [`LedgerError`].

@@ -37,7 +37,8 @@ impl Batch<'_> {
     }
 
     /// Whether a PERMIT may be released again: only while it is open and could be spent, and only if it would be
-    /// granted now, on the same terms. An operator who shut the gate since has shut it for this one too. Otherwise, the answer.
+    /// granted now, on the same terms. An operator who shut the gate since has shut it for this one too. Otherwise, the
+    /// answer.
     fn stands(&self, intake: &Intake, entry: &DecisionRecord) -> Result<Option<Answer>, LedgerError> {
         let permit = store::permit(self.connection, &intake.attempt)?;
         if !permit.is_some_and(|permit| permit.seq == entry.seq && permit.outcome.is_none()) {
