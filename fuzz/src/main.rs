@@ -24,9 +24,24 @@ mod targets;
 #[path = "../../crates/gate/src/line.rs"]
 #[expect(dead_code, reason = "the gate uses all of it")]
 mod line;
+#[path = "../../crates/gate/src/lookalike.rs"]
+mod lookalike;
 #[path = "../../crates/gate/src/message.rs"]
 #[expect(dead_code, reason = "the gate uses all of it")]
 mod message;
+#[path = "../../crates/gate/src/page.rs"]
+#[expect(dead_code, reason = "the gate uses all of it")]
+mod page;
+#[path = "../../crates/gate/src/endpoint/rewrite.rs"]
+#[expect(dead_code, reason = "the endpoint uses all of it")]
+mod rewrite;
+#[path = "../../crates/gate/src/subscription.rs"]
+mod subscription;
+// Nor is how findings in a bundle are shown.
+#[path = "../../crates/cli/src/commands/bundle/finding.rs"]
+mod finding;
+#[path = "../../crates/cli/src/harmless.rs"]
+mod harmless;
 // Nor is how a spool's file is read.
 #[path = "../../crates/spool/src/frame.rs"]
 #[expect(dead_code, reason = "the spool uses all of it")]

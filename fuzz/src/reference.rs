@@ -75,6 +75,16 @@ impl Json {
         }
     }
 
+    /// The same with another value in this place, if there is one.
+    pub(crate) fn with(&self, path: &[&str], value: &Self) -> Self {
+        let Some((key, rest)) = path.split_first() else { return value.clone() };
+        let Self::Object(members) = self else { return self.clone() };
+        let changed = |(name, old): &(String, Self)| {
+            (name.clone(), if name == key { old.with(rest, value) } else { old.clone() })
+        };
+        Self::Object(members.iter().map(changed).collect())
+    }
+
     /// The last member of this name, which is the one that most parsers keep.
     pub(crate) fn last(&self, name: &str) -> Option<&Self> {
         let Self::Object(members) = self else { return None };

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use portcullis_policy::{Snapshot, Trust, bundles};
+use portcullis_policy::{Artifact, Snapshot, Trust, bundles};
 use portcullis_protocol::wire::LateCall;
 use portcullis_protocol::{AttemptId, Attempted, Digest, Millis, ReasonCode, Resource, SpoolId, Spooled};
 use portcullis_verify::VerifierKey;
@@ -43,7 +43,8 @@ fn texts() -> Seeds {
         "surface": "payments.charge", "action": "payments.charge",
         "resource": { "type": "Surface", "id": "payments.charge" },
         "context": { "amount": "12.50", "count": 3, "to": ["a", "b"], "dry": true },
-        "idempotency_key": "order-1", "payload": digest, "envelope": digest, "mapped_with": digest,
+        "acts_for": "maya", "idempotency_key": "order-1", "payload": digest, "envelope": digest, "mapped_with": digest,
+        "tool": { "name": "stripe/charge", "definition": digest },
     });
     let hex = "0a".repeat(32);
     let call = json!({ "request": ask, "attempt": hex, "salt": hex, "gate": "gate", "deadline_ms": 2000 });
@@ -54,7 +55,8 @@ fn texts() -> Seeds {
         json!({ "what": { "resolve_outcome": { "attempt": hex, "outcome": "not_run" } }, "reason": "seen" });
     let erase = json!({ "what": { "erase_payloads": { "subject": "assistant" } }, "reason": "asked to" });
     let outcome = json!({ "nonce": hex, "outcome": "failed", "result": "text" });
-    let bodies = [ask, call, reply, order, erase, outcome];
+    let forget = json!({ "what": { "erase_facts": { "source": "directory" } }, "reason": "asked to" });
+    let bodies = [ask, call, reply, order, erase, forget, outcome];
     let arguments = json!({ "string": "a", "integer": 1, "boolean": true, "path": "/a/b", "url": "https://a.example/b?c=d",
         "strings": ["a"], "deep": { "/amount": ["12.50"] } });
     let mut records: Vec<_> = KNOWN.records.values().cloned().collect();
@@ -109,8 +111,8 @@ fn table() -> Vec<u8> {
 /// Entries of a spool, which the seeds hold.
 pub(crate) fn spooled() -> &'static [Spooled] {
     static ENTRIES: LazyLock<Vec<Spooled>> = LazyLock::new(|| {
-        let reasons =
-            [ReasonCode::ArbiterUnreachable, ReasonCode::ArbiterTimeout, ReasonCode::EvidenceUnwritable];
+        let timeout = ReasonCode::ArbiterTimeout;
+        let reasons = [ReasonCode::ArbiterUnreachable, timeout, ReasonCode::EvidenceUnwritable, timeout];
         let entry = |(number, reason): (u64, ReasonCode)| Spooled {
             spool: SpoolId::from_bytes([1; 32]),
             number,
@@ -118,6 +120,7 @@ pub(crate) fn spooled() -> &'static [Spooled] {
                 at: Millis(1_700_000_000_000),
                 reason,
                 agent: "bot".parse().expect("a name"),
+                acts_for: (number == 3).then(|| "maya".parse().expect("a name")),
                 gate: "gate".parse().expect("a name"),
                 attempt: AttemptId::from_bytes([3; 32]),
                 surface: "demo.charge".parse().expect("a name"),
@@ -146,8 +149,45 @@ fn messages() -> Seeds {
         "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":\"a\"}}\r\n",
         "{\"jsonrpc\":\"2.0\",\"id\":\"a\",\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"ok\"}]}}\n{\"jsonrpc\":\"2.0\",\"id\":2,\"error\":{\"code\":-32000,\"message\":\"no\"}}",
         "[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}]\n{\"Method\":\"a\",\"method\":\"b\"}\n",
+        "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"_meta\":{\"progressToken\":\"t\",\"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\"}}}\n",
+        "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{\"progressToken\":42,\"progress\":0.5}}\n",
+        "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\",\"params\":{\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":42}}}\n",
     ]);
-    vec![("message", seeds)]
+    let tool = json!({ "name": "read_file", "description": "Reads a file.", "annotations": { "readOnlyHint": true },
+        "inputSchema": { "type": "object", "required": ["path"],
+            "properties": { "path": { "type": "string" }, "head": { "type": "number", "maximum": 1.5 } } } });
+    let twin = json!({ "name": "Read_file", "title": "\u{2764}\u{fe0f}" });
+    let page = json!({ "tools": [tool, twin, { "name": "ping" }], "nextCursor": "a" });
+    let definitions = [&tool, &twin].map(|tool| tool.to_string().into_bytes());
+    let drafts = vec![
+        format!("t{}", page["tools"]).into_bytes(),
+        format!("o{}", described()).into_bytes(),
+        format!("r{}\n{}", asked("12.50"), asked("1.00")).into_bytes(),
+    ];
+    vec![
+        ("message", seeds),
+        ("tool", definitions.to_vec()),
+        ("page", vec![page.to_string().into_bytes()]),
+        ("draft", drafts),
+    ]
+}
+
+/// An API's description.
+fn described() -> serde_json::Value {
+    json!({ "openapi": "3.1.0", "info": { "title": "t", "version": "1" },
+        "paths": { "/users/{id}": {
+            "parameters": [{ "name": "id", "in": "path", "required": true, "schema": { "type": "string" } }],
+            "put": { "operationId": "put_user", "summary": "Changes a user.",
+                "requestBody": { "required": true, "content": { "application/json": { "schema": { "$ref": "#/components/schemas/user" } } } } },
+            "delete": {} } },
+        "components": { "schemas": { "user": { "type": "object", "required": ["age"],
+            "properties": { "age": { "type": "integer" }, "name": { "type": "string" } } } } } })
+}
+
+/// A request that was seen.
+fn asked(amount: &str) -> serde_json::Value {
+    json!({ "surface": "payments.charge", "action": "payments.charge",
+        "resource": { "type": "Account", "id": "a-1" }, "context": { "amount": amount, "dry": true } })
 }
 
 fn witnesses() -> Seeds {
@@ -215,8 +255,35 @@ fn policies() -> Seeds {
     let manifests = [bundles::demo(), bundles::starter()].map(|files| files["bundle.toml"].clone());
     vec![
         ("archive", archives),
+        ("artifact", vec![Artifact::of(b"a bundle").to_manifest().expect("JSON")]),
         ("bundle", manifests.to_vec()),
         ("bundle_signature", vec![SIGNATURE.clone()]),
         ("bundle_root", vec![CHAIN.to_text().into_bytes()]),
+        ("facts", vec![facts()]),
+        ("diagnosis", broken()),
     ]
+}
+
+/// Files of the demo with their paths, each with a mistake.
+fn broken() -> Vec<Vec<u8>> {
+    let of = |path: &str, bytes: &[u8]| [format!("{path}\n").as_bytes(), bytes].concat();
+    let mut files: Vec<_> = bundles::demo().iter().map(|(path, bytes)| of(path, bytes)).collect();
+    files.push(of(
+        "policies/more.cedar",
+        "@id(\"é\")\npermit (principal, action, resource)\nwhen { context.no };".as_bytes(),
+    ));
+    files.push(of(
+        "entities.json",
+        b"[{\"uid\":{\"type\":\"Agent\",\"id\":\"a\"},\"attrs\":{\"b\":1},\"parents\":[]},]",
+    ));
+    files.push(of("tests/more.toml", b"[[case]]\nname = \"a\"\nexpect = 1\n"));
+    files.push(of("invariants/more.cedar", b"@id(\"a\")\nforbid (principal, action, resource);"));
+    files.push(of("tools/files.json", b"{\"v\":1,\"server\":\"files\",\"tools\":[{\"name\":1}]}"));
+    files
+}
+
+/// What a directory gives: the agents of the demo.
+fn facts() -> Vec<u8> {
+    let agents = bundles::demo()["entities.json"].clone();
+    [br#"{"v":1,"as_of":"2026-01-01T00:00:00Z","entities":"#.as_slice(), &agents, b"}"].concat()
 }

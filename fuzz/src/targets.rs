@@ -1,18 +1,20 @@
 //! The targets by name.
 
 pub(crate) mod bundles;
+mod drafts;
 mod evidence;
 mod late;
 mod logs;
 mod messages;
 mod texts;
+mod tools;
 pub(crate) mod witnesses;
 
 /// Takes any bytes, and panics if a promise is broken on them.
 pub(crate) type Target = fn(&[u8]);
 
 /// Every target. `planted` is broken on purpose: a campaign that does not find it explores nothing.
-pub(crate) const ALL: [(&str, Target); 25] = [
+pub(crate) const ALL: [(&str, Target); 31] = [
     ("planted", planted),
     ("json", texts::json),
     ("request", texts::request),
@@ -35,9 +37,15 @@ pub(crate) const ALL: [(&str, Target); 25] = [
     ("log", logs::log),
     ("range", logs::range),
     ("archive", bundles::archive),
+    ("artifact", bundles::artifact),
     ("bundle", bundles::manifest),
     ("bundle_signature", bundles::signature),
     ("bundle_root", bundles::root),
+    ("facts", bundles::facts),
+    ("draft", drafts::draft),
+    ("diagnosis", drafts::diagnosis),
+    ("tool", tools::tool),
+    ("page", tools::page),
 ];
 
 /// Eight bytes in a row: never by chance, and within seconds by whoever sees which branches are taken.

@@ -1,46 +1,18 @@
 //! `portcullis bundle activate`: another bundle decides from one decision to the next, or nothing changes.
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use portcullis_policy::Snapshot;
+use portcullis_server::Offer;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::bundles::decided;
 use crate::support::http::post;
 use crate::support::random::Random;
-use crate::support::{Daemon, Place, program, text};
+use crate::support::release::{activation, copy, release, signed_release};
+use crate::support::{Daemon, Place, text};
 use crate::{Ended, run, with};
-
-const FORBID: &str = "@id(\"nothing\")\nforbid (principal, action, resource);\n";
-
-/// A copy of the deployment's bundle with another version, and with a policy that forbids everything if `shut`, unsigned.
-fn copy(place: &Place, version: u64, shut: bool) -> PathBuf {
-    let at = place.path(&format!("bundle-{version}-{shut}"));
-    let snapshot = Snapshot::read(&place.config.bundle).unwrap();
-    for (path, bytes) in snapshot.files().filter(|(path, _)| *path != "bundle.sig") {
-        let file = at.join(path);
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        let manifest =
-            String::from_utf8_lossy(bytes).replace("\nversion = 1\n", &format!("\nversion = {version}\n"));
-        std::fs::write(file, if path == "bundle.toml" { manifest.as_bytes() } else { bytes }).unwrap();
-    }
-    if shut {
-        std::fs::write(at.join("policies/nothing.cedar"), FORBID).unwrap();
-        std::fs::remove_dir_all(at.join("tests")).unwrap();
-    }
-    at
-}
-
-/// The same, signed and in one file.
-fn release(place: &Place, version: u64, shut: bool) -> String {
-    let file = text(&place.path(&format!("{version}-{shut}.bundle")));
-    run(&["bundle", "build", &text(&copy(place, version, shut)), "-o", &file]).ok();
-    run(&["bundle", "sign", &file, "--key", &text(&place.path("keys/bundle.key"))]).ok();
-    file
-}
 
 fn activate(place: &Place, bundle: &str) -> Ended {
     with(&place.config_path, &["bundle", "activate", bundle, "--reason", "a test"])
@@ -66,6 +38,10 @@ fn an_activated_bundle_decides_from_the_next_decision_on_and_over_restarts() {
     assert_eq!(answered(&place, "a"), "PERMIT");
     let said = activate(&place, &release(&place, 2, true));
     assert!(said.ok().starts_with("demo version 2 decides\nsha256:"), "{said:?}");
+    assert!(said.ok().contains("more permissive, "), "{said:?}");
+    // Before it has decided anything, so that its first decision need not wait for that.
+    let digest = Snapshot::read(release(&place, 2, true).as_ref()).unwrap().digest();
+    assert!(portcullis_server::archived_bundle(&place.config, &digest).is_some(), "not archived");
     assert_eq!(answered(&place, "b"), "policy.forbidden");
     assert_eq!(shown(&place), 2);
     // What the configuration names says nothing any more, whether it is there or not.
@@ -89,6 +65,37 @@ fn an_activated_bundle_decides_from_the_next_decision_on_and_over_restarts() {
     {
         assert!(history.ok().contains(words), "{words}: {history:?}");
     }
+}
+
+/// They spoke of the configuration's bundle, which decides nothing any more after an activation.
+#[test]
+fn commands_without_a_bundle_speak_of_the_one_in_force_by_the_log() {
+    let place = Place::demo();
+    let _daemon = Daemon::start(&place);
+    activate(&place, &release(&place, 2, true)).ok();
+    let with = |args: &[&str]| with(&place.config_path, args);
+    for command in ["check", "prove", "verify"] {
+        let said = with(&["bundle", command]);
+        assert!(said.ok().starts_with("demo version 2\n"), "{command}: {said:?}");
+    }
+    assert!(with(&["bundle", "test"]).err.contains("the bundle has no cases"), "those of version 1 pass");
+    let trace = place.path("trace");
+    let request = json!({ "surface": "demo.charge", "action": "demo.charge",
+        "resource": { "type": "Surface", "id": "demo.charge" }, "context": { "account": "a", "amount": "1.00" } });
+    std::fs::write(&trace, json!({ "agent": "demo-agent", "request": request }).to_string()).unwrap();
+    let first = text(&place.config.bundle);
+    let said = with(&["simulate", "--bundle", &first, "--trace", &text(&trace)]);
+    assert!(said.ok().contains("DENY policy.forbidden -> PERMIT"), "{said:?}");
+    // What is worked on, and signed, is still the configuration's.
+    let built = place.path("built");
+    let said = with(&["bundle", "build", "-o", &text(&built)]);
+    assert!(said.ok().contains("demo version 1"), "{said:?}");
+    let folder = place.config.data.join("bundles");
+    let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    std::fs::copy(release(&place, 3, false), &file).unwrap();
+    with(&["bundle", "prove"]).failed("the bundle that was activated last is sha256:");
+    std::fs::remove_file(&file).unwrap();
+    with(&["bundle", "check"]).failed("cannot be read");
 }
 
 #[test]
@@ -131,9 +138,10 @@ fn what_cannot_decide_is_not_activated_and_the_bundle_in_force_stays() {
         activate(&place, bundle).failed(code);
         // Whoever leaves the command's own checks out gets no further with the arbiter.
         let snapshot = Snapshot::read(bundle.as_ref()).unwrap();
-        let laid = portcullis_server::lay_ready(&place.config, &snapshot);
-        let laid = laid.unwrap_or_else(|error| panic!("{bundle}: {error}"));
-        let order = json!({ "what": { "activate_bundle": { "bundle": laid } }, "reason": "a test" });
+        let offer = Offer::new(&place.config, &snapshot);
+        let offer = offer.unwrap_or_else(|error| panic!("{bundle}: {error}"));
+        let order =
+            json!({ "what": { "activate_bundle": { "bundle": offer.bundle() } }, "reason": "a test" });
         let body = order.to_string();
         let said = post(&daemon.server(), "/v1/operator/orders", token.trim(), body.as_bytes()).unwrap();
         assert_eq!(said.json()["reason"]["code"], by_arbiter, "{said:?}");
@@ -149,13 +157,42 @@ fn what_cannot_decide_is_not_activated_and_the_bundle_in_force_stays() {
     };
     assert_eq!(lie(&absent)["reason"]["code"], "policy.missing");
     let snapshot = Snapshot::read(release(&place, 10, false).as_ref()).unwrap();
-    let mut laid = json!(portcullis_server::lay_ready(&place.config, &snapshot).unwrap());
-    laid["version"] = 11.into();
-    assert_eq!(lie(&laid)["reason"]["code"], "policy.pin_mismatch");
+    let offer = Offer::new(&place.config, &snapshot).unwrap();
+    let mut offered = json!(offer.bundle());
+    offered["version"] = 11.into();
+    assert_eq!(lie(&offered)["reason"]["code"], "policy.pin_mismatch");
     let agents = place.token("demo-agent");
     let by_agent = post(&daemon.server(), "/v1/operator/orders", &agents, b"{}").unwrap();
     assert_eq!(by_agent.status, 403, "no agent reaches the lever");
     assert_eq!((shown(&place), answered(&place, "last").as_str()), (5, "PERMIT"));
+}
+
+/// The command does not load what it offers: what is wrong within it is the arbiter's to find.
+#[test]
+fn a_bundle_that_does_not_load_is_refused_by_the_arbiter_with_nothing_recorded() {
+    let place = Place::demo();
+    let daemon = Daemon::start(&place);
+    activate(&place, &release(&place, 2, false)).ok();
+    assert_eq!(answered(&place, "a"), "PERMIT");
+    let broken = copy(&place, 3, false);
+    let policy = "@id(\"broken\")\npermit (principal, action, resource) when { context.nobody == 1 };\n";
+    std::fs::write(broken.join("policies/broken.cedar"), policy).unwrap();
+    run(&["bundle", "sign", &text(&broken), "--key", &text(&place.path("keys/bundle.key"))]).ok();
+    let recorded = || portcullis_server::open_ledger(&place.config).unwrap().head().size();
+    let before = recorded();
+    let said = activate(&place, &text(&broken));
+    said.failed("policies/broken.cedar");
+    assert!(said.err.contains("policy.corrupt: ") && said.err.contains("nobody"), "{said:?}");
+    assert!(said.out.is_empty(), "{said:?}");
+    let snapshot = Snapshot::read(&broken).unwrap();
+    let (named, _) = snapshot.signed_by(&place.config.signers.authority().unwrap()).unwrap();
+    let offer = Offer::signed(&place.config, named, &snapshot).unwrap();
+    let token = std::fs::read_to_string(place.path("keys/operator.token")).unwrap();
+    let order = json!({ "what": { "activate_bundle": { "bundle": offer.bundle() } }, "reason": "a test" });
+    let said = post(&daemon.server(), "/v1/operator/orders", token.trim(), order.to_string().as_bytes());
+    assert_eq!(said.unwrap().json()["reason"]["code"], "policy.corrupt");
+    assert_eq!(recorded(), before, "a refused order is on record");
+    assert_eq!((shown(&place), answered(&place, "b").as_str()), (2, "PERMIT"));
 }
 
 #[test]
@@ -166,7 +203,8 @@ fn an_activated_bundle_that_is_pulled_or_changed_is_silence_and_never_the_one_be
     activate(&place, &bundle).ok();
     assert_eq!(answered(&place, "a"), "PERMIT");
     let folder = place.config.data.join("bundles");
-    let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let files = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path());
+    let file = files.into_iter().find(|file| file.extension().is_some_and(|end| end == "bundle")).unwrap();
     let good = std::fs::read(&file).unwrap();
     std::fs::remove_file(&file).unwrap();
     assert_eq!(answered(&place, "b"), "policy.missing");
@@ -181,6 +219,39 @@ fn an_activated_bundle_that_is_pulled_or_changed_is_silence_and_never_the_one_be
     // Laid there once more, the activation of it is refused, and it decides again.
     activate(&place, &bundle).failed("higher");
     assert_eq!(answered(&place, "g"), "PERMIT");
+}
+
+/// An activation that is refused wrote the file of the bundle in force anew: with the signatures of somebody whom the
+/// arbiter does not trust, nothing was permitted any more.
+#[test]
+fn a_refused_activation_of_the_same_content_replaced_the_signatures_of_the_bundle_in_force() {
+    let place = Place::demo();
+    let daemon = Daemon::start(&place);
+    activate(&place, &release(&place, 2, false)).ok();
+    let folder = place.config.data.join("bundles");
+    let laid = || {
+        let files = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path());
+        files.filter(|file| file.extension().is_some_and(|end| end == "bundle")).collect::<Vec<_>>()
+    };
+    let [file] = laid().try_into().unwrap();
+    let before = std::fs::read(&file).unwrap();
+    let other = text(&place.path("other.key"));
+    run(&["keys", "generate", &other, "--name", "other.example"]).ok();
+    let token = std::fs::read_to_string(place.path("keys/operator.token")).unwrap();
+    for (key, version, code) in [(&other, 2, "policy.rolled_back"), (&other, 3, "policy.untrusted_key")] {
+        let bundle = signed_release(&place, version, false, key, "again.bundle");
+        let offer = Offer::new(&place.config, &Snapshot::read(bundle.as_ref()).unwrap()).unwrap();
+        let order =
+            json!({ "what": { "activate_bundle": { "bundle": offer.bundle() } }, "reason": "a test" });
+        let said = post(&daemon.server(), "/v1/operator/orders", token.trim(), order.to_string().as_bytes());
+        assert_eq!(said.unwrap().json()["reason"]["code"], code);
+        assert_eq!(answered(&place, &format!("after-{version}")), "PERMIT");
+        assert_eq!(std::fs::read(&file).unwrap(), before);
+        assert_eq!(laid(), std::slice::from_ref(&file), "what is not activated does not stay");
+    }
+    let left = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name());
+    let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("offered")).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 /// Whenever the arbiter is killed, the old bundle decides or the new one does: what was reported done is, and a restart
@@ -198,12 +269,7 @@ fn an_arbiter_killed_during_an_activation_leaves_the_old_bundle_or_the_new_one()
     for round in 0..16_u64 {
         let (before, version) = (shown(&place), round + 3);
         let bundle = release(&place, version, version.is_multiple_of(2));
-        let mut command = Command::new(program());
-        command
-            .args(["bundle", "activate", &bundle, "--reason", "a test", "--config"])
-            .arg(&place.config_path);
-        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let mut command = command.unwrap();
+        let mut command = activation(&place, &bundle).spawn().unwrap();
         // No condition to wait for: when it falls is what is tried.
         let within = usize::try_from(whole.as_micros() * 5 / 4).unwrap();
         let delay = Duration::from_micros(u64::try_from(random.below(within)).unwrap());

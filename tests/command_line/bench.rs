@@ -42,6 +42,27 @@ fn the_ledger_is_measured_beside_what_the_disk_takes() {
     }
 }
 
+#[test]
+fn an_activation_is_measured_in_a_daemon_beside_those_who_ask() {
+    let said = run(&["bench", "activation", "--policies", "1200", "--seconds", "1", "--json"]);
+    let said: Value = serde_json::from_str(said.ok()).unwrap();
+    assert_eq!(said["policies"], 1_200);
+    let phases = ["before", "during", "after"].map(|phase| &said["phases_us"][phase]);
+    for spread in phases.into_iter().chain([&said["bare_fdatasync_us"]]) {
+        let of = |what: &str| spread[what].as_u64().unwrap();
+        assert!(of("count") > 0 && of("p50") > 0 && of("p50") <= of("p99"), "{said}");
+        assert!(of("p99") <= of("longest"), "{said}");
+    }
+    let (in_force, ended) = (said["in_force_ms"].as_u64(), said["command_ended_ms"].as_u64());
+    assert!(in_force > Some(0) && in_force <= ended, "{said}");
+    for part in ["look", "offer", "arbiter", "compare"] {
+        assert!(said["command_us"][part].as_u64() > Some(0), "{part}: {said}");
+    }
+    for stage in ["lay", "load", "try", "archive", "record"] {
+        assert!(said["arbiter_us"][stage].as_u64() > Some(0), "{stage}: {said}");
+    }
+}
+
 /// A third party counts too: the kernel's calls, as strace(1) sees them.
 #[test]
 fn the_syncs_that_are_printed_are_those_that_were_made() {

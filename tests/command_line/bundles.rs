@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::{Place, text};
+use crate::support::{Daemon, Place, text};
 use crate::{run, with};
 
 /// A key of this name in a folder: its file, and its verifier key.
@@ -100,6 +100,44 @@ fn a_bundle_of_a_root_decides_once_enough_have_signed_it() {
     std::fs::remove_file(&root).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&root).status().unwrap().success());
     with(&place.config_path, &["bundle", "show"]).failed("policy.root_invalid");
+}
+
+/// A root that was replaced, and a chain that was spoiled, were noticed when the arbiter was started again, or when a
+/// bundle was activated.
+#[test]
+fn a_running_arbiter_went_on_by_the_root_of_its_start() {
+    let place = Place::demo();
+    let (root, pin, [alice, bob, carol]) = team(place.path("").as_path());
+    let file = text(&place.path("demo.bundle"));
+    with(&place.config_path, &["bundle", "build", "-o", &file]).ok();
+    run(&["bundle", "sign", &file, "--key", &alice]).ok();
+    run(&["bundle", "sign", &file, "--key", &bob]).ok();
+    let config = std::fs::read_to_string(&place.config_path).unwrap();
+    let keys = config.lines().find(|line| line.starts_with("trusted_keys")).unwrap();
+    let rooted = config.replace(keys, &format!("root = \"team.root\"\nroot_pin = \"{pin}\""));
+    let rooted = rooted.replace("bundle = \"bundle\"", "bundle = \"demo.bundle\"");
+    std::fs::write(&place.config_path, &rooted).unwrap();
+    let _daemon = Daemon::start(&place);
+    let code = |key: &str| decided(&place, key)["reason"]["code"].as_str().map(str::to_owned);
+    assert_eq!(code("a"), None);
+    let chain = std::fs::read(&root).unwrap();
+    std::fs::write(&root, [&chain[..], b"\n"].concat()).unwrap();
+    assert_eq!(code("b").as_deref(), Some("policy.root_invalid"));
+    std::fs::write(&root, &chain).unwrap();
+    assert_eq!(code("c"), None);
+    // Alice has left.
+    let next = text(&place.path("next.root"));
+    std::fs::copy(&root, &next).unwrap();
+    let keys = [&bob, &carol].map(|key| run(&["keys", "show", key]).ok().trim().to_owned());
+    let terms = ["--threshold", "2", "--until", "2090-01-01T00:00:00Z", "--key", &keys[0], "--key", &keys[1]];
+    run(&[&["bundle", "root", "next", &next][..], &terms].concat()).ok();
+    for signer in [&bob, &carol] {
+        run(&["bundle", "root", "sign", &next, "--key", signer]).ok();
+    }
+    std::fs::rename(&next, &root).unwrap();
+    assert_eq!(code("d").as_deref(), Some("policy.threshold"));
+    run(&["bundle", "sign", &file, "--key", &carol]).ok();
+    assert_eq!(code("e"), None);
 }
 
 #[test]

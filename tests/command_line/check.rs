@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::replay::sql;
 use crate::support::{Gate, Place, demo_server, text};
 use crate::with;
 
@@ -21,6 +22,7 @@ fn a_log_is_checked_and_a_flipped_record_is_named() {
     let said = with(&place.config_path, &["log", "check", "--json", "--since", &since]);
     let said: Value = serde_json::from_str(said.ok()).unwrap();
     assert!(said["done"] == true && said["size"] == said["hashing"]["records"], "{said}");
+    assert!(said["whole"] == true && said["payloads"].is_null(), "{said}");
     assert_eq!(said["size"], said["state"]["records"]);
     let shown = with(&place.config_path, &["log", "check", "--progress"]);
     assert!(shown.code == 0 && shown.err.contains("hashing records: "), "{shown:?}");
@@ -35,4 +37,83 @@ fn a_log_is_checked_and_a_flipped_record_is_named() {
     std::fs::write(&database, bytes).unwrap();
     let said = with(&place.config_path, &["log", "check"]);
     assert!(said.code == 1 && said.out.is_empty(), "{said:?}");
+}
+
+/// A note that nobody signs said how far an earlier check had come. A record before that was altered since.
+#[test]
+fn a_check_that_went_on_from_a_note_said_that_all_of_the_log_was_what_was_signed() {
+    let place = Place::demo();
+    let mut gate = Gate::start(&place.config_path, &demo_server(&place.path("journal")));
+    let sent: Vec<_> = (0..150)
+        .map(|number| gate.send_call("read_balance", &json!({ "account": number.to_string() }), None))
+        .collect();
+    sent.into_iter().for_each(|id| drop(gate.called(id).unwrap()));
+    assert!(gate.end().success());
+    let said = with(&place.config_path, &["log", "check", "--json"]);
+    let sound: Value = serde_json::from_str(said.ok()).unwrap();
+    assert!(sound["size"].as_u64().unwrap() > 256, "{sound}");
+    let note = || {
+        let position = json!({
+            "size": sound["size"], "root": sound["root"], "log": 256, "state": 0, "attempts": 0, "keys": 0,
+        });
+        std::fs::write(place.config.data.join("log-check.json"), position.to_string()).unwrap();
+    };
+    let altered = r#"UPDATE records SET body = CAST(replace(CAST(body AS TEXT), '"gate":"', '"gate":"x') AS BLOB)
+        WHERE seq = (SELECT min(seq) FROM permits)"#;
+    sql(&place, altered);
+    note();
+    let ended = with(&place.config_path, &["log", "check", "--json"]);
+    let said: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!((ended.code, &said["done"], &said["whole"]), (2, &json!(true), &json!(false)), "{said}");
+    assert_eq!(said["resumed"], json!({ "log": 256, "state": 0 }));
+    note();
+    let ended = with(&place.config_path, &["log", "check"]);
+    assert!(ended.code == 2 && !ended.out.contains("is what was signed"), "{ended:?}");
+    assert!(
+        ended.out.contains("before record 256 was not hashed") && ended.out.contains("--restart"),
+        "{ended:?}"
+    );
+    note();
+    with(&place.config_path, &["log", "check", "--restart"]).failed("record ");
+}
+
+#[test]
+fn kept_requests_and_results_are_opened_with_the_vault_s_key() {
+    let place = Place::demo();
+    let mut gate = Gate::start(&place.config_path, &demo_server(&place.path("journal")));
+    gate.call("read_balance", json!({ "account": "acme" })).ran();
+    assert!(gate.end().success());
+    let said = with(&place.config_path, &["log", "check", "--with-key", "--json"]);
+    let said: Value = serde_json::from_str(said.ok()).unwrap();
+    assert!(said["payloads"].as_u64().unwrap() > 0, "{said}");
+    sql(
+        &place,
+        "UPDATE payloads SET sealed = CAST(substr(sealed, 1, 40) || x'00' || substr(sealed, 42) AS BLOB)",
+    );
+    assert_eq!(with(&place.config_path, &["log", "check"]).code, 0);
+    with(&place.config_path, &["log", "check", "--with-key"]).failed("does not open");
+}
+
+/// The signature lies in the archive, and the bundle's digest does not cover it.
+#[test]
+fn a_bundle_s_archive_whose_signature_was_altered_is_not_what_was_signed() {
+    let place = Place::demo();
+    let mut gate = Gate::start(&place.config_path, &demo_server(&place.path("journal")));
+    gate.call("read_balance", json!({ "account": "acme" })).ran();
+    assert!(gate.end().success());
+    with(&place.config_path, &["log", "check"]).ok();
+    let signature = std::fs::read(place.config.bundle.join("bundle.sig")).unwrap();
+    let encoded = |bytes: &[u8]| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
+    let mut altered = signature.clone();
+    let last = altered.len() - 6;
+    altered[last] = if altered[last] == b'A' { b'B' } else { b'A' };
+    sql(
+        &place,
+        &format!(
+            "UPDATE bundles SET bytes = CAST(replace(CAST(bytes AS TEXT), '{}', '{}') AS BLOB)",
+            encoded(&signature),
+            encoded(&altered)
+        ),
+    );
+    with(&place.config_path, &["log", "check"]).failed("is not that bundle");
 }

@@ -92,9 +92,11 @@ fn what_is_not_at_hand_is_said_and_another_bundle_explains_nothing() {
     let policies = place.config.bundle.join("policies/demo.cedar");
     let changed = std::fs::read_to_string(&policies).unwrap().replace("\"100.00\"", "\"1000.00\"");
     std::fs::write(&policies, changed).unwrap();
-    let said = with(&place.config_path, &["explain", &file]);
+    let said = with(&place.config_path, &["explain", &file, "--bundle", &bundle]);
     assert!(said.ok().contains("decided, and the bundle at hand is sha256:"), "{said:?}");
     assert!(!said.out.contains("near: "), "{said:?}");
+    // The ledger keeps what decided, whatever the configuration's bundle has become.
+    assert!(with(&place.config_path, &["explain", &file]).ok().contains("near: policy demo-small-charge"));
 }
 
 #[test]

@@ -15,18 +15,24 @@ mod bench;
 mod bundles;
 mod check;
 mod decide;
+mod draft;
 mod evidence;
 mod explain;
+mod facts;
 mod log;
 mod obligations;
 mod operate;
 mod outcomes;
 mod payloads;
+mod pins;
 mod policy;
 mod proof;
+mod proving;
 mod receipts;
 mod replay;
 mod simulate;
+mod sources;
+mod wrap;
 
 use std::io::Write;
 use std::path::Path;
@@ -113,8 +119,8 @@ fn help_of(command: &[&str]) -> usize {
 fn every_command_has_help() {
     let top = listed(run(&["--help"]).ok());
     let expected = [
-        "demo", "init", "mcp", "serve", "decide", "verify", "receipts", "bundle", "keys", "status", "shut",
-        "open",
+        "demo", "init", "mcp", "wrap", "serve", "decide", "verify", "receipts", "bundle", "keys", "status",
+        "shut", "open",
     ];
     for command in expected {
         assert!(top.iter().any(|name| name == command), "{command} is not in {top:?}");

@@ -90,6 +90,8 @@ fn an_annotation_that_nobody_understands_is_told_with_its_line() {
     let policy = "@id(\"a\")\n@aproval_quorum(\"2\")\npermit (principal, action, resource);\n";
     std::fs::write(place.config.bundle.join("policies/more.cedar"), policy).unwrap();
     let check = with(&place.config_path, &["bundle", "check", &text(&place.config.bundle)]);
-    check.failed("policies/more.cedar:2: policy `a` has an unknown annotation `@aproval_quorum`");
+    check.failed(
+        "error: policy `a` has an unknown annotation `@aproval_quorum`\n --> policies/more.cedar:2:1\n",
+    );
     check.failed("docs/obligations.md");
 }

@@ -1,15 +1,16 @@
 //! `portcullis outcomes` and `portcullis keys operator`.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_protocol::{AttemptId, Event, Outcome};
-use portcullis_sdk::{Attempt, TrustedLog};
+use portcullis_sdk::{Attempt, HttpAuthorizer, Outcomes, Token, TrustedLog};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::http::{Server, post};
-use crate::support::{Daemon, Gate, Place, demo_server, pull, text};
+use crate::support::{Daemon, Gate, PATIENCE, Place, demo_server, pull, text};
 use crate::{Ended, with};
 
 /// A PERMIT that was spent over the API, and of which its gate does not know what became.
@@ -21,7 +22,11 @@ fn in_doubt(place: &Place, server: &Server, ask: &Value) -> AttemptId {
     let reply = post(server, "/v1/decisions", &token, &call).unwrap().json();
     let log = TrustedLog::new(vec![place.config.log_key.clone()]).unwrap();
     let permit = attempt.redeem(reply["receipt"].as_str().expect("a PERMIT"), &log).unwrap();
-    let report = permit.begin().unwrap().finish(Outcome::Unknown, None);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _entered = runtime.enter();
+    let arbiter = HttpAuthorizer::new(place.socket_url().parse().unwrap(), Token::new(&token), PATIENCE);
+    let outcomes = Outcomes::start(Arc::new(arbiter), PATIENCE, |remark| panic!("{remark}"));
+    let report = permit.begin(&outcomes).unwrap().finish(Outcome::Unknown, None);
     let body = serde_json::to_vec(&report.call).unwrap();
     assert_eq!(post(server, &format!("/v1/decisions/{id}/outcome"), &token, &body).unwrap().status, 200);
     id

@@ -133,3 +133,57 @@ fn what_another_version_grants_is_shown_by_a_request() {
     assert_eq!(said.code, 1);
     assert!(said.out.contains("NOT KNOWN whether MORE PERMISSIVE"), "{said:?}");
 }
+
+/// Both versions asked for an approval, so that the solver found nothing, and no name was in both: `known` was true.
+#[test]
+fn an_approval_by_fewer_people_under_another_name_is_not_known() {
+    let by = "@approval_roles(\"finance\") @approval_quorum(\"2\") @approval_lifetime(\"1h\")";
+    let (before, after) = (Place::asking(by), Place::asking(by));
+    let (old, new) = (text(&before.config.bundle), text(&after.config.bundle));
+    run(&["bundle", "diff", "--semantic", &old, &new]).ok();
+    let policies = after.config.bundle.join("policies/asks.cedar");
+    let changed = std::fs::read_to_string(&policies).unwrap();
+    let fewer = changed.replace("@id(\"asks\")", "@id(\"asks-anew\")").replace("(\"2\")", "(\"1\")");
+    std::fs::write(&policies, fewer).unwrap();
+    let said = run(&["bundle", "diff", "--semantic", &old, &new]);
+    assert_eq!(said.code, 1, "{said:?}");
+    for line in [
+        "NOT KNOWN grant asks: removed, with approval by 2",
+        "NOT KNOWN grant asks-anew: added, with approval by 1",
+    ] {
+        assert!(said.out.contains(line), "{line}: {said:?}");
+    }
+    let said: Value =
+        serde_json::from_str(&run(&["bundle", "diff", "--semantic", &old, &new, "--json"]).out).unwrap();
+    assert_eq!((&said["known"], &said["comparison"]["shifts"]), (&json!(false), &json!([])));
+}
+
+#[test]
+fn every_change_is_said_with_its_direction_beside_what_the_solver_says() {
+    let (before, after) = (Place::demo(), Place::demo());
+    let (old, new) = (text(&before.config.bundle), text(&after.config.bundle));
+    let manifest = after.config.bundle.join("bundle.toml");
+    let changed = std::fs::read_to_string(&manifest).unwrap().replace("\nversion = 1\n", "\nversion = 2\n");
+    let looser = changed.replacen("permit_ttl = \"5s\"", "permit_ttl = \"6s\"", 1);
+    std::fs::write(&manifest, looser).unwrap();
+    let said = run(&["bundle", "diff", "--semantic", &old, &new]);
+    for line in [
+        "0 more permissive, 0 less permissive",
+        "MORE PERMISSIVE surface demo.read_balance: how long a PERMIT may wait to be spent rises from 5s to 6s",
+        "otherwise bundle version: the version rises from 1 to 2",
+    ] {
+        assert!(said.ok().contains(line), "{line}: {said:?}");
+    }
+    // What nobody can say the direction of is not known, and counts.
+    let moved = changed.replacen("from = \"/account\"", "from = \"/payer\"", 1);
+    std::fs::write(&manifest, moved).unwrap();
+    let said = run(&["bundle", "diff", "--semantic", &old, &new]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(
+        said.out
+            .contains("NOT KNOWN surface demo.read_balance: context `account` is read from another place")
+    );
+    let said: Value =
+        serde_json::from_str(&run(&["bundle", "diff", "--semantic", &old, &new, "--json"]).out).unwrap();
+    assert_eq!((&said["known"], &said["changes"][0]["tendency"]), (&json!(false), &json!("unknown")));
+}

@@ -3,6 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use portcullis_ledger::{Anchor, KeyFile, Signer};
+use portcullis_verify::merkle::leaf_hash;
+use portcullis_verify::note::{signature_line, signed_text};
+use portcullis_verify::{Checkpoint, TileTree};
 use serde_json::{Value, json};
 
 use crate::support::{Gate, Place, demo_server, peer};
@@ -39,7 +43,7 @@ fn replay(place: &Place, more: &[&str]) -> (Ended, Value) {
 }
 
 /// Works on the database with a program that is not ours.
-fn sql(place: &Place, statement: &str) {
+pub(crate) fn sql(place: &Place, statement: &str) {
     let program = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1])\nn=c.execute(sys.argv[2]).rowcount\nc.commit()\nassert n>0,n";
     let mut python = Command::new(peer("py/bin/python"));
     let done = python.args(["-c", program]).arg(database(place)).arg(statement).output().unwrap();
@@ -96,10 +100,19 @@ fn a_missing_bundle_is_named_with_its_records() {
     sql(&place, "DELETE FROM bundles");
     let (ended, said) = replay(&place, &[]);
     assert_eq!(ended.code, 1);
-    let named = found(&said)
-        .into_iter()
-        .filter(|(record, what)| record.is_some() && what.contains("missing from the archive"));
-    assert_eq!(u64::try_from(named.count()).unwrap(), said["different"].as_u64().unwrap());
+    let missing = |said: &Value| {
+        let named = found(said);
+        let named = named
+            .iter()
+            .filter(|(record, what)| record.is_some() && what.contains("missing from the archive"));
+        u64::try_from(named.count()).unwrap()
+    };
+    assert_eq!(missing(&said), said["different"].as_u64().unwrap());
+    // Nobody needs a key for that, nor a request.
+    let (ended, without) = replay(&place, &["--without-key"]);
+    assert_eq!((ended.code, missing(&without)), (1, missing(&said)));
+    sql(&place, "DELETE FROM payloads");
+    assert!(missing(&replay(&place, &[]).1) >= missing(&said));
 }
 
 #[test]
@@ -135,6 +148,14 @@ fn every_change_of_the_state_is_named_with_its_record() {
         ("DELETE FROM permits", "is missing", true),
         ("DELETE FROM attempts", "its attempt is not in the state", true),
         ("UPDATE payloads SET sealed = zeroblob(40)", "do not open", true),
+        (
+            "DELETE FROM payloads WHERE seq = (SELECT min(seq) FROM payloads)",
+            "was to be kept for longer",
+            true,
+        ),
+        ("DELETE FROM payloads", "was to be kept for longer", true),
+        ("DELETE FROM subjects", "no erasure of it is on record", true),
+        ("UPDATE payloads SET subject = subject + 1", "no erasure of it is on record", true),
     ];
     let original = place();
     for (statement, words, with_record) in changes {
@@ -149,4 +170,67 @@ fn every_change_of_the_state_is_named_with_its_record() {
         );
     }
     assert_eq!(replay(&original, &[]).0.code, 0);
+}
+
+/// What a bundle asks not to be kept is no fault; and what depends on it cannot be told either.
+#[test]
+fn what_was_not_to_be_kept_is_not_replayable_and_nothing_is_found() {
+    let mut bundle = portcullis_policy::bundles::demo();
+    let manifest = String::from_utf8(bundle["bundle.toml"].clone()).unwrap();
+    let surface = "[surfaces.\"demo.charge\"]\n";
+    let manifest = manifest.replace(surface, &format!("{surface}keep = []\n"));
+    bundle.insert("bundle.toml".into(), manifest.into_bytes());
+    let place = Place::deploy(bundle, &["demo-agent", "stranger-agent"], "demo");
+    let mut gate = Gate::start(&place.config_path, &demo_server(&place.path("journal")));
+    let charge = json!({ "account": "acme", "amount": "12.50" });
+    gate.call_with("charge", &charge, Some("k1")).ran();
+    assert_eq!(gate.call_with("charge", &charge, Some("k1")).code(), "idempotency.completed");
+    assert!(gate.end().success());
+    let (ended, said) = replay(&place, &[]);
+    assert_eq!((ended.code, &said["findings"]), (0, &json!([])), "{said}");
+    assert!(said["not_replayable"]["not_kept"].as_u64().unwrap() >= 2, "{said}");
+}
+
+#[test]
+fn what_depends_on_a_request_that_is_gone_cannot_be_told() {
+    let place = place();
+    sql(&place, "DELETE FROM payloads WHERE seq = (SELECT min(seq) FROM permits WHERE key IS NOT NULL)");
+    let (ended, said) = replay(&place, &[]);
+    assert_eq!((ended.code, &said["different"]), (1, &json!(0)), "{said}");
+    let why = &said["not_replayable"];
+    assert!(why["not_kept"] == 1 && why["prior_not_kept"].as_u64().unwrap() >= 2, "{said}");
+}
+
+/// Its record is not the one that this engine would make, which says nothing against it.
+#[test]
+fn what_another_version_of_the_engine_decided_is_not_replayable() {
+    let place = place();
+    let (own, other) = (portcullis_policy::engine(), "cedar-policy 0.0.1");
+    let replaced = format!("replace(CAST(body AS TEXT), '{own}', '{other}')");
+    sql(&place, &format!("UPDATE records SET body = CAST({replaced} AS BLOB)"));
+    resign(&place);
+    let (ended, said) = replay(&place, &[]);
+    assert_eq!((ended.code, &said["identical"], &said["different"]), (0, &json!(0), &json!(0)), "{said}");
+    assert!(said["not_replayable"]["other_engine"].as_u64().unwrap() >= 8, "{said}");
+}
+
+/// Signs and anchors what the database holds now, as somebody who has the log's key can.
+fn resign(place: &Place) {
+    let program = "import sqlite3,sys\nfor body, in sqlite3.connect(sys.argv[1]).execute('SELECT body FROM records ORDER BY seq'): print(body.decode())";
+    let mut python = Command::new(peer("py/bin/python"));
+    let bodies = python.args(["-c", program]).arg(database(place)).output().unwrap();
+    let mut tree = TileTree::new();
+    String::from_utf8(bodies.stdout)
+        .unwrap()
+        .lines()
+        .for_each(|body| tree.append(leaf_hash(body.as_bytes())));
+    assert!(tree.size() > 8 && tree.take_full_tiles().is_empty(), "a short log");
+    let root: String = tree.root().0.iter().map(|byte| format!("{byte:02x}")).collect();
+    sql(place, &format!("UPDATE head SET root = x'{root}', note = NULL"));
+    let key = place.config.log_key.clone();
+    let text = Checkpoint { origin: key.name().clone(), size: tree.size(), root: tree.root() }.to_string();
+    let mut signer = KeyFile::new(place.signing_key(), key.clone());
+    let signature = signer.sign(signed_text(&text).unwrap()).unwrap();
+    let note = format!("{text}\n{}", signature_line(&key, &signature));
+    Anchor::open(&place.config.anchor).unwrap().0.keep(note.as_bytes()).unwrap();
 }

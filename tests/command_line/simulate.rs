@@ -83,6 +83,56 @@ fn what_cannot_be_asked_again_is_never_unchanged() {
     with(&place.config_path, &["simulate", "--bundle", &same, "--ledger"]).failed("--without-key");
 }
 
+/// A limit of one where there were a thousand came out as "unchanged".
+#[test]
+fn what_is_bound_otherwise_beside_policy_was_counted_as_unchanged() {
+    let place = place();
+    let begin = "[surfaces.\"demo.read_balance\"]";
+    let limit = "[limits.few]\nkind = \"count\"\nsurfaces = [\"demo.charge\"]\nmax = 1\nwindow = { fixed = \"1h\" }\n\n";
+    let limited = other(&place, "bundle.toml", begin, &format!("{limit}{begin}"));
+    let said = simulated(&place, &["--bundle", &limited, "--ledger"]);
+    assert_eq!((&said["asked"], &said["unchanged"]), (&json!(1), &json!(1)), "{said}");
+    assert_eq!(said["not_simulated"], json!({ "terms_differ": 4 }));
+    let told = with(&place.config_path, &["simulate", "--bundle", &limited, "--ledger"]);
+    assert!(told.ok().contains("4 requests not simulated: policy says the same, and limits"), "{told:?}");
+    // What policy says otherwise is told all the same.
+    let policies = std::path::Path::new(&limited).join("policies/demo.cedar");
+    let lower = std::fs::read_to_string(&policies).unwrap().replace("\"100.00\"", "\"13.00\"");
+    std::fs::write(&policies, lower).unwrap();
+    let said = simulated(&place, &["--bundle", &limited, "--ledger"]);
+    assert_eq!((&said["asked"], &said["changes"][0]["count"]), (&json!(3), &json!(2)), "{said}");
+    assert_eq!((&said["unchanged"], &said["not_simulated"]), (&json!(1), &json!({ "terms_differ": 2 })));
+    let witnessed = other(&place, "bundle.toml", "permit_ttl", "witnessed = true\npermit_ttl");
+    let said = simulated(&place, &["--bundle", &witnessed, "--ledger"]);
+    assert_eq!(
+        (&said["asked"], &said["not_simulated"]),
+        (&json!(0), &json!({ "terms_differ": 5 })),
+        "{said}"
+    );
+    // So it is over a trace.
+    let line = json!({ "agent": "demo-agent", "request": {
+        "surface": "demo.read_balance", "action": "demo.read_balance",
+        "resource": { "type": "Surface", "id": "demo.read_balance" }, "context": { "account": "acme" },
+    }});
+    let (from, trace) = (text(&place.config.bundle), line.to_string());
+    let asked = fed(&["simulate", "--json", "--bundle", &witnessed, "--from", &from, "--trace", "-"], &trace);
+    let said: Value = serde_json::from_str(asked.ok()).unwrap();
+    assert_eq!(
+        (&said["asked"], &said["not_simulated"]),
+        (&json!(0), &json!({ "terms_differ": 1 })),
+        "{said}"
+    );
+}
+
+/// Of all that was on record, a bundle for an activation to come said that it is not valid yet.
+#[test]
+fn a_bundle_that_is_valid_from_tomorrow_on_said_nothing_about_what_is_on_record() {
+    let place = place();
+    let later = other(&place, "bundle.toml", "\"2025-01-01T00:00:00Z\"", "\"2098-01-01T00:00:00Z\"");
+    let said = simulated(&place, &["--bundle", &later, "--ledger"]);
+    assert_eq!((&said["asked"], &said["unchanged"]), (&json!(5), &json!(5)), "{said}");
+}
+
 #[test]
 fn a_trace_is_asked_of_two_bundles() {
     let place = Place::demo();

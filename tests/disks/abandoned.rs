@@ -65,7 +65,19 @@ fn out(output: &Output) -> String {
 /// The words that give the anchored head up.
 fn words(head: &VerifiedCheckpoint) -> Vec<String> {
     let (size, root) = (head.size().to_string(), head.root().to_string());
-    let words = ["log", "abandon", "--json", "--reason", "the disk died", "--size", &size, "--root", &root];
+    let words = [
+        "log",
+        "abandon",
+        "--json",
+        "--reason",
+        "the disk died",
+        "--size",
+        &size,
+        "--root",
+        &root,
+        "--bundle-version",
+        "1",
+    ];
     words.map(str::to_owned).to_vec()
 }
 
@@ -260,9 +272,21 @@ fn a_data_directory_that_is_gone_leaves_a_log_that_begins_with_the_head_it_lost(
     std::fs::remove_dir_all(&place.config.data).unwrap();
     std::fs::create_dir(&place.config.data).unwrap();
     assert_eq!(charge(&place, "k").as_deref(), Some("evidence.behind_anchor"));
-    let done: Value = serde_json::from_str(&out(&abandon(&place, &words(&head)))).unwrap();
+    // Whether the bundle that was in force demanded a proof of the next, which the pinned one may be, nobody knows.
+    let mut unknown = place.copied();
+    let done: Value = serde_json::from_str(&out(&abandon(&unknown, &words(&head)))).unwrap();
+    reread(&mut unknown);
+    assert_eq!(done["bundles"]["proofs"], "required", "{done}");
+    out(&portcullis(&unknown, &["open"]));
+    assert_eq!(charge(&unknown, "k2").as_deref(), Some("policy.unproved"));
+    out(&portcullis(&unknown, &["log", "check"]));
+    // Unless an operator does.
+    let said = [words(&head), vec!["--no-lost-proofs".to_owned()]].concat();
+    let done: Value = serde_json::from_str(&out(&abandon(&place, &said))).unwrap();
     reread(&mut place);
     assert_eq!((&done["record"], &done["archive"]), (&json!(0), &Value::Null));
+    assert_eq!(done["bundles"]["proofs"], Value::Null, "{done}");
+    assert_eq!(given_up(&place).detail["lost_proofs"], "not_demanded");
     assert_eq!(given_up(&place).detail["lost_at_most"], head.size().to_string());
     assert_eq!(charge(&place, "k").as_deref(), Some("gate.shut"));
     out(&portcullis(&place, &["open"]));

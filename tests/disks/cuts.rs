@@ -118,7 +118,6 @@ fn campaign(fault: &'static str, unsynced: Unsynced) {
         powered.round(unsynced, &mut random, &mut tally);
     }
     powered.end(&mut tally);
-    assert!(tally.struck > 0, "the power was never cut under way");
     tally.close();
 }
 
@@ -170,7 +169,7 @@ fn directories_that_were_made_and_not_synced_were_lost_with_the_log_and_keys_ran
     powered.scene.kill();
     powered.disk.power_on();
     powered.judge(&mut tally);
-    tally.rounds = 1;
+    (tally.rounds, tally.struck) = (1, 1);
     powered.end(&mut tally);
     tally.close();
 }

@@ -57,21 +57,17 @@ fn begin(work: Work, random: &mut Random, tally: &mut Tally) -> (Scene, Vec<Stri
     (scene, calls)
 }
 
-/// Which calls to be killed at: all that change the disk and those after them, and some of the others.
-fn moments(calls: &[String], count: usize, random: &mut Random) -> Vec<usize> {
-    let changes = |call: &String| {
-        CHANGES.split(',').any(|name| call.split('(').next().is_some_and(|c| c.ends_with(name)))
+/// Which calls to be killed at, by number from 1: every one that changes the disk, and so many of the others, drawn.
+fn moments(calls: &[String], others: usize, random: &mut Random) -> Vec<usize> {
+    let changes = |call: &str| {
+        let name = call.split('(').next().and_then(|call| call.split(' ').next_back());
+        CHANGES.split(',').any(|change| name == Some(change))
     };
-    let (mut chosen, mut others) = (Vec::new(), Vec::new());
-    for moment in 1..=calls.len() {
-        let near = calls.get(moment - 1).is_some_and(changes) || moment > 1 && changes(&calls[moment - 2]);
-        if near { chosen.push(moment) } else { others.push(moment) }
-    }
-    while chosen.len() < count && !others.is_empty() {
-        chosen.push(others.swap_remove(random.below(others.len())));
-    }
-    while chosen.len() > count {
-        chosen.swap_remove(random.below(chosen.len()));
+    let (mut chosen, mut rest): (Vec<_>, Vec<_>) =
+        (1..=calls.len()).partition(|moment| changes(&calls[moment - 1]));
+    assert!(!chosen.is_empty(), "nothing changes the disk: {calls:#?}");
+    for _ in 0..others.min(rest.len()) {
+        chosen.push(rest.swap_remove(random.below(rest.len())));
     }
     chosen
 }
@@ -79,7 +75,9 @@ fn moments(calls: &[String], count: usize, random: &mut Random) -> Vec<usize> {
 fn killed_in_a_batch(work: Work, fault: &'static str) {
     let (mut tally, mut random) = Tally::new(fault);
     let (mut scene, calls) = begin(work, &mut random, &mut tally);
-    for moment in moments(&calls, rounds(12, calls.len()), &mut random) {
+    let moments = moments(&calls, rounds(4, calls.len()), &mut random);
+    tally.note(format!("{} of {} calls, all that change the disk", moments.len(), calls.len()));
+    for moment in moments {
         if scene.is_old() {
             scene.end(&mut tally);
             scene = begin(work, &mut random, &mut tally).0;
@@ -138,21 +136,24 @@ fn opening_killed_at(scene: &mut Scene, moment: usize) -> bool {
 
 fn killed_while_opening(fault: &'static str, before: fn(&mut Scene, &mut Tally)) {
     let (mut tally, mut random) = Tally::new(fault);
-    let most = rounds(10, 200);
+    let most = rounds(10, usize::MAX);
     for number in 0..most {
         let mut scene = Scene::new();
         before(&mut scene, &mut tally);
         // Short in CI: some moments only. Each is followed by another crash of the recovery, now and then.
-        let moment = if most < 100 { 1 + random.below(30) } else { 1 + number % 40 };
-        if opening_killed_at(&mut scene, moment) {
-            tally.struck += 1;
-        }
+        let moment = if most == 10 { 1 + random.below(30) } else { 1 + number };
+        let killed = opening_killed_at(&mut scene, moment);
+        tally.struck += usize::from(killed);
         if random.one_in(3) && opening_killed_at(&mut scene, 1 + random.below(30)) {
             tally.struck += 1;
         }
         scene.recovers(&mut tally);
         scene.end(&mut tally);
         tally.rounds += 1;
+        // Beyond the last call of an opening there is nothing to be killed at.
+        if most > 10 && !killed {
+            break;
+        }
     }
     tally.close();
 }

@@ -18,6 +18,7 @@
 mod support;
 
 mod abandoned;
+mod activation;
 mod clocks;
 mod cuts;
 mod errors;
@@ -32,3 +33,4 @@ mod scene;
 mod spooled;
 mod strace;
 mod witnesses;
+mod wrapped;

@@ -24,6 +24,8 @@ pub(crate) struct Tally {
     seed: u64,
     pub(crate) rounds: usize,
     executions: usize,
+    /// PERMITs of the ledgers that are left at the end. Fewer than executions where a ledger was thrown away with its records:
+    /// one that lost what its disk had acknowledged, or a flipped copy of which the original takes the place.
     permits: usize,
     /// Faults that were seen to strike.
     pub(crate) struck: usize,
@@ -52,7 +54,7 @@ impl Tally {
         (tally, random)
     }
 
-    /// Prints the campaign's line, and fails if anything was violated.
+    /// Prints the campaign's line, and fails if anything was violated, or nothing was tried.
     #[expect(clippy::print_stdout, reason = "the campaign's line is for people")]
     pub(crate) fn close(mut self) {
         self.violations.sort();
@@ -72,6 +74,7 @@ impl Tally {
         );
         assert!(self.violations.is_empty(), "{:#?}", self.violations);
         assert!(self.executions > 0, "nothing ran at all");
+        assert!(self.struck > 0, "no fault struck: nothing was tried");
     }
 }
 
@@ -150,6 +153,13 @@ impl Scene {
             let said = get(&server, "/readyz").ok()?;
             (!said.body.contains("evidence.recovering")).then_some(said.status == 200)
         })
+    }
+
+    /// Why the daemon would permit nothing now: the reason of each interlock that has tripped.
+    pub(crate) fn shut(&self) -> Vec<String> {
+        let health: Value = get(&Server::socket(&self.place.socket()), "/readyz").unwrap().json();
+        let interlocks = health["interlocks"].as_array().unwrap();
+        interlocks.iter().filter_map(|lock| lock["reason"].as_str().map(str::to_owned)).collect()
     }
 
     /// Keeps the deployment's files for examination. Where they are.

@@ -83,6 +83,16 @@ pub(crate) fn injected(calls: &[String]) -> usize {
     calls.iter().filter(|call| call.contains("(INJECTED)")).count()
 }
 
+/// How many of the calls of these names were.
+pub(crate) fn injected_into(names: &str, calls: &[String]) -> usize {
+    let named = |call: &String| {
+        names
+            .split(',')
+            .any(|name| call.contains(&format!("{name}(")) || call.contains(&format!("{name} resumed")))
+    };
+    calls.iter().filter(|call| call.contains("(INJECTED)") && named(call)).count()
+}
+
 /// The thread of a process with this name.
 pub(crate) fn thread(pid: u32, name: &str) -> u32 {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();

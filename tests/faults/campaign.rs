@@ -75,8 +75,18 @@ struct Ran {
 struct Recorded {
     next: u64,
     permits: usize,
-    keys: BTreeMap<String, usize>,
-    reads: usize,
+    /// By key's commitment, and by read, the indexes of its PERMITs.
+    keys: BTreeMap<String, BTreeSet<u64>>,
+    reads: BTreeMap<String, BTreeSet<u64>>,
+    /// PERMITs of which the log says that nothing ran under them.
+    never: BTreeSet<u64>,
+}
+
+impl Recorded {
+    /// Whether one of these PERMITs may have run.
+    fn permits(&self, permits: Option<&BTreeSet<u64>>) -> bool {
+        permits.is_some_and(|permits| !permits.is_subset(&self.never))
+    }
 }
 
 struct Campaign {
@@ -278,13 +288,13 @@ impl Campaign {
         self.read_journal();
         self.read_log();
         for key in &self.ran.keys {
-            assert!(
-                self.recorded.keys.contains_key(&commitment(key)),
-                "{key} ran without a PERMIT on record"
-            );
+            let permits = self.recorded.keys.get(&commitment(key));
+            assert!(self.recorded.permits(permits), "{key} ran without a PERMIT on record");
         }
-        let (reads, permitted) = (self.ran.reads.len(), self.recorded.reads);
-        assert!(reads <= permitted, "{reads} reads ran, {permitted} have a PERMIT on record");
+        for read in &self.ran.reads {
+            let permits = self.recorded.reads.get(read);
+            assert!(self.recorded.permits(permits), "{read} ran without a PERMIT on record");
+        }
     }
 
     fn read_journal(&mut self) {
@@ -305,13 +315,21 @@ impl Campaign {
         let ledger = open_ledger(&self.place.config).unwrap();
         for seq in self.recorded.next..ledger.head().size() {
             self.seen.receipts += 1;
-            let Record::Decision(record) = self.place.verify(&ledger.receipt(seq).unwrap()) else { continue };
-            if record.decision == Decision::Permit {
-                self.recorded.permits += 1;
-                match &record.key {
-                    Some(key) => *self.recorded.keys.entry(key.to_string()).or_default() += 1,
-                    None => self.recorded.reads += 1,
+            match self.place.verify(&ledger.receipt(seq).unwrap()) {
+                Record::Decision(record) if record.decision == Decision::Permit => {
+                    self.recorded.permits += 1;
+                    let permits = match &record.key {
+                        Some(key) => self.recorded.keys.entry(key.to_string()),
+                        None => self.recorded.reads.entry(self.place.account(&ledger, &record).unwrap()),
+                    };
+                    permits.or_default().insert(seq);
                 }
+                Record::Outcome(entry) => {
+                    let never = matches!(entry.outcome, Outcome::Withheld | Outcome::Expired);
+                    self.recorded.never.retain(|permit| *permit != entry.permit);
+                    self.recorded.never.extend(never.then_some(entry.permit));
+                }
+                Record::Decision(_) | Record::Event(_) | Record::Aggregate(_) | Record::Late(_) => {}
             }
         }
         self.recorded.next = ledger.head().size();

@@ -14,6 +14,7 @@ mod support;
 
 mod answers;
 mod campaign;
+mod confined;
 mod interlocks;
 mod outcomes;
 mod rotation;

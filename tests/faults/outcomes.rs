@@ -1,12 +1,16 @@
 //! An outcome that is not on record: the gate that ran the call lets nothing more run until it is.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use portcullis_protocol::Outcome;
+use portcullis_protocol::request::Ask;
+use portcullis_protocol::{AgentId, GateId, Outcome, ReasonCode};
+use portcullis_sdk::{HttpAuthorizer, Outcomes, Refusal, Running, Token, TrustedLog};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::support::process::{command_line, descendants_of};
+use crate::support::process::{command_line, descendants_of, stop};
 use crate::support::{
     Act, Between, Daemon, Gate, PATIENCE, Place, Recording, demo_server, limit_files, program, text, until,
 };
@@ -73,7 +77,7 @@ impl Scene {
     fn struck(&mut self, fault: impl FnOnce(&mut Self)) {
         let (ran, calls) = (self.journal(), self.recording.calls().len());
         let server = self.tool_server();
-        kill_process(server, Signal::STOP).unwrap();
+        stop(server);
         let id = self.send();
         until("the call on its way", || (self.recording.calls().len() > calls).then_some(()));
         fault(self);
@@ -177,4 +181,67 @@ fn a_permit_that_was_asked_for_before_an_outcome_was_lost_ran_after_it() {
     assert!(scene.daemon.take().unwrap().end(Signal::TERM).success());
     let log = scene.place.log();
     assert_eq!((log.permits().len(), log.outcomes(Some(Outcome::Ok)), log.outcomes(None)), (4, 3, 0));
+}
+
+/// A program that links the SDK. Its effect is a line in a file, and what strikes it strikes right after that.
+struct Linked {
+    effects: PathBuf,
+    outcomes: Outcomes,
+    log: TrustedLog,
+    charges: usize,
+}
+
+impl Linked {
+    fn new(place: &Place) -> Self {
+        let endpoint = place.socket_url().parse().unwrap();
+        let arbiter = HttpAuthorizer::new(endpoint, Token::new(&place.token("demo-agent")), PATIENCE);
+        let outcomes = Outcomes::start(Arc::new(arbiter), PATIENCE, |_| {});
+        let log = TrustedLog::new(vec![place.config.log_key.clone()]).unwrap();
+        Self { effects: place.file("effects", ""), outcomes, log, charges: 0 }
+    }
+
+    fn effects(&self) -> usize {
+        std::fs::read_to_string(&self.effects).unwrap().lines().count()
+    }
+
+    async fn charge(&mut self, fault: impl FnOnce()) -> Result<bool, Refusal> {
+        self.charges += 1;
+        let ask = json!({
+            "surface": "demo.charge", "action": "demo.charge",
+            "resource": { "type": "Surface", "id": "demo.charge" },
+            "context": { "account": "acme", "amount": "1.00" },
+            "idempotency_key": format!("invoice-{}", self.charges),
+        });
+        let ask = Ask::parse(ask.to_string().as_bytes()).unwrap();
+        let me: (AgentId, GateId) = ("demo-agent".parse().unwrap(), "program".parse().unwrap());
+        let effect = async |running: &Running| {
+            use std::io::Write;
+            let mut file = std::fs::File::options().append(true).open(&self.effects).unwrap();
+            writeln!(file, "{}", running.request().ask.surface).unwrap();
+            fault();
+            ((), Outcome::Ok, None)
+        };
+        let ran = portcullis_sdk::run(&self.outcomes, &self.log, me, ask, PATIENCE, effect).await;
+        ran.map(|ran| ran.recorded)
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_links_the_sdk_ran_on_while_an_outcome_of_its_own_was_not_on_record() {
+    let place = Place::demo();
+    let daemon = Daemon::start(&place);
+    let mut linked = Linked::new(&place);
+    assert!(linked.charge(|| {}).await.unwrap());
+    assert!(!linked.charge(|| daemon.kill()).await.unwrap(), "there was no arbiter to record it");
+    for _ in 0..2 {
+        let refused = linked.charge(|| panic!("it ran")).await.unwrap_err();
+        assert_eq!(refused.code(), ReasonCode::EvidenceOutcomeUnrecorded);
+    }
+    assert_eq!(linked.effects(), 2);
+    let daemon = Daemon::start(&place);
+    assert!(linked.charge(|| {}).await.unwrap(), "its own call hurries the report that it waits for");
+    assert_eq!(linked.effects(), 3);
+    assert!(daemon.end(Signal::TERM).success());
+    let log = place.log();
+    assert_eq!((log.permits().len(), log.outcomes(Some(Outcome::Ok))), (3, 3));
 }

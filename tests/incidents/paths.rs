@@ -78,7 +78,7 @@ fn i17_the_check_comes_before_the_tool_not_after_it() {
 #[test]
 fn i18_prompts_resources_subscriptions_and_completion_are_policed() {
     let mut scene = Scene::new();
-    let methods: [(&str, Value); 14] = [
+    let methods: [(&str, Value); 13] = [
         ("prompts/get", json!({ "name": "p" })),
         ("resources/read", json!({ "uri": "file:///etc/passwd" })),
         ("resources/subscribe", json!({ "uri": "file:///etc/passwd" })),
@@ -92,7 +92,6 @@ fn i18_prompts_resources_subscriptions_and_completion_are_policed() {
         ("roots/list", json!({})),
         ("tasks/get", json!({ "taskId": "1" })),
         ("tasks/result", json!({ "taskId": "1" })),
-        ("server/discover", json!({})),
         ("subscriptions/listen", json!({})),
         ("a/method/of/tomorrow", json!({ "name": "read_balance" })),
         ("rpc.discover", json!({})),

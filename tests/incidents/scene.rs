@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use portcullis_policy::bundles;
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{Outcome, Salt};
-use portcullis_sdk::{Endpoint, HttpAuthorizer, Refusal, Token, TrustedLog};
+use portcullis_sdk::{Endpoint, HttpAuthorizer, Outcomes, Refusal, Running, Token, TrustedLog};
 use portcullis_server::Config;
 use serde_json::{Value, json};
 
@@ -210,19 +211,23 @@ impl Scene {
 
     pub(crate) fn sdk_at(&self, endpoint: Endpoint, token: &str, act: &Deed) -> Result<(), Refusal> {
         let deadline = std::time::Duration::from_millis(self.deadline_ms);
-        let arbiter = HttpAuthorizer::new(endpoint, Token::new(token), deadline);
+        let arbiter = Arc::new(HttpAuthorizer::new(endpoint, Token::new(token), deadline));
         let log = TrustedLog::new(vec![self.place.config.log_key.clone()]).unwrap();
         let ask = Ask::parse(act.ask().to_string().as_bytes())
             .map_err(|refused| Refusal::own(refused.code, Some(refused.detail)))?;
         let names = ("demo-agent".parse().unwrap(), "sdk".parse().unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let ran = runtime.block_on(portcullis_sdk::run(&arbiter, &log, names, ask, deadline, async |_| {
-            use std::io::Write;
-            let mut file = std::fs::File::options().append(true).open(&self.effects).unwrap();
-            writeln!(file, "{}", act.ask()).unwrap();
-            ((), Outcome::Ok, Some("done".to_owned()))
-        }));
-        ran.map(|((), _, reported)| assert!(reported.is_ok(), "{reported:?}"))
+        let ran = runtime.block_on(async {
+            let outcomes = Outcomes::start(arbiter, deadline, |remark| panic!("{remark}"));
+            let effect = async |_: &Running| {
+                use std::io::Write;
+                let mut file = std::fs::File::options().append(true).open(&self.effects).unwrap();
+                writeln!(file, "{}", act.ask()).unwrap();
+                ((), Outcome::Ok, Some("done".to_owned()))
+            };
+            portcullis_sdk::run(&outcomes, &log, names, ask, deadline, effect).await
+        });
+        ran.map(|ran| assert!(ran.recorded))
     }
 
     fn cli(&self, act: &Deed) -> Result<(), String> {
@@ -269,7 +274,10 @@ pub(crate) fn starts(
     arguments: &[&str],
     environment: &[(&str, &str)],
 ) -> (Option<i32>, String, bool) {
-    let mark = place.path("started");
+    // In a directory of its own: beside what governs it the tool server can make nothing.
+    let marks = place.path("marks");
+    std::fs::create_dir_all(&marks).unwrap();
+    let mark = marks.join("started");
     let touch = format!("touch {}; cat > /dev/null", text(&mark));
     let mut command = Command::new(program());
     command.args(arguments).envs(environment.iter().copied());

@@ -12,6 +12,7 @@
 mod support;
 
 mod labels;
+mod principals;
 
 use std::process::Command;
 

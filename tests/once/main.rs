@@ -18,7 +18,7 @@ use portcullis_protocol::Outcome;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use support::process::{command_line, descendants_of};
+use support::process::{command_line, descendants_of, stop};
 use support::{Act, Between, Daemon, Gate, Place, Recording, demo_server, signal, until};
 
 /// An arbiter's daemon for the demo's bundle, and the journal of the tool servers.
@@ -296,7 +296,7 @@ fn is_server(pid: u32) -> bool {
 
 fn freeze(pid: u32) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::kill_process(pid, Signal::STOP).unwrap();
+    stop(pid);
 }
 
 /// The same key from two gates at once, many times: each runs once, and both agents learn so.

@@ -2,7 +2,7 @@
 
     client.py MODE STEPS COMMAND [ARGUMENT...]
 
-MODE is `legacy` or `auto`. STEPS is a JSON array: `"list"`, `"ping"`, or `[TOOL, ARGUMENTS]`. Prints one JSON line a step,
+MODE is `legacy`, `auto` or `2026-07-28`. STEPS is a JSON array: `"list"`, `"ping"`, or `[TOOL, ARGUMENTS]`. Prints one JSON line a step,
 as the client hands the result to its user.
 """
 
@@ -22,12 +22,13 @@ async def take(client, step):
     return await client.call_tool(tool, arguments)
 
 
-async def main(mode, steps, command, *arguments):
-    server = StdioServerParameters(command=command, args=list(arguments))
+async def drive(server, mode, steps):
     async with Client(server, mode=mode, read_timeout_seconds=30) as client:
         for step in json.loads(steps):
             result = await take(client, step)
             print(result.model_dump_json(by_alias=True, exclude_none=True), flush=True)
 
 
-asyncio.run(main(*sys.argv[1:]))
+if __name__ == "__main__":
+    mode, steps, command, *arguments = sys.argv[1:]
+    asyncio.run(drive(StdioServerParameters(command=command, args=arguments), mode, steps))

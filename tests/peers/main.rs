@@ -11,6 +11,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod draft;
+mod endpoint;
+mod identity;
+mod remote;
+mod wrap;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -176,17 +182,13 @@ fn the_python_client_meets(mode: &str) {
     let read = ("read_text_file".to_owned(), json!({ "path": path }));
     assert_eq!(desk.recording.calls(), vec![read; 2]);
     let said = |decision: &str, code: Option<&str>| (decision.to_owned(), code.map(str::to_owned));
-    let mut expected = vec![
+    let expected = vec![
         said("PERMIT", None),
         said("DENY", Some("policy.no_grant")),
         said("DENY", Some("policy.no_grant")),
         said("SILENCE", Some("surface.unknown")),
         said("PERMIT", None),
     ];
-    if mode == "auto" {
-        // It begins with `server/discover`, which the bundle does not name.
-        expected.insert(0, said("SILENCE", Some("surface.unknown")));
-    }
     assert_eq!(desk.audited(), expected);
 }
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use portcullis_ledger::Kept;
 use portcullis_policy::bundles;
 use portcullis_protocol::{Decision, DecisionRecord, Event, Outcome, ReasonCode, Record};
 use portcullis_server::config::ArbiterConfig;
-use portcullis_server::{Config, Deployment, Row, deploy, open_ledger, rows};
+use portcullis_server::{Config, Deployment, LedgerReader, Row, deploy, open_ledger, rows, vault_key};
 use portcullis_verify::{UnverifiedReceipt, VerifierKey};
 use tempfile::TempDir;
 
@@ -67,7 +68,8 @@ impl Place {
     /// A deployment with any bundle; the gate asks for the first of the agents.
     pub(crate) fn deploy(bundle: BTreeMap<String, Vec<u8>>, agents: &[&str], server: &str) -> Self {
         let folder = TempDir::new().unwrap();
-        let deployment = Deployment { bundle, agents, server, listen: "127.0.0.1:0", arbiter: None };
+        let deployment =
+            Deployment { bundle, agents, server, listen: "127.0.0.1:0", arbiter: None, spool: false };
         let config_path = deploy(folder.path(), &deployment).unwrap().config;
         let config = Config::read(&config_path).unwrap().arbiter().unwrap();
         Self { folder, config_path, config, environment: Vec::new() }
@@ -210,6 +212,17 @@ impl Place {
             assert_eq!(self.verify(&receipt), *record);
         }
         Log { records, rows: rows(&ledger).unwrap() }
+    }
+
+    /// Whose account a decision on record was about: its kept request, opened with the vault's key, names it. `None` if
+    /// what is kept does not open, or is not what the record commits to.
+    pub(crate) fn account(&self, ledger: &LedgerReader, record: &DecisionRecord) -> Option<String> {
+        let Ok(Kept::Here(kept)) = ledger.kept_request(&vault_key(&self.config).unwrap(), record) else {
+            return None;
+        };
+        let account = kept.request.context.get("account").map(|account| account.as_str().unwrap().to_owned());
+        let commitment = kept.request.by(record.agent.clone()).commitment(&kept.salt).unwrap();
+        account.filter(|_| commitment == record.request)
     }
 
     /// The receipt of the record at an index.

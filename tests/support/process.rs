@@ -12,9 +12,31 @@ pub(crate) fn pid(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap()
 }
 
-/// Sends a signal to a child.
+/// Sends a signal to a child. One that is to be stopped is when this returns.
 pub(crate) fn signal(child: &Child, signal: Signal) {
     kill_process(pid(child), signal).unwrap();
+    if signal == Signal::STOP {
+        stopped(pid(child));
+    }
+}
+
+/// Stops a process, and returns when it is.
+pub(crate) fn stop(process: Pid) {
+    kill_process(process, Signal::STOP).unwrap();
+    stopped(process);
+}
+
+/// One thread takes the signal, and on a busy machine others go on until it has.
+fn stopped(process: Pid) {
+    let tasks = format!("/proc/{}/task", process.as_raw_nonzero());
+    super::until("every thread to have stopped", || {
+        let states = std::fs::read_dir(&tasks).ok()?.map(|task| {
+            let stat = std::fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
+            stat.rsplit_once(')')?.1.trim_start().chars().next()
+        });
+        let states: Vec<_> = states.collect();
+        states.iter().all(|state| matches!(state, Some('T' | 't'))).then_some(())
+    });
 }
 
 /// Kills a child with SIGKILL and reaps it.

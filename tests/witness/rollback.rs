@@ -105,7 +105,18 @@ fn a_head_that_only_a_witness_saw_is_given_up_by_name() {
     let looked = portcullis(&["log", "abandon"]);
     assert!(String::from_utf8_lossy(&looked.stderr).contains("not behind"), "{looked:?}");
     witness.again();
-    let given_up = ["log", "abandon", "--size", &size.to_string(), "--root", &root, "--reason", "restored"];
+    let given_up = [
+        "log",
+        "abandon",
+        "--size",
+        &size.to_string(),
+        "--root",
+        &root,
+        "--bundle-version",
+        "1",
+        "--reason",
+        "restored",
+    ];
     let done = portcullis(&given_up);
     assert!(done.status.success(), "{done:?}");
     assert!(portcullis(&["open"]).status.success());
@@ -179,6 +190,42 @@ fn with_its_witness_away_at_the_start_a_restored_ledger_signed_another_history()
     assert_eq!(seen(&scene.place, &mut witness), before);
 }
 
+/// Of a quorum of two, the one that had been away vouches in good faith, and nobody else can be asked.
+#[test]
+fn a_witness_that_was_away_vouched_alone_for_a_restored_backup() {
+    let mut scene = Scene::new();
+    let [mut first, mut second, mut away] =
+        ["w1", "w2", "w3"].map(|name| WitnessProcess::start(&scene.place, name, CosignerKind::Ed25519));
+    scene.place.watched_by(2, &[first.section("w1"), second.section("w2"), away.section("w3")]);
+    let charged = |scene: &Scene, key: &str| {
+        let mut gate = scene.gate();
+        gate.call_with("charge", &charge("2.00"), Some(key)).ran();
+        gate.end();
+    };
+    charged(&scene, "k1");
+    away.kill();
+    charged(&scene, "k2");
+    back_up(&scene.place);
+    charged(&scene, "k3");
+    restore(&scene.place);
+    let (records, head) = (scene.place.log().records.len(), scene.head_size());
+    first.kill();
+    second.kill();
+    away.again();
+    let mut gate = scene.gate();
+    for _ in 0..2 {
+        assert_eq!(gate.call_with("charge", &charge("2.00"), Some("k3")).code(), "evidence.unwitnessed");
+        assert_eq!(gate.call("read_balance", json!({ "account": "acme" })).code(), "evidence.unwitnessed");
+    }
+    first.again();
+    until("the ledger refuted", || {
+        let answer = gate.call("read_balance", json!({ "account": "acme" }));
+        (answer.code() == "evidence.behind_anchor").then_some(())
+    });
+    gate.end();
+    assert_eq!((scene.place.log().records.len(), scene.head_size(), scene.ran()), (records, head, 3));
+}
+
 #[test]
 fn a_restart_forgot_that_a_witness_had_refuted_the_ledger() {
     let (mut scene, mut witness) = rolled_back();
@@ -243,7 +290,17 @@ fn a_head_with_two_ml_dsa_lines_was_longer_than_the_anchors_slot_and_could_not_b
     let looked: Value = serde_json::from_slice(&portcullis(&["log", "abandon", "--json"]).stdout).unwrap();
     assert_eq!(looked["lost"]["open_ended"], true, "{looked}");
     let (size, root) = (looked["given_up"]["size"].to_string(), looked["given_up"]["root"].as_str().unwrap());
-    let done =
-        portcullis(&["log", "abandon", "--size", &size, "--root", root, "--reason", "the anchor is gone"]);
+    let done = portcullis(&[
+        "log",
+        "abandon",
+        "--size",
+        &size,
+        "--root",
+        root,
+        "--bundle-version",
+        "1",
+        "--reason",
+        "the anchor is gone",
+    ]);
     assert!(done.status.success(), "{done:?}");
 }

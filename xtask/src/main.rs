@@ -43,7 +43,9 @@ Installs what is missing (with apt when root, else it lists what to install), th
 tests/peers into the target directory, builds the release binary, then runs `cargo nextest run
 --workspace`, the doc tests, the fuzz targets and the mutants.
   --filter EXPR   hand EXPR to nextest as its filter; all else is skipped
-  --long          PORTCULLIS_LONG=1: the heavy campaigns too
+  --long          PORTCULLIS_LONG=1, PORTCULLIS_BUNDLES=2500: the heavy campaigns too, properties with more
+                  than 100,000 requests each, ten minutes of each fuzz target, and every mutant; else a
+                  sample of them, drawn anew each time
 
 The tests get PORTCULLIS_PEERS (the peers' folder) and PORTCULLIS_BIN (the release binary).";
 
@@ -52,7 +54,7 @@ cargo xtask fuzz [--seconds N] [--seed S] [--keep] [TARGET…]
 cargo xtask fuzz TARGET --input FILE
 
 Builds the targets of fuzz/ with coverage (needs a C++ compiler for libFuzzer), sees that a planted fault
-is found, then runs all of them or those named, as many at once as there are processors. Prints the seed
+is found, then runs all of them or those named, one more at once than there are processors. Prints the seed
 and what was tried; an input that breaks something fails the command and is left in the target directory.
   --seconds N   how long each target runs; 60 unless told
   --seed S      of libFuzzer's choices, as an earlier run printed it
@@ -60,11 +62,13 @@ and what was tried; an input that breaks something fails the command and is left
   --input FILE  run one target on one file";
 
 const MUTANTS_HELP: &str = "\
-cargo xtask mutants [--check] [NAME…]
+cargo xtask mutants [--check] [--sample N] [--seed S] [NAME…]
 
 For each entry of xtask/mutants.toml (or only those named): applies it to a copy of the tree in the
 target directory and runs the test that is to notice. A mutant that survives fails the command.
-  --check   only see that every entry still names one place in the source";
+  --check      only see that every entry still names one place in the source
+  --sample N   only N of them
+  --seed S     of the draw, as an earlier run printed it";
 
 const DENY_HELP: &str = "\
 cargo xtask deny
@@ -199,9 +203,16 @@ fn parse_fuzz(rest: &[String]) -> Result<Task, String> {
 
 fn parse_mutants(rest: &[String]) -> Result<Task, String> {
     let mut options = mutants::Options::default();
-    for arg in rest {
+    let mut rest = rest.iter();
+    while let Some(arg) = rest.next() {
+        let mut number = || {
+            let text = rest.next().ok_or_else(|| format!("`{arg}` needs a value"))?;
+            text.parse::<u32>().map_err(|_| format!("`{text}` is no number"))
+        };
         match arg.as_str() {
             "--check" => options.check = true,
+            "--sample" => options.sample = usize::try_from(number()?).ok(),
+            "--seed" => options.seed = Some(number()?.into()),
             flag if flag.starts_with('-') => return Err(format!("unexpected argument `{flag}`")),
             name => options.only.push(name.to_owned()),
         }
@@ -240,6 +251,18 @@ mod tests {
             (vec!["json".to_owned()], 5, Some(7), true)
         );
         assert!(parse_line("fuzz --seconds").is_err() && parse_line("fuzz --seed x").is_err());
+    }
+
+    #[test]
+    fn mutants_flags_are_understood() {
+        let Ok(Task::Mutants(options)) = parse_line("mutants --sample 9 --seed 7 one") else {
+            panic!("not parsed");
+        };
+        assert_eq!(
+            (options.only, options.sample, options.seed, options.check),
+            (vec!["one".to_owned()], Some(9), Some(7), false)
+        );
+        assert!(parse_line("mutants --sample").is_err() && parse_line("mutants --seed x").is_err());
     }
 
     #[test]

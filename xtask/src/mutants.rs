@@ -4,11 +4,14 @@
 mod list;
 mod tree;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
 
 use self::list::Mutant;
 use self::tree::Copy;
@@ -23,7 +26,14 @@ pub(crate) struct Options {
     pub(crate) check: bool,
     /// Only the mutants of these names; all when empty.
     pub(crate) only: Vec<String>,
+    /// Only so many of them, drawn by the seed.
+    pub(crate) sample: Option<usize>,
+    /// What the draw depends on; printed, and by the clock unless told.
+    pub(crate) seed: Option<u64>,
 }
+
+/// The selections of tests that mutants name, each with the flags of Cargo that build no more than the binaries it is in.
+type Selections<'a> = BTreeMap<(&'a str, &'a str), Vec<String>>;
 
 /// How a run of the selected tests ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,6 +76,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), String
         println!("mutants: {} listed in {}", mutants.len(), list::FILE);
         return Ok(());
     }
+    let mutants = drawn(mutants, options)?;
     let failed = apply(workspace, &mutants)?;
     println!("mutants: {} passed, {failed} failed", mutants.len().saturating_sub(failed));
     if failed == 0 { Ok(()) } else { Err(format!("{failed} mutants were not killed by a test")) }
@@ -120,11 +131,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Breaks the guards of one package's list. How many were not noticed.
 fn kill(copy: &Copy, mutants: &[&Mutant]) -> Result<usize, String> {
-    check_unmutated(copy, mutants)?;
+    let selections = check_unmutated(copy, mutants)?;
     let mut failed = 0_usize;
     for mutant in mutants {
         let start = Instant::now();
-        let outcome = attempt(copy, mutant)?;
+        let outcome = attempt(copy, mutant, &selections)?;
         let seconds = start.elapsed().as_secs_f64();
         let name = &mutant.name;
         match outcome {
@@ -150,14 +161,41 @@ fn selected(mutants: Vec<Mutant>, only: &[String]) -> Result<Vec<Mutant>, String
     Ok(mutants.into_iter().filter(|mutant| only.is_empty() || only.contains(&mutant.name)).collect())
 }
 
+/// So many mutants as are wanted, drawn by the seed.
+fn drawn(mut mutants: Vec<Mutant>, options: &Options) -> Result<Vec<Mutant>, String> {
+    let Some(sample) = options.sample.filter(|sample| *sample < mutants.len()) else { return Ok(mutants) };
+    let seed = options.seed.map_or_else(by_the_clock, Ok)?;
+    println!("mutants: {sample} of {}; the same again: --sample {sample} --seed {seed}", mutants.len());
+    mutants.sort_by_key(|mutant| {
+        let mut hasher = DefaultHasher::new();
+        (seed, &mutant.name).hash(&mut hasher);
+        hasher.finish()
+    });
+    mutants.truncate(sample);
+    // As they are listed: a package's neighbours share what is built.
+    mutants.sort_by_key(|mutant| mutant.line);
+    Ok(mutants)
+}
+
+fn by_the_clock() -> Result<u64, String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
+    Ok(now.subsec_nanos().into())
+}
+
 /// Each selection of tests exists and passes on the tree as it is; else a failure would prove nothing.
-fn check_unmutated(copy: &Copy, mutants: &[&Mutant]) -> Result<(), String> {
-    let selections: BTreeSet<_> = mutants.iter().map(|mutant| (&mutant.package, &mutant.test)).collect();
+fn check_unmutated<'a>(copy: &Copy, mutants: &[&'a Mutant]) -> Result<Selections<'a>, String> {
+    let mut selections = Selections::new();
     let mut problems = Vec::new();
-    for (package, test) in selections {
+    for mutant in mutants {
+        let (package, test) = (mutant.package.as_str(), mutant.test.as_str());
+        if selections.contains_key(&(package, test)) {
+            continue;
+        }
         let start = Instant::now();
-        let (ending, output) = run_tests(copy, package, test)?;
+        let flags = binaries(copy, package, test)?;
+        let (ending, output) = run_tests(copy, package, test, &flags)?;
         let seconds = start.elapsed().as_secs_f64();
+        selections.insert((package, test), flags);
         let problem = match ending {
             Ending::Passed => {
                 println!("unmutated {seconds:6.1} s  {package}: {test}");
@@ -171,13 +209,14 @@ fn check_unmutated(copy: &Copy, mutants: &[&Mutant]) -> Result<(), String> {
         println!("{}", tail(&output));
         problems.push(format!("`{test}` in {package} {problem}"));
     }
-    if problems.is_empty() { Ok(()) } else { Err(problems.join("\nxtask: ")) }
+    if problems.is_empty() { Ok(selections) } else { Err(problems.join("\nxtask: ")) }
 }
 
-fn attempt(copy: &Copy, mutant: &Mutant) -> Result<Outcome, String> {
+fn attempt(copy: &Copy, mutant: &Mutant, selections: &Selections<'_>) -> Result<Outcome, String> {
     let original = copy.read(&mutant.file)?;
     copy.write(&mutant.file, &original.replacen(&mutant.find, &mutant.replace, 1))?;
-    let result = run_tests(copy, &mutant.package, &mutant.test);
+    let flags = selections.get(&(mutant.package.as_str(), mutant.test.as_str()));
+    let result = run_tests(copy, &mutant.package, &mutant.test, flags.map_or(&[], Vec::as_slice));
     copy.write(&mutant.file, &original)?;
     let (ending, output) = result?;
     Ok(match ending {
@@ -195,14 +234,46 @@ fn attempt(copy: &Copy, mutant: &Mutant) -> Result<Outcome, String> {
     })
 }
 
-fn run_tests(copy: &Copy, package: &str, test: &str) -> Result<(Ending, String), String> {
-    let mut command: Command = process::cargo();
-    command.args(["nextest", "run", "--profile", "mutants", "--package", package, "--filterset", test]);
-    command.args(["--no-tests", "fail"]).current_dir(&copy.tree).env("CARGO_TARGET_DIR", &copy.target);
-    // The release binary has no mutant in it, and a snapshot must not adapt to one.
-    command.env_remove("PORTCULLIS_BIN").env("INSTA_UPDATE", "no");
+/// The flags of Cargo for the test binaries of a package that have tests of a selection. None for all, where that cannot be
+/// told: then the run itself says what is wrong.
+fn binaries(copy: &Copy, package: &str, test: &str) -> Result<Vec<String>, String> {
+    let mut command = nextest(copy, "list", package, test);
+    command.args(["--message-format", "json"]);
+    let output = process::quiet(&mut command)?;
+    let listed = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    let suites = listed.get("rust-suites").and_then(Value::as_object);
+    Ok(suites.into_iter().flatten().filter_map(|(_, suite)| flag_of(suite)).flatten().collect())
+}
+
+/// The flag for one binary, if it has a test that is selected.
+fn flag_of(suite: &Value) -> Option<Vec<String>> {
+    let tests = suite.get("testcases")?.as_object()?;
+    let selected =
+        |test: &Value| test.pointer("/filter-match/status").is_some_and(|status| status == "matches");
+    tests.values().any(selected).then_some(())?;
+    let name = suite.get("binary-name")?.as_str()?.to_owned();
+    match suite.get("kind")?.as_str()? {
+        "lib" => Some(vec!["--lib".to_owned()]),
+        "test" => Some(vec!["--test".to_owned(), name]),
+        "bin" => Some(vec!["--bin".to_owned(), name]),
+        _ => None,
+    }
+}
+
+fn run_tests(copy: &Copy, package: &str, test: &str, flags: &[String]) -> Result<(Ending, String), String> {
+    let mut command = nextest(copy, "run", package, test);
+    command.args(["--no-tests", "fail"]).args(flags);
     let output = process::quiet(&mut command)?;
     Ok((ending(output.status.code()), String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
+fn nextest(copy: &Copy, verb: &str, package: &str, test: &str) -> Command {
+    let mut command: Command = process::cargo();
+    command.args(["nextest", verb, "--profile", "mutants", "--package", package, "--filterset", test]);
+    command.current_dir(&copy.tree).env("CARGO_TARGET_DIR", &copy.target);
+    // The release binary has no mutant in it, and a snapshot must not adapt to one.
+    command.env_remove("PORTCULLIS_BIN").env("INSTA_UPDATE", "no").env("PORTCULLIS_PEERS", &copy.peers);
+    command
 }
 
 /// Reads nextest's exit codes, which tell a failed test from a failed build.
@@ -233,12 +304,40 @@ mod tests {
         assert_eq!(ending(None), Ending::Other(None));
     }
 
+    #[test]
+    fn a_sample_is_drawn_by_its_seed() {
+        let mutants = || {
+            let mutant = |line: usize| Mutant {
+                name: format!("m{line}"),
+                file: String::new(),
+                find: String::new(),
+                replace: String::new(),
+                package: String::new(),
+                test: String::new(),
+                line,
+            };
+            (0..100).map(mutant).collect::<Vec<_>>()
+        };
+        let lines = |sample, seed| {
+            let options = Options { sample, seed: Some(seed), ..Options::default() };
+            drawn(mutants(), &options).expect("drawn").iter().map(|mutant| mutant.line).collect::<Vec<_>>()
+        };
+        assert_eq!(lines(Some(10), 1), lines(Some(10), 1));
+        assert_ne!(lines(Some(10), 1), lines(Some(10), 2));
+        assert_eq!(
+            (lines(Some(10), 1).len(), lines(Some(100), 1).len(), lines(None, 1).len()),
+            (10, 100, 100)
+        );
+        assert!(lines(Some(10), 1).is_sorted());
+    }
+
     /// A crate without dependencies, whose mutants meet every end.
     #[test]
     fn every_outcome_is_told_apart() {
         let folder = tempfile::tempdir().expect("a folder");
         let tree = folder.path().join("tree");
-        let copy = Copy { tree, target: folder.path().join("target") };
+        let (target, peers) = (folder.path().join("target"), folder.path().join("peers"));
+        let copy = Copy { tree, target, peers };
         copy.write("Cargo.toml", "[package]\nname = \"guard\"\nedition = \"2024\"\n[workspace]\n")
             .expect("written");
         copy.write(".config/nextest.toml", "[profile.mutants]\nfail-fast = true\n").expect("written");
@@ -254,13 +353,17 @@ mod tests {
             test: "test(three_is_too_many)".to_owned(),
             line: 1,
         };
-        let outcome = |find: &str, replace: &str| attempt(&copy, &mutant(find, replace)).expect("runs");
+        let none = Selections::new();
+        let outcome =
+            |find: &str, replace: &str| attempt(&copy, &mutant(find, replace), &none).expect("runs");
         assert!(matches!(outcome("x < 3", "x <= 3"), Outcome::Killed));
         assert!(matches!(outcome("-> u8 { 1 }", "-> u8 { 2 }"), Outcome::Survived));
         assert!(matches!(outcome("x < 3", "x < y"), Outcome::Error(_)));
         assert_eq!(copy.read("src/lib.rs").as_deref(), Ok(source), "the copy must be restored");
 
-        assert_eq!(check_unmutated(&copy, &[&mutant("x < 3", "x <= 3")]), Ok(()));
+        let good = mutant("x < 3", "x <= 3");
+        let selections = check_unmutated(&copy, &[&good]).expect("passes");
+        assert_eq!(selections.into_values().collect::<Vec<_>>(), [["--lib".to_owned()]]);
         let nothing = Mutant { test: "test(no_such_test)".to_owned(), ..mutant("x < 3", "x <= 3") };
         let error = check_unmutated(&copy, &[&nothing]).expect_err("selects nothing");
         assert!(error.contains("selects no test"), "{error}");

@@ -18,7 +18,7 @@ struct Need {
 /// Where the Debian package puts the sources of `golang.org/x/mod`.
 pub(crate) const GO_SOURCES: &str = "/usr/share/gocode";
 
-const NEEDS: [Need; 15] = [
+const NEEDS: [Need; 16] = [
     Need {
         name: "git",
         why: "lists the files of the tree",
@@ -136,6 +136,13 @@ const NEEDS: [Need; 15] = [
         },
         apt: &["cvc5"],
         otherwise: "install cvc5 1.0.3 or later, and name it in the environment variable CVC5",
+    },
+    Need {
+        name: "docker-registry",
+        why: "is a registry of bundles that nobody here wrote",
+        present: || answer("docker-registry", &["--version"]).is_some(),
+        apt: &["docker-registry"],
+        otherwise: "install the registry of the distribution project (2.8) as `docker-registry`",
     },
     Need {
         name: "Go with golang.org/x/mod",

@@ -5,6 +5,9 @@ use std::process::Command;
 use crate::workspace::Workspace;
 use crate::{fuzz, mutants, needs, peers, process};
 
+/// How many mutants are run unless all are asked for; each takes seconds of compiling.
+const SAMPLE: usize = 80;
+
 /// Flags of `cargo xtask test`.
 #[derive(Default)]
 pub(crate) struct Options {
@@ -50,7 +53,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), String
         if passed {
             report.add("mutants", |_| {
                 process::timed("mutants", "cargo xtask mutants", || {
-                    mutants::run(workspace, &mutants::Options::default())
+                    let sample = (!options.long).then_some(SAMPLE);
+                    mutants::run(workspace, &mutants::Options { sample, ..mutants::Options::default() })
                 })
             });
         } else {
@@ -93,7 +97,7 @@ fn nextest(workspace: &Workspace, options: &Options, binary: &str) -> Command {
         command.args(["--filterset", filter]);
     }
     if options.long {
-        command.env("PORTCULLIS_LONG", "1");
+        command.env("PORTCULLIS_LONG", "1").env("PORTCULLIS_BUNDLES", "2500");
     }
     command
 }

@@ -4,7 +4,7 @@ use portcullis_protocol::{ReasonCode, Verdict};
 
 use crate::fact::{
     Approval, Clock, Deadline, Evidence, Fact, Freshness, GateState, Identity, KeyState, LimitState, Policy,
-    State, SurfaceMatch, Validity, Witness,
+    Sources, State, SurfaceMatch, Validity, Witness,
 };
 
 /// Everything that a decision depends on. The request itself is well-formed by its type.
@@ -20,6 +20,8 @@ pub struct Facts {
     pub state: Fact<State>,
     /// Is the pinned bundle in force?
     pub policy: Fact<Policy>,
+    /// Have the bundle's sources of facts given them, lately enough?
+    pub sources: Fact<Sources>,
     /// Who asks?
     pub identity: Fact<Identity>,
     /// Is the surface declared, and does the request fit it?
@@ -43,7 +45,8 @@ pub struct Facts {
 type Check = fn(&Facts) -> Result<(), ReasonCode>;
 
 /// The preconditions before policy is asked, in their documented order.
-const BEFORE_EVALUATION: [Check; 8] = [gate, clock, evidence, state, policy, identity, surface, idempotency];
+const BEFORE_EVALUATION: [Check; 9] =
+    [gate, clock, evidence, state, policy, sources, identity, surface, idempotency];
 
 /// Decides. A refusal carries the code of the first precondition that fails.
 #[must_use]
@@ -119,11 +122,22 @@ const fn policy(facts: &Facts) -> Result<(), ReasonCode> {
     }
 }
 
+const fn sources(facts: &Facts) -> Result<(), ReasonCode> {
+    match facts.sources {
+        Fact::Known(Sources::Fresh) => Ok(()),
+        Fact::Known(Sources::RolledBack) => Err(ReasonCode::FactRolledBack),
+        Fact::Known(Sources::Stale) => Err(ReasonCode::FactStale),
+        Fact::Unknown => Err(ReasonCode::FactUnavailable),
+    }
+}
+
 const fn identity(facts: &Facts) -> Result<(), ReasonCode> {
     match facts.identity {
         Fact::Known(Identity::Active) => Ok(()),
         Fact::Known(Identity::Expired) => Err(ReasonCode::IdentityExpired),
         Fact::Known(Identity::Stranger) => Err(ReasonCode::IdentityUnknown),
+        Fact::Known(Identity::NotAdmitted) => Err(ReasonCode::IdentityPrincipal),
+        Fact::Known(Identity::PrincipalStranger) => Err(ReasonCode::IdentityPrincipalUnknown),
         Fact::Unknown => Err(ReasonCode::IdentityUnverified),
     }
 }

@@ -69,6 +69,17 @@ pub enum Policy {
     Refused(ReasonCode),
 }
 
+/// How old what the bundle's sources of facts gave is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sources {
+    /// No older than it may be, each of them; or there are none.
+    Fresh,
+    /// At least one gave what is older than other facts of its own that are on record.
+    RolledBack,
+    /// At least one is.
+    Stale,
+}
+
 /// Whether somebody outside can see a PERMIT before it is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Witness {
@@ -109,6 +120,10 @@ pub enum Identity {
     Expired,
     /// The bundle does not know the agent.
     Stranger,
+    /// Its credential does not let it act for whom it says it acts for.
+    NotAdmitted,
+    /// It may act for whom it says, and the bundle does not know them.
+    PrincipalStranger,
 }
 
 /// How the request fits the surfaces of the bundle.

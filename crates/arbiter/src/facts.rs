@@ -3,7 +3,7 @@
 use portcullis_protocol::facts::{
     ClockFact, DeadlineFact, EvidenceFact, GateFact, PolicyFact, RecordedFacts, StateFact, WitnessesFact,
 };
-use portcullis_protocol::{BundleDigest, Millis};
+use portcullis_protocol::{BundleDigest, Millis, Snapshots};
 
 use crate::fact::{Clock, Evidence, Fact, GateState, Policy, State, Validity};
 use crate::settle::{Health, Intake, PolicyNow};
@@ -36,6 +36,9 @@ pub(crate) fn recorded(intake: &Intake, health: &Health, labels_moved: bool) -> 
         labels_moved,
         last_try: intake.last_try,
         policy,
+        principal: intake.principal(),
+        sources: intake.informed.recorded(),
+        sources_moved: !intake.informed.are_current(health),
         state: match health.state {
             Fact::Known(State::Held) => StateFact::Held,
             Fact::Known(State::Fenced) => StateFact::Fenced,
@@ -68,8 +71,14 @@ fn policy(policy: &Fact<PolicyNow>) -> (PolicyFact, Option<BundleDigest>) {
     }
 }
 
-/// The health that a record's facts were taken from, at its `time`, for a record that names `bundle`.
-pub(crate) fn health(facts: &RecordedFacts, bundle: Option<BundleDigest>, time: Millis) -> Health {
+/// The health that a record's facts were taken from, at its `time`, for a record that names `bundle` and was judged by these
+/// `sources`.
+pub(crate) fn health(
+    facts: &RecordedFacts,
+    bundle: Option<BundleDigest>,
+    sources: &Fact<Snapshots>,
+    time: Millis,
+) -> Health {
     let digest = facts.in_force.or(bundle);
     let policy = |policy| Fact::Known(PolicyNow { digest, policy });
     Health {
@@ -104,6 +113,8 @@ pub(crate) fn health(facts: &RecordedFacts, bundle: Option<BundleDigest>, time: 
             }
             PolicyFact::Unknown => Fact::Unknown,
         },
+        // Where they had moved, the record says that and not where to.
+        sources: sources.clone(),
         witnesses: match facts.witnesses {
             WitnessesFact::There => Fact::Known(true),
             WitnessesFact::Nobody => Fact::Known(false),

@@ -13,6 +13,9 @@ mod fact;
 mod facts;
 mod idempotency;
 mod limits;
+mod mandate;
+#[cfg(test)]
+mod mandate_tests;
 mod ports;
 #[cfg(test)]
 mod property_tests;
@@ -22,6 +25,7 @@ mod property_tests;
 mod random_bundles;
 mod replay;
 mod settle;
+mod sources;
 mod standing;
 #[cfg(test)]
 mod testing;
@@ -29,11 +33,15 @@ mod testing;
 pub use decide::{Facts, decide};
 pub use fact::{
     Approval, Clock, Deadline, Evidence, Fact, Freshness, GateState, Identity, KeyState, LimitState, Policy,
-    State, SurfaceMatch, Validity, Witness,
+    Sources, State, SurfaceMatch, Validity, Witness,
 };
 pub use idempotency::{KeyStatus, StoredKey, key_of, key_state};
 pub use limits::Room;
+pub use mandate::Mandate;
 pub use ports::Ports;
 pub use replay::{Replay, ReplayFault};
-pub use settle::{Credential, Health, Intake, PolicyNow, Settled, prepare, record, settle};
-pub use standing::{Labelled, MOST_KEPT, NoStanding, Standing, digest as standing_digest, labels_at};
+pub use settle::{Credential, Health, Intake, PolicyNow, Settled, prepare, prepare_informed, record, settle};
+pub use standing::{
+    AllLabels, Heard, Labelled, MOST_KEPT, MOST_OF_AGENT, NewestFacts, NoStanding, Standing,
+    digest as standing_digest, labels_of, share_labels,
+};

@@ -1,7 +1,9 @@
 //! Limits: whether there is room for what a request takes.
 
+use std::collections::BTreeSet;
+
 use portcullis_policy::{Charge, Counting};
-use portcullis_protocol::{LimitName, LimitUse, MOST_COUNTED, Millis, ReasonCode};
+use portcullis_protocol::{AgentId, LabelName, LimitName, LimitUse, MOST_COUNTED, Millis, ReasonCode};
 
 use crate::fact::{Fact, LimitState};
 use crate::standing::Standing;
@@ -11,8 +13,9 @@ use crate::standing::Standing;
 pub enum Room<'a> {
     /// What the log so far came to.
     Of(&'a Standing),
-    /// The same, where the call's own PERMIT is on record: it has reserved what it takes, and added what it adds.
-    Taken(&'a Standing),
+    /// That, and the call's own PERMIT is on record and has reserved what it takes. These labels count for it:
+    /// [`Standing::labels_beside`].
+    Taken(&'a Standing, &'a BTreeSet<LabelName>),
     /// Nothing.
     Unknown,
 }
@@ -27,7 +30,7 @@ pub(crate) enum Weighed {
 }
 
 /// Holds what a request takes against what is reserved, limit by limit, in the order of their names.
-pub(crate) fn weigh(counting: &[Counting], standing: &Standing, now: Millis) -> Weighed {
+pub(crate) fn weigh(counting: &[Counting], agent: &AgentId, standing: &Standing, now: Millis) -> Weighed {
     let now = standing.at(now);
     let mut uses = Vec::with_capacity(counting.len());
     for Counting { limit, charge } in counting {
@@ -46,11 +49,10 @@ pub(crate) fn weigh(counting: &[Counting], standing: &Standing, now: Millis) -> 
         uses.push(found);
     }
     // One more in its counter, and one with the PERMIT.
-    match uses.last() {
-        Some(last) if !standing.takes(uses.len().saturating_mul(2), now) => {
-            Weighed::Full(ReasonCode::LimitsUnreadable, last.limit.clone(), None)
-        }
-        Some(_) | None => Weighed::Room(uses),
+    let kept = standing.takes(agent, uses.len().saturating_mul(2), now);
+    match (uses.last(), kept) {
+        (Some(last), Err(code)) => Weighed::Full(code, last.limit.clone(), None),
+        (Some(_), Ok(())) | (None, _) => Weighed::Room(uses),
     }
 }
 
@@ -66,11 +68,16 @@ fn read(limit: &LimitName, charge: &Charge, standing: &Standing, now: Millis) ->
 }
 
 /// The fact that limits are for a decision.
-pub(crate) fn state(counting: Option<&[Counting]>, room: Room<'_>, now: Millis) -> Fact<LimitState> {
+pub(crate) fn state(
+    counting: Option<&[Counting]>,
+    agent: &AgentId,
+    room: Room<'_>,
+    now: Millis,
+) -> Fact<LimitState> {
     match (counting, room) {
         (None, _) | (Some(_), Room::Unknown) => Fact::Unknown,
-        (Some([]), _) | (Some(_), Room::Taken(_)) => Fact::Known(LimitState::Room),
-        (Some(counting), Room::Of(standing)) => match weigh(counting, standing, now) {
+        (Some([]), _) | (Some(_), Room::Taken(..)) => Fact::Known(LimitState::Room),
+        (Some(counting), Room::Of(standing)) => match weigh(counting, agent, standing, now) {
             Weighed::Room(_) => Fact::Known(LimitState::Room),
             Weighed::Full(code, ..) => Fact::Known(LimitState::Refused(code)),
         },

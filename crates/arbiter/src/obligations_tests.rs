@@ -3,8 +3,7 @@ use portcullis_protocol::{Millis, Record, Salt};
 
 use super::*;
 use crate::Replay;
-use crate::fact::Validity;
-use crate::testing::{asking, demo};
+use crate::testing::{asking, demo, sound};
 
 const NOW: Millis = Millis(1_700_000_000_000);
 const APPROVED: &str = "@approval_roles(\"finance\") @approval_quorum(\"2\") @approval_lifetime(\"15m\")";
@@ -23,22 +22,17 @@ fn intake(bundle: &Bundle, authenticated: Option<Millis>) -> Intake {
         gate: "gate".parse().unwrap(),
         deadline_ms: 1_000,
     };
-    let credential = Credential { agent: "demo-agent".parse().unwrap(), expires: None, authenticated };
+    let credential = Credential {
+        agent: "demo-agent".parse().unwrap(),
+        acts_for: Mandate::nobody(),
+        expires: None,
+        authenticated,
+    };
     prepare(call, credential, Ok(bundle), 10_000, &BTreeSet::new()).unwrap()
 }
 
 fn health(bundle: &Bundle) -> Health {
-    let digest = Some(bundle.reference().digest);
-    Health {
-        gate: Fact::Known(GateState::Open),
-        clock: Fact::Known(Clock::Steady),
-        evidence: Fact::Known(Evidence::Sound),
-        state: Fact::Known(State::Held),
-        policy: Fact::Known(PolicyNow { digest, policy: Policy::InForce(Validity::Valid) }),
-        witnesses: Fact::Known(true),
-        now: NOW,
-        boot: 10_500,
-    }
+    sound(bundle, NOW)
 }
 
 /// Settles a call, and sees that its record is one, and is decided again byte for byte.

@@ -8,32 +8,26 @@ use portcullis_protocol::request::Ask;
 use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{AttemptId, Decision, DecisionRecord, Millis, ReasonCode, Record, Salt, Verdict};
 
-use crate::fact::{Clock, Evidence, Fact, GateState, Policy, State, Validity};
+use crate::fact::Fact;
 use crate::random_bundles::{Random, Shape, bundles};
-use crate::testing::verified;
-use crate::{
-    Credential, Health, Intake, PolicyNow, Replay, Room, Settled, Standing, prepare, record, settle,
-};
+use crate::testing::{sound, verified};
+use crate::{Credential, Health, Intake, Mandate, Replay, Room, Settled, Standing, prepare, record, settle};
 
 const NOW: Millis = Millis(1_800_000_000_000);
 const FEW: usize = 25;
 const REQUESTS: usize = 50;
 
 fn health(bundle: &Bundle) -> Health {
-    let digest = Some(bundle.reference().digest);
-    Health {
-        gate: Fact::Known(GateState::Open),
-        clock: Fact::Known(Clock::Steady),
-        evidence: Fact::Known(Evidence::Sound),
-        state: Fact::Known(State::Held),
-        policy: Fact::Known(PolicyNow { digest, policy: Policy::InForce(Validity::Valid) }),
-        witnesses: Fact::Known(true),
-        now: NOW,
-        boot: 10_500,
-    }
+    sound(bundle, NOW)
 }
 
+/// A call whose credential lets its agent act for whom it names, and for nobody if it names nobody.
 fn intake(bundle: &Bundle, agent: &str, ask: &str, authenticated: Option<Millis>) -> Intake {
+    let named = Ask::parse(ask.as_bytes()).unwrap().acts_for;
+    by(bundle, agent, ask, Mandate::of(named.into_iter().collect()), authenticated)
+}
+
+fn by(bundle: &Bundle, agent: &str, ask: &str, acts_for: Mandate, authenticated: Option<Millis>) -> Intake {
     let call = DecisionCall {
         request: Ask::parse(ask.as_bytes()).unwrap(),
         attempt: AttemptId::from_bytes([1; 32]),
@@ -41,7 +35,7 @@ fn intake(bundle: &Bundle, agent: &str, ask: &str, authenticated: Option<Millis>
         gate: "gate".parse().unwrap(),
         deadline_ms: 1_000,
     };
-    let credential = Credential { agent: agent.parse().unwrap(), expires: None, authenticated };
+    let credential = Credential { agent: agent.parse().unwrap(), acts_for, expires: None, authenticated };
     prepare(call, credential, Ok(bundle), 10_000, &BTreeSet::new()).unwrap()
 }
 
@@ -113,4 +107,61 @@ fn a_permit_is_settled_only_where_policy_permits_and_obligations_are_met() {
         }
     }
     assert!(permits > bundles && owing > bundles, "{permits} permits, {owing} with obligations");
+}
+
+/// For whom an agent acts is one fact of the request and one of its credential; without either, or with another, there is
+/// no PERMIT.
+#[test]
+fn a_principal_less_or_another_never_turns_a_refusal_into_a_permit() {
+    let (mut random, mut permits, mut refusals) = (Random::seeded(), 0, 0);
+    for _ in 0..bundles(FEW) {
+        let shape = Shape::random(&mut random);
+        let bundle = verified(shape.files());
+        let sound = health(&bundle);
+        for _ in 0..REQUESTS {
+            let (agent, ask) = shape.request(&mut random);
+            let Some(named) = Ask::parse(ask.as_bytes()).unwrap().acts_for else { continue };
+            let whole = decided(&bundle, &intake(&bundle, &agent, &ask, Some(NOW)), &sound);
+            permits += usize::from(whole.decision == Decision::Permit);
+            refusals += usize::from(whole.decision != Decision::Permit);
+            let listed = || Mandate::of([named.clone()].into());
+            let member = format!("\"acts_for\":\"{named}\",");
+            let (unnamed, renamed) =
+                (ask.replace(&member, ""), ask.replace(&member, "\"acts_for\":\"other\","));
+            for (ask, mandate) in [
+                (&unnamed, listed()),
+                (&renamed, listed()),
+                (&renamed, Mandate::nobody()),
+                (&ask, Mandate::nobody()),
+                (&ask, Mandate::of(["other".parse().unwrap()].into())),
+            ] {
+                let less = decided(&bundle, &by(&bundle, &agent, ask, mandate, Some(NOW)), &sound);
+                let expected = match whole.reason {
+                    Some(ReasonCode::IdentityUnknown) => ReasonCode::IdentityUnknown,
+                    Some(_) | None => ReasonCode::IdentityPrincipal,
+                };
+                assert_eq!(less.reason, Some(expected), "{ask}");
+            }
+        }
+    }
+    assert!(permits > 20 && refusals > 20, "{permits} {refusals}");
+}
+
+/// Exception: a claim that is left out. Whoever may act for nobody and says that it acts for somebody is refused for the
+/// claim; without it, it asks for itself, as it might have from the beginning.
+#[test]
+fn an_agent_that_may_act_for_nobody_asks_for_itself_without_its_claim() {
+    let bundle = crate::testing::delegated();
+    let ask = |named: &str| {
+        format!(
+            r#"{{{named}"surface":"demo.charge","action":"demo.charge","resource":{{"type":"Surface","id":"demo.charge"}},
+            "context":{{"account":"a","amount":"1.00"}},"idempotency_key":"k"}}"#
+        )
+    };
+    let reason = |named: &str| {
+        let intake = by(&bundle, "demo-agent", &ask(named), Mandate::nobody(), None);
+        decided(&bundle, &intake, &health(&bundle)).reason
+    };
+    assert_eq!(reason(r#""acts_for":"maya","#), Some(ReasonCode::IdentityPrincipal));
+    assert_eq!(reason(""), None);
 }

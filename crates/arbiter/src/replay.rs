@@ -1,6 +1,6 @@
 //! Deciding again: a record's own facts, its request and its bundle, through the code that decided it.
 
-use portcullis_policy::Bundle;
+use portcullis_policy::{Bundle, Gathered};
 use portcullis_protocol::facts::DeadlineFact;
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::wire::DecisionCall;
@@ -9,7 +9,8 @@ use portcullis_protocol::{DecisionRecord, ReasonCode, Salt};
 use crate::fact::Fact;
 use crate::idempotency::StoredKey;
 use crate::limits::Room;
-use crate::settle::{Credential, Intake, Settled, prepare, record, settle};
+use crate::mandate::Mandate;
+use crate::settle::{Credential, Intake, Settled, prepare_informed, record, settle};
 use crate::standing::Standing;
 
 /// Why a decision cannot be reproduced. Each of these is a difference: the log says what cannot have happened.
@@ -24,6 +25,9 @@ pub enum ReplayFault {
     /// The bundle given is not the one that the record names.
     #[error("the bundle is not the one that the record names")]
     OtherBundle,
+    /// The facts given are not those that the record names.
+    #[error("the facts of its sources are not those that the record names")]
+    OtherFacts,
     /// These facts lead to no decision, but to a new evaluation.
     #[error("its facts lead to no decision")]
     Undecided,
@@ -49,24 +53,43 @@ impl<'a> Replay<'a> {
         bundle: Option<&Bundle>,
         standing: &Standing,
     ) -> Result<Self, ReplayFault> {
+        Self::prepare_informed(entry, request, salt, (bundle, None), standing)
+    }
+
+    /// As [`Self::prepare`], with the facts that the record names.
+    ///
+    /// # Errors
+    /// [`ReplayFault`], if request, bundle or facts are not those of the record.
+    pub fn prepare_informed(
+        entry: &'a DecisionRecord,
+        request: Ask,
+        salt: Salt,
+        (bundle, gathered): (Option<&Bundle>, Option<&Gathered>),
+        standing: &Standing,
+    ) -> Result<Self, ReplayFault> {
         if bundle.map(Bundle::reference) != entry.bundle.as_ref() {
             return Err(ReplayFault::OtherBundle);
+        }
+        if !gathered.map_or(entry.facts.sources.is_empty(), |facts| *facts.used() == entry.facts.sources) {
+            return Err(ReplayFault::OtherFacts);
         }
         let call =
             DecisionCall { request, attempt: entry.attempt, salt, gate: entry.gate.clone(), deadline_ms: 0 };
         let facts = &entry.facts;
         let (expires, authenticated) = (facts.credential_expires, facts.authenticated);
-        let credential = Credential { agent: entry.agent.clone(), expires, authenticated };
+        let acts_for = Mandate::recorded(facts.principal);
+        let credential = Credential { agent: entry.agent.clone(), acts_for, expires, authenticated };
         // Under which code there was no bundle does not matter here: the recorded fact says it.
         let bundle = bundle.ok_or(ReasonCode::PolicyMissing);
-        let labels = standing.labels(&entry.agent, entry.time);
-        let mut intake =
-            prepare(call, credential, bundle, 0, &labels).map_err(|_| ReplayFault::NotCanonical)?;
+        let labels = standing.labels(&entry.agent, entry.behind(), entry.time);
+        let mut intake = prepare_informed(call, credential, bundle, 0, (&labels, gathered))
+            .map_err(|_| ReplayFault::NotCanonical)?;
         if intake.commitment != entry.request {
             return Err(ReplayFault::OtherRequest);
         }
         intake.last_try = entry.facts.last_try;
         intake.labels_moved = entry.facts.labels_moved;
+        intake.informed.moved = entry.facts.sources_moved;
         // The boot clock of the replay stands at zero.
         intake.deadline = match entry.facts.deadline {
             DeadlineFact::Ahead => 1,
@@ -92,7 +115,7 @@ impl<'a> Replay<'a> {
     ) -> Result<DecisionRecord, ReplayFault> {
         let entry = self.entry;
         let bundle = entry.bundle.as_ref().map(|bundle| bundle.digest);
-        let health = crate::facts::health(&entry.facts, bundle, entry.time);
+        let health = crate::facts::health(&entry.facts, bundle, self.intake.informed.used(), entry.time);
         match settle(&self.intake, &health, Fact::Known(stored), Room::Of(standing)) {
             Settled::Decided(verdict) => Ok(record(&self.intake, &verdict, entry.seq, &health, standing)),
             Settled::EvaluateAgain => Err(ReplayFault::Undecided),

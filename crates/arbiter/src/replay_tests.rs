@@ -1,7 +1,7 @@
 use super::*;
 use crate::fact::{Clock, Evidence, GateState, Policy, State, Validity};
 use crate::idempotency::KeyStatus;
-use crate::settle::{Health, PolicyNow};
+use crate::settle::{Health, PolicyNow, prepare};
 use crate::testing::{changed, demo};
 use portcullis_protocol::{AttemptId, BundleDigest, Decision, Digest, Millis, Record, Verdict};
 use std::collections::BTreeSet;
@@ -36,6 +36,7 @@ fn healths(bundle: &Bundle) -> Vec<Health> {
         evidence: Fact::Known(Evidence::Sound),
         state: Fact::Known(State::Held),
         policy: policy(digest, Policy::InForce(Validity::Valid)),
+        sources: Fact::Known(portcullis_protocol::Snapshots::new()),
         witnesses: Fact::Known(true),
         now: NOW,
         boot: 500,
@@ -130,8 +131,12 @@ fn whatever_was_decided_is_decided_again_byte_for_byte() {
                 ("demo-agent", None, "1.0"),
             ] {
                 for bundle in [Some(&bundle), None] {
-                    let credential =
-                        Credential { agent: agent.parse().unwrap(), expires, authenticated: None };
+                    let credential = Credential {
+                        agent: agent.parse().unwrap(),
+                        acts_for: Mandate::nobody(),
+                        expires,
+                        authenticated: None,
+                    };
                     let request = ask(amount, "k");
                     let entry = decided(bundle, &request, &credential, &health, stored);
                     seen.insert(entry.reason);
@@ -149,7 +154,12 @@ fn whatever_was_decided_is_decided_again_byte_for_byte() {
 }
 
 fn permit(bundle: &Bundle) -> DecisionRecord {
-    let credential = Credential { agent: "demo-agent".parse().unwrap(), expires: None, authenticated: None };
+    let credential = Credential {
+        agent: "demo-agent".parse().unwrap(),
+        acts_for: Mandate::nobody(),
+        expires: None,
+        authenticated: None,
+    };
     let health = healths(bundle).remove(0);
     let entry = decided(Some(bundle), &ask("1.00", "k"), &credential, &health, None);
     assert_eq!(entry.decision, Decision::Permit);
@@ -201,7 +211,12 @@ fn facts_that_lead_to_no_decision_are_a_fault_not_a_permit() {
 fn whether_there_were_witnesses_is_decided_again_from_the_record() {
     let bundle = witnessed();
     let request = ask("1.00", "k");
-    let credential = Credential { agent: "demo-agent".parse().unwrap(), expires: None, authenticated: None };
+    let credential = Credential {
+        agent: "demo-agent".parse().unwrap(),
+        acts_for: Mandate::nobody(),
+        expires: None,
+        authenticated: None,
+    };
     let mut reasons = Vec::new();
     for health in healths(&bundle) {
         let entry = decided(Some(&bundle), &request, &credential, &health, None);

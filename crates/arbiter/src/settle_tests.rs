@@ -1,6 +1,7 @@
 use super::*;
 use crate::fact::Validity;
 use crate::idempotency::KeyStatus;
+use crate::mandate::Mandate;
 use crate::testing::demo;
 use portcullis_protocol::{Decision, Salt, request::Ask};
 
@@ -22,7 +23,12 @@ fn charge(amount: &str, key: &str) -> DecisionCall {
 }
 
 fn agent(name: &str) -> Credential {
-    Credential { agent: name.parse().unwrap(), expires: None, authenticated: None }
+    Credential {
+        agent: name.parse().unwrap(),
+        acts_for: Mandate::nobody(),
+        expires: None,
+        authenticated: None,
+    }
 }
 
 fn health(bundle: &Bundle) -> Health {
@@ -35,6 +41,7 @@ fn health(bundle: &Bundle) -> Health {
             digest: Some(bundle.reference().digest),
             policy: Policy::InForce(Validity::Valid),
         }),
+        sources: Fact::Known(portcullis_protocol::Snapshots::new()),
         witnesses: Fact::Known(false),
         now: Millis(1_700_000_000_000),
         boot: 10_500,
@@ -223,4 +230,57 @@ fn a_consumed_key_settles_before_policy_is_asked() {
     assert_eq!(settled(stored(intake.operation)), Some(ReasonCode::IdempotencyCompleted));
     assert_eq!(settled(stored(Digest::sha256(b"other"))), Some(ReasonCode::IdempotencyConflict));
     assert_eq!(settled(Fact::Unknown), Some(ReasonCode::IdempotencyUnreadable));
+}
+
+/// What a gate asks about a tool, under the demo's bundle with one pinned definition.
+fn called(definition: Option<portcullis_protocol::ToolSeen>) -> Option<ReasonCode> {
+    let tool = portcullis_protocol::ToolDefinition::parse(br#"{"name":"charge"}"#).unwrap();
+    let pins = portcullis_policy::PinnedTools::new("demo", [tool]).unwrap();
+    let mut files = portcullis_policy::bundles::demo();
+    files.insert("tools/demo.json".into(), pins.to_file("demo").unwrap());
+    let bundle = crate::testing::verified(files);
+    let mut call = charge("1.00", "k");
+    call.request.mapped_with = bundle.surfaces_digest();
+    let name = "demo/charge".parse().unwrap();
+    call.request.tool = definition.map(|definition| portcullis_protocol::CalledTool { name, definition });
+    let intake = prepared(call, agent("demo-agent"), &bundle);
+    reason(&settle(&intake, &health(&bundle), Fact::Known(None), Room::Of(&Standing::new())))
+}
+
+#[test]
+fn a_tool_that_is_not_defined_as_it_is_pinned_is_refused_by_the_arbiter_itself() {
+    use portcullis_protocol::ToolSeen::{Absent, Ambiguous, Defined, Unknown};
+    let pin = portcullis_protocol::ToolDefinition::parse(br#"{"name":"charge"}"#).unwrap().digest();
+    assert_eq!(called(Some(Defined(pin))), None);
+    let other = Defined(Digest::sha256(b"other"));
+    assert_eq!(called(Some(other)), Some(ReasonCode::ToolDefinitionChanged));
+    assert_eq!(called(Some(Absent)), Some(ReasonCode::ToolDefinitionChanged));
+    assert_eq!(called(Some(Ambiguous)), Some(ReasonCode::ToolAmbiguous));
+    assert_eq!(called(Some(Unknown)), Some(ReasonCode::ToolDefinitionUnknown));
+    assert_eq!(called(None), Some(ReasonCode::ToolDefinitionUnknown), "a gate that did not look");
+}
+
+#[test]
+fn a_tool_that_is_not_pinned_is_refused_as_that_before_its_surface_is_looked_for() {
+    let tool = portcullis_protocol::ToolDefinition::parse(br#"{"name":"charge"}"#).unwrap();
+    let digest = tool.digest();
+    let pins = portcullis_policy::PinnedTools::new("demo", [tool]).unwrap();
+    let mut files = portcullis_policy::bundles::demo();
+    files.insert("tools/demo.json".into(), pins.to_file("demo").unwrap());
+    let bundle = crate::testing::verified(files);
+    let mut call = call(
+        r#"{"surface":"demo.mcp.unknown","action":"demo.mcp.unknown","resource":{"type":"Surface","id":"x"}}"#,
+    );
+    let ask = |call: &DecisionCall| {
+        let intake = prepared(call.clone(), agent("demo-agent"), &bundle);
+        reason(&settle(&intake, &health(&bundle), Fact::Known(None), Room::Of(&Standing::new())))
+    };
+    call.request.mapped_with = bundle.surfaces_digest();
+    assert_eq!(ask(&call), Some(ReasonCode::SurfaceUnknown));
+    let definition = portcullis_protocol::ToolSeen::Defined(digest);
+    call.request.tool =
+        Some(portcullis_protocol::CalledTool { name: "demo/erase".parse().unwrap(), definition });
+    assert_eq!(ask(&call), Some(ReasonCode::ToolUnpinned));
+    call.request.mapped_with = Some(Digest::sha256(b"other"));
+    assert_eq!(ask(&call), Some(ReasonCode::SurfaceMappingChanged));
 }

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use ed25519_dalek::SigningKey;
-use portcullis_policy::{Bundle, Snapshot, Trust, bundles};
+use portcullis_policy::{Bundle, FactSnapshot, Given, Snapshot, Trust, bundles};
+use portcullis_protocol::Millis;
 use portcullis_verify::VerifierKey;
+
+use crate::fact::{Clock, Evidence, Fact, GateState, Policy, State, Validity};
+use crate::{Health, PolicyNow};
 
 /// Two people of finance and one of security.
 const ROSTER: &str = r#"
@@ -49,6 +53,38 @@ fn bundle(change: impl FnOnce(String) -> String, more: Option<String>) -> Bundle
     verified(files)
 }
 
+/// The demo's bundle in which agents act for people, and its agent charges only for nobody or for one of finance, with
+/// labels where somebody reads account `web`.
+pub(crate) fn delegated() -> Bundle {
+    let mut files = bundles::demo();
+    files.retain(|path, _| !path.starts_with("tests/"));
+    let mut edit = |path: &str, from: &str, to: &str| {
+        let text = String::from_utf8(files[path].clone()).unwrap();
+        assert!(text.contains(from), "{text}");
+        files.insert(path.into(), text.replacen(from, to, 1).into_bytes());
+    };
+    let begin = "[surfaces.\"demo.read_balance\"]";
+    let labels = "[labels.untrusted-input]\nlifetime = \"8h\"\n[principals]\ntype = \"User\"\n";
+    edit("bundle.toml", begin, &format!("{labels}{begin}"));
+    let entities = "entity Group;\nentity User in [Group];\nentity Agent;";
+    edit("schema.cedarschema", "entity Agent;", entities);
+    edit("schema.cedarschema", "amount: decimal", "amount: decimal, acts_for?: User, labels: Set<String>");
+    let people = r#"[ { "uid": { "type": "Group", "id": "finance" }, "attrs": {}, "parents": [] },
+        { "uid": { "type": "User", "id": "maya" }, "attrs": {}, "parents": [{ "type": "Group", "id": "finance" }] },
+        { "uid": { "type": "User", "id": "kim" }, "attrs": {}, "parents": [] },"#;
+    edit("entities.json", "[", people);
+    let more = r#"
+        @id("reads-the-web") @adds_label("untrusted-input")
+        permit (principal, action == Action::"demo.read_balance", resource) when { context.account == "web" };
+        @id("for-finance")
+        forbid (principal, action == Action::"demo.charge", resource)
+        when { context has acts_for && !(context.acts_for in Group::"finance") };
+        @id("nothing-out")
+        forbid (principal, action == Action::"demo.charge", resource) when { context.labels.contains("untrusted-input") };"#;
+    files.insert("policies/more.cedar".into(), more.into());
+    verified(files)
+}
+
 /// A bundle of these files, signed with a key of the tests.
 pub(crate) fn verified(mut files: BTreeMap<String, Vec<u8>>) -> Bundle {
     let key = SigningKey::from_bytes(&[7; 32]);
@@ -57,4 +93,47 @@ pub(crate) fn verified(mut files: BTreeMap<String, Vec<u8>>) -> Bundle {
     let pin = unsigned.digest();
     files.insert("bundle.sig".into(), unsigned.sign(&key, "bundle.test").unwrap());
     Snapshot::from_files(files).unwrap().verify(&Trust::of_keys(vec![verifier], pin)).unwrap()
+}
+
+/// Surroundings in which nothing is amiss, at this time: this bundle is in force, and witnesses are there.
+pub(crate) fn sound(bundle: &Bundle, now: Millis) -> Health {
+    let digest = Some(bundle.reference().digest);
+    Health {
+        gate: Fact::Known(GateState::Open),
+        clock: Fact::Known(Clock::Steady),
+        evidence: Fact::Known(Evidence::Sound),
+        state: Fact::Known(State::Held),
+        policy: Fact::Known(PolicyNow { digest, policy: Policy::InForce(Validity::Valid) }),
+        sources: Fact::Known(portcullis_protocol::Snapshots::new()),
+        witnesses: Fact::Known(true),
+        now,
+        boot: 10_500,
+    }
+}
+
+/// The demo's bundle, whose agents come from `directory` and may be ten minutes old, with more in `bundle.toml`.
+pub(crate) fn sourced(more: &str) -> Bundle {
+    sourced_from("2025-01-01T00:00:00Z", more)
+}
+
+/// As [`sourced`], valid from another instant on.
+pub(crate) fn sourced_from(valid_from: &str, more: &str) -> Bundle {
+    let mut files = bundles::demo();
+    let source = "\n[facts.directory]\ntypes = [\"Agent\"]\nmax_age = \"10m\"\n";
+    let manifest = String::from_utf8(files["bundle.toml"].clone()).unwrap();
+    let manifest = manifest.replace("2025-01-01T00:00:00Z", valid_from);
+    files.insert("bundle.toml".into(), format!("{manifest}{source}{more}{ROSTER}").into_bytes());
+    let agents = files.insert("entities.json".into(), b"[]".to_vec()).unwrap();
+    files.insert("tests/directory.json".into(), agents);
+    verified(files)
+}
+
+/// What the directory gives: these agents, as of a time.
+pub(crate) fn given(as_of: Millis, agents: &[&str]) -> Given {
+    let agent = |id: &&str| format!(r#"{{"uid":{{"type":"Agent","id":"{id}"}},"attrs":{{}},"parents":[]}}"#);
+    // The demo's policies name this one.
+    let agents: Vec<_> = ["demo-agent"].iter().chain(agents).map(agent).collect();
+    let text = format!(r#"{{"v":1,"as_of":"2026-01-01T00:00:00Z","entities":[{}]}}"#, agents.join(","));
+    let snapshot = FactSnapshot::parse(text.as_bytes()).unwrap().at(as_of);
+    Given::from([("directory".parse().unwrap(), std::sync::Arc::new(snapshot))])
 }

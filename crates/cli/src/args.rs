@@ -10,9 +10,13 @@ mod bench;
 mod bundle;
 mod evidence;
 mod explain;
+mod governance;
 mod log;
+mod mcp;
+mod policy;
 mod prove;
 mod simulate;
+mod wrap;
 
 pub(crate) use bench::{BenchArgs, BenchCommand};
 pub(crate) use bundle::{BundleArgs, BundleCommand, RootCommand, RootSays, VouchArgs};
@@ -20,9 +24,13 @@ pub(crate) use evidence::{
     EvidenceArgs, EvidenceCommand, FormArgs, ReceiptFormat, ReceiptsArgs, ReceiptsCommand, VerifyArgs,
 };
 pub(crate) use explain::ExplainArgs;
+pub(crate) use governance::{GovernanceArgs, GovernanceCommand};
 pub(crate) use log::{AbandonArgs, LogArgs, LogCommand, ReplayArgs};
-pub(crate) use prove::{ProveArgs, SolverArgs};
+pub(crate) use mcp::{InspectArgs, McpArgs, McpCommand, PinArgs, ToolsArgs};
+pub(crate) use policy::{DraftArgs, DraftSource, PolicyArgs, PolicyCommand};
+pub(crate) use prove::{DiffArgs, ProveArgs, SolverArgs};
 pub(crate) use simulate::SimulateArgs;
+pub(crate) use wrap::{Edits, WrapArgs};
 
 /// The fail-closed execution layer between AI agents and everything they can do.
 ///
@@ -48,8 +56,14 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Set up a deployment: configuration, keys, a starter bundle, signed and pinned.
     Init(InitArgs),
-    /// Be an MCP server over stdio that gates each call to the one behind it.
-    Mcp(McpArgs),
+    Mcp(Box<McpArgs>),
+    /// Put the gate before the servers in a client's configuration, or take it out again.
+    ///
+    /// Each server that the client starts is started through `portcullis mcp` from then on. Comments and form of the file
+    /// stay; what it was is kept beside it, as `FILE.before-portcullis`. What is not understood is refused, and then nothing
+    /// is changed. Without FILE it lists the configurations that are here. Nothing that a wrapped server offers runs before
+    /// the bundle names its tools and grants them. More: docs/clients.md.
+    Wrap(WrapArgs),
     /// Serve the arbiter over HTTP and the data directory's socket.
     Serve(ServeArgs),
     /// Decide one request. Exits 0 on PERMIT, 3 on DENY, 4 on SILENCE, 1 on misuse.
@@ -68,6 +82,8 @@ pub(crate) enum Command {
     Evidence(EvidenceArgs),
     /// Make, check, sign, compare and pin policy bundles.
     Bundle(BundleArgs),
+    /// Draft a bundle from what there is.
+    Policy(Box<PolicyArgs>),
     /// Say in plain words what decided, and what would make it a PERMIT. The receipt is verified first.
     ///
     /// With the bundle that decided at hand it shows the policies; with the request at hand, and nothing that grants it, the
@@ -78,6 +94,8 @@ pub(crate) enum Command {
     /// Nothing is decided, executed, signed or written. What depends on more than policy (idempotency keys, a shut gate,
     /// approvals that were given) is not simulated. Exits 0 whatever changes. The form of a trace: docs/simulation.md.
     Simulate(SimulateArgs),
+    /// Say what a bundle's owners answer for: exceptions, sources of facts, and what each surface asks for.
+    Governance(GovernanceArgs),
     /// Make keys and tokens, and show what verifies them.
     Keys(KeysArgs),
     /// Look at PERMITs of which nobody knows what became, and say what a person found out.
@@ -115,18 +133,6 @@ pub(crate) struct InitArgs {
     /// The directory to set up.
     #[arg(default_value = ".")]
     pub(crate) directory: PathBuf,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct McpArgs {
-    #[command(flatten)]
-    pub(crate) config: ConfigArg,
-    /// The tool server's name: the first word of its surfaces. Default: `mcp.server` of the configuration.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) server: Option<String>,
-    /// The tool server's command.
-    #[arg(last = true, required = true, value_name = "COMMAND")]
-    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Args, Debug)]
@@ -169,14 +175,19 @@ pub(crate) struct PayloadsArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PayloadsCommand {
-    /// Destroy the key under which an agent's requests and results are kept. It cannot be taken back.
+    /// Destroy the key under which an agent's requests and results are kept, or what a source of facts gave. It cannot be taken
+    /// back.
     ///
     /// Every proof stays valid, the records that they are of stay in clear, and the erasure is itself on record.
-    /// What the agent does from now on is kept under a new key. docs/payloads.md says what backups still hold.
+    /// What the agent does from now on is kept under a new key, and what the source gives from now on is kept again.
+    /// docs/payloads.md says what backups still hold.
     Erase {
         /// The agent.
-        #[arg(long, value_name = "AGENT")]
-        subject: String,
+        #[arg(long, value_name = "AGENT", required_unless_present = "facts", conflicts_with = "facts")]
+        subject: Option<String>,
+        /// The source of facts, as `[facts.NAME]` names it. Decisions that were made by what it gave cannot be replayed then.
+        #[arg(long, value_name = "SOURCE")]
+        facts: Option<String>,
         /// Why, for the record, where it stays in clear.
         #[arg(long)]
         reason: String,
@@ -253,6 +264,8 @@ pub(crate) enum KeysCommand {
         /// The operator's name, as the log will have it.
         name: String,
     },
+    /// Show the identity providers that the arbiter believes, and how old their keys are.
+    Issuers,
 }
 
 /// By which token an operator gives orders.
@@ -347,9 +360,9 @@ pub(crate) struct CompletionsArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct UpstreamArgs {
-    /// The tool server's command.
-    #[arg(last = true, required = true)]
-    pub(crate) command: Vec<OsString>,
+    /// What is hidden from the tool server, and its command: see the gate's `supervise`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    _arguments: Vec<OsString>,
 }
 
 #[derive(Args, Debug)]

@@ -6,12 +6,14 @@ mod decide;
 mod demo;
 mod evidence;
 mod explain;
+mod governance;
 mod init;
 mod keys;
 mod log;
 mod mcp;
 mod outcomes;
 mod payloads;
+mod policy;
 mod prove;
 mod receipts;
 mod roster;
@@ -21,14 +23,19 @@ mod simulate;
 mod status;
 mod verify;
 mod witness;
+mod wrap;
 
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::CommandFactory;
-use portcullis_server::config::ArbiterConfig;
-use portcullis_server::{LogView, open_cosigned_log, open_log};
+use portcullis_gate::confine::Confinement;
+use portcullis_server::config::{ArbiterConfig, Governing};
+use portcullis_server::{Config, LogView, open_cosigned_log, open_log, place_in_force};
 
 use crate::args::{Cli, Command};
+use crate::clients;
 use crate::say;
 
 /// Runs a command to its exit code.
@@ -36,7 +43,8 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Init(args) => init::run(&args),
-        Command::Mcp(args) => mcp::run(args),
+        Command::Mcp(args) => mcp::run(*args),
+        Command::Wrap(args) => wrap::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Witness(args) => witness::run(&args),
         Command::Decide(args) => decide::run(&args),
@@ -45,8 +53,10 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Log(args) => log::run(&args),
         Command::Evidence(args) => evidence::run(&args),
         Command::Bundle(args) => bundle::run(&args),
+        Command::Policy(args) => policy::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Governance(args) => governance::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Outcomes(args) => outcomes::run(&args),
         Command::Payloads(args) => payloads::run(&args),
@@ -58,7 +68,10 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
             clap_complete::generate(args.shell, &mut shown(), "portcullis", &mut std::io::stdout());
             ExitCode::SUCCESS
         }
-        Command::Upstream(args) => portcullis_gate::supervise::run(&args.command),
+        // As they were given: what is between them and the command is for the gate to read.
+        Command::Upstream(_) => {
+            portcullis_gate::supervise::run(&std::env::args_os().skip(2).collect::<Vec<_>>())
+        }
         Command::Toolserver(args) => match portcullis_drills::toolserver::run(&args.journal) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => say::error(&error),
@@ -74,6 +87,17 @@ fn shown() -> clap::Command {
         .version(env!("CARGO_PKG_VERSION"))
         .args(all.get_arguments().cloned())
         .subcommands(commands)
+}
+
+/// A bundle's place: the one given, else that of the bundle that decides by the log. From the first activation on that is
+/// another than the configuration's, and what is said of the one says nothing of the other.
+fn in_force_or(given: Option<&Path>, config: &Path) -> Result<PathBuf, ExitCode> {
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
+    let config = Config::read(config).and_then(|config| config.arbiter());
+    let config = config.map_err(|error| say::error(&error))?;
+    place_in_force(&config).map_err(|error| say::error(&error))
 }
 
 /// A view of the log at its newest head, or at its newest cosigned checkpoint.
@@ -108,6 +132,22 @@ fn gate_runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// A failed write must be an error that trips evidence, not a signal that ends the process (setrlimit(2)).
 fn survive_file_limit() -> std::io::Result<()> {
     signal_hook::flag::register(signal_hook::consts::SIGXFSZ, std::sync::Arc::default()).map(drop)
+}
+
+/// This very program, as the process between gate and tool server.
+fn supervisor() -> std::io::Result<Vec<OsString>> {
+    Ok(vec![std::env::current_exe()?.into(), "__upstream".into()])
+}
+
+/// What a tool server is kept from: what governs it, the clients' own configurations, which name the gate, with the one
+/// that started this gate, and this program.
+fn confinement(governing: Governing, client: Option<&Path>) -> std::io::Result<Confinement> {
+    let Governing { mut hidden, mut kept } = governing;
+    let known = clients::configurations(std::env::home_dir().as_deref(), &std::env::current_dir()?);
+    let client = client.map(std::path::absolute).transpose()?;
+    hidden.extend(known.into_iter().chain(client).flat_map(clients::with_backup));
+    kept.push(std::env::current_exe()?);
+    Ok(Confinement { hidden, kept })
 }
 
 /// Turns true when the process is asked to end.

@@ -1,9 +1,12 @@
 //! The `portcullis` binary: arguments become one command, the command an exit code.
 
 mod args;
+mod clients;
 mod commands;
+mod harmless;
 mod progress;
 mod say;
+mod wrap;
 
 use std::process::ExitCode;
 

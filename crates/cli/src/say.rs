@@ -4,7 +4,9 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use chrono::{DateTime, SecondsFormat};
-use portcullis_protocol::Millis;
+use portcullis_protocol::{Millis, PrincipalId};
+
+pub(crate) use crate::harmless::harmless;
 
 /// Exit code of misuse and failure.
 pub(crate) const FAILED: u8 = 1;
@@ -27,7 +29,7 @@ pub(crate) fn error(error: &dyn std::error::Error) -> ExitCode {
         text.push_str(&format!("\n  because {source}"));
         cause = source.source();
     }
-    note(&text);
+    note(&harmless(&text));
     ExitCode::from(FAILED)
 }
 
@@ -52,7 +54,34 @@ pub(crate) fn time(at: Millis) -> String {
         .map_or_else(|| format!("{} ms", at.0), |time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
+/// For whom an agent acted, as it is put behind its name; of one whom its credential did not admit, that it said so.
+pub(crate) fn acts_for(named: Option<&PrincipalId>, admitted: bool) -> String {
+    match named {
+        None => String::new(),
+        Some(named) if admitted => format!(" for {named}"),
+        Some(named) => format!(" claiming to act for {named}"),
+    }
+}
+
+/// How long something lasted, to the second below, or to the millisecond if it is less than one.
+pub(crate) fn age(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1_000;
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) if seconds == 0 => format!("{milliseconds}ms"),
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, minutes) => format!("{minutes}m {}s", seconds % 60),
+        (0, hours, minutes) => format!("{hours}h {minutes}m"),
+        (days, hours, _) => format!("{days}d {hours}h"),
+    }
+}
+
 /// Whether standard output is a terminal that shows colours.
 pub(crate) fn is_colourful() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// Whether standard error is.
+pub(crate) fn is_colourful_for_errors() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }

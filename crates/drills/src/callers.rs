@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use portcullis_arbiter::{Credential, Intake, prepare};
+use portcullis_arbiter::{Credential, Intake, Mandate, prepare};
 use portcullis_ledger::{Clocks, DecideReply, Ledger, SystemClocks};
 use portcullis_policy::Bundle;
 use portcullis_protocol::wire::DecisionCall;
@@ -167,7 +167,8 @@ impl Scene<'_> {
             deadline_ms: DEADLINE,
         };
         let agent = "demo-agent".parse().map_err(|_| invalid("an agent's name".into()))?;
-        let credential = Credential { agent, expires: None, authenticated: None };
+        let credential =
+            Credential { agent, acts_for: Mandate::nobody(), expires: None, authenticated: None };
         prepare(call, credential, Ok(self.bundle), SystemClocks.boot(), &BTreeSet::new())
             .map_err(|code| invalid(code.to_string()))
     }
@@ -183,7 +184,7 @@ fn taken(replies: &Receiver<(Instant, DecideReply)>) -> Result<(Instant, String)
             (reason, _) => Err(DrillError::Answer(format!("a decision without a permit: {reason:?}"))),
         },
         DecideReply::Held(_) => Err(DrillError::Answer("a permit that waits for witnesses".into())),
-        DecideReply::EvaluateAgain => Err(DrillError::Answer("the bundle changed".into())),
+        DecideReply::EvaluateAgain(_) => Err(DrillError::Answer("the bundle changed".into())),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Faults, done to real processes and files, and mended again.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use tokio::process::Child;
+use tokio::time::{sleep, timeout};
 
 use crate::DrillError;
 use crate::deployment::Deployment;
@@ -54,7 +56,7 @@ impl Fault {
             Self::Killed => {
                 daemon.kill().await.map_err(DrillError::system("killing the arbiter"))?;
             }
-            Self::Hung => signal(daemon, Signal::STOP)?,
+            Self::Hung => stop(daemon).await?,
             Self::LedgerUnwritable => limit_file_size(daemon, Some(0))?,
             Self::Shut => portcullis_server::shut(&place.config.data, "rehearsal")
                 .map_err(|error| DrillError::Answer(error.to_string()))?,
@@ -118,6 +120,36 @@ fn rename(from: &Path, to: &Path) -> Result<(), DrillError> {
 fn pid(daemon: &Child) -> Result<Pid, DrillError> {
     let id = daemon.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     id.ok_or_else(|| DrillError::Answer("the arbiter has gone".into()))
+}
+
+/// Stops the arbiter, and returns when all of its threads are: one takes the signal, and on a busy machine others go on
+/// until it has.
+async fn stop(daemon: &Child) -> Result<(), DrillError> {
+    signal(daemon, Signal::STOP)?;
+    if !cfg!(target_os = "linux") {
+        return Ok(());
+    }
+    let tasks = format!("/proc/{}/task", pid(daemon)?.as_raw_nonzero());
+    let stopped = async {
+        while !threads(Path::new(&tasks)).map_err(DrillError::system("looking at the arbiter's threads"))? {
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    };
+    let late = || DrillError::Answer("the arbiter does not stop".into());
+    timeout(Duration::from_secs(10), stopped).await.map_err(|_| late())?
+}
+
+/// Whether every thread has stopped.
+fn threads(tasks: &Path) -> std::io::Result<bool> {
+    for task in std::fs::read_dir(tasks)? {
+        let stat = std::fs::read_to_string(task?.path().join("stat"))?;
+        let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+        if !matches!(state, Some('T' | 't')) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn signal(daemon: &Child, signal: Signal) -> Result<(), DrillError> {

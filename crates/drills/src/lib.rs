@@ -2,6 +2,7 @@
 //! own journal; what was decided, by receipts that are verified with the log's public key and nothing else.
 
 pub mod bench;
+pub mod bench_activation;
 pub mod bench_ledger;
 mod callers;
 mod client;

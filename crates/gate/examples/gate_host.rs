@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_gate::{McpGate, serve, supervise};
+use portcullis_gate::confine::Confinement;
+use portcullis_gate::{LocalServer, McpGate, ToolServer, serve, supervise};
 use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeReply};
 use portcullis_protocol::{ReasonCode, SurfaceTable};
 use portcullis_sdk::{Authorizer, Call, OutcomeReport, Refusal, TrustedLog};
@@ -36,7 +37,7 @@ impl Authorizer for Unreachable {
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     match arguments.split_first() {
-        Some((word, rest)) if word == "__upstream" => supervise::run(rest.get(1..).unwrap_or_default()),
+        Some((word, rest)) if word == "__upstream" => supervise::run(rest),
         Some((word, rest)) if word == "serve" => host(rest.to_vec()),
         Some(_) | None => ExitCode::from(2),
     }
@@ -67,11 +68,16 @@ fn config(command: Vec<OsString>) -> Option<McpGate> {
     Some(McpGate {
         server: "rec".into(),
         agent: "bot".parse().ok()?,
+        acts_for: None,
         gate: "gate".parse().ok()?,
         deadline: Duration::from_secs(1),
-        command,
-        pass_environment: Vec::new(),
-        supervisor: vec![own.into(), "__upstream".into(), "--".into()],
+        upstream: ToolServer::Local(LocalServer {
+            command,
+            pass_environment: Vec::new(),
+            supervisor: vec![own.clone().into(), "__upstream".into()],
+            confinement: Confinement { hidden: Vec::new(), kept: vec![own] },
+        }),
         spool: None,
+        listed_within: McpGate::LISTED_WITHIN,
     })
 }

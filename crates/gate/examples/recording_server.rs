@@ -1,8 +1,12 @@
 //! A tool server that tells what really reached it: every line that it reads is in its journal before anything is
 //! done about it.
 //!
-//! `recording_server JOURNAL`. What it does about a tool call depends on the tool's name.
+//! `recording_server JOURNAL`. What it does about a tool call depends on the tool's name. What it answers to `tools/list` is
+//! in `JOURNAL.tools`, if that is there: `{"pages": [[…], …]}`, `{"raw": TEXT}`, `{"error": …}`, or anything else for no
+//! answer. With `"then"` beside it, that takes its place once it was answered; with `"announce"`, the next ping is answered
+//! behind word that the tools changed.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
@@ -11,14 +15,16 @@ use serde_json::{Value, json};
 
 fn main() -> ExitCode {
     let Some(journal) = std::env::args_os().nth(1) else { return ExitCode::from(2) };
-    match File::options().create(true).append(true).open(journal).and_then(serve) {
+    let mut tools = journal.clone();
+    tools.push(".tools");
+    match File::options().create(true).append(true).open(journal).and_then(|journal| serve(journal, tools)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-fn serve(mut journal: File) -> io::Result<()> {
-    let mut server = Server { asked: None };
+fn serve(mut journal: File, tools: OsString) -> io::Result<()> {
+    let mut server = Server { asked: None, tools, subscribed: Vec::new() };
     for line in io::stdin().lock().lines() {
         let line = line?;
         journal.write_all(format!("{line}\n").as_bytes())?;
@@ -32,13 +38,38 @@ fn serve(mut journal: File) -> io::Result<()> {
 struct Server {
     /// The id of a call that waits for the client.
     asked: Option<Value>,
+    /// The file that says which tools it has.
+    tools: OsString,
+    /// The ids of requests that subscribed.
+    subscribed: Vec<Value>,
 }
+
+/// Says something to who subscribed by the request of this id.
+fn to_subscriber(id: &Value, method: &str) -> io::Result<()> {
+    let meta = json!({ SUBSCRIPTION: id });
+    say(&json!({ "jsonrpc": "2.0", "method": method, "params": { "_meta": meta } }))
+}
+
+const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
 impl Server {
     fn message(&mut self, message: &Value) -> io::Result<()> {
         let id = message.get("id").cloned().unwrap_or_default();
         match message.get("method").and_then(Value::as_str) {
             Some("tools/call") => self.call(&id, message),
+            Some("subscriptions/listen") => {
+                self.subscribed.push(id.clone());
+                to_subscriber(&id, "notifications/subscriptions/acknowledged")
+            }
+            Some("initialize") if message.pointer("/params/protocolVersion").is_some() => {
+                let chosen = message.pointer("/params/protocolVersion");
+                answer(&id, &json!({ "pong": "initialize", "protocolVersion": chosen }))
+            }
+            Some("tools/list") if self.said().is_some() => self.list(&id, message),
+            Some("ping") if self.said().is_some_and(|said| said.get("announce").is_some()) => {
+                say(&json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed" }))?;
+                answer(&id, &json!({ "pong": "ping" }))
+            }
             Some(_) if !id.is_null() => answer(&id, &json!({ "pong": message.get("method") })),
             // A cancelled call, or the client's answer to what it was asked.
             Some("notifications/cancelled") | None => match self.asked.take() {
@@ -47,6 +78,36 @@ impl Server {
             },
             Some(_) => Ok(()),
         }
+    }
+
+    fn said(&self) -> Option<Value> {
+        let text = std::fs::read(&self.tools).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    fn list(&self, id: &Value, message: &Value) -> io::Result<()> {
+        let Some(said) = self.said() else { return Ok(()) };
+        // Before it is answered: whoever hears the answer may put something else there.
+        if let Some(then) = said.get("then") {
+            std::fs::write(&self.tools, then.to_string())?;
+        }
+        let cursor = message.pointer("/params/cursor").and_then(Value::as_str).unwrap_or("0");
+        let page: usize = cursor.parse().unwrap_or_default();
+        if let Some(pages) = said.get("pages").and_then(Value::as_array) {
+            let next = page.saturating_add(1);
+            let mut result = json!({ "tools": pages.get(page), "_meta": { "page": page } });
+            if next < pages.len()
+                && let Some(result) = result.as_object_mut()
+            {
+                result.insert("nextCursor".to_owned(), json!(next.to_string()));
+            }
+            return answer(id, &result);
+        } else if let Some(raw) = said.get("raw").and_then(Value::as_str) {
+            return print(&format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{raw}}}\n"));
+        } else if let Some(error) = said.get("error") {
+            return say(&json!({ "jsonrpc": "2.0", "id": id, "error": error }));
+        }
+        Ok(())
     }
 
     fn call(&mut self, id: &Value, message: &Value) -> io::Result<()> {
@@ -64,7 +125,13 @@ impl Server {
             "die" => std::process::exit(3),
             "silent" => return Ok(()),
             "hold" | "ask" | "roots" | "ping" => return self.ask(tool, id),
+            "announce" => self.announce(id)?,
             "notify" => notify()?,
+            "chatter" => chatter()?,
+            "large" => {
+                let content = json!([{ "type": "text", "text": "x".repeat(2 * 1024 * 1024) }]);
+                return answer(id, &json!({ "content": content, "isError": false }));
+            }
             "flood" => flood()?,
             "smuggle" => print(
                 "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"x\":\r{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"sampling/createMessage\"}\r}}\n",
@@ -77,6 +144,18 @@ impl Server {
             _ => {}
         }
         answer(id, &ok)
+    }
+
+    /// Tells subscribers, and some that are none, that the tools changed, and ends what they subscribed to.
+    fn announce(&mut self, id: &Value) -> io::Result<()> {
+        for other in [id.clone(), json!(0), json!(4711), json!("s"), json!(null), json!(-1)] {
+            to_subscriber(&other, "notifications/tools/list_changed")?;
+        }
+        for id in std::mem::take(&mut self.subscribed) {
+            to_subscriber(&id, "notifications/tools/list_changed")?;
+            answer(&id, &json!({ "resultType": "complete", "_meta": { SUBSCRIPTION: id } }))?;
+        }
+        Ok(())
     }
 
     fn ask(&mut self, tool: &str, id: &Value) -> io::Result<()> {
@@ -98,6 +177,14 @@ fn notify() -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// More than any buffer on the way holds.
+fn chatter() -> io::Result<()> {
+    let params = json!({ "level": "info", "data": "x".repeat(10_000) });
+    (0..2_000).try_for_each(|_| {
+        say(&json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": params }))
+    })
 }
 
 fn flood() -> io::Result<()> {

@@ -138,9 +138,36 @@ pub(crate) fn replay(refusal: &Refusal) -> Option<Reply> {
 
 const REPLAYED: &str = "portcullis/replayed";
 
+/// The same as a client of the stateless era reads it, which is told of every result whether it is whole (MCP 2026-07-28,
+/// "ResultType").
+pub(crate) fn whole(reply: Reply) -> Reply {
+    match reply {
+        Reply::Result(text) => match members_of(&text) {
+            Some(mut result) if result.get("resultType").is_none() => {
+                result.0.push(("resultType".to_owned(), quote("complete")));
+                Reply::Result(result.to_text())
+            }
+            Some(_) | None => Reply::Result(text),
+        },
+        Reply::Error(text) => Reply::Error(text),
+    }
+}
+
 /// The answer to a request that needs no decision, while there is nobody to answer it.
 pub(crate) fn unavailable() -> Reply {
     blocked(&Refusal::own(ReasonCode::UpstreamUnavailable, None), Form::Error)
+}
+
+/// The answer to a request for tools whose answer is not passed on.
+pub(crate) fn unlisted(why: &str) -> Reply {
+    blocked(&Refusal::own(ReasonCode::ToolDefinitionUnknown, Some(why.to_owned())), Form::Error)
+}
+
+/// The answer to a permitted request of which nothing came: it did not reach the tool server, or was refused there.
+pub(crate) fn void(why: &str) -> Reply {
+    let message =
+        quote(&format!("Portcullis: the call was permitted, and the tool server did not take it: {why}"));
+    Reply::Error(format!(r#"{{"code":{BLOCKED},"message":{message}}}"#))
 }
 
 /// The answer to a request whose answer cannot be read.

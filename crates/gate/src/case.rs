@@ -9,9 +9,11 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use crate::answer;
 use crate::desk::Denied;
+use crate::incoming::Handed;
 use crate::message::{Id, Reply};
 use crate::operation::{Operation, Terms};
-use crate::peer::{Answer, Outgoing, Peer, Permitted, Unsent};
+use crate::peer::{Answer, Outgoing, Peer, Permitted, Sent, Unsent};
+use crate::pins::Since;
 use crate::session::Shared;
 
 /// Longest result that is kept for repeats, in bytes.
@@ -89,37 +91,55 @@ impl Case {
     fn refused_and(&self, refusal: &Refusal, captured: Captured) -> Reply {
         let blocked = || answer::blocked_and(refusal, captured, self.operation.form(&self.shared.typed));
         match self.way {
-            Way::ToUpstream => answer::replay(refusal).unwrap_or_else(blocked),
+            Way::ToUpstream => self.own(answer::replay(refusal).unwrap_or_else(blocked)),
             Way::ToClient => blocked(),
         }
     }
 
+    /// What must still hold of the server's tools when the call is sent.
+    fn since(&self, terms: &Terms) -> Option<Since> {
+        terms.changes.map(|changes| Since::new(Arc::clone(&self.shared.tools), changes))
+    }
+
+    /// An answer of the gate's own, as the asker reads it.
+    fn own(&self, reply: Reply) -> Reply {
+        if self.operation.stateless { answer::whole(reply) } else { reply }
+    }
+
     async fn permitted(&mut self, permit: Permit, terms: Terms) {
+        if let Some(code) = terms.tool {
+            let end = End::Answer(self.refused(&Refusal::own(code, None)));
+            return self.unspent(permit.decline(), end).await;
+        }
         if !terms.named {
             let refusal = Refusal::own(ReasonCode::SurfaceUnknown, None);
             let end = End::Answer(self.refused(&refusal));
-            return self.unspent(permit.decline(), terms, end).await;
+            return self.unspent(permit.decline(), end).await;
         }
-        // Outcomes of others may have failed while this one was decided.
-        if self.shared.outcomes.is_any_overdue() {
-            let refusal = Refusal::own(ReasonCode::EvidenceOutcomeUnrecorded, None);
+        // It is on record that it was asked for, and nothing of the tier is run by who could rewrite what governs it.
+        if terms.critical && !self.shared.reach.is_bounded() {
+            let refusal = Refusal::own(ReasonCode::UpstreamUnconfined, None);
             let end = End::Answer(self.refused(&refusal));
-            return self.unspent(permit.decline(), terms, end).await;
+            return self.unspent(permit.decline(), end).await;
         }
         let attempt = permit.attempt();
-        let (sent, answer) = self.send(permit).await;
+        let (sent, answer) = self.send(permit, self.since(&terms)).await;
         let end = |refusal: &Refusal| End::Answer(self.refused(refusal));
         match sent {
             Some(Ok(running)) => self.running(running, attempt, terms, answer).await,
             Some(Err(Unsent::Lapsed(lapsed))) => {
                 let end = end(&lapsed.refusal);
-                self.unspent(lapsed.report, terms, end).await;
+                self.unspent(lapsed.report, end).await;
             }
             Some(Err(Unsent::Gone(report))) => {
                 let end = end(&Refusal::own(ReasonCode::UpstreamUnavailable, None));
-                self.unspent(report, terms, end).await;
+                self.unspent(report, end).await;
             }
-            Some(Err(Unsent::Cancelled(report))) => self.unspent(report, terms, End::Nothing).await,
+            Some(Err(Unsent::Changed(report))) => {
+                let end = end(&Refusal::own(ReasonCode::ToolDefinitionUnknown, None));
+                self.unspent(report, end).await;
+            }
+            Some(Err(Unsent::Cancelled(report))) => self.unspent(report, End::Nothing).await,
             // The session has ended, and its writer with it.
             None => self.end(End::Nothing).await,
         }
@@ -129,7 +149,8 @@ impl Case {
     async fn send(
         &self,
         permit: Permit,
-    ) -> (Option<Result<Running, Unsent>>, Option<oneshot::Receiver<Reply>>) {
+        since: Option<Since>,
+    ) -> (Option<Sent>, Option<oneshot::Receiver<Reply>>) {
         let (sent, result) = oneshot::channel();
         let (call, answer) = match &self.asker {
             None => (None, None),
@@ -139,20 +160,26 @@ impl Case {
             }
         };
         let bytes = self.operation.bytes.clone();
-        let permitted = Permitted { permit, bytes, call, sent };
+        let outcomes = self.shared.outcomes.clone();
+        let permitted = Permitted { permit, outcomes, bytes, since, call, sent };
         self.executor().give(Outgoing::Permitted(Box::new(permitted))).await;
         (result.await.ok(), answer)
     }
 
     /// Reports a PERMIT that was not spent. It used up nothing, so nobody waits for the report.
-    async fn unspent(&mut self, report: OutcomeReport, terms: Terms, end: End) {
+    async fn unspent(&mut self, report: OutcomeReport, end: End) {
         self.end(end).await;
-        self.shared.outcomes.settle(report, terms.outcome_within).await;
+        self.settle(report).await;
+    }
+
+    /// What fails trips the gate; the calls that come next are told.
+    async fn settle(&self, report: OutcomeReport) {
+        let _recorded = self.shared.outcomes.settle(report).await;
     }
 
     async fn running(
         &mut self,
-        running: Running,
+        (running, handed): (Running, Handed),
         attempt: AttemptId,
         terms: Terms,
         answer: Option<oneshot::Receiver<Reply>>,
@@ -160,22 +187,26 @@ impl Case {
         let Some(answer) = answer else {
             // A notification has no answer; that it was handed over is all that can become of it. Where the other
             // side broke off meanwhile, not even that is known.
-            let lost = self.executor().table.is_shut();
-            let report = running.finish(if lost { Outcome::Unknown } else { Outcome::Ok }, None);
-            return self.shared.outcomes.settle(report, terms.outcome_within).await;
+            let outcome = match handed {
+                Handed::Over if !self.executor().table.is_shut() => Outcome::Ok,
+                Handed::Over | Handed::Lost => Outcome::Unknown,
+                Handed::Void => Outcome::Failed,
+            };
+            let report = running.finish(outcome, None);
+            return self.settle(report).await;
         };
         let reply = self.answered(answer).await;
         let outcome = reply.as_ref().map_or(Outcome::Unknown, answer::outcome);
         let result = reply.as_ref().filter(|_| terms.keeps_results).and_then(kept);
         let report = running.finish(outcome, result);
-        let unknown = || answer::unknown(attempt, self.operation.form(&self.shared.typed));
+        let unknown = || self.own(answer::unknown(attempt, self.operation.form(&self.shared.typed)));
         let end = End::Answer(reply.unwrap_or_else(unknown));
         if terms.keyed {
-            self.shared.outcomes.settle(report, terms.outcome_within).await;
+            self.settle(report).await;
             self.end(end).await;
         } else {
             self.end(end).await;
-            self.shared.outcomes.settle(report, terms.outcome_within).await;
+            self.settle(report).await;
         }
     }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_protocol::canonical::NotCanonical;
+use portcullis_protocol::request::Ask;
 use portcullis_protocol::{
-    AgentId, Attempted, BundleDigest, Digest, GateId, Keeper, ReasonCode, SurfaceTable,
+    AgentId, Attempted, BundleDigest, CalledTool, Digest, GateId, Keeper, PrincipalId, ReasonCode, Request,
+    SurfaceTable, ToolName, ToolPins,
 };
 use portcullis_sdk::{Attempt, Authorizer, Permit, Refusal, TrustedLog, authorize};
 use tokio::sync::Mutex;
@@ -15,6 +17,7 @@ use tokio::time::Instant;
 use crate::clock::wall;
 use crate::message::Refused;
 use crate::operation::{Operation, Terms};
+use crate::pins::Tools;
 
 /// The surfaces that calls are read by, as the arbiter gave them. They are not evidence: their digest is part of
 /// every request, and the arbiter refuses one that was read by others than its own.
@@ -28,6 +31,8 @@ pub(crate) struct Desk {
     pub(crate) arbiter: Arc<dyn Authorizer>,
     pub(crate) log: TrustedLog,
     pub(crate) agent: AgentId,
+    /// For whom it acts, on every call.
+    pub(crate) acts_for: Option<PrincipalId>,
     pub(crate) gate: GateId,
     pub(crate) deadline: Duration,
     /// Random, per session: keys derived in one run mean nothing in another.
@@ -35,6 +40,8 @@ pub(crate) struct Desk {
     pub(crate) table: Mutex<Option<Arc<Rules>>>,
     /// Whether attempts without an arbiter's answer are kept by the gate.
     pub(crate) keeps: bool,
+    /// What the server says its tools are.
+    pub(crate) tools: Arc<Tools>,
 }
 
 /// Why there is no permit, and what of the attempt is the gate's to keep.
@@ -74,9 +81,10 @@ impl Desk {
 
     /// An attempt that came to no question, because nobody said by which surfaces it is to be read.
     fn unasked(&self, operation: &Operation) -> Option<Attempted> {
-        let none = SurfaceTable { bundle: BundleDigest(Digest::sha256(b"")), surfaces: BTreeMap::new() };
+        let (bundle, pins) = (BundleDigest(Digest::sha256(b"")), ToolPins::none());
+        let none = SurfaceTable { bundle, surfaces: BTreeMap::new(), pins };
         let Ok((ask, _)) = operation.ask(&none, &self.run) else { return None };
-        let attempt = Attempt::new(self.gate.clone(), ask.by(self.agent.clone())).ok()?;
+        let attempt = Attempt::new(self.gate.clone(), self.request(ask)).ok()?;
         Some(attempt.attempted(wall()?, ReasonCode::ArbiterUnreachable))
     }
 
@@ -108,13 +116,50 @@ impl Desk {
         end: Instant,
         tried: &mut Option<Attempted>,
     ) -> Result<(Permit, Terms), NoPermit> {
-        let (mut ask, terms) = operation.ask(&rules.surfaces, &self.run).map_err(Unasked)?;
+        let (mut ask, mut terms) = operation.ask(&rules.surfaces, &self.run).map_err(Unasked)?;
         ask.mapped_with = Some(rules.digest);
-        let attempt = Attempt::new(self.gate.clone(), ask.by(self.agent.clone())).map_err(Answered)?;
+        if let Some(tool) = operation.tool() {
+            self.hold(tool, &rules.surfaces.pins, end, (&mut ask, &mut terms)).await;
+        }
+        let attempt = Attempt::new(self.gate.clone(), self.request(ask)).map_err(Answered)?;
         *tried = wall().map(|now| attempt.attempted(now, ReasonCode::ArbiterTimeout));
         let left = end.saturating_duration_since(Instant::now());
         let permit = authorize(self.arbiter.as_ref(), attempt, &self.log, left).await.map_err(Answered)?;
         Ok((permit, terms))
+    }
+
+    /// Holds the tool that is to be called against the pins. What was seen of it is part of the question, so that the arbiter
+    /// refuses by it, on record; whatever the arbiter says, the gate keeps to it too.
+    async fn hold(
+        &self,
+        tool: ToolName,
+        pins: &ToolPins,
+        end: Instant,
+        (ask, terms): (&mut Ask, &mut Terms),
+    ) {
+        let sight = self.tools.look(&tool, pins, end).await;
+        terms.changes = pins.bind(tool.parts().0).then_some(sight.changes);
+        let called = CalledTool { name: tool, definition: sight.seen };
+        terms.tool = pins.judge(&called).err();
+        // An arbiter that is older than pins knows no such member, and need not, while there is nothing to say.
+        ask.tool = Some(called).filter(|_| terms.tool.is_some() || !pins.say_nothing());
+    }
+
+    /// The pins in force now, for what the client is shown. Takes no longer than the deadline.
+    pub(crate) async fn pins(&self) -> Result<ToolPins, Refusal> {
+        let fetched = tokio::time::timeout(self.deadline, async {
+            self.table.lock().await.take();
+            self.surfaces(None).await
+        });
+        match fetched.await {
+            Ok(rules) => rules.map(|(rules, _)| rules.surfaces.pins.clone()),
+            Err(_) => Err(Refusal::own(ReasonCode::ArbiterTimeout, None)),
+        }
+    }
+
+    /// An ask of this gate's agent, for whom that acts here.
+    fn request(&self, ask: Ask) -> Request {
+        Ask { acts_for: self.acts_for.clone(), ..ask }.by(self.agent.clone())
     }
 
     /// The surfaces in force, and whether they were fetched just now. Those of the digest `but` are too old; if the

@@ -28,6 +28,7 @@ words!(
     /// Requests of the client that only ask what there is.
     ClientRequest {
         Initialize = "initialize",
+        Discover = "server/discover",
         Ping = "ping",
         ToolsList = "tools/list",
         PromptsList = "prompts/list",
@@ -53,6 +54,7 @@ words!(
         ResourcesChanged = "notifications/resources/list_changed",
         ResourceUpdated = "notifications/resources/updated",
         PromptsChanged = "notifications/prompts/list_changed",
+        Subscribed = "notifications/subscriptions/acknowledged",
     }
 );
 

@@ -1,6 +1,7 @@
 //! Enforcement: what stands between an agent and a tool server, and lets nothing through without a permit.
 //!
-//! [`serve`] is an MCP server over stdio to the agent's client, and a client to the real server behind it. What
+//! [`serve`] is an MCP server over stdio to the agent's client, and a client to the real server behind it, a process of its
+//! own or a URL. What
 //! only asks what there is passes; everything else, known or not, is decided first. It is sent only as the bytes
 //! that were decided, by moving the [`Permit`](portcullis_sdk::Permit) for them into the writer.
 //!
@@ -11,19 +12,29 @@ mod answer;
 mod attempts;
 mod case;
 mod clock;
+pub mod confine;
 mod desk;
+pub mod endpoint;
 mod form;
 mod gate;
 mod harmless;
+mod incoming;
 mod line;
+mod listing;
+pub mod lookalike;
 mod message;
 mod notes;
 mod operation;
-mod outcomes;
+mod page;
 mod peer;
+mod pins;
+mod remote;
 mod session;
+mod subscription;
 pub mod supervise;
 mod table;
 mod upstream;
 
-pub use gate::{Ending, GateError, McpGate, serve};
+pub use gate::{Ending, GateError, LocalServer, McpGate, ToolServer, serve};
+pub use listing::{ListingError, ToolListing, list_remote_tools, list_tools};
+pub use remote::{InvalidUrl, NotHeard, RemoteServer, ServerUrl, Trust, asks_for_token};

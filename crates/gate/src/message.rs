@@ -3,7 +3,7 @@
 //! The tool server parses what it gets with a parser of its own. So a message that two parsers could read
 //! differently is refused, and what is sent on is rebuilt around the raw bytes of its members.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use portcullis_protocol::{Limits, Loose, ReasonCode, fold};
@@ -13,6 +13,9 @@ use serde_json::value::RawValue;
 
 /// Members that give a message its meaning.
 const KNOWN: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+
+/// Where in `params._meta` a request of the stateless era says which revision it speaks.
+const REVISION: &str = "/io.modelcontextprotocol~1protocolVersion";
 
 /// An object's members in their order, values as raw JSON texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +37,15 @@ impl Members {
         Self(self.0.iter().filter(|(key, _)| !keys.contains(&key.as_str())).cloned().collect())
     }
 
+    /// The same with another value for a member that is there.
+    pub(crate) fn with(&self, key: &str, value: String) -> Self {
+        let mut members = self.clone();
+        if let Some((_, old)) = members.0.iter_mut().find(|(name, _)| name == key) {
+            *old = value;
+        }
+        members
+    }
+
     /// The object's text.
     pub(crate) fn to_text(&self) -> String {
         let members: Vec<_> = self.0.iter().map(|(key, value)| format!("{}:{value}", quote(key))).collect();
@@ -42,14 +54,13 @@ impl Members {
 
     /// Refuses what a parser that takes the last of two keys, or that folds case as Go's does, could read as
     /// another object: a key twice, two keys equal but for case, and one that equals a `known` key but for case.
-    fn unambiguous(&self, known: &[&str]) -> Result<(), Refused> {
+    pub(crate) fn unambiguous(&self, known: &[&str]) -> Result<(), Refused> {
         let mut seen: BTreeMap<String, &str> = known.iter().map(|key| (fold(key), *key)).collect();
-        let mut exact: Vec<&str> = Vec::new();
+        let mut exact: BTreeSet<&str> = BTreeSet::new();
         for (key, _) in &self.0 {
-            if exact.contains(&key.as_str()) {
+            if !exact.insert(key) {
                 return Err(Refused::new(ReasonCode::RequestDuplicateKey, "a member occurs twice"));
             }
-            exact.push(key);
             if seen.insert(fold(key), key).is_some_and(|other| other != key) {
                 let detail = "a member's name equals another's but for case";
                 return Err(Refused::new(ReasonCode::RequestAmbiguousKey, detail));
@@ -193,6 +204,11 @@ impl Body {
         Members(members).to_text().into_bytes()
     }
 
+    /// The revision that a request of the stateless era names (MCP 2026-07-28, "`_meta`").
+    pub(crate) fn revision(&self) -> Option<&str> {
+        self.params.as_ref()?.read.get("_meta")?.pointer(REVISION)?.as_str()
+    }
+
     /// Refuses parameters that could be read in two ways.
     pub(crate) fn unambiguous(&self, known: &[&str]) -> Result<(), Refused> {
         self.params.as_ref().map_or(Ok(()), |params| params.raw.unambiguous(known))
@@ -280,7 +296,7 @@ fn whole(line: &[u8]) -> Result<Loose, Refused> {
     Loose::parse(line, limits).map_err(|error| Refused::new(error.code(), error.to_string()))
 }
 
-fn string(raw: &str) -> Option<String> {
+pub(crate) fn string(raw: &str) -> Option<String> {
     serde_json::from_str(raw).ok()
 }
 
@@ -321,6 +337,14 @@ fn reply(members: &Members) -> Option<Reply> {
         (None, Some(error)) => Some(Reply::Error(error.to_owned())),
         (None, None) | (Some(_), Some(_)) => None,
     }
+}
+
+/// Replaces line ends, which are white space wherever JSON has them: a message is a line on other transports.
+pub(crate) fn on_one_line(mut message: Vec<u8>) -> Vec<u8> {
+    for byte in message.iter_mut().filter(|byte| matches!(**byte, b'\r' | b'\n')) {
+        *byte = b' ';
+    }
+    message
 }
 
 /// Replaces carriage returns, which are white space wherever JSON has them, so that the client's line reader

@@ -1,12 +1,10 @@
 //! What a message asks to do: what makes it the operation it is, the exact bytes to be sent, and, once the
 //! surfaces are known, to which of them it belongs.
 
-use std::time::Duration;
-
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::{
     ActionName, Digest, Domain, Idempotency, IdempotencyKey, Limits, Loose, ReasonCode, Resource,
-    SurfaceName, SurfaceSpec, SurfaceTable, Value, canonical, fold,
+    SurfaceName, SurfaceSpec, SurfaceTable, Tier, ToolName, Value, canonical, fold,
 };
 
 use crate::form::{Form, TypedTools};
@@ -18,9 +16,11 @@ pub(crate) const KEY: &str = "portcullis/idempotency-key";
 /// The surface of what has none of its own, behind the server's name.
 const UNKNOWN: &str = ".mcp.unknown";
 /// Parameters that some method gives a meaning.
-const KNOWN: [&str; 6] = ["name", "arguments", "uri", "_meta", "task", "ref"];
-/// When the outcome of a surface that is not in the table counts as lost.
-const OUTCOME_WITHIN: Duration = Duration::from_secs(60);
+const KNOWN: [&str; 8] = ["name", "arguments", "uri", "_meta", "task", "ref", ANSWERS, STATE];
+/// With what a request goes on that the server had answered with questions (MCP 2026-07-28, "Multi Round-Trip Requests"):
+/// the client's answers, and what the server gave it to bring along.
+const ANSWERS: &str = "inputResponses";
+const STATE: &str = "requestState";
 
 /// A message that needs a decision.
 #[derive(Debug)]
@@ -34,6 +34,20 @@ pub(crate) struct Operation {
     payload: Digest,
     arguments: Loose,
     key: Option<IdempotencyKey>,
+    /// The request that it goes on with, if it does.
+    continues: Option<Continued>,
+    /// Whether the asker speaks the stateless revision.
+    pub(crate) stateless: bool,
+}
+
+/// A request that the server had answered with questions. Its continuation runs at most once for the state that the server
+/// had given with them, whatever is answered: who repeats the first request is given the same questions and the same state.
+#[derive(Clone, Copy, Debug)]
+struct Continued {
+    /// The payload of the first request.
+    payload: Digest,
+    /// The state that the server had given.
+    state: Digest,
 }
 
 /// What a message addresses, as far as it can be told without a bundle.
@@ -51,12 +65,16 @@ pub(crate) struct Terms {
     /// Whether the operation has a surface by these rules. What has none is decided, so that it is on record, and
     /// never runs.
     pub(crate) named: bool,
+    /// Whether its surface is of the tier `critical`.
+    pub(crate) critical: bool,
     /// Whether it runs at most once: its outcome is then on record before its answer is handed out.
     pub(crate) keyed: bool,
     /// Whether its result is kept, for repeats to be answered with.
     pub(crate) keeps_results: bool,
-    /// How long an outcome is worth reporting.
-    pub(crate) outcome_within: Duration,
+    /// Why its tool may not be called, by the bundle's pins.
+    pub(crate) tool: Option<ReasonCode>,
+    /// Until which change of the server's tools that holds, where pins bind the server.
+    pub(crate) changes: Option<u64>,
 }
 
 impl Operation {
@@ -68,13 +86,20 @@ impl Operation {
         let key = params.map_or(Ok(None), key)?;
         let (name, parts) = if tool { tool_call(params)? } else { method_call(body) };
         let unknown = format!("{server}{UNKNOWN}").parse().map_err(invalid)?;
-        let payload = Digest::of(
-            Domain::Payload,
-            &[server.as_bytes(), body.method.as_bytes(), name.as_bytes(), &parts.operands, &parts.rest],
-        );
+        let payload = |operands: &[u8], rest: &[u8]| {
+            let method = body.method.as_bytes();
+            Digest::of(Domain::Payload, &[server.as_bytes(), method, name.as_bytes(), operands, rest])
+        };
+        let continues = parts.first.as_ref().map(|first| Continued {
+            payload: payload(&first.operands, &first.rest),
+            state: Digest::of(Domain::Payload, &[&first.state]),
+        });
+        let payload = payload(&parts.operands, &parts.rest);
         let target = if tool { Target::Tool(name) } else { Target::Method(method(server, &body.method)) };
         let (bytes, arguments) = (body.to_bytes(), parts.arguments);
-        Ok(Self { server: server.to_owned(), target, unknown, bytes, payload, arguments, key })
+        let stateless = body.revision().is_some();
+        let server = server.to_owned();
+        Ok(Self { server, target, unknown, bytes, payload, arguments, key, continues, stateless })
     }
 
     /// In which form its refusal is answered.
@@ -83,6 +108,12 @@ impl Operation {
             Target::Tool(name) => typed.form(Some(name)),
             Target::Method(_) => Form::Error,
         }
+    }
+
+    /// The tool that it calls, if it does and a bundle could name it.
+    pub(crate) fn tool(&self) -> Option<ToolName> {
+        let Target::Tool(name) = &self.target else { return None };
+        format!("{}/{name}", self.server).parse().ok()
     }
 
     /// What people are told that it is.
@@ -115,21 +146,23 @@ impl Operation {
         let ask = Ask {
             action: action(spec, &surface)?,
             resource: resource.unwrap_or_else(itself),
+            acts_for: None,
             context,
             idempotency_key: self.key_for(idempotency, &surface, run)?,
             payload: Some(self.payload),
             envelope: Some(Digest::of(Domain::Payload, &[&self.bytes])),
             mapped_with: None,
+            tool: None,
             surface,
         };
-        let within = |spec: &SurfaceSpec| Duration::from_millis(spec.outcome_within_ms);
         let keyed = match idempotency {
             Idempotency::Key | Idempotency::Derived => true,
             Idempotency::None => false,
         };
         let keeps_results = spec.is_some_and(|spec| spec.keep.result);
-        let outcome_within = spec.map_or(OUTCOME_WITHIN, within);
-        Ok((ask, Terms { named, keyed, keeps_results, outcome_within }))
+        let critical = spec.is_some_and(|spec| spec.tier == Tier::Critical);
+        let (tool, changes) = (None, None);
+        Ok((ask, Terms { named, critical, keyed, keeps_results, tool, changes }))
     }
 
     fn context(&self, spec: &SurfaceSpec) -> Result<std::collections::BTreeMap<String, Value>, Refused> {
@@ -144,7 +177,8 @@ impl Operation {
     ) -> Result<Option<IdempotencyKey>, Refused> {
         match (idempotency, &self.key) {
             // On a surface without keys the arbiter says that it takes none.
-            (Idempotency::None | Idempotency::Key, given) => Ok(given.clone()),
+            (Idempotency::None, given) => Ok(given.clone()),
+            (Idempotency::Key, given) => given.as_ref().map(|given| self.continued(given)).transpose(),
             (Idempotency::Derived, None) => self.derived(surface, run).map(Some),
             // A new key for each retry would undo what the surface promises.
             (Idempotency::Derived, Some(_)) => Err(Refused::new(
@@ -155,11 +189,23 @@ impl Operation {
     }
 
     fn derived(&self, surface: &SurfaceName, run: &[u8; 32]) -> Result<IdempotencyKey, Refused> {
-        let parts: [&[u8]; 3] = [run, surface.as_str().as_bytes(), self.payload.as_bytes()];
-        let digest = Digest::of(Domain::Key, &parts).to_string();
-        let key = format!("run:{}", digest.trim_start_matches("sha256:"));
-        key.parse().map_err(invalid)
+        let payload = self.continues.map_or(self.payload, |first| first.payload);
+        let parts: [&[u8]; 3] = [run, surface.as_str().as_bytes(), payload.as_bytes()];
+        self.continued(&key_of("run", &parts)?)
     }
+
+    /// The key of a continuation under the key of what it goes on with.
+    fn continued(&self, first: &IdempotencyKey) -> Result<IdempotencyKey, Refused> {
+        match self.continues {
+            None => Ok(first.clone()),
+            Some(Continued { state, .. }) => key_of("next", &[first.as_str().as_bytes(), state.as_bytes()]),
+        }
+    }
+}
+
+fn key_of(kind: &str, parts: &[&[u8]]) -> Result<IdempotencyKey, Refused> {
+    let digest = Digest::of(Domain::Key, parts).to_string();
+    format!("{kind}:{}", digest.trim_start_matches("sha256:")).parse().map_err(invalid)
 }
 
 fn invalid(error: portcullis_protocol::InvalidId) -> Refused {
@@ -179,6 +225,23 @@ struct Parts {
     arguments: Loose,
     operands: Vec<u8>,
     rest: Vec<u8>,
+    /// The same of the request that it goes on with.
+    first: Option<First>,
+}
+
+struct First {
+    operands: Vec<u8>,
+    rest: Vec<u8>,
+    state: Vec<u8>,
+}
+
+/// The server's state that a continuation brings along, if that is what the parameters are.
+fn state(params: &Params) -> Option<Vec<u8>> {
+    let is = [ANSWERS, STATE].iter().any(|key| params.raw.get(key).is_some());
+    is.then(|| match (params.raw.get(STATE), params.read.get(STATE)) {
+        (Some(raw), Some(read)) => operands(raw, read),
+        (Some(_) | None, _) => Vec::new(),
+    })
 }
 
 fn tool_call(params: Option<&Params>) -> Result<(String, Parts), Refused> {
@@ -194,20 +257,28 @@ fn tool_call(params: Option<&Params>) -> Result<(String, Parts), Refused> {
     };
     let operands = params.raw.get("arguments").map_or_else(Vec::new, |raw| operands(raw, &arguments));
     let rest = params.raw.without(&["name", "arguments", "_meta"]);
-    let rest = if rest.0.is_empty() { Vec::new() } else { reread(&rest).1 };
-    Ok((name.clone(), Parts { arguments, operands, rest }))
+    let bytes = |rest: &Members| if rest.0.is_empty() { Vec::new() } else { reread(rest).1 };
+    let first = state(params).map(|state| {
+        let rest = bytes(&rest.without(&[ANSWERS, STATE]));
+        First { operands: operands.clone(), rest, state }
+    });
+    Ok((name.clone(), Parts { arguments, operands, rest: bytes(&rest), first }))
 }
 
 fn method_call(body: &Body) -> (String, Parts) {
     let Some(params) = &body.params else {
         let arguments = Loose::Object(Default::default());
-        return (String::new(), Parts { arguments, operands: Vec::new(), rest: Vec::new() });
+        let (operands, rest) = (Vec::new(), Vec::new());
+        return (String::new(), Parts { arguments, operands, rest, first: None });
     };
     let named = ["uri", "name"].into_iter().filter_map(|key| params.read.get(key));
-    let name = named.filter_map(|value| if let Loose::Str(text) = value { Some(text.clone()) } else { None });
-    let name = name.take(1).collect();
+    let name = named.filter_map(Loose::as_str).take(1).collect();
     let (arguments, operands) = reread(&params.raw.without(&["_meta"]));
-    (name, Parts { arguments, operands, rest: Vec::new() })
+    let first = state(params).map(|state| {
+        let operands = reread(&params.raw.without(&["_meta", ANSWERS, STATE])).1;
+        First { operands, rest: Vec::new(), state }
+    });
+    (name, Parts { arguments, operands, rest: Vec::new(), first })
 }
 
 /// An object made of members that were read before, and the bytes that stand for it.

@@ -1,4 +1,4 @@
-use portcullis_protocol::{BundleDigest, OnSilence, Tier};
+use portcullis_protocol::{BundleDigest, OnSilence, Tier, ToolPins};
 
 use super::*;
 use crate::message::{From, Message, read};
@@ -36,7 +36,8 @@ fn table(tools: &[&str]) -> SurfaceTable {
         context: Default::default(),
     };
     let surfaces = [("pay.charge".parse().unwrap(), spec)].into_iter().filter(|_| !tools.is_empty());
-    SurfaceTable { bundle: BundleDigest(Digest::sha256(b"")), surfaces: surfaces.collect() }
+    let (bundle, pins) = (BundleDigest(Digest::sha256(b"")), ToolPins::none());
+    SurfaceTable { bundle, surfaces: surfaces.collect(), pins }
 }
 
 /// The surface that is asked for, and whether what it permits may run.
@@ -126,4 +127,46 @@ fn the_payload_is_what_makes_the_operation() {
     assert_eq!(read(r#"{"uri":"u"}"#), read(r#"{"_meta":{"a":1.5}, "uri":"u"}"#));
     assert_ne!(read(r#"{"uri":"u"}"#), read(r#"{"uri":"v"}"#));
     assert_ne!(read(r#"{"uri":"u"}"#), operation("resources/subscribe", r#"{"uri":"u"}"#).payload);
+}
+
+/// A client that repeats a call which the server had answered with questions is given the same questions and the same state:
+/// whatever it answers then, the call must not go on twice.
+#[test]
+fn a_call_goes_on_once_for_the_state_that_its_server_gave() {
+    let asked = |idempotency, more: &str| {
+        let mut table = table(&["srv/Odd"]);
+        table.surfaces.values_mut().for_each(|spec| spec.idempotency = idempotency);
+        let meta = match idempotency {
+            Idempotency::Key => r#","_meta":{"portcullis/idempotency-key":"k"}"#,
+            Idempotency::Derived | Idempotency::None => "",
+        };
+        let params = format!(r#"{{"name":"Odd","arguments":{{"x":1}}{meta}{more}}}"#);
+        let ask = operation("tools/call", &params).ask(&table, &[7; 32]).unwrap().0;
+        (ask.idempotency_key.map(|key| key.to_string()), ask.payload)
+    };
+    for idempotency in [Idempotency::Key, Idempotency::Derived] {
+        let first = asked(idempotency, "");
+        let yes = asked(idempotency, r#","requestState":"s","inputResponses":{"q":"yes"}"#);
+        let no = asked(idempotency, r#","inputResponses":{"q":"no"},"requestState":"s""#);
+        let later = asked(idempotency, r#","requestState":"t","inputResponses":{"q":"yes"}"#);
+        let without = asked(idempotency, r#","inputResponses":{"q":"yes"}"#);
+        // One key, and other operations: the second is a conflict.
+        assert_eq!(yes.0, no.0);
+        assert_ne!(yes.1, no.1);
+        let keys: std::collections::BTreeSet<_> = [first.0, yes.0, later.0, without.0].into();
+        assert_eq!(keys.len(), 4, "{keys:?}");
+    }
+    let read = |more: &str| operation("resources/read", &format!(r#"{{"uri":"u"{more}}}"#));
+    assert_ne!(read("").payload, read(r#","requestState":"s""#).payload);
+    let first = |operation: &Operation| operation.continues.map(|first| first.payload);
+    assert_eq!(first(&read(r#","requestState":"s""#)), Some(read("").payload));
+    assert_eq!(first(&read("")), None);
+    assert_eq!(asked(Idempotency::None, r#","requestState":"s""#).0, None);
+}
+
+#[test]
+fn a_state_in_another_spelling_is_refused() {
+    let line = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","requeststate":"s"}}"#;
+    let refused = Operation::of("srv", &body(line)).unwrap_err();
+    assert_eq!(refused.code, ReasonCode::RequestAmbiguousKey);
 }

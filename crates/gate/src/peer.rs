@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use portcullis_sdk::{Lapsed, OutcomeReport, Permit, Running};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use portcullis_sdk::{Lapsed, OutcomeReport, Outcomes, Permit, Running};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::harmless::Harmless;
+use crate::incoming::{Handed, Sink};
 use crate::message::{Id, Reply};
+use crate::pins::Since;
 use crate::table::{Table, Unsendable};
 
 /// Messages that wait to be written to one side.
@@ -28,12 +29,19 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) struct Permitted {
     pub(crate) permit: Permit,
+    /// Where its outcome goes. While one of them waits there, it is not spent.
+    pub(crate) outcomes: Outcomes,
     /// The message without its id.
     pub(crate) bytes: Vec<u8>,
+    /// What must still hold of the server's tools when it is spent, where it depends on them.
+    pub(crate) since: Option<Since>,
     /// The asker's id and where the answer goes; `None` for a notification.
     pub(crate) call: Option<(Id, oneshot::Sender<Reply>)>,
-    pub(crate) sent: oneshot::Sender<Result<Running, Unsent>>,
+    pub(crate) sent: oneshot::Sender<Sent>,
 }
+
+/// What became of a permitted message: what is under way now, and whether it was handed over.
+pub(crate) type Sent = Result<(Running, Handed), Unsent>;
 
 /// Why a permitted message was not sent. The PERMIT's end is still to be reported.
 #[derive(Debug)]
@@ -44,6 +52,8 @@ pub(crate) enum Unsent {
     Gone(OutcomeReport),
     /// The asker has cancelled it.
     Cancelled(OutcomeReport),
+    /// The server has said meanwhile that its tools are others.
+    Changed(OutcomeReport),
 }
 
 /// Something to be written.
@@ -75,8 +85,12 @@ impl Line {
     }
 
     /// Spends the permit for exactly these bytes. The id that is put in front of them is the gate's own.
-    fn permitted(permit: Permit, bytes: &[u8], number: Option<u64>) -> Result<(Self, Running), Box<Lapsed>> {
-        let running = permit.begin_sending(bytes)?;
+    fn permitted(
+        (permit, outcomes): (Permit, &Outcomes),
+        bytes: &[u8],
+        number: Option<u64>,
+    ) -> Result<(Self, Running), Box<Lapsed>> {
+        let running = permit.begin_sending(bytes, outcomes)?;
         let line = match (number, bytes.strip_prefix(b"{")) {
             (Some(number), Some(rest)) => [format!(r#"{{"id":{number},"#).as_bytes(), rest].concat(),
             (Some(_), None) | (None, _) => bytes.to_vec(),
@@ -86,7 +100,7 @@ impl Line {
 }
 
 /// One side: what is to be written to it, and the requests in flight towards it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Peer {
     outbox: mpsc::Sender<Outgoing>,
     pub(crate) table: Arc<Table>,
@@ -94,7 +108,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// A side, and the writer that must be run for it.
-    pub(crate) fn new<W>(out: W) -> (Self, Writer<W>) {
+    pub(crate) fn new<S>(out: S) -> (Self, Writer<S>) {
         let (outbox, inbox) = mpsc::channel(WAITING);
         let table = Arc::new(Table::default());
         let (broken, _) = watch::channel(false);
@@ -116,15 +130,15 @@ impl Peer {
 
 /// Writes to one side, one whole line after the other.
 #[derive(Debug)]
-pub(crate) struct Writer<W> {
+pub(crate) struct Writer<S> {
     /// `None` once it was closed or has failed.
-    out: Option<W>,
+    out: Option<S>,
     inbox: mpsc::Receiver<Outgoing>,
     table: Arc<Table>,
     broken: watch::Sender<bool>,
 }
 
-impl<W: AsyncWrite + Unpin> Writer<W> {
+impl<S: Sink> Writer<S> {
     /// Becomes true when this side can no longer be written to.
     pub(crate) fn broken(&self) -> watch::Receiver<bool> {
         self.broken.subscribe()
@@ -135,8 +149,9 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     pub(crate) async fn run(mut self) {
         while let Some(message) = self.inbox.recv().await {
             match message {
-                Outgoing::Harmless(message) => self.write(Line::harmless(message)).await,
-                Outgoing::Answer(answer) => self.write(Line::answer(answer)).await,
+                // Nobody waits to hear of these.
+                Outgoing::Harmless(message) => drop(self.write(Line::harmless(message)).await),
+                Outgoing::Answer(answer) => drop(self.write(Line::answer(answer)).await),
                 Outgoing::Permitted(permitted) => self.permitted(*permitted).await,
                 Outgoing::Close => self.close(),
             }
@@ -144,16 +159,26 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     }
 
     async fn permitted(&mut self, permitted: Permitted) {
-        let Permitted { permit, bytes, call, sent } = permitted;
+        let Permitted { permit, outcomes, bytes, since, call, sent } = permitted;
+        // Before the permit is spent: what cannot be sent is not begun.
+        if let Some(out) = &mut self.out
+            && !out.ready().await
+        {
+            return tell(sent, Err(Unsent::Gone(permit.decline())));
+        }
+        // It may have waited here for longer than what the call was judged by is good for.
+        if since.is_some_and(|since| !since.holds()) {
+            return tell(sent, Err(Unsent::Changed(permit.decline())));
+        }
         let number = match self.number(call) {
             Ok(number) => number,
             Err(Unsendable::Gone) => return tell(sent, Err(Unsent::Gone(permit.decline()))),
             Err(Unsendable::Cancelled) => return tell(sent, Err(Unsent::Cancelled(permit.decline()))),
         };
-        match Line::permitted(permit, &bytes, number) {
+        match Line::permitted((permit, &outcomes), &bytes, number) {
             Ok((line, running)) => {
-                self.write(line).await;
-                tell(sent, Ok(running));
+                let handed = self.write(line).await;
+                tell(sent, Ok((running, handed)));
             }
             Err(lapsed) => {
                 number.into_iter().for_each(|number| self.table.unsend(number));
@@ -172,17 +197,12 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     }
 
     /// The only write to this side.
-    async fn write(&mut self, line: Line) {
-        let Some(out) = &mut self.out else { return };
-        let mut bytes = line.0;
-        bytes.push(b'\n');
-        let written = async {
-            out.write_all(&bytes).await?;
-            out.flush().await
-        };
-        if written.await.is_err() {
+    async fn write(&mut self, line: Line) -> Handed {
+        let Some(out) = &mut self.out else { return Handed::Void };
+        out.send(line.0).await.unwrap_or_else(|_| {
             self.close();
-        }
+            Handed::Lost
+        })
     }
 
     fn close(&mut self) {
@@ -192,9 +212,9 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     }
 }
 
-/// Nobody waits any more only if the session has ended; the report is lost with it, and the arbiter closes the
-/// PERMIT by itself when its outcome is due.
-fn tell(sent: oneshot::Sender<Result<Running, Unsent>>, result: Result<Running, Unsent>) {
+/// Nobody waits any more only if the session has ended. What was sent then ends as `unknown`; of what was not, the report is
+/// lost, and the arbiter closes the PERMIT by itself when its outcome is due.
+fn tell(sent: oneshot::Sender<Sent>, result: Sent) {
     drop(sent.send(result));
 }
 

@@ -1,10 +1,34 @@
 use std::time::Duration;
 
 use portcullis_protocol::request::Ask;
-use portcullis_protocol::{Digest, Domain, Outcome, ReasonCode, Resource};
-use portcullis_sdk::Attempt;
+use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeReply};
+use portcullis_protocol::{Digest, Domain, Outcome, ReasonCode, Resource, SurfaceTable};
+use portcullis_sdk::{Attempt, Authorizer, Call, Refusal};
 
 use super::*;
+use crate::notes::Notes;
+use crate::pins::Tools;
+
+/// An arbiter that is not there; nothing is reported to it here but what a test says.
+struct Nobody;
+
+impl Authorizer for Nobody {
+    fn decide(&self, _: DecisionCall) -> Call<'_, DecisionReply> {
+        Box::pin(std::future::pending())
+    }
+
+    fn report(&self, _: OutcomeReport) -> Call<'_, OutcomeReply> {
+        Box::pin(async { Err(Refusal::own(ReasonCode::ArbiterUnreachable, None)) })
+    }
+
+    fn surfaces(&self) -> Call<'_, SurfaceTable> {
+        Box::pin(std::future::pending())
+    }
+}
+
+fn outcomes() -> Outcomes {
+    Outcomes::start(Arc::new(Nobody), Duration::from_secs(1), |_| {})
+}
 
 #[path = "../tests/mcp/receipts.rs"]
 mod receipts;
@@ -17,11 +41,13 @@ fn permit() -> Permit {
         surface: "rec.read".parse().unwrap(),
         action: "act".parse().unwrap(),
         resource: Resource { kind: "Surface".into(), id: "rec.read".into() },
+        acts_for: None,
         context: Default::default(),
         idempotency_key: None,
         payload: None,
         envelope: Some(Digest::of(Domain::Payload, &[DECIDED])),
         mapped_with: None,
+        tool: None,
     };
     let attempt = Attempt::new("gate".parse().unwrap(), ask.by(receipts::agent())).unwrap();
     let record = receipts::record(&attempt.call(Duration::from_secs(1)), None, 60_000);
@@ -40,11 +66,22 @@ impl Side {
     }
 
     /// Hands over these bytes with a permit for `DECIDED`; what becomes of them, and what was written.
-    async fn send(mut self, bytes: &[u8]) -> (Result<Running, Unsent>, String) {
+    async fn send(self, bytes: &[u8]) -> (Sent, String) {
+        self.send_after(bytes, outcomes()).await
+    }
+
+    /// The same, of a gate with these outcomes.
+    async fn send_after(self, bytes: &[u8], outcomes: Outcomes) -> (Sent, String) {
+        self.send_since(bytes, outcomes, None).await
+    }
+
+    /// The same, while this holds of the server's tools.
+    async fn send_since(mut self, bytes: &[u8], outcomes: Outcomes, since: Option<Since>) -> (Sent, String) {
         let (sent, mut result) = oneshot::channel();
         let (answer, _) = oneshot::channel();
         let call = Some((Id::Int(1), answer));
-        self.writer.permitted(Permitted { permit: permit(), bytes: bytes.to_vec(), call, sent }).await;
+        let (permit, bytes) = (permit(), bytes.to_vec());
+        self.writer.permitted(Permitted { permit, outcomes, bytes, since, call, sent }).await;
         let written = self.writer.out.map_or_else(String::new, |out| String::from_utf8(out).unwrap());
         (result.try_recv().unwrap(), written)
     }
@@ -73,6 +110,45 @@ async fn a_permit_for_other_bytes_sends_nothing() {
     assert_eq!(lapsed.report.call.outcome, Outcome::Expired);
     assert_eq!(written, "");
     assert!(table.answered(1).is_none(), "nothing waits for an answer to what was not sent");
+}
+
+#[tokio::test]
+async fn a_permit_sends_nothing_while_an_outcome_of_its_gate_is_not_on_record() {
+    let side = Side::new();
+    let _cancelled = side.peer.table.open(&Id::Int(1)).unwrap();
+    let outcomes = outcomes();
+    assert!(!outcomes.settle(permit().decline()).await);
+    let (result, written) = side.send_after(DECIDED, outcomes).await;
+    let Err(Unsent::Lapsed(lapsed)) = result else { panic!("{result:?}") };
+    assert_eq!(lapsed.refusal.code(), ReasonCode::EvidenceOutcomeUnrecorded);
+    assert_eq!(lapsed.report.call.outcome, Outcome::Expired);
+    assert_eq!(written, "");
+}
+
+#[tokio::test]
+async fn a_permit_sends_nothing_once_the_server_has_said_that_its_tools_are_others() {
+    for changes in [false, true] {
+        let side = Side::new();
+        let _cancelled = side.peer.table.open(&Id::Int(1)).unwrap();
+        let notes = Notes::start(|_| {}).unwrap();
+        let tools = Tools::new("rec".to_owned(), side.peer.clone(), Duration::from_secs(1), notes);
+        let tools = Arc::new(tools);
+        let since = Since::new(Arc::clone(&tools), 0);
+        if changes {
+            tools.changed();
+        }
+        let (result, written) = side.send_since(DECIDED, outcomes(), Some(since)).await;
+        match result {
+            Ok(_) => assert!(!changes && written.contains("tools/call"), "{written}"),
+            Err(Unsent::Changed(report)) => {
+                assert!(
+                    changes && report.call.outcome == Outcome::Expired && written.is_empty(),
+                    "{written}"
+                );
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
 }
 
 #[tokio::test]

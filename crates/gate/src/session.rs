@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use portcullis_protocol::ReasonCode;
-use portcullis_sdk::Refusal;
+use portcullis_sdk::{Outcomes, Refusal};
 use tokio::io::AsyncRead;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -16,30 +16,59 @@ use crate::form::{Form, TypedTools};
 use crate::harmless::{
     CANCELLED, ClientNotice, ClientRequest, Harmless, ServerNotice, cancellation, nothing_else,
 };
+use crate::incoming::{Answers, Fate, Incoming, Source};
 use crate::line::{Line, Lines};
-use crate::message::{Body, Defect, From, Id, Message, Refused, Reply, read, without_carriage_returns};
+use crate::message::{
+    Body, Defect, From, Id, Message, Params, Refused, Reply, read, without_carriage_returns,
+};
 use crate::notes::{Flow, Notes, escape};
 use crate::operation::Operation;
-use crate::outcomes::Outcomes;
 use crate::peer::{Answer, Outgoing, Peer};
-use crate::table::{Cancelled, NotTaken, Route};
+use crate::pins::{Tools, asking};
+use crate::remote::Remote;
+use crate::subscription::{self, Named};
+use crate::table::{Asking, Cancelled, NotTaken, Route};
 
 /// Decided calls that may be under way at once.
 pub(crate) const CALLS: u32 = 256;
 /// The same for requests of the tool server, which is not to use up what the agent's calls need.
 pub(crate) const UPSTREAM_CALLS: u32 = 16;
 /// Longest message of the client, in bytes.
-const CLIENT_LINE: usize = portcullis_protocol::Limits::MESSAGE.bytes;
+pub(crate) const CLIENT_LINE: usize = portcullis_protocol::Limits::MESSAGE.bytes;
 /// Longest message of the tool server, in bytes.
-const UPSTREAM_LINE: usize = 4 * CLIENT_LINE;
+pub(crate) const UPSTREAM_LINE: usize = 4 * CLIENT_LINE;
 /// Characters of a line that is no message which are shown.
 const SAMPLE: usize = 120;
+
+/// What a tool server reaches of what governs it.
+pub(crate) enum Reach {
+    /// Nothing: the kernel sees to it.
+    Confined,
+    /// Whatever its user does.
+    Anything,
+    /// Nothing, if it is on another machine.
+    Remote(Arc<Remote>),
+}
+
+impl Reach {
+    /// Whether it is known that the tool server cannot reach what governs it.
+    pub(crate) fn is_bounded(&self) -> bool {
+        match self {
+            Self::Confined => true,
+            Self::Anything => false,
+            Self::Remote(remote) => remote.is_elsewhere(),
+        }
+    }
+}
 
 /// What the tasks of a session share.
 pub(crate) struct Shared {
     pub(crate) server: String,
+    pub(crate) reach: Reach,
+    /// Turns true when the tool server is gone.
+    pub(crate) lost: watch::Sender<bool>,
     pub(crate) desk: Desk,
-    pub(crate) outcomes: Arc<Outcomes>,
+    pub(crate) outcomes: Outcomes,
     pub(crate) attempts: Arc<Attempts>,
     pub(crate) notes: Notes,
     pub(crate) slots: Arc<Semaphore>,
@@ -48,6 +77,7 @@ pub(crate) struct Shared {
     pub(crate) upstream: Peer,
     pub(crate) tasks: Mutex<JoinSet<()>>,
     pub(crate) typed: TypedTools,
+    pub(crate) tools: Arc<Tools>,
 }
 
 impl Shared {
@@ -139,6 +169,7 @@ async fn client_line(shared: &Arc<Shared>, line: Line) {
 }
 
 async fn client_request(shared: &Arc<Shared>, id: Id, body: &Body) {
+    shared.tools.hear(body);
     let taken = match ClientRequest::of(&body.method) {
         Some(method) => forward(shared, &id, method, body),
         None => shared.decide(Way::ToUpstream, Some(&id), body),
@@ -158,7 +189,8 @@ async fn refuse(shared: &Shared, mut defect: Defect) {
 /// Sends on a request that needs no decision.
 fn forward(shared: &Shared, id: &Id, method: ClientRequest, body: &Body) -> Result<(), Refused> {
     nothing_else(body)?;
-    let number = shared.upstream.table.forward(id).map_err(not_taken)?;
+    let asking = asking(method, body.params.as_ref());
+    let number = shared.upstream.table.forward(id, asking).map_err(not_taken)?;
     let message = Harmless::request(method, number, body.params.as_ref());
     if !shared.upstream.offer(Outgoing::Harmless(message)) {
         drop(shared.upstream.table.answered(number));
@@ -209,17 +241,28 @@ fn client_response(shared: &Shared, id: &Id, reply: Option<Reply>) {
         (Some(Route::Call(answer)), Some(reply)) => drop(answer.send(reply)),
         // Without its answer the call ends as unknown.
         (Some(Route::Call(answer)), None) => drop(answer),
-        (Some(Route::Forward(_)) | None, _) => {
+        (Some(Route::Forward(..)) | None, _) => {
             shared.notes.say("dropped an answer of the client's to a request that nobody made");
         }
     }
 }
 
 /// Acts upon the tool server's messages until it closes its end.
-pub(crate) async fn from_upstream<R: AsyncRead + Unpin>(shared: Arc<Shared>, upstream: R) {
-    let mut lines = Lines::new(upstream, UPSTREAM_LINE);
+pub(crate) async fn from_upstream<S: Source>(shared: Arc<Shared>, mut upstream: S) {
     let mut garbage = Garbage { flow: Flow::new(), lines: 0 };
-    while let Ok(Some(line)) = lines.next().await {
+    while let Some(incoming) = upstream.next().await {
+        let (line, answers) = match incoming {
+            Incoming::Message(line, answers) => (line, answers),
+            Incoming::Unanswered(number, fate) => {
+                upstream_failed(&shared, number, fate).await;
+                continue;
+            }
+            Incoming::Ended(known) => {
+                shared.tools.changed();
+                known.send_replace(());
+                continue;
+            }
+        };
         let line = match line {
             Line::Whole(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => continue,
             Line::Whole(bytes) => without_carriage_returns(bytes),
@@ -229,11 +272,22 @@ pub(crate) async fn from_upstream<R: AsyncRead + Unpin>(shared: Arc<Shared>, ups
             }
         };
         match read(&line, From::Upstream) {
-            Ok(message) => upstream_message(&shared, message, &mut garbage).await,
+            Ok(message) => upstream_message(&shared, message, answers, &mut garbage).await,
             Err(_) => garbage.say(&shared.notes, "no message", &line),
         }
     }
     garbage.flow.sum_up(&shared.notes, "stdout");
+}
+
+/// No answer comes to a request.
+async fn upstream_failed(shared: &Shared, number: u64, fate: Fate) {
+    match (shared.upstream.table.answered(number), fate) {
+        (Some(Route::Forward(id, _)), _) => shared.answer_client(Some(id), answer::unavailable()).await,
+        (Some(Route::Call(answer)), Fate::Void(why)) => drop(answer.send(answer::void(&why))),
+        // Without its answer the call ends as unknown.
+        (Some(Route::Call(answer)), Fate::Lost(_)) => drop(answer),
+        (None, _) => {}
+    }
 }
 
 /// What a tool server writes that it should not.
@@ -248,7 +302,7 @@ impl Garbage {
         let lines = self.lines;
         let text = || {
             format!(
-                "dropped from the tool server's stdout (the {lines}. time): {what}: {}",
+                "dropped from what the tool server says (the {lines}. time): {what}: {}",
                 escape(line, SAMPLE)
             )
         };
@@ -256,21 +310,30 @@ impl Garbage {
     }
 }
 
-async fn upstream_message(shared: &Arc<Shared>, message: Message, garbage: &mut Garbage) {
+async fn upstream_message(shared: &Arc<Shared>, message: Message, answers: Answers, garbage: &mut Garbage) {
     match message {
-        Message::Response(id, reply) => upstream_response(shared, &id, reply, garbage).await,
+        Message::Response(id, reply) => upstream_response(shared, (&id, answers), reply, garbage).await,
         Message::Notification(body) => upstream_notice(shared, &body, garbage).await,
         Message::Request(id, body) => upstream_request(shared, id, &body).await,
     }
 }
 
-async fn upstream_response(shared: &Shared, id: &Id, reply: Option<Reply>, garbage: &mut Garbage) {
+async fn upstream_response(
+    shared: &Arc<Shared>,
+    (id, answers): (&Id, Answers),
+    reply: Option<Reply>,
+    garbage: &mut Garbage,
+) {
     let number = if let Id::Int(number) = id { u64::try_from(*number).ok() } else { None };
+    let number = number.filter(|number| answers.admit(*number));
+    let reply = number.and_then(|number| ended(shared, number, reply.as_ref())).or(reply);
     match number.and_then(|number| shared.upstream.table.answered(number)) {
-        Some(Route::Forward(id)) => {
+        Some(Route::Forward(id, Asking::Tools { first })) => {
             let reply = reply.unwrap_or_else(answer::unreadable);
-            shared.typed.learn(&reply);
-            shared.answer_client(Some(id), reply).await;
+            pass_tools(shared, id, reply, first).await;
+        }
+        Some(Route::Forward(id, Asking::Other)) => {
+            shared.answer_client(Some(id), reply.unwrap_or_else(answer::unreadable)).await;
         }
         Some(Route::Call(answer)) => match reply {
             Some(reply) => drop(answer.send(reply)),
@@ -280,14 +343,64 @@ async fn upstream_response(shared: &Shared, id: &Id, reply: Option<Reply>, garba
     }
 }
 
+/// The answer that ends a subscription, which names it by the asker's id.
+fn ended(shared: &Shared, number: u64, reply: Option<&Reply>) -> Option<Reply> {
+    let Some(Reply::Result(result)) = reply else { return None };
+    if !subscription::may_be_named(result) {
+        return None;
+    }
+    let id = shared.upstream.table.asker(number)?;
+    subscription::renamed_result(result, number, &id).map(Reply::Result)
+}
+
+/// Passes on what the client may see of a list of tools. Which pins there are is asked beside what else the server says.
+async fn pass_tools(shared: &Arc<Shared>, id: Id, reply: Reply, first: bool) {
+    let Some(slot) = shared.tools.slot() else {
+        let refusal = Refusal::own(ReasonCode::OverloadShed, None);
+        return shared.answer_client(Some(id), answer::blocked(&refusal, Form::Error)).await;
+    };
+    let passing = Arc::clone(shared);
+    shared.spawn(async move {
+        let reply = match passing.desk.pins().await {
+            Ok(pins) => passing.tools.shown(reply, first, &pins),
+            // Without them nothing in it is known to be what was reviewed.
+            Err(refusal) => answer::blocked(&refusal, Form::Error),
+        };
+        passing.typed.learn(&reply);
+        passing.answer_client(Some(id), reply).await;
+        drop(slot);
+    });
+}
+
 async fn upstream_notice(shared: &Shared, body: &Body, garbage: &mut Garbage) {
     match ServerNotice::of(&body.method) {
         Some(method) => {
-            let message = Harmless::server_notice(method, body.params.as_ref());
-            shared.client.give(Outgoing::Harmless(message)).await;
+            if method == ServerNotice::ToolsChanged {
+                shared.tools.changed();
+            }
+            match subscribed(shared, body) {
+                Some(params) => {
+                    let message = Harmless::server_notice(method, params.as_ref());
+                    shared.client.give(Outgoing::Harmless(message)).await;
+                }
+                None => garbage.say(&shared.notes, "word to no subscriber", body.method.as_bytes()),
+            }
         }
         None if body.method == CANCELLED => cancel(shared, &shared.client, body),
         None => garbage.say(&shared.notes, "an unknown notification", body.method.as_bytes()),
+    }
+}
+
+/// The parameters of a notification, which names a subscriber by the id that it subscribed with; `None` if there is none such.
+fn subscribed(shared: &Shared, body: &Body) -> Option<Option<Params>> {
+    match subscription::named(body) {
+        Named::Nothing => Some(body.params.clone()),
+        Named::Other => None,
+        Named::Number(number) => {
+            let (id, params) = (shared.upstream.table.asker(number)?, body.params.as_ref()?);
+            let text = subscription::renamed(&params.raw, number, &id)?;
+            Some(Some(Params { text, ..params.clone() }))
+        }
     }
 }
 

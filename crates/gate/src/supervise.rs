@@ -17,11 +17,23 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getppid, kill_process_group, wait};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
+use crate::confine::Confinement;
+
 /// Tells the supervisor which process its gate is.
 pub(crate) const GATE_PID: &str = "PORTCULLIS_GATE_PID";
 
 /// Tells the process that is to become the tool server which process its supervisor is.
 const SUPERVISOR_PID: &str = "PORTCULLIS_SUPERVISOR_PID";
+/// Comes before a path that is hidden from the tool server.
+const HIDE: &str = "--hide";
+/// Comes before a path that it may read and run, and not change.
+const KEEP: &str = "--keep";
+/// Comes instead, where it is kept from nothing.
+const UNCONFINED: &str = "--unconfined";
+/// Comes before the tool server's command.
+const COMMAND: &str = "--";
+/// The first descriptor behind standard input, output and error.
+const FIRST_OTHER: i32 = 3;
 /// How often the parent is looked for. The kernel's signal comes first; this is the second line.
 const TICK: Duration = Duration::from_secs(1);
 /// How long the tool server may take to end when it is asked to.
@@ -33,18 +45,22 @@ const FAILED: u8 = 126;
 /// Exit code of a server that had to be killed: 128 and SIGKILL.
 const KILLED: u8 = 128 + 9;
 
-/// Runs `command` with this process's stdin, stdout and stderr until it ends or this process is told to end (SIGTERM,
+/// Runs a tool server with this process's stdin, stdout and stderr until it ends or this process is told to end (SIGTERM,
 /// SIGINT, SIGHUP, or the death of the gate that started it), and then kills all that is left of it.
+///
+/// `arguments` are `--hide PATH` and `--keep PATH`, as often as wanted, or `--unconfined`; then `--`, and the server's
+/// command. What is hidden the server cannot reach, and what is kept it cannot change
+/// ([`Confinement`]); where the kernel does not see to that, it is not started.
 ///
 /// Returns the command's exit code, or 128 and the signal that ended it. Must be called early in `main`, before any
 /// thread is started, and in a process that does nothing else: it reaps every child. The arguments alone must lead
 /// `main` here, because on Linux the tool server begins as this same program with these same arguments.
 #[must_use]
-pub fn run(command: &[OsString]) -> ExitCode {
-    let ended = match std::env::var_os(SUPERVISOR_PID) {
-        Some(supervisor) => become_server(command, supervisor.to_str()),
-        None => supervise(command),
-    };
+pub fn run(arguments: &[OsString]) -> ExitCode {
+    let ended = Ward::parse(arguments).and_then(|ward| match std::env::var_os(SUPERVISOR_PID) {
+        Some(supervisor) => ward.become_server(supervisor.to_str()),
+        None => supervise(&ward.command),
+    });
     match ended {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -55,10 +71,76 @@ pub fn run(command: &[OsString]) -> ExitCode {
     }
 }
 
+/// Arguments for [`run`]: what a tool server is kept from, and its command. Being kept from nothing is said in so many words.
+pub(crate) fn arguments(confinement: &Confinement, command: &[OsString]) -> Vec<OsString> {
+    let Confinement { hidden, kept } = confinement;
+    let hidden = hidden.iter().map(|path| (HIDE, path));
+    let paths = hidden.chain(kept.iter().map(|path| (KEEP, path)));
+    let mut arguments: Vec<OsString> =
+        paths.flat_map(|(word, path)| [word.into(), path.clone().into_os_string()]).collect();
+    if confinement.is_empty() {
+        arguments.push(UNCONFINED.into());
+    }
+    arguments.push(COMMAND.into());
+    arguments.extend_from_slice(command);
+    arguments
+}
+
+/// What is supervised.
+#[derive(Debug, PartialEq, Eq)]
+struct Ward {
+    confinement: Confinement,
+    command: Vec<OsString>,
+}
+
+impl Ward {
+    fn parse(arguments: &[OsString]) -> io::Result<Self> {
+        let invalid = || io::Error::other("its supervisor was started with other arguments than a gate's");
+        let (mut confinement, mut unconfined) = (Confinement::default(), false);
+        let mut rest = arguments.iter();
+        loop {
+            match rest.next() {
+                Some(word) if word == HIDE => {
+                    confinement.hidden.push(rest.next().ok_or_else(invalid)?.into())
+                }
+                Some(word) if word == KEEP => confinement.kept.push(rest.next().ok_or_else(invalid)?.into()),
+                Some(word) if word == UNCONFINED => unconfined = true,
+                Some(word) if word == COMMAND => break,
+                Some(_) | None => return Err(invalid()),
+            }
+        }
+        // One of the two, so that what was forgotten is not taken for what was meant.
+        if unconfined != confinement.is_empty() {
+            return Err(invalid());
+        }
+        Ok(Self { confinement, command: rest.cloned().collect() })
+    }
+
+    /// Becomes the tool server, unless the supervisor has died meanwhile. Returns only if it cannot.
+    fn become_server(&self, supervisor: Option<&str>) -> io::Result<u8> {
+        #[cfg(target_os = "linux")]
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        let supervisor = supervisor.and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
+        if supervisor.is_none() || getppid() != supervisor {
+            return Err(io::Error::other("the supervisor is gone"));
+        }
+        // In a session of its own it has no terminal into which it could type.
+        #[cfg(target_os = "linux")]
+        rustix::process::setsid()?;
+        let mut command = plain(&self.command)?;
+        // What the gate was started with, and did not know of, is not the tool server's.
+        close_fds::set_fds_cloexec(FIRST_OTHER, &[]);
+        if !self.confinement.is_empty() {
+            self.confinement.enter()?;
+        }
+        Err(command.exec())
+    }
+}
+
 fn supervise(command: &[OsString]) -> io::Result<u8> {
     let mut signals = Signals::watch()?;
     let gate = bind_to_gate()?;
-    let server = pid(server(command)?.process_group(0).spawn()?.id())?;
+    let server = pid(server(command)?.spawn()?.id())?;
     let ended = loop {
         if let Some(code) = reap(server) {
             break Some(code);
@@ -93,23 +175,15 @@ fn server(command: &[OsString]) -> io::Result<Command> {
     plain(command)?;
     let pid = rustix::process::getpid().as_raw_nonzero().to_string();
     own.args(std::env::args_os().skip(1)).env_remove(GATE_PID).env(SUPERVISOR_PID, pid);
+    // It makes itself the leader of a group, in a session of its own.
     Ok(own)
 }
 
 #[cfg(not(target_os = "linux"))]
 fn server(command: &[OsString]) -> io::Result<Command> {
-    plain(command)
-}
-
-/// Becomes the tool server, unless the supervisor has died meanwhile. Returns only if it cannot.
-fn become_server(command: &[OsString], supervisor: Option<&str>) -> io::Result<u8> {
-    #[cfg(target_os = "linux")]
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    let supervisor = supervisor.and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
-    if supervisor.is_none() || getppid() != supervisor {
-        return Err(io::Error::other("the supervisor is gone"));
-    }
-    Err(plain(command)?.exec())
+    let mut plain = plain(command)?;
+    plain.process_group(0);
+    Ok(plain)
 }
 
 fn pid(raw: u32) -> io::Result<Pid> {

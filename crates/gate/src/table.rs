@@ -10,11 +10,20 @@ use crate::message::{Id, Reply};
 /// Requests without a decision that may be in flight at once.
 const FORWARDED: usize = 1024;
 
+/// What a request that needs no decision asks for, as far as its answer is looked into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asking {
+    /// For tools; `first` if for those on the first page.
+    Tools { first: bool },
+    /// For something else.
+    Other,
+}
+
 /// Where the answer to a request goes.
 #[derive(Debug)]
 pub(crate) enum Route {
     /// To the asker, under the asker's id.
-    Forward(Id),
+    Forward(Id, Asking),
     /// To the task of a decided request.
     Call(oneshot::Sender<Reply>),
 }
@@ -90,8 +99,14 @@ impl Table {
         self.state().asked.contains_key(id)
     }
 
+    /// The asker's id of a request that was sent under this number and has no answer.
+    pub(crate) fn asker(&self, number: u64) -> Option<Id> {
+        let state = self.state();
+        state.asked.iter().find(|(_, asked)| asked.number == Some(number)).map(|(id, _)| id.clone())
+    }
+
     /// Takes up a request that needs none, and numbers it.
-    pub(crate) fn forward(&self, id: &Id) -> Result<u64, NotTaken> {
+    pub(crate) fn forward(&self, id: &Id, asking: Asking) -> Result<u64, NotTaken> {
         let mut state = self.state();
         if state.asked.contains_key(id) {
             return Err(NotTaken::Reused);
@@ -105,7 +120,18 @@ impl Table {
         let number = state.number();
         let (cancel, _) = watch::channel(false);
         state.asked.insert(id.clone(), Asked { cancel, number: Some(number) });
-        state.sent.insert(number, Route::Forward(id.clone()));
+        state.sent.insert(number, Route::Forward(id.clone(), asking));
+        Ok(number)
+    }
+
+    /// Numbers a request of the gate's own, which needs no decision.
+    pub(crate) fn own(&self, answer: oneshot::Sender<Reply>) -> Result<u64, NotTaken> {
+        let mut state = self.state();
+        if state.gone {
+            return Err(NotTaken::Gone);
+        }
+        let number = state.number();
+        state.sent.insert(number, Route::Call(answer));
         Ok(number)
     }
 
@@ -133,7 +159,7 @@ impl Table {
     pub(crate) fn answered(&self, number: u64) -> Option<Route> {
         let mut state = self.state();
         let route = state.sent.remove(&number)?;
-        if let Route::Forward(id) = &route {
+        if let Route::Forward(id, _) = &route {
             state.asked.remove(id);
         }
         Some(route)
@@ -153,7 +179,7 @@ impl Table {
         let Some(asked) = state.asked.get(id) else { return Cancelled::Unknown };
         asked.cancel.send_replace(true);
         let Some(number) = asked.number else { return Cancelled::BeforeSending };
-        if matches!(state.sent.get(&number), Some(Route::Forward(_))) {
+        if matches!(state.sent.get(&number), Some(Route::Forward(..))) {
             state.sent.remove(&number);
             state.asked.remove(id);
         }
@@ -179,7 +205,7 @@ impl Table {
         let forwarded: Vec<Id> = sent
             .into_values()
             .filter_map(|route| match route {
-                Route::Forward(id) => Some(id),
+                Route::Forward(id, _) => Some(id),
                 Route::Call(_) => None,
             })
             .collect();

@@ -5,6 +5,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
+use portcullis_protocol::Succession;
 use portcullis_verify::{Hash, LogKeys, VerifiedCheckpoint};
 use rusqlite::Connection;
 
@@ -64,6 +65,13 @@ pub struct Loss {
     pub open_ended: bool,
     /// PERMITs that are left and have no outcome.
     pub open_permits: u64,
+    /// Which bundles were in force by what is left. Others may have been, by what is lost: it is a lower bound. The one
+    /// that was activated is of records that a signed head covers.
+    pub succession: Succession,
+    /// Agents that have labels by what is left.
+    pub labelled: usize,
+    /// Counters of limits in which something is reserved by what is left.
+    pub counters: usize,
 }
 
 impl Loss {
@@ -137,7 +145,18 @@ fn of_nothing(
     let given_up = newest.ok_or(AbandonError::Nothing)?;
     let root = portcullis_verify::merkle::empty_root();
     let open_ended = is_open_ended(&given_up, anchored);
-    Ok(Loss { given_up, size: 0, root, proved: None, contained: false, open_ended, open_permits: 0 })
+    Ok(Loss {
+        given_up,
+        size: 0,
+        root,
+        proved: None,
+        contained: false,
+        open_ended,
+        open_permits: 0,
+        succession: Succession::default(),
+        labelled: 0,
+        counters: 0,
+    })
 }
 
 /// Whether more may have been signed after a head: only what the anchor holds is known to be the newest.
@@ -181,7 +200,7 @@ impl Found {
             let error = LedgerError::BehindAnchor("it contains no head that is known to be signed".into());
             return Err(left(error));
         };
-        verify(connection, Some(under.note_bytes()), keys, &[], Depth::Whole).map_err(left)?;
+        let verified = verify(connection, Some(under.note_bytes()), keys, &[], Depth::Whole).map_err(left)?;
         let open = store::open_permits(connection).map_err(|error| left(error.into()))?;
         Ok(Some(Loss {
             given_up,
@@ -191,6 +210,9 @@ impl Found {
             contained: is_contained,
             open_ended,
             open_permits: open,
+            succession: verified.succession.beside(&verified.latest),
+            labelled: verified.standing.all_labels().1.len(),
+            counters: verified.standing.counters(),
         }))
     }
 }

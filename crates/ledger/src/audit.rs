@@ -12,6 +12,7 @@ use crate::error::LedgerError;
 use crate::keys;
 use crate::projection::{Counted, Effect, Projection, Said};
 use crate::store;
+use crate::turns::Turns;
 
 /// Parts in which rows that have no order of the log's are counted, so that whoever counts can pause.
 pub(crate) const COUNTING_PARTS: u16 = 256;
@@ -25,6 +26,8 @@ pub(crate) enum What {
     State,
     /// All of it.
     Everything,
+    /// Nothing: what the records say of bundles in force is only read.
+    Turns,
 }
 
 /// A checker of the log under a tree that a signed head proves.
@@ -35,12 +38,15 @@ pub(crate) struct Audit<'a> {
     proved: BTreeMap<u8, Tile>,
     what: What,
     pub(crate) counted: Counted,
+    /// What the records say of bundles in force; nothing where only the state is compared with them.
+    pub(crate) turns: Turns,
 }
 
 impl<'a> Audit<'a> {
     /// `tree` must have been compared with a signed head, and its full tiles must be stored.
     pub(crate) fn new(connection: &'a Connection, tree: &'a TileTree, what: What) -> Self {
-        Self { connection, tree, proved: BTreeMap::new(), what, counted: Counted::default() }
+        let (counted, turns) = (Counted::default(), Turns::default());
+        Self { connection, tree, proved: BTreeMap::new(), what, counted, turns }
     }
 
     /// Checks `tiles` tiles of records from the one with index `first` on, or as many as there are. Returns how
@@ -54,16 +60,25 @@ impl<'a> Audit<'a> {
         let end = first.saturating_add(tiles).saturating_mul(TILE).min(size);
         let mut projection = Projection::new(self.connection, u64::MAX, None);
         let mut leaves = Vec::with_capacity(256);
-        let mut next = begin;
+        let (mut next, mut turns) = (begin, Turns::default());
+        let (hashes, compares) = match self.what {
+            What::Log => (true, false),
+            What::State => (false, true),
+            What::Everything => (true, true),
+            What::Turns => (false, false),
+        };
         store::for_each_record(self.connection, begin, end, |seq, body| {
             if seq != next {
                 return Err(missing(next));
             }
             next = next.saturating_add(1);
-            if self.what != What::Log {
+            if compares {
                 projection.compare(seq, body).map(|_: (Effect, Said)| ())?;
             }
-            if self.what == What::State {
+            if hashes || !compares {
+                turns.read(seq, body)?;
+            }
+            if !hashes {
                 return Ok(());
             }
             leaves.push(leaf_hash(body));
@@ -77,12 +92,14 @@ impl<'a> Audit<'a> {
         }
         self.growing(end - end % TILE, &leaves)?;
         let counted = projection.counted;
-        if self.what != What::Log && store::permits_between(self.connection, begin, end)? != counted.permits {
+        if compares && store::permits_between(self.connection, begin, end)? != counted.permits {
             return Err(LedgerError::Corrupt(format!(
                 "the state holds PERMITs from record {begin} on that no record speaks of"
             )));
         }
+        // Whoever tries a range again that could not be read must not find the half of it here.
         self.counted.add(&counted);
+        self.turns.join(turns);
         Ok(end - begin)
     }
 

@@ -6,7 +6,7 @@ use portcullis_arbiter::{Evidence, Fact, Health, Intake, Room, Settled, Standing
 use portcullis_protocol::wire::StoredResult;
 use portcullis_protocol::{
     AgentId, BundleDigest, Captured, Decision, Event, Keep, KeptRequest, KeptResult, Millis, Ordered,
-    Outcome, OutcomeRecord, ReasonCode, Record, Succession, Verdict,
+    Outcome, OutcomeRecord, ReasonCode, Record, Snapshots, Succession, Verdict,
 };
 use portcullis_verify::merkle::leaf_hash;
 use portcullis_verify::{Hash, TileTree, VerifiedCheckpoint};
@@ -14,6 +14,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use crate::archive::Archive;
 use crate::command::{Command, Decided, OrderRefused, OutcomeRefused};
 use crate::error::LedgerError;
 use crate::held::Witnessed;
@@ -22,11 +23,12 @@ use crate::opened::Opened;
 use crate::payloads::{self, Kept};
 use crate::proofs::Fresh;
 use crate::quota::Quota;
+use crate::released::{NEVER_RELEASED, WITHHELD};
 use crate::store::{self, NewPermit, PermitRow};
 use crate::vault::Vault;
 use crate::waiting::{Answer, Waiting};
 
-mod again;
+pub(crate) mod again;
 mod events;
 mod held;
 mod keys;
@@ -36,11 +38,15 @@ const LONGEST_RESULT: usize = 1024 * 1024;
 
 /// Payloads that are removed in one batch because their time is over.
 const MOST_EXPIRED: u32 = 4_096;
+/// What sources gave, at most 8 MiB each, that is removed in one batch because its time is over.
+const MOST_EXPIRED_FACTS: u32 = 4;
 
 /// A transaction being filled.
 pub(crate) struct Batch<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) tree: &'a mut TileTree,
+    /// The first record that it may append.
+    pub(crate) first: u64,
     /// What it has appended to the tree.
     fresh: Vec<Hash>,
     /// The keys, as of what the transaction has recorded. Only good as long as nothing fails: then the ledger is
@@ -53,11 +59,19 @@ pub(crate) struct Batch<'a> {
     pub(crate) health: &'a Health,
     signed_at_open: u64,
     pub(crate) vault: &'a mut Vault,
-    archived: &'a BTreeSet<BundleDigest>,
-    /// Whether this batch destroyed a subject's key.
+    pub(crate) archived: &'a BTreeSet<BundleDigest>,
+    /// Whether this batch destroyed a subject's key, or what a source of facts gave.
     pub(crate) erased: bool,
-    /// Bundles that this batch archives.
-    archives: BTreeSet<BundleDigest>,
+    /// Bundles of which this batch archives the last part.
+    pub(crate) archives: BTreeSet<BundleDigest>,
+    /// Bundles of which something is archived and that no record names yet.
+    pub(crate) unnamed: BTreeSet<BundleDigest>,
+    /// Bundles of which this batch removes the archive.
+    pub(crate) forgotten: BTreeSet<BundleDigest>,
+    /// Whether it keeps something that is no record and of which none tells.
+    pub(crate) kept_beside: bool,
+    /// What sources of facts gave, likewise.
+    pub(crate) archive: &'a mut Archive,
     pub(crate) waiting: &'a mut Vec<Waiting>,
 }
 
@@ -66,6 +80,8 @@ pub(crate) struct Batch<'a> {
 pub(crate) enum Written {
     /// Records are in the database, durably.
     Committed,
+    /// No records, but what is kept beside them: what is on record is sealed already.
+    Beside,
     /// Nothing was to be recorded: nothing was written, and what is on record is sealed already.
     Nothing,
 }
@@ -80,7 +96,7 @@ impl Batch<'_> {
         fill: impl FnOnce(&mut Batch<'_>) -> Result<(), LedgerError>,
     ) -> Result<Written, LedgerError> {
         let written = Self::attempt(opened, vault, health, waiting, fill);
-        if !matches!(written, Ok(Written::Committed)) {
+        if !matches!(written, Ok(Written::Committed | Written::Beside)) {
             // Keys of subjects that the transaction made went with it.
             vault.forget();
         }
@@ -96,12 +112,13 @@ impl Batch<'_> {
     ) -> Result<Written, LedgerError> {
         let mut tree = opened.tree.clone();
         let (signed_at_open, archived) = (opened.signed_at_open, &opened.archived);
-        let (chains, standing) = (&mut opened.chains, &mut opened.standing);
-        let (mark, succession) = (opened.mark, opened.succession.clone());
+        let (chains, standing, archive) = (&mut opened.chains, &mut opened.standing, &mut opened.archive);
+        let (mark, succession, unnamed) = (opened.mark, opened.succession.clone(), opened.unnamed.clone());
         let transaction =
             opened.store.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut batch = Batch {
             connection: &transaction,
+            first: tree.size(),
             tree: &mut tree,
             fresh: Vec::new(),
             chains,
@@ -114,15 +131,25 @@ impl Batch<'_> {
             archived,
             erased: false,
             archives: BTreeSet::new(),
+            unnamed,
+            forgotten: BTreeSet::new(),
+            kept_beside: false,
+            archive,
             waiting,
         };
         fill(&mut batch)?;
         batch.mark_after(keys::MARK_EVERY)?;
         let (mark, archives, erased, leaves) = (batch.mark, batch.archives, batch.erased, batch.fresh);
-        let succession = batch.succession;
-        // The state changes only with records, so without records there is nothing to commit.
+        let (succession, kept_beside) = (batch.succession, batch.kept_beside);
+        let (unnamed, forgotten) = (batch.unnamed, batch.forgotten);
+        // The state changes only with records, so without records there is no head to commit.
         if tree.size() == opened.tree.size() {
-            return Ok(Written::Nothing);
+            if !kept_beside {
+                return Ok(Written::Nothing);
+            }
+            transaction.commit()?;
+            opened.keeps(archives, unnamed, &forgotten);
+            return Ok(Written::Beside);
         }
         for tile in tree.take_full_tiles() {
             store::add_tile(&transaction, &tile)?;
@@ -132,7 +159,7 @@ impl Batch<'_> {
         transaction.commit()?;
         opened.fresh = Fresh { first: opened.tree.size(), leaves };
         (opened.tree, opened.root, opened.mark, opened.succession) = (tree, root, mark, succession);
-        opened.archived.extend(archives);
+        opened.keeps(archives, unnamed, &forgotten);
         opened.unwiped |= erased;
         if let (None, Ok(master)) = (&opened.master, vault.master()) {
             opened.master = Some(master.id());
@@ -165,8 +192,8 @@ impl Batch<'_> {
         let withheld = store::open_permits_from(self.connection, self.signed_at_open)?;
         let adopted = self.tree.size().saturating_sub(self.signed_at_open);
         let said = [
-            ("records_never_released".to_owned(), adopted.to_string()),
-            ("permits_withheld".to_owned(), withheld.len().to_string()),
+            (NEVER_RELEASED.to_owned(), adopted.to_string()),
+            (WITHHELD.to_owned(), withheld.len().to_string()),
         ];
         // An activation that was never sealed was told to nobody, and does not hold.
         let detail = said.into_iter().chain(self.succession.detail()).collect();
@@ -179,12 +206,13 @@ impl Batch<'_> {
 
     /// Removes what was kept for its time, and says so.
     pub(crate) fn expire(&mut self) -> Result<(), LedgerError> {
-        let removed = payloads::remove_expired(self.connection, self.health.now, MOST_EXPIRED)?;
-        if removed > 0 {
-            let detail = BTreeMap::from([("payloads".to_owned(), removed.to_string())]);
-            self.event(Event::PayloadsExpired, detail)?;
-        }
-        Ok(())
+        let now = self.health.now;
+        let payloads = payloads::remove_expired(self.connection, now, MOST_EXPIRED)?;
+        let facts = self.archive.expire(self.connection, now, MOST_EXPIRED_FACTS)?;
+        let removed = [("payloads", payloads), ("facts", facts)].into_iter().filter(|(_, count)| *count > 0);
+        let detail: BTreeMap<_, _> =
+            removed.map(|(what, count)| (what.to_owned(), count.to_string())).collect();
+        if detail.is_empty() { Ok(()) } else { self.event(Event::PayloadsExpired, detail).map(drop) }
     }
 
     /// Ends a PERMIT whose outcome never came.
@@ -275,16 +303,8 @@ impl Batch<'_> {
                 self.waiting.push(Waiting::Outcome { reply, answer });
                 failed
             }
-            Command::Event(event, detail, reply) => {
-                let (answer, failed) = match self.reported_event(event, detail) {
-                    Ok(answer) => (answer, Ok(())),
-                    Err(error) => (Err(error.code()), Err(error)),
-                };
-                self.waiting.push(Waiting::Event { reply, answer });
-                failed
-            }
-            Command::Order(ordered, reply) => {
-                let (answer, failed) = match self.ordered(&ordered) {
+            Command::Order(given, reply) => {
+                let (answer, failed) = match self.ordered(&given) {
                     Ok(answer) => (answer, Ok(())),
                     Err(error) => (Err(OrderRefused::Unavailable(error.code())), Err(error)),
                 };
@@ -292,7 +312,11 @@ impl Batch<'_> {
                 failed
             }
             Command::Late(entries, reply) => self.take_late(&entries, reply, quota),
-            Command::Release(..) | Command::Find(..) | Command::Status(_) | Command::Close(_) => Ok(()),
+            Command::Archive(..)
+            | Command::Release(..)
+            | Command::Find(..)
+            | Command::Status(_)
+            | Command::Close(_) => Ok(()),
         }
     }
 
@@ -307,7 +331,7 @@ impl Batch<'_> {
         };
         let stored = Fact::Known(stored);
         let verdict = match settle(intake, self.health, stored, Room::Of(self.standing)) {
-            Settled::EvaluateAgain => return Ok(Answer::EvaluateAgain),
+            Settled::EvaluateAgain => return Ok(Answer::EvaluateAgain(None)),
             Settled::Decided(verdict) => verdict,
         };
         let over_quota = verdict.reason().filter(|_| !quota.admits(&intake.request.agent, self.health.boot));
@@ -328,36 +352,48 @@ impl Batch<'_> {
         let witnessed = entry.witnessed.then(|| Witnessed::of(intake, true));
         let refused_by = entry.limit.as_ref().map(|limit| format!("limit `{limit}`"));
         let (limits, added) = (entry.limits.clone(), entry.labels.added.clone());
+        let sources = entry.facts.sources.clone();
         let Ok(body) = Record::Decision(Box::new(entry)).to_bytes() else {
             let detail = "its record would be longer than 65,535 bytes".to_owned();
             return Ok(Answer::Unlogged(ReasonCode::RequestTooLarge, Some(detail)));
         };
         let seq = self.append(&body)?;
         store::add_attempt(self.connection, &intake.attempt, seq)?;
+        self.standing.hear(self.health.now, &sources);
         let keep = intake.spec.as_ref().map_or(Keep::UNDECLARED, |spec| spec.keep);
         if let Some(due) = due {
             self.consume(intake, seq, due, keep)?;
-            self.standing.reserve(seq, self.health.now, &limits);
-            self.standing.label(&intake.request.agent, self.health.now, &added);
+            self.standing.reserve(seq, &intake.request.agent, self.health.now, &limits);
+            self.standing.label(&intake.request.agent, intake.behind(), self.health.now, &added);
         }
         if keep.request {
             let kept = KeptRequest { request: intake.request.ask.clone(), salt: intake.salt };
             self.keep(seq, &intake.request.agent, &kept, keep.for_ms)?;
         }
-        self.archive(intake)?;
+        let until = keep.request.then(|| self.health.now.plus(keep.for_ms));
+        self.archive(intake, &sources, until)?;
         let detail = refused_by.or_else(|| verdict.reason().and_then(|code| intake.detail_of(code)));
         self.logged(intake, verdict, detail, (seq, body), witnessed)
     }
 
-    /// Keeps the bundle's files with the first record that names it.
-    fn archive(&mut self, intake: &Intake) -> Result<(), LedgerError> {
+    /// Keeps the bundle's files with the first record that names it, and the facts of its sources for as long as the request
+    /// is kept: without it nobody decides again.
+    fn archive(
+        &mut self,
+        intake: &Intake,
+        sources: &Snapshots,
+        until: Option<Millis>,
+    ) -> Result<(), LedgerError> {
+        for (source, used) in sources {
+            let given = intake.snapshots().iter().find(|(digest, _)| *digest == used.digest);
+            if let (Some((digest, entities)), Some(until)) = (given, until) {
+                self.archive.keep(self.connection, (source, *digest), entities, until)?;
+            }
+        }
         let Some((bundle, archive)) = intake.bundle.as_ref().zip(intake.archive.as_ref()) else {
             return Ok(());
         };
-        if !self.archived.contains(&bundle.digest) && self.archives.insert(bundle.digest) {
-            payloads::add_bundle(self.connection, &bundle.digest, archive)?;
-        }
-        Ok(())
+        self.archive_whole(&bundle.digest, archive)
     }
 
     /// Enters a PERMIT into the state. Only a PERMIT consumes a key.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use portcullis_protocol::{Event, Record};
+use portcullis_protocol::{BundleDigest, Event, Record};
 use portcullis_verify::{Hash, LogKeys, TileTree, UnverifiedCheckpoint, VerifiedCheckpoint, tree};
 use rusqlite::Connection;
 
@@ -21,11 +21,18 @@ use crate::edge::{self, TILE};
 use crate::error::LedgerError;
 use crate::generation::Generations;
 use crate::keys::{self, Chains};
+use crate::payloads;
 use crate::projection::{Counted, KEYS};
 use crate::standing;
 use crate::store::Store;
 use crate::sums::SumKey;
 use crate::sweep::{self, Lists, Sweep};
+use crate::turns::Turns;
+use crate::vault::VaultError;
+
+mod beside;
+
+pub use beside::CheckBeside;
 
 /// Tiles that a thread takes at once.
 const RANGE: u64 = 64;
@@ -56,8 +63,19 @@ pub struct Checked {
     pub log: (Duration, u64),
     /// How long comparing the state took, and with how many records.
     pub state: (Duration, u64),
+    /// How many kept requests and results were opened; `None` without the vault's master key.
+    pub payloads: Option<u64>,
     /// `None` if it was done; else how far it came before it was stopped.
     pub stopped: Option<CheckPosition>,
+}
+
+impl Checked {
+    /// Whether this check read everything itself. What an earlier one had read may have been changed since, and where that
+    /// one stopped nobody signed.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.stopped.is_none() && self.resumed.is_none_or(|from| from.log == 0 && from.state == 0)
+    }
 }
 
 /// A ledger to be checked.
@@ -67,6 +85,7 @@ pub struct Check {
     connection: Connection,
     head: VerifiedCheckpoint,
     tree: TileTree,
+    beside: CheckBeside,
 }
 
 /// What is told of a check under way: what is being done, how many records are done, of how many.
@@ -76,8 +95,14 @@ impl Check {
     /// Opens the ledger of a data directory under its anchored head.
     ///
     /// # Errors
-    /// [`LedgerError`] if it cannot be read, or the tiles at its edge do not hash to the anchored head.
-    pub fn open(directory: &Path, anchor: &Path, keys: impl Into<LogKeys>) -> Result<Self, LedgerError> {
+    /// [`LedgerError`] if it cannot be read, the tiles at its edge do not hash to the anchored head, or the master key is
+    /// not its own.
+    pub fn open(
+        directory: &Path,
+        anchor: &Path,
+        keys: impl Into<LogKeys>,
+        beside: CheckBeside,
+    ) -> Result<Self, LedgerError> {
         let note = Anchor::read(anchor).map_err(LedgerError::Anchor)?;
         let note =
             note.ok_or_else(|| LedgerError::BehindAnchor("the anchor is empty or was replaced".into()))?;
@@ -86,7 +111,12 @@ impl Check {
         let current = current.ok_or_else(|| LedgerError::Corrupt("there is no ledger here yet".into()))?;
         let connection = Store::read_only(&current.database)?;
         let tree = edge::under(&connection, &head)?;
-        Ok(Self { database: current.database, connection, head, tree })
+        if let (Some(master), Some(named)) = (&beside.master, payloads::master(&connection)?)
+            && master.id() != named
+        {
+            return Err(VaultError::WrongKey.into());
+        }
+        Ok(Self { database: current.database, connection, head, tree, beside })
     }
 
     /// Checks that an older checkpoint of this log covers the same records.
@@ -117,13 +147,17 @@ impl Check {
         let (log, state) = resumed.map_or((0, 0), |position| (position.log, position.state));
         let began = Attempt::begin();
         let hashed = self.ranges(What::Log, log, stop, &|done, of| progress("hashing records", done, of))?;
+        let named = match hashed.until == self.head.size() {
+            true => self.turns(log, hashed.turns, stop)?,
+            false => None,
+        };
         let hashing = began.took();
         let began = Attempt::begin();
         let comparing = |done, of| progress("comparing state", done, of);
         let swept = if state == 0 { self.sweep(stop, &comparing)? } else { Swept::Differs };
         let (compared, counted) = match swept {
-            Swept::Agrees => (Done { until: self.head.size(), counted: Counted::default() }, None),
-            Swept::Stopped => (Done { until: 0, counted: Counted::default() }, None),
+            Swept::Agrees => (Done { until: self.head.size(), ..Done::default() }, None),
+            Swept::Stopped => (Done::default(), None),
             // Where it differs, record by record.
             Swept::Differs => {
                 let compared = self.ranges(What::State, state, stop, &comparing)?;
@@ -134,10 +168,15 @@ impl Check {
                 (compared, Some(counted))
             }
         };
-        let whole = hashed.until == self.head.size() && compared.until == self.head.size();
-        if whole {
-            self.totals(counted.as_ref())?;
-        }
+        let compared_all = compared.until == self.head.size();
+        let state = (began.took(), compared.until.saturating_sub(state));
+        let kept = match named.filter(|_| compared_all) {
+            Some(named) => {
+                self.totals(counted.as_ref())?;
+                self.kept(&named, stop, progress)?
+            }
+            None => None,
+        };
         let counted = counted.map_or(Counted::default(), |counted| counted);
         let stopped = CheckPosition {
             size: self.head.size(),
@@ -150,8 +189,9 @@ impl Check {
             head: self.head.clone(),
             resumed,
             log: (hashing, hashed.until.saturating_sub(log)),
-            state: (began.took(), compared.until.saturating_sub(state)),
-            stopped: (!whole).then_some(stopped),
+            state,
+            payloads: kept.filter(|_| self.beside.master.is_some()),
+            stopped: kept.is_none().then_some(stopped),
         })
     }
 
@@ -190,9 +230,33 @@ impl Check {
             return Err(error);
         }
         let next = begun.under_way.first().map_or(begun.next, |first| *first);
-        let mut counted = Counted::default();
-        begun.ended.range(..next).for_each(|(_, range)| counted.add(range));
-        Ok(Done { until: next.saturating_mul(TILE).min(self.head.size()), counted })
+        let mut done = Done { until: next.saturating_mul(TILE).min(self.head.size()), ..Done::default() };
+        for (_, (counted, turns)) in begun.ended.into_iter().take_while(|(first, _)| *first < next) {
+            done.counted.add(&counted);
+            done.turns.join(turns);
+        }
+        Ok(done)
+    }
+
+    /// Follows from the first record on which bundles were in force. `behind` is what the records from index `log` on
+    /// say, which were hashed just now. Returns the bundles that records name; `None` if it was stopped.
+    fn turns(
+        &self,
+        log: u64,
+        behind: Turns,
+        stop: &AtomicBool,
+    ) -> Result<Option<BTreeSet<BundleDigest>>, LedgerError> {
+        let turns = if log == 0 {
+            behind
+        } else {
+            let read = self.ranges(What::Turns, 0, stop, &|_, _| ())?;
+            if read.until < self.head.size() {
+                return Ok(None);
+            }
+            read.turns
+        };
+        turns.follow()?;
+        Ok(Some(turns.named))
     }
 
     /// Compares the state with the records on all processors, each table read once.
@@ -280,7 +344,7 @@ fn take_ranges(
                 snapshot.finish()?;
                 let done = work.done.fetch_add(records, Ordering::Relaxed).saturating_add(records);
                 progress(done.min(tree.size()), tree.size());
-                work.end(first, std::mem::take(&mut audit.counted));
+                work.end(first, (std::mem::take(&mut audit.counted), std::mem::take(&mut audit.turns)));
             }
             Err(error) => {
                 work.fail(first, error);
@@ -353,10 +417,12 @@ impl Sweeping {
 }
 
 /// What ranges came to.
+#[derive(Default)]
 struct Done {
     /// All before this index was checked.
     until: u64,
     counted: Counted,
+    turns: Turns,
 }
 
 /// Ranges that threads take in order.
@@ -371,7 +437,7 @@ struct Work {
 struct Begun {
     next: u64,
     under_way: BTreeSet<u64>,
-    ended: BTreeMap<u64, Counted>,
+    ended: BTreeMap<u64, (Counted, Turns)>,
     failed: bool,
 }
 
@@ -398,10 +464,10 @@ impl Work {
         Some(first)
     }
 
-    fn end(&self, first: u64, counted: Counted) {
+    fn end(&self, first: u64, found: (Counted, Turns)) {
         let mut begun = self.begun();
         begun.under_way.remove(&first);
-        begun.ended.insert(first, counted);
+        begun.ended.insert(first, found);
     }
 
     fn fail(&self, first: u64, error: LedgerError) {

@@ -1,11 +1,13 @@
 //! What the writer is asked, and what it answers.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use portcullis_arbiter::Intake;
+use portcullis_arbiter::{Heard, Intake};
 use portcullis_protocol::wire::StoredResult;
 use portcullis_protocol::{
-    AgentId, AttemptId, Captured, Event, Millis, Ordered, Outcome, ReasonCode, Record, Spooled, Verdict,
+    AgentId, AttemptId, BundleDigest, Captured, LabelName, Millis, Ordered, Outcome, ReasonCode, Record,
+    Spooled, Verdict, Vetted,
 };
 use portcullis_spool::SpoolStatus;
 
@@ -36,8 +38,9 @@ pub enum DecideReply {
     Decided(Box<Decided>),
     /// A PERMIT on record that waits for witnesses.
     Held(Box<Held>),
-    /// The bundle changed: prepare the call again.
-    EvaluateAgain,
+    /// Bundle or labels changed: prepare the call again. With these labels, if they are given: those that count for a
+    /// PERMIT of the attempt that is on record.
+    EvaluateAgain(Option<BTreeSet<LabelName>>),
 }
 
 /// An outcome to be recorded. That its reporter held the attempt's nonce was checked.
@@ -70,6 +73,21 @@ pub enum OutcomeRefused {
     Unavailable(ReasonCode),
 }
 
+/// An order to be carried out, with what was found out about it before.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// The order.
+    pub ordered: Ordered,
+    /// Of an activation: what is known of the bundle's proofs. Without it nothing is activated.
+    pub vetted: Option<Vetted>,
+}
+
+impl From<Ordered> for Given {
+    fn from(ordered: Ordered) -> Self {
+        Self { ordered, vetted: None }
+    }
+}
+
 /// Why an order was not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OrderRefused {
@@ -82,6 +100,9 @@ pub enum OrderRefused {
     /// Nothing is kept of this agent.
     #[error("nothing is kept of this agent, or it was erased already")]
     NothingKept,
+    /// Nothing is kept of what this source of facts gave.
+    #[error("nothing is kept of what this source of facts gave, or it was erased already")]
+    NoFactsKept,
     /// The bundle is not as new as it must be.
     #[error(
         "the bundle's version is not higher than every one that was in force; sign it under a higher one"
@@ -109,8 +130,9 @@ pub enum OrderRefused {
 pub struct Found {
     /// The record.
     pub record: Record,
-    /// Its receipt.
-    pub receipt: String,
+    /// Its receipt. `None` of a PERMIT that could still be spent: who may have it is settled when its gate asks, and not by
+    /// looking for it.
+    pub receipt: Option<String>,
 }
 
 /// How the ledger is.
@@ -132,6 +154,8 @@ pub struct Status {
     pub scrub: Option<ScrubStatus>,
     /// How the arbiter's spool is, if it has one.
     pub spool: Option<SpoolStatus>,
+    /// The newest facts of each source that the log names.
+    pub facts: Heard,
 }
 
 /// How far the scrub is, which reads the whole ledger again beside the writer.
@@ -151,8 +175,8 @@ pub struct ScrubStatus {
 pub(crate) enum Command {
     Decide(Box<Intake>, Reply<DecideReply>),
     Outcome(Box<ReportedOutcome>, Reply<Result<u64, OutcomeRefused>>),
-    Event(Event, BTreeMap<String, String>, Reply<Result<u64, ReasonCode>>),
-    Order(Box<Ordered>, Reply<Result<u64, OrderRefused>>),
+    Order(Box<Given>, Reply<Result<u64, OrderRefused>>),
+    Archive(BundleDigest, Arc<[u8]>, Reply<Result<(), ReasonCode>>),
     Late(Vec<Spooled>, Reply<Result<u64, ReasonCode>>),
     Release(Box<Proved>, Reply<Result<Box<Decided>, ReasonCode>>),
     Find(AttemptId, Reply<Option<Found>>),

@@ -70,6 +70,7 @@ impl Surroundings<'_> {
             evidence: Fact::Known(self.evidence(phase, signer, vault)),
             state: Fact::Known(state),
             policy: self.ports.policy(now),
+            sources: self.ports.sources(),
             witnesses: self.ports.witnesses(),
             now,
             boot,

@@ -1,21 +1,31 @@
-//! What a reader finds beside the records: kept requests and results, and archived bundles.
+//! What a reader finds beside the records: kept requests, results and facts, and archived bundles.
 
-use portcullis_protocol::{AgentId, BundleDigest, DecisionRecord, Digest, KeptRequest};
+use portcullis_protocol::{AgentId, BundleDigest, DecisionRecord, Digest, KeptRequest, SourceName};
 
+use crate::archive;
+use crate::bundle_archive;
 use crate::error::LedgerError;
 use crate::payloads::{self, Kept};
 use crate::reader::LedgerReader;
 use crate::vault::{MasterKey, VaultError};
 
 impl LedgerReader {
-    /// The archive of a bundle , if a record named it. Unverified: its digest must be
-    /// the one asked for.
-    ///
+    /// The archive of a bundle, if it is kept: at the latest since a record named it. Unverified: its digest must be the one
+    /// asked for.
     ///
     /// # Errors
     /// If the database cannot be read.
     pub fn bundle(&self, digest: &BundleDigest) -> Result<Option<Vec<u8>>, LedgerError> {
-        Ok(payloads::bundle(&self.connection, digest)?)
+        Ok(bundle_archive::bundle(&self.connection, digest)?)
+    }
+
+    /// The entities of a source's facts that a record names by their digest. Unverified: their digest must be the one asked
+    /// for. As long as the request of such a record is kept, they are here, or were erased.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn facts(&self, source: &SourceName, digest: &Digest) -> Result<Kept<Vec<u8>>, LedgerError> {
+        archive::facts(&self.connection, source, digest)
     }
 
     /// Whether this master key is the one that the ledger's subjects are wrapped by, if there are any.

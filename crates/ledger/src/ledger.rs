@@ -1,6 +1,6 @@
 //! The handle to a ledger: what other threads hold while the writer works.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,12 +8,15 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use portcullis_arbiter::{Intake, Ports};
-use portcullis_protocol::{AgentId, AttemptId, Event, LabelName, Millis, Ordered, ReasonCode, Spooled};
+use portcullis_protocol::{
+    AgentId, AttemptId, BundleDigest, LabelName, Millis, PrincipalId, ReasonCode, Spooled,
+};
 
 use crate::aggregate::Counts;
+use crate::archive_audit::{BundleDigestOf, Means};
 use crate::clock::Clocks;
 use crate::command::{
-    Command, DecideReply, Decided, Found, OrderRefused, OutcomeRefused, Reply, ReportedOutcome, Status,
+    Command, DecideReply, Decided, Found, Given, OrderRefused, OutcomeRefused, Reply, ReportedOutcome, Status,
 };
 use crate::elsewhere::{Elsewhere, Nobody};
 use crate::heads::Heads;
@@ -38,12 +41,21 @@ pub struct LedgerConfig {
     pub anchor: PathBuf,
     /// The file with the vault's master key, never beside the database.
     pub vault_key: PathBuf,
+    /// Tells the digest of an archived bundle.
+    pub bundle_digest: Arc<BundleDigestOf>,
     /// Bytes of disk that are kept for outcomes and operators: below them nothing is permitted.
     pub disk_reserve: u64,
     /// Where refused attempts are kept while the ledger cannot be written, if anywhere.
     pub spool: Option<SpoolConfig>,
     /// The clocks.
     pub clocks: Arc<dyn Clocks>,
+}
+
+impl LedgerConfig {
+    /// By what is checked what lies beside the records.
+    pub(crate) fn means(&self) -> Means {
+        Means { bundle_digest: Arc::clone(&self.bundle_digest), vault_key: self.vault_key.clone() }
+    }
 }
 
 /// More waits than is admitted.
@@ -149,19 +161,6 @@ impl Ledger {
         self.counts.with(|counts| counts.count(reason, agent, now));
     }
 
-    /// Records an event of an operator.
-    ///
-    /// # Errors
-    /// [`Overloaded`].
-    pub fn event(
-        &self,
-        event: Event,
-        detail: BTreeMap<String, String>,
-        reply: impl FnOnce(Result<u64, ReasonCode>) + Send + 'static,
-    ) -> Result<(), Overloaded> {
-        self.send(Command::Event(event, detail, Box::new(reply)))
-    }
-
     /// Carries out an operator's order and puts both on record, in one transaction. That the operator is who the
     /// order says was checked.
     ///
@@ -169,10 +168,24 @@ impl Ledger {
     /// [`Overloaded`].
     pub fn order(
         &self,
-        ordered: Ordered,
+        given: impl Into<Given>,
         reply: impl FnOnce(Result<u64, OrderRefused>) + Send + 'static,
     ) -> Result<(), Overloaded> {
-        self.send(Command::Order(Box::new(ordered), Box::new(reply)))
+        self.send(Command::Order(Box::new(given.into()), Box::new(reply)))
+    }
+
+    /// Archives a bundle that is about to decide, a part with each batch, so that no decision waits for the whole of it. If
+    /// that comes to nothing, the first record that names the bundle archives it.
+    ///
+    /// # Errors
+    /// [`Overloaded`].
+    pub fn archive(
+        &self,
+        bundle: BundleDigest,
+        archive: Arc<[u8]>,
+        reply: impl FnOnce(Result<(), ReasonCode>) + Send + 'static,
+    ) -> Result<(), Overloaded> {
+        self.send(Command::Archive(bundle, archive, Box::new(reply)))
     }
 
     /// Releases a PERMIT that was held for witnesses, if it would still be released now.
@@ -187,10 +200,11 @@ impl Ledger {
         self.send(Command::Release(Box::new(proved), Box::new(reply)))
     }
 
-    /// The labels that an agent has, for asking policy. They are looked at again when the call is settled.
+    /// The labels that an agent has, with those of whom it acts for, for asking policy. They are looked at again when the
+    /// call is settled.
     #[must_use]
-    pub fn labels(&self, agent: &AgentId, now: Millis) -> BTreeSet<LabelName> {
-        self.labels.of(agent, now)
+    pub fn labels(&self, agent: &AgentId, behind: Option<&PrincipalId>, now: Millis) -> BTreeSet<LabelName> {
+        self.labels.of(agent, behind, now)
     }
 
     /// The anchored heads, for those who watch the log from outside.

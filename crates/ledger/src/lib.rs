@@ -12,9 +12,12 @@
 mod abandon;
 mod aggregate;
 mod anchor;
+mod archive;
+mod archive_audit;
 mod audit;
 mod batch;
 mod beside;
+mod bundle_archive;
 mod check;
 mod checkpoints;
 mod clock;
@@ -26,6 +29,7 @@ mod edge;
 mod elsewhere;
 mod error;
 mod floor;
+mod following;
 mod generation;
 mod heads;
 mod health;
@@ -48,6 +52,7 @@ mod queue;
 mod quota;
 mod reader;
 mod refuted;
+mod released;
 mod replay;
 mod reports;
 mod scrub;
@@ -61,6 +66,7 @@ mod suspect;
 mod sweep;
 #[cfg(test)]
 mod testing;
+mod turns;
 mod unasked;
 mod vault;
 mod verification;
@@ -70,12 +76,13 @@ mod writer;
 
 pub use abandon::{AbandonError, Loss, mark_given_up, survey};
 pub use anchor::Anchor;
+pub use archive_audit::BundleDigestOf;
 pub use beside::Beside;
-pub use check::{Check, CheckPosition, CheckProgress, Checked};
+pub use check::{Check, CheckBeside, CheckPosition, CheckProgress, Checked};
 pub use checkpoints::Checkpoints;
 pub use clock::{Clocks, SystemClocks};
 pub use command::{
-    DecideReply, Decided, Found, OrderRefused, OutcomeRefused, ReportedOutcome, ScrubStatus, Status,
+    DecideReply, Decided, Found, Given, OrderRefused, OutcomeRefused, ReportedOutcome, ScrubStatus, Status,
 };
 pub use cosigner::{Cosigner, generate_cosigner};
 pub use doubt::InDoubt;
@@ -96,6 +103,6 @@ pub use refuted::Refutations;
 pub use replay::{Contradiction, Prior, StateReplay};
 pub use signer::{KeyFile, KeyFileError, SignError, Signer, generate};
 pub use spooling::SpoolConfig;
-pub use successor::Succession;
+pub use successor::Successor;
 pub use vault::{MasterKey, VaultError, generate_vault_key};
 pub use view::{LogTip, LogView};

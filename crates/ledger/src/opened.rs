@@ -15,6 +15,9 @@ use portcullis_verify::{
 
 use crate::abandon::is_given_up;
 use crate::anchor::Anchor;
+use crate::archive::Archive;
+use crate::archive_audit::Means;
+use crate::bundle_archive;
 use crate::error::LedgerError;
 use crate::generation::{self, Generation, Generations};
 use crate::keys::{Chains, Mark};
@@ -62,6 +65,10 @@ pub(crate) struct Opened {
     pub(crate) signed_at_open: u64,
     /// Bundles whose files are kept.
     pub(crate) archived: BTreeSet<BundleDigest>,
+    /// Those of which something is archived and that no record names yet.
+    pub(crate) unnamed: BTreeSet<BundleDigest>,
+    /// What sources of facts gave.
+    pub(crate) archive: Archive,
     /// The name of the vault's master key; `None` before the first record.
     pub(crate) master: Option<Digest>,
     /// Whether its first batch is on record.
@@ -135,7 +142,9 @@ impl Opened {
         let noted = noted.map(|noted| checkpoint(&noted, location.key)).transpose()?;
         let known: Vec<_> = location.known.into_iter().chain(&noted).collect();
         let verified = verify(&store.connection, note.as_deref(), location.key, &known, depth)?;
-        let archived = payloads::archived(&store.connection)?.into_iter().collect();
+        let archived = bundle_archive::archived(&store.connection)?.into_iter().collect();
+        let unnamed = bundle_archive::unnamed(&store.connection)?.into_iter().collect();
+        let archive = Archive::of(&store.connection)?;
         let master = payloads::master(&store.connection)?;
         let signed_at_open = verified.anchored.as_ref().map_or(0, VerifiedCheckpoint::size);
         Ok(Self {
@@ -155,11 +164,25 @@ impl Opened {
             succession: verified.succession,
             signed_at_open,
             archived,
+            unnamed,
+            archive,
             master,
             begun: false,
             unwiped: false,
             pending: Some(ReasonCode::EvidenceRecovering),
         })
+    }
+
+    /// Takes note of what a batch did to the archive of bundles.
+    pub(crate) fn keeps(
+        &mut self,
+        archived: BTreeSet<BundleDigest>,
+        unnamed: BTreeSet<BundleDigest>,
+        forgotten: &BTreeSet<BundleDigest>,
+    ) {
+        self.archived.retain(|digest| !forgotten.contains(digest));
+        self.archived.extend(archived);
+        self.unnamed = unnamed;
     }
 
     /// Makes sure that the signer signs and the anchor holds before anything is recorded: if they fail, the log
@@ -202,9 +225,9 @@ impl Opened {
     }
 
     /// Begins to read the ledger again, beside the writer, if that is not under way.
-    pub(crate) fn scrub(&mut self) -> Result<(), LedgerError> {
+    pub(crate) fn scrub(&mut self, means: Means) -> Result<(), LedgerError> {
         if let (None, Some(head)) = (&self.scrub, &self.head) {
-            self.scrub = Some(Scrub::start(self.store.path(), head)?);
+            self.scrub = Some(Scrub::start(self.store.path(), head, means)?);
         }
         Ok(())
     }

@@ -3,22 +3,25 @@
 use std::collections::BTreeMap;
 
 use portcullis_protocol::{
-    AgentId, AttemptId, Event, EventRecord, Order, Ordered, Outcome, Record, Resolution,
+    AgentId, AttemptId, BundleRef, Event, EventRecord, Order, Ordered, Outcome, ReasonCode, Record,
+    Resolution, SourceName, Vetted, may_follow,
 };
 
 use crate::batch::Batch;
-use crate::command::OrderRefused;
+use crate::command::{Given, OrderRefused};
 use crate::error::LedgerError;
 use crate::payloads;
 use crate::store;
 
 impl Batch<'_> {
     /// Carries an order out. Returns the index of its record.
-    pub(crate) fn ordered(&mut self, ordered: &Ordered) -> Result<Result<u64, OrderRefused>, LedgerError> {
+    pub(crate) fn ordered(&mut self, given: &Given) -> Result<Result<u64, OrderRefused>, LedgerError> {
+        let Given { ordered, vetted } = given;
         match &ordered.what {
             Order::ResolveOutcome { attempt, outcome } => self.resolve(ordered, attempt, *outcome),
             Order::ErasePayloads { subject } => self.erase(ordered, subject),
-            Order::ActivateBundle { bundle } => self.activate(ordered, bundle.version),
+            Order::EraseFacts { source } => self.erase_facts(ordered, source),
+            Order::ActivateBundle { bundle } => self.activate(ordered, bundle, vetted.as_ref()),
         }
     }
 
@@ -36,7 +39,9 @@ impl Batch<'_> {
         if permit.outcome != Some(Outcome::Unknown) {
             return Ok(Err(OrderRefused::NotInDoubt(permit.outcome)));
         }
-        let Some(seq) = self.record_order(ordered)? else { return Ok(Err(OrderRefused::TooLong)) };
+        let Some(seq) = self.record_order(ordered, BTreeMap::new())? else {
+            return Ok(Err(OrderRefused::TooLong));
+        };
         self.end_by(&permit, resolution.outcome(), None, Some(ordered))?;
         Ok(Ok(seq))
     }
@@ -53,28 +58,61 @@ impl Batch<'_> {
         }
         self.vault.subjects.remove(subject);
         self.erased = true;
-        Ok(self.record_order(ordered)?.ok_or(OrderRefused::TooLong))
+        Ok(self.record_order(ordered, BTreeMap::new())?.ok_or(OrderRefused::TooLong))
     }
 
-    /// Puts on record which bundle decides from the next batch on. That it can was found out before.
+    /// Destroys what a source of facts gave. What it still gives is kept again with the next record that names it.
+    fn erase_facts(
+        &mut self,
+        ordered: &Ordered,
+        source: &SourceName,
+    ) -> Result<Result<u64, OrderRefused>, LedgerError> {
+        if !self.archive.holds(source) {
+            return Ok(Err(OrderRefused::NoFactsKept));
+        }
+        let Some(seq) = self.record_order(ordered, BTreeMap::new())? else {
+            return Ok(Err(OrderRefused::TooLong));
+        };
+        self.archive.erase(self.connection, source)?;
+        self.erased = true;
+        Ok(Ok(seq))
+    }
+
+    /// Puts on record which bundle decides from the next batch on. That it can was found out before; whether it may follow
+    /// the one that is in force by now is found out here, where no other can come in between.
     fn activate(
         &mut self,
         ordered: &Ordered,
-        version: u64,
+        bundle: &BundleRef,
+        vetted: Option<&Vetted>,
     ) -> Result<Result<u64, OrderRefused>, LedgerError> {
-        if version <= self.succession.version {
+        if !self.succession.takes(bundle.version) {
             return Ok(Err(OrderRefused::NotNewer));
         }
-        Ok(self.record_order(ordered)?.ok_or(OrderRefused::TooLong))
+        let Some(vetted) = vetted.filter(|vetted| vetted.bundle == bundle.digest) else {
+            return Ok(Err(OrderRefused::Bundle(ReasonCode::PolicyUnproved)));
+        };
+        if let Err(code) = may_follow(self.succession.demand, vetted) {
+            return Ok(Err(OrderRefused::Bundle(code)));
+        }
+        let Some(seq) = self.record_order(ordered, vetted.detail())? else {
+            return Ok(Err(OrderRefused::TooLong));
+        };
+        self.name(&bundle.digest)?;
+        Ok(Ok(seq))
     }
 
     /// Puts an order on record. `None` if no record can hold it: that is the operator's fault, not the ledger's.
-    fn record_order(&mut self, ordered: &Ordered) -> Result<Option<u64>, LedgerError> {
+    fn record_order(
+        &mut self,
+        ordered: &Ordered,
+        detail: BTreeMap<String, String>,
+    ) -> Result<Option<u64>, LedgerError> {
         let record = EventRecord {
             seq: self.tree.size(),
             time: self.health.now,
             event: Event::Ordered,
-            detail: BTreeMap::new(),
+            detail,
             order: Some(ordered.clone()),
         };
         let body = Record::Event(record.clone()).to_bytes();

@@ -1,6 +1,6 @@
-//! Payloads in the database: sealed requests and results, the subjects' wrapped keys, and the archive of bundles.
+//! Payloads in the database: sealed requests and results, and the subjects' wrapped keys.
 
-use portcullis_protocol::{AgentId, BundleDigest, Digest, KeptResult, Millis, Record, Salt};
+use portcullis_protocol::{AgentId, Digest, KeptResult, Millis, Record, Salt};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use crate::error::LedgerError;
@@ -65,23 +65,6 @@ pub(crate) fn remove_expired(connection: &Connection, now: Millis, most: u32) ->
 pub(crate) fn any_expired(connection: &Connection, now: Millis) -> Result<bool> {
     let text = "SELECT EXISTS (SELECT 1 FROM payloads WHERE expires <= ?1)";
     connection.prepare_cached(text)?.query_row([now.0], |row| row.get(0))
-}
-
-/// The digests of the archived bundles.
-pub(crate) fn archived(connection: &Connection) -> Result<Vec<BundleDigest>> {
-    let mut statement = connection.prepare_cached("SELECT digest FROM bundles")?;
-    let digests = statement.query_map([], |row| row.get(0).map(Digest::from_bytes).map(BundleDigest))?;
-    digests.collect()
-}
-
-pub(crate) fn add_bundle(connection: &Connection, digest: &BundleDigest, archive: &[u8]) -> Result<()> {
-    let text = "INSERT OR IGNORE INTO bundles (digest, archive) VALUES (?1, ?2)";
-    connection.prepare_cached(text)?.execute(params![digest.0.as_bytes(), archive]).map(drop)
-}
-
-pub(crate) fn bundle(connection: &Connection, digest: &BundleDigest) -> Result<Option<Vec<u8>>> {
-    let mut statement = connection.prepare_cached("SELECT archive FROM bundles WHERE digest = ?1")?;
-    statement.query_row([digest.0.as_bytes()], |row| row.get(0)).optional()
 }
 
 impl Vault {

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use portcullis_protocol::{
-    AttemptId, Digest, Event, LabelName, Labels, LateRecord, LimitUse, Millis, Outcome, Record,
+    AttemptId, Digest, Event, LabelName, Labels, LateRecord, LimitUse, Millis, Outcome, PrincipalId, Record,
+    Snapshots,
 };
 use portcullis_verify::TileTree;
 use rusqlite::Connection;
@@ -25,7 +26,12 @@ use crate::store::{self, PermitRow};
 /// What a record says that the state must agree with.
 pub(crate) enum Said {
     Permit(Permitted),
-    Refusal { attempt: AttemptId },
+    Refusal {
+        attempt: AttemptId,
+        time: Millis,
+        /// The facts that it names.
+        sources: Snapshots,
+    },
     Outcome(Ended),
     Mark(Marked),
     Late(LateRecord),
@@ -42,8 +48,12 @@ pub(crate) struct Permitted {
     pub(crate) due: Option<Millis>,
     /// What it reserves of limits.
     pub(crate) limits: Vec<LimitUse>,
-    /// The labels that it gives its agent, and until when.
+    /// For whom its agent acted.
+    pub(crate) behind: Option<PrincipalId>,
+    /// The labels that it gives its agent and whom that acts for, and until when.
     pub(crate) added: BTreeMap<LabelName, Millis>,
+    /// The facts that it names.
+    pub(crate) sources: Snapshots,
 }
 
 /// What a mark says.
@@ -122,7 +132,7 @@ impl<'a> Projection<'a> {
     fn agrees(&mut self, seq: u64, said: &Said) -> Result<Effect, LedgerError> {
         match said {
             Said::Permit(permit) => self.permit(permit),
-            Said::Refusal { attempt } => self.attempt(attempt, seq).map(|()| Effect::None),
+            Said::Refusal { attempt, .. } => self.attempt(attempt, seq).map(|()| Effect::None),
             Said::Outcome(ended) => self.outcome(ended),
             Said::Mark(marked) => Ok(Effect::Mark(*marked)),
             Said::Late(record) => match late::agrees(self.connection, record)? {
@@ -242,6 +252,8 @@ struct Fields<'a> {
     #[serde(borrow)]
     agent: Option<Text<'a>>,
     #[serde(borrow)]
+    acts_for: Option<Text<'a>>,
+    #[serde(borrow)]
     attempt: Option<Text<'a>>,
     #[serde(borrow)]
     key: Option<Text<'a>>,
@@ -256,6 +268,15 @@ struct Fields<'a> {
     limits: Vec<LimitUse>,
     #[serde(default)]
     labels: Labels,
+    #[serde(default)]
+    facts: NamedFacts,
+}
+
+/// Of a decision's facts, those of the bundle's sources.
+#[derive(Default, Deserialize)]
+struct NamedFacts {
+    #[serde(default)]
+    sources: Snapshots,
 }
 
 /// A text that is copied only where it has escapes.
@@ -294,11 +315,17 @@ pub(crate) fn said(seq: u64, body: &[u8]) -> Result<Said, LedgerError> {
             attempt: fields.attempt()?,
             key: fields.key.as_ref().map(|key| fields.parsed(Some(key))).transpose()?,
             due: fields.outcome_due.map(Millis),
+            // A PERMIT for one whom the credential does not admit is no record.
+            behind: fields.acts_for.as_ref().map(|who| fields.parsed(Some(who))).transpose()?,
             limits: fields.limits,
             added: fields.labels.added,
+            sources: fields.facts.sources,
             agent: fields.agent.ok_or_else(|| damaged(seq))?.0.into_owned(),
         })),
-        ("decision", Some("DENY" | "SILENCE")) => Ok(Said::Refusal { attempt: fields.attempt()? }),
+        ("decision", Some("DENY" | "SILENCE")) => {
+            let (attempt, time) = (fields.attempt()?, fields.time()?);
+            Ok(Said::Refusal { attempt, time, sources: fields.facts.sources })
+        }
         ("outcome", None) => Ok(Said::Outcome(Ended {
             seq,
             time: fields.time()?,

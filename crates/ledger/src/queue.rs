@@ -41,15 +41,15 @@ fn fill(commands: &mut VecDeque<Command>, queue: &Receiver<Command>) {
 
 /// Whether an order makes another bundle decide.
 fn activates(command: &Command) -> bool {
-    matches!(command, Command::Order(ordered, _) if matches!(ordered.what, Order::ActivateBundle { .. }))
+    matches!(command, Command::Order(given, _) if matches!(given.ordered.what, Order::ActivateBundle { .. }))
 }
 
 fn can_be_held(command: &Command) -> bool {
     match command {
         Command::Outcome(report, _) => report.result.is_none(),
         Command::Decide(..)
-        | Command::Event(..)
         | Command::Order(..)
+        | Command::Archive(..)
         | Command::Late(..)
         | Command::Release(..)
         | Command::Find(..)
@@ -63,8 +63,8 @@ pub(crate) const fn writes(command: &Command) -> bool {
     match command {
         Command::Decide(..)
         | Command::Outcome(..)
-        | Command::Event(..)
         | Command::Order(..)
+        | Command::Archive(..)
         | Command::Late(..)
         | Command::Close(_) => true,
         Command::Release(..) | Command::Find(..) | Command::Status(_) => false,
@@ -73,5 +73,18 @@ pub(crate) const fn writes(command: &Command) -> bool {
 
 /// Whether an order destroys what is kept.
 pub(crate) fn erases(command: &Command) -> bool {
-    matches!(command, Command::Order(ordered, _) if matches!(ordered.what, Order::ErasePayloads { .. }))
+    match command {
+        Command::Order(given, _) => match given.ordered.what {
+            Order::ErasePayloads { .. } | Order::EraseFacts { .. } => true,
+            Order::ResolveOutcome { .. } | Order::ActivateBundle { .. } => false,
+        },
+        Command::Decide(..)
+        | Command::Outcome(..)
+        | Command::Archive(..)
+        | Command::Late(..)
+        | Command::Release(..)
+        | Command::Find(..)
+        | Command::Status(_)
+        | Command::Close(_) => false,
+    }
 }

@@ -16,9 +16,11 @@ use portcullis_verify::TileTree;
 use portcullis_verify::merkle::leaf_hash;
 
 use crate::error::LedgerError;
+use crate::following::Following;
 use crate::keys;
 use crate::late::{self, Entered};
 use crate::reader::LedgerReader;
+use crate::released::{Step, Wrong};
 use crate::standing::{self, STANDING};
 use crate::store::{self, PermitRow};
 
@@ -70,6 +72,7 @@ pub struct StateReplay<'a> {
     /// How far each series of a spool was entered.
     spools: BTreeMap<Digest, Entered>,
     standing: Standing,
+    following: Following,
     found: Vec<Contradiction>,
 }
 
@@ -141,7 +144,7 @@ impl LedgerReader {
 }
 
 impl<'a> StateReplay<'a> {
-    const fn over(reader: &'a LedgerReader) -> Self {
+    fn over(reader: &'a LedgerReader) -> Self {
         Self {
             reader,
             next: 0,
@@ -153,6 +156,7 @@ impl<'a> StateReplay<'a> {
             entries: 0,
             spools: BTreeMap::new(),
             standing: Standing::new(),
+            following: Following::default(),
             found: Vec::new(),
         }
     }
@@ -188,6 +192,9 @@ impl<'a> StateReplay<'a> {
             self.say(seq, "it is earlier than the record before it");
         }
         (self.next, self.last) = (seq.saturating_add(1), record.time());
+        if let Err(Wrong { seq, what }) = self.follow(seq, record) {
+            self.say(seq, what);
+        }
         match record {
             Record::Decision(entry) => self.decision(seq, entry, operation),
             Record::Outcome(entry) => self.outcome(seq, entry),
@@ -196,8 +203,19 @@ impl<'a> StateReplay<'a> {
                 Ok(())
             }
             Record::Event(entry) if entry.event == Event::Marked => self.mark(seq, entry),
-            Record::Aggregate(_) | Record::Event(_) => Ok(()),
+            Record::Event(_) | Record::Aggregate(_) => Ok(()),
         }
+    }
+
+    /// Follows which bundles were in force, and what was released.
+    fn follow(&mut self, seq: u64, record: &Record) -> Result<(), Wrong> {
+        let step = match record {
+            Record::Event(entry) => return self.following.event(seq, entry),
+            Record::Decision(entry) if entry.decision == Decision::Permit => Step::Permit,
+            Record::Outcome(entry) => Step::Ended { permit: entry.permit, outcome: entry.outcome },
+            Record::Decision(_) | Record::Late(_) | Record::Aggregate(_) => Step::Other,
+        };
+        self.following.step(seq, record.time(), step)
     }
 
     /// Compares what is reserved with what a mark says, and with the rows that were kept with it, if they still are.
@@ -218,6 +236,14 @@ impl<'a> StateReplay<'a> {
         Ok(())
     }
 
+    /// Whether a decision, which comes next, was made by the bundle that the log so far says was in force.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn in_force(&self, entry: &DecisionRecord) -> Result<(), &'static str> {
+        self.following.admits(entry)
+    }
+
     /// What the log so far left for later decisions.
     #[must_use]
     pub const fn standing(&self) -> &Standing {
@@ -236,8 +262,8 @@ impl<'a> StateReplay<'a> {
             }
         }
         if entry.decision == Decision::Permit {
-            self.standing.reserve(seq, entry.time, &entry.limits);
-            self.standing.label(&entry.agent, entry.time, &entry.labels.added);
+            self.standing.reserve(seq, &entry.agent, entry.time, &entry.limits);
+            self.standing.label(&entry.agent, entry.behind(), entry.time, &entry.labels.added);
         }
     }
 
@@ -251,6 +277,7 @@ impl<'a> StateReplay<'a> {
             self.say(seq, "its attempt is not in the state");
         }
         self.limits(seq, entry);
+        self.standing.hear(entry.time, &entry.facts.sources);
         if entry.decision != Decision::Permit {
             return Ok(());
         }
@@ -259,6 +286,11 @@ impl<'a> StateReplay<'a> {
         let (attempt, agent, due) = (entry.attempt, entry.agent.to_string(), entry.outcome_due);
         self.permits.insert(seq, Permit { attempt, agent, key, due, unknown: None });
         if let Some(key) = key {
+            // A window that is over makes a key free again; what became of its run must be known by then.
+            let before = self.keys.get(&key).map(|before| (before.status, before.permit));
+            if let Some((KeyStatus::InFlight | KeyStatus::Unknown, permit)) = before {
+                self.say(seq, format!("its key is in use since record {permit}, which may have run"));
+            }
             let key_of = Key { operation, permit: seq, consumed: entry.time, status: KeyStatus::InFlight };
             self.keys.insert(key, key_of);
             self.entries += 1;
@@ -327,6 +359,9 @@ impl<'a> StateReplay<'a> {
     }
 
     fn finish(mut self) -> Result<Vec<Contradiction>, LedgerError> {
+        if let Err(Wrong { seq, what }) = self.following.end() {
+            self.say(seq, what);
+        }
         for (seq, permit) in std::mem::take(&mut self.permits) {
             let ended = permit.unknown.map(|seq| (Outcome::Unknown, seq));
             self.compare(seq, &permit, ended)?;

@@ -13,6 +13,9 @@ impl Batch<'_> {
         report: &ReportedOutcome,
     ) -> Result<Result<u64, OutcomeRefused>, LedgerError> {
         match store::permit(self.connection, &report.attempt)? {
+            // One of this very batch has reached nobody. Told of here, a batch that was then not released would read as if
+            // it had been.
+            Some(permit) if permit.seq >= self.first => Ok(Err(OutcomeRefused::NoSuchPermit)),
             Some(permit) if permit.agent == report.agent.as_str() => {
                 match reportable(&permit, report.outcome) {
                     Ok(None) => self.end(&permit, report.outcome, report.result.as_deref()).map(Ok),

@@ -1,20 +1,22 @@
-//! The scrub: reads all of an open ledger again and again, beside the writer, and trips the evidence interlock when
+//! The scrub: reads all of an open ledger again and again, and what is kept beside its records, beside the writer, and trips the evidence interlock when
 //! something is not what was signed.
 //!
 //! It has its own connection and thread, works in short slices and rests as long as it worked. Each slice reads one
 //! snapshot; what was recorded under the head that a pass began with does not change afterwards, so the ledger may
 //! move on meanwhile.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use portcullis_protocol::ReasonCode;
+use portcullis_protocol::{BundleDigest, ReasonCode};
 use portcullis_verify::VerifiedCheckpoint;
 use rusqlite::{Connection, InterruptHandle};
 
+use crate::archive_audit::{self, Means, PAYLOADS};
 use crate::audit::{self, Audit, COUNTING_PARTS, What};
 use crate::clock::Attempt;
 use crate::command::ScrubStatus;
@@ -54,6 +56,7 @@ struct Shared {
     of: AtomicU64,
     passes: AtomicU64,
     found: OnceLock<Found>,
+    means: Means,
 }
 
 /// A pass ended before its end, because the ledger is closed.
@@ -61,7 +64,11 @@ struct Stopped;
 
 impl Scrub {
     /// Begins, under the newest signed head.
-    pub(crate) fn start(database: &Path, head: &VerifiedCheckpoint) -> Result<Self, LedgerError> {
+    pub(crate) fn start(
+        database: &Path,
+        head: &VerifiedCheckpoint,
+        means: Means,
+    ) -> Result<Self, LedgerError> {
         let connection = Store::read_only(database)?;
         let interrupt = connection.get_interrupt_handle();
         let shared = Arc::new(Shared {
@@ -71,6 +78,7 @@ impl Scrub {
             of: AtomicU64::new(head.size()),
             passes: AtomicU64::new(0),
             found: OnceLock::new(),
+            means,
         });
         let seen = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
@@ -161,8 +169,47 @@ impl Shared {
         if self.slice(connection, || standing::audit(connection, &tree))?.is_err() {
             return Ok(Err(Stopped));
         }
-        let counted = audit.counted;
+        let (counted, turns) = (audit.counted, audit.turns);
+        turns.follow()?;
+        if self.beside(connection, &turns.named, head.size())?.is_err() {
+            return Ok(Err(Stopped));
+        }
         self.slice(connection, || audit::compare_counts(connection, head.size(), &counted, &held))
+    }
+
+    /// Reads what is kept beside the records.
+    fn beside(
+        &self,
+        connection: &Connection,
+        named: &BTreeSet<BundleDigest>,
+        size: u64,
+    ) -> Result<Result<(), Stopped>, LedgerError> {
+        for digest in named {
+            let digest_of = &*self.means.bundle_digest;
+            if self.slice(connection, || archive_audit::bundle(connection, digest, digest_of))?.is_err() {
+                return Ok(Err(Stopped));
+            }
+        }
+        let mut last = None;
+        loop {
+            match self.slice(connection, || archive_audit::facts_after(connection, last.as_ref()))? {
+                Ok(Some(next)) => last = Some(next),
+                Ok(None) => break,
+                Err(Stopped) => return Ok(Err(Stopped)),
+            }
+        }
+        let mut first = 0;
+        while first < size {
+            let range = first..first.saturating_add(PAYLOADS).min(size);
+            first = range.end;
+            if self.slice(connection, || self.means.payloads(connection, range.clone()))?.is_err() {
+                return Ok(Err(Stopped));
+            }
+        }
+        if self.slice(connection, || self.means.payloads_behind(connection, size))?.is_err() {
+            return Ok(Err(Stopped));
+        }
+        self.slice(connection, || archive_audit::fact_uses(connection))
     }
 
     /// Does a piece of work on one snapshot, then rests as long as it took. What could not be read is tried again:

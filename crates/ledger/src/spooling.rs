@@ -113,6 +113,7 @@ fn attempted(unkept: &Unkept, now: Millis) -> Attempted {
         at: now,
         reason: unkept.code,
         agent: intake.request.agent.clone(),
+        acts_for: ask.acts_for.clone(),
         gate: intake.gate.clone(),
         attempt: intake.attempt,
         surface: ask.surface.clone(),

@@ -42,6 +42,11 @@ pub(crate) fn load(connection: &Connection, slot: Slot) -> Result<Standing, Ledg
     Standing::from_rows(&stored(connection, slot)?).map_err(|error| LedgerError::Corrupt(error.to_string()))
 }
 
+/// The digest of what a slot holds, as marks say it; `None` of nothing.
+pub(crate) fn digest(connection: &Connection, slot: Slot) -> Result<Option<String>, LedgerError> {
+    Ok(standing_digest(&stored(connection, slot)?).map(|digest| digest.to_string()))
+}
+
 /// Compares what is reserved with what a mark's record says. It must have forgotten what had lapsed by then.
 pub(crate) fn agrees(standing: &Standing, said: Option<Digest>, mark: u64) -> Result<(), LedgerError> {
     if standing_digest(&standing.rows()) == said { Ok(()) } else { Err(differs(mark)) }
@@ -58,8 +63,7 @@ pub(crate) fn audit(connection: &Connection, tree: &TileTree) -> Result<(), Ledg
         | Record::Aggregate(_)
         | Record::Late(_) => return Err(differs(mark.seq)),
     };
-    let held = standing_digest(&stored(connection, mark.slot)?);
-    if held.map(|digest| digest.to_string()) == said { Ok(()) } else { Err(differs(mark.seq)) }
+    if digest(connection, mark.slot)? == said { Ok(()) } else { Err(differs(mark.seq)) }
 }
 
 fn differs(mark: u64) -> LedgerError {

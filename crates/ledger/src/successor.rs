@@ -11,7 +11,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use portcullis_arbiter::{Clock, Evidence, Fact, GateState, Health, State};
-use portcullis_protocol::{Event, Millis};
+use portcullis_protocol::{Event, LostProofs, Millis, Succession};
 use portcullis_verify::{LogKeys, VerifiedCheckpoint};
 
 use crate::abandon::{AbandonError, Loss, source};
@@ -22,6 +22,7 @@ use crate::error::LedgerError;
 use crate::generation::{self, Generations};
 use crate::lock::DirectoryLock;
 use crate::opened::{Location, Opened, copy, signed_head};
+use crate::released::LEFT_SIGNED;
 use crate::signer::Signer;
 use crate::store::{self, Store};
 use crate::vault::Vault;
@@ -32,7 +33,7 @@ const BEHIND: u64 = 1_000;
 
 /// Where a log is to go on, and from where.
 #[derive(Clone, Copy, Debug)]
-pub struct Succession<'a> {
+pub struct Successor<'a> {
     /// The data directory of the log that is given up. It is read.
     pub from: &'a Path,
     /// The new data directory, which must not exist.
@@ -41,11 +42,15 @@ pub struct Succession<'a> {
     pub anchor: &'a Path,
     /// The vault's master key, which stays.
     pub vault_key: &'a Path,
+    /// Which bundles count as having been in force: no less than by what is left.
+    pub seen: &'a Succession,
+    /// What is known of the demands for proofs that only lost records knew.
+    pub lost: LostProofs,
 }
 
-impl Succession<'_> {
-    /// Makes the new log: what is left of the old one, then a record of event `head_given_up` with `detail`, and the end
-    /// of every PERMIT that was open, as `unknown`. All of it is durable, signed and anchored when this returns.
+impl Successor<'_> {
+    /// Makes the new log: what is left of the old one, then a record of event `head_given_up` with `detail` and with which
+    /// bundles were in force, and the end of every PERMIT that was open, as `unknown`. All of it is durable, signed and anchored when this returns.
     /// Nothing refers to it yet.
     ///
     /// # Errors
@@ -67,6 +72,7 @@ impl Succession<'_> {
         }
         let now = clocks.wall().filter(|wall| wall.plus(BEHIND) >= opened.last);
         let now = now.ok_or(AbandonError::Clock)?.max(opened.last);
+        let detail = self.detail(loss, &opened.succession, detail).map_err(failed)?;
         self.begin(&mut opened, signer, &still(now, clocks.boot()), detail).map_err(failed)
     }
 
@@ -96,6 +102,22 @@ impl Succession<'_> {
         anchor.keep(head.note_bytes()).map_err(LedgerError::Anchor)?;
         generations.switch(&first)?;
         generation::sync_parent(self.directory).map_err(file())
+    }
+
+    /// What the first record of its own says, for whoever holds it against the records before it.
+    fn detail(
+        &self,
+        loss: &Loss,
+        left: &Succession,
+        detail: BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, LedgerError> {
+        let known = loss.succession.clone().beside(left) == loss.succession;
+        if !known || !self.seen.continues(&loss.succession, self.lost) {
+            return Err(LedgerError::Corrupt("it would forget which bundles were in force".into()));
+        }
+        let signed = loss.proved.as_ref().map_or(0, VerifiedCheckpoint::size);
+        let signed = (LEFT_SIGNED.to_owned(), signed.to_string());
+        Ok(detail.into_iter().chain([signed]).chain(self.lost.detail()).chain(self.seen.detail()).collect())
     }
 
     fn begin(
@@ -129,6 +151,7 @@ fn still(now: Millis, boot: u64) -> Health {
         evidence: Fact::Known(Evidence::Sound),
         state: Fact::Known(State::Held),
         policy: Fact::Unknown,
+        sources: Fact::Unknown,
         witnesses: Fact::Unknown,
         now,
         boot,

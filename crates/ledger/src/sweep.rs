@@ -74,7 +74,7 @@ impl<'a> Sweep<'a> {
                     let row = rows.next()?.ok_or_else(|| differs(seq))?;
                     self.permit(&permit, row)
                 }
-                Said::Refusal { attempt } => {
+                Said::Refusal { attempt, .. } => {
                     self.attempt(&attempt, seq);
                     Ok(())
                 }

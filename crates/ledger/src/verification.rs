@@ -14,8 +14,8 @@ use rusqlite::Connection;
 use crate::edge;
 use crate::error::LedgerError;
 use crate::keys::{self, Chains, Mark};
-use crate::projection::{Counted, Effect, Projection, Said};
-use crate::standing;
+use crate::projection::{Counted, Effect, KEYS, Projection, Said};
+use crate::standing::{self, STANDING};
 use crate::store::{self, Head};
 
 /// How much of the log is read.
@@ -43,11 +43,14 @@ pub(crate) struct Verified {
     pub(crate) mark: Option<Mark>,
     /// Which bundles were in force, by the records that a signed head covers: what lies beyond is nobody's word.
     pub(crate) succession: Succession,
+    /// The same by all records.
+    pub(crate) latest: Succession,
 }
 
 /// How a canonical record says that it is about bundles in force. Inside a text its quotes would be escaped.
-const EVENTS: [&[u8]; 5] = [
+const EVENTS: [&[u8]; 6] = [
     b"\"event\":\"bundle_in_force\"",
+    b"\"event\":\"head_given_up\"",
     b"\"event\":\"marked\"",
     b"\"event\":\"opened\"",
     b"\"event\":\"ordered\"",
@@ -107,13 +110,32 @@ pub(crate) fn verify(
     let mut reading = Reading::from(connection, &start, signed, &heads);
     store::for_each_record(connection, start.tree.size(), u64::MAX, |seq, body| reading.take(seq, body))?;
     let Reading { tree, chains, standing, newest, succession, sealed, .. } = reading.finish(&head)?;
-    let succession = sealed.map_or(succession, |sealed| sealed);
+    if depth == Depth::Whole {
+        marked(connection, signed)?;
+    }
+    let latest = succession;
+    let succession = sealed.unwrap_or_else(|| latest.clone()); // tidy: allow then a signed head covers all of it
     for old in heads.iter().filter(|head| head.size() < start.tree.size()) {
         edge::extends(connection, &start.tree, old)?;
     }
     let last = newest.map(|body| Record::parse(&body)).transpose()?;
     let last = last.map_or(Millis(0), |record| record.time());
-    Ok(Verified { tree, anchored, last, chains, standing, mark: start.mark, succession })
+    Ok(Verified { tree, anchored, last, chains, standing, mark: start.mark, succession, latest })
+}
+
+/// Compares what the newest mark keeps with what its record says. A start that reads the whole log builds on none of it,
+/// and the one after it would.
+fn marked(connection: &Connection, end: u64) -> Result<(), LedgerError> {
+    let Some(mark) = keys::newest_mark(connection, end)? else { return Ok(()) };
+    let differs = || LedgerError::Corrupt(format!("what is kept of the mark in record {} differs", mark.seq));
+    let body = store::record(connection, mark.seq)?.ok_or_else(differs)?;
+    let Record::Event(record) = Record::parse(&body)? else { return Err(differs()) };
+    let heads = Chains::load(connection, mark.slot)?.digest().to_string();
+    let standing = standing::digest(connection, mark.slot)?;
+    let agrees = record.event == Event::Marked
+        && record.detail.get(KEYS) == Some(&heads)
+        && record.detail.get(STANDING) == standing.as_ref();
+    if agrees { Ok(()) } else { Err(differs()) }
 }
 
 fn behind(what: &str) -> LedgerError {
@@ -246,15 +268,17 @@ impl<'a> Reading<'a> {
             Said::Permit(permit) => {
                 let agent = permit.agent.parse();
                 let agent = agent.map_err(|_| LedgerError::Corrupt(format!("record {seq} is not one")))?;
-                self.standing.reserve(permit.seq, permit.time, &permit.limits);
-                self.standing.label(&agent, permit.time, &permit.added);
+                self.standing.reserve(permit.seq, &agent, permit.time, &permit.limits);
+                self.standing.label(&agent, permit.behind.as_ref(), permit.time, &permit.added);
+                self.standing.hear(permit.time, &permit.sources);
             }
+            Said::Refusal { time, sources, .. } => self.standing.hear(*time, sources),
             Said::Outcome(ended) => self.standing.end(ended.permit, ended.outcome),
             Said::Mark(marked) => {
                 self.standing.forget(marked.time);
                 return standing::agrees(&self.standing, marked.standing, seq);
             }
-            Said::Refusal { .. } | Said::Late(_) | Said::Nothing => {}
+            Said::Late(_) | Said::Nothing => {}
         }
         Ok(())
     }
@@ -267,14 +291,19 @@ impl<'a> Reading<'a> {
         }
         let Record::Event(record) = Record::parse(body)? else { return Ok(()) };
         self.succession.follow(&record);
-        let said = if record.event == Event::Marked { Succession::of_mark(&record.detail) } else { None };
-        match (said, self.start.mark) {
-            (Some(said), Some(mark)) if mark.seq == seq => self.succession = said,
-            (Some(said), mark) if mark.is_none_or(|mark| mark.seq < seq) && said != self.succession => {
-                let what = format!("the bundles in force are not those of the mark in record {seq}");
-                return Err(LedgerError::Corrupt(what));
+        if record.event != Event::Marked {
+            return Ok(());
+        }
+        let differs = || {
+            LedgerError::Corrupt(format!("the bundles in force are not those of the mark in record {seq}"))
+        };
+        let said = Succession::of_mark(&record.detail).ok_or_else(differs)?;
+        match self.start.mark {
+            Some(mark) if mark.seq == seq => self.succession = said,
+            mark if mark.is_none_or(|mark| mark.seq < seq) && said != self.succession => {
+                return Err(differs());
             }
-            (Some(_) | None, _) => {}
+            Some(_) | None => {}
         }
         Ok(())
     }

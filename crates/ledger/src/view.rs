@@ -16,10 +16,10 @@ use portcullis_verify::{
 use rusqlite::Connection;
 
 use crate::anchor::Anchor;
+use crate::bundle_archive;
 use crate::error::LedgerError;
 use crate::generation::Generations;
 use crate::opened::receipt_text;
-use crate::payloads;
 use crate::store::{self, Store};
 
 /// New records up to which a known tree is grown by them; beyond, the edge is read anew.
@@ -197,7 +197,7 @@ impl LogView {
     /// # Errors
     /// If the database cannot be read.
     pub fn bundle(&self, digest: &BundleDigest) -> Result<Option<Vec<u8>>, LedgerError> {
-        Ok(payloads::bundle(&self.connection, digest)?)
+        Ok(bundle_archive::bundle(&self.connection, digest)?)
     }
 
     /// Root over the first `size` records.

@@ -1,7 +1,9 @@
 //! Answers that wait until what they say is durable, signed and anchored.
 
+use std::collections::BTreeSet;
+
 use portcullis_arbiter::{Fact, Health, Intake, Room, Settled, settle};
-use portcullis_protocol::{AgentId, Captured, ReasonCode, Verdict};
+use portcullis_protocol::{AgentId, Captured, LabelName, ReasonCode, Verdict};
 
 use crate::command::{Command, DecideReply, Decided, OrderRefused, OutcomeRefused, Reply};
 use crate::error::LedgerError;
@@ -22,8 +24,8 @@ pub(crate) enum Answer {
     },
     /// It is refused without a record of its own.
     Unlogged(ReasonCode, Option<String>),
-    /// Its verdict is to be computed again.
-    EvaluateAgain,
+    /// Its verdict is to be computed again, with these labels if they are given.
+    EvaluateAgain(Option<BTreeSet<LabelName>>),
 }
 
 /// An attempt to be counted, for it has no record.
@@ -43,7 +45,6 @@ pub(crate) struct Unkept {
 pub(crate) enum Waiting {
     Decision { reply: Reply<DecideReply>, intake: Box<Intake>, answer: Answer },
     Outcome { reply: Reply<Result<u64, OutcomeRefused>>, answer: Result<u64, OutcomeRefused> },
-    Event { reply: Reply<Result<u64, ReasonCode>>, answer: Result<u64, ReasonCode> },
     Order { reply: Reply<Result<u64, OrderRefused>>, answer: Result<u64, OrderRefused> },
     Late { reply: Reply<Result<u64, ReasonCode>>, answer: Result<u64, ReasonCode> },
 }
@@ -67,7 +68,7 @@ impl Waiting {
                 reply(answer);
                 Ok(None)
             }
-            Self::Event { reply, answer } | Self::Late { reply, answer } => {
+            Self::Late { reply, answer } => {
                 reply(answer);
                 Ok(None)
             }
@@ -90,7 +91,7 @@ impl Waiting {
                 reply(Err(OutcomeRefused::Unavailable(code)));
                 None
             }
-            Self::Event { reply, .. } | Self::Late { reply, .. } => {
+            Self::Late { reply, .. } => {
                 reply(Err(code));
                 None
             }
@@ -129,8 +130,8 @@ fn release(
             reply(unrecorded(code, detail, Captured::None));
             Ok(Some((code, intake.request.agent)))
         }
-        Answer::EvaluateAgain => {
-            reply(DecideReply::EvaluateAgain);
+        Answer::EvaluateAgain(labels) => {
+            reply(DecideReply::EvaluateAgain(labels));
             Ok(None)
         }
     }
@@ -162,15 +163,15 @@ pub(crate) fn refuse(command: Command, health: &Health, tripped: ReasonCode) -> 
             reply(Err(OutcomeRefused::Unavailable(tripped)));
             None
         }
-        Command::Event(_, _, reply) => {
-            reply(Err(tripped));
-            None
-        }
         Command::Order(_, reply) => {
             reply(Err(OrderRefused::Unavailable(tripped)));
             None
         }
         Command::Late(_, reply) => {
+            reply(Err(tripped));
+            None
+        }
+        Command::Archive(_, _, reply) => {
             reply(Err(tripped));
             None
         }

@@ -4,19 +4,20 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use portcullis_arbiter::{Evidence, Fact, GateState, Health, Ports};
+use portcullis_arbiter::{Clock, Fact, GateState, Health, Ports};
 use portcullis_protocol::{BundleDigest, Event, Millis, ReasonCode};
 use portcullis_verify::VerifiedCheckpoint;
 
 use crate::aggregate::Counts;
 use crate::batch::{Batch, Written};
+use crate::bundle_archive::Archives;
 use crate::clock::{Attempt, Pacing};
 use crate::command::Command;
 use crate::elsewhere::Elsewhere;
 use crate::error::LedgerError;
 use crate::generation::Generations;
 use crate::heads::Heads;
-use crate::health::{ClockWatch, Surroundings, displaced, only_reserve, tripped};
+use crate::health::{ClockWatch, displaced, only_reserve, tripped};
 use crate::held::Holds;
 use crate::keyring;
 use crate::ledger::LedgerConfig;
@@ -84,6 +85,7 @@ pub(crate) struct Writer {
     quota: Quota,
     counts: Counts,
     spooling: Spooling,
+    archives: Archives,
     labels: Published,
     /// Whether more of the spool is to be entered at once.
     entering: bool,
@@ -123,6 +125,7 @@ impl Writer {
             quota: Quota::default(),
             counts,
             spooling,
+            archives: Archives::default(),
             labels,
             entering: false,
             bundle: None,
@@ -137,7 +140,7 @@ impl Writer {
     pub(crate) fn run(mut self, queue: &Receiver<Command>) {
         self.step(VecDeque::new());
         while !self.closing {
-            match queue.recv_timeout(if self.entering { Duration::ZERO } else { TICK }) {
+            match queue.recv_timeout(if self.has_more() { Duration::ZERO } else { TICK }) {
                 Ok(first) => self.step(waiting(first, queue)),
                 Err(RecvTimeoutError::Timeout) => self.step(VecDeque::new()),
                 Err(RecvTimeoutError::Disconnected) => self.closing = true,
@@ -152,7 +155,10 @@ impl Writer {
         let commands = self.answer_at_once(commands, &health);
         match tripped(&health) {
             None => self.commit(commands, &health),
-            Some(code) => self.refuse_all(commands, &health, code),
+            Some(code) => {
+                self.archives.refuse(code);
+                self.refuse_all(commands, &health, code);
+            }
         }
         if let Ok(opened) = &mut self.phase {
             opened.wipe();
@@ -166,34 +172,6 @@ impl Writer {
             Ok(syncs) => self.syncs = self.syncs.saturating_add(syncs),
             Err(error) => self.poison(&error.into(), Vec::new(), true, now),
         }
-    }
-
-    fn health(&mut self) -> Health {
-        let mut health = self.surroundings();
-        if let Ok(opened) = &self.phase
-            && let Some(code) = opened.pending
-            && tripped(&health).is_none()
-        {
-            health.evidence = Fact::Known(Evidence::Tripped(code));
-        }
-        health
-    }
-
-    /// The health of everything but the first batch.
-    fn surroundings(&mut self) -> Health {
-        if let Ok(opened) = &self.phase {
-            self.ports.stands(&opened.succession);
-        }
-        let surroundings =
-            Surroundings { config: &self.config, lock: &self.lock, ports: self.ports.as_ref() };
-        let mut health =
-            surroundings.health(&mut self.watch, &mut self.phase, self.signer.as_mut(), &mut self.vault);
-        // Before anything was signed those outside are asked when the ledger is opened: then they must be asked again.
-        let refuted = self.known.as_ref().and_then(|_| self.heads.refuted());
-        if let (None, Some(code)) = (tripped(&health), refuted) {
-            health.evidence = Fact::Known(Evidence::Tripped(code));
-        }
-        health
     }
 
     /// Opens the ledger and makes its first batch durable, as far as that can be done now.
@@ -273,6 +251,13 @@ impl Writer {
             Some(Failed::Unknown) => Opened::rebuild(&location),
             Some(Failed::Unsigned) | None => Opened::open(&location, depth),
         };
+        // What the scrub found may lie beside the records.
+        let opened = opened.and_then(|opened| {
+            if doubted {
+                self.config.means().everything(&opened.store.connection, opened.tree.size())?;
+            }
+            Ok(opened)
+        });
         self.phase = match opened {
             Ok(opened) => Ok(Box::new(opened)),
             Err(error) => Err(error.code()),
@@ -295,11 +280,13 @@ impl Writer {
             let event = if self.failed.is_some() { Event::Recovered } else { Event::Opened };
             let Ok(opened) = &self.phase else { return };
             let changes = keyring::changes(opened.head.as_ref(), self.signer.as_mut());
+            // What lies here now need not say which bundle this process found in force.
+            self.bundle = None;
             self.transact(health, |batch| keyring::open(batch, event, changes));
         }
         if let Ok(opened) = &mut self.phase {
             opened.begun = true;
-            opened.pending = opened.scrub().err().map(|error| error.code());
+            opened.pending = opened.scrub(self.config.means()).err().map(|error| error.code());
             // What was in doubt was read whole. A note that stays costs the next start the same once more.
             drop(suspect::settle(&self.config.directory));
             (self.failed, self.doubted) = (None, false);
@@ -317,14 +304,14 @@ impl Writer {
                     reply(());
                 }
                 Command::Release(proved, reply) => self.release_held(*proved, health, reply),
+                Command::Archive(digest, archive, reply) => self.archives.add(digest, archive, Some(reply)),
                 Command::Find(attempt, reply) => {
-                    reply(self.phase.as_ref().map_or(None, |opened| opened.find(&attempt)))
+                    let now = (health.clock == Fact::Known(Clock::Steady)).then_some(health.now);
+                    reply(self.phase.as_ref().map_or(None, |opened| opened.find(&attempt, now)))
                 }
-                Command::Decide(..)
-                | Command::Outcome(..)
-                | Command::Event(..)
-                | Command::Order(..)
-                | Command::Late(..) => rest.push_back(command),
+                Command::Decide(..) | Command::Outcome(..) | Command::Order(..) | Command::Late(..) => {
+                    rest.push_back(command)
+                }
             }
         }
         rest
@@ -347,35 +334,50 @@ impl Writer {
     fn commit(&mut self, mut commands: VecDeque<Command>, health: &Health) {
         let overdue = self.overdue(health.now);
         let taken = self.counts.with(|counts| counts.take(health.boot, self.closing));
-        let (bundle, gate) = (self.changed_bundle(health), self.changed_gate(health));
-        let (bundle, detail) = bundle.unzip();
+        let gate = self.changed_gate(health);
+        let changed = self.changed_bundle(health);
+        let nobody = Health { policy: Fact::Unknown, ..health.clone() };
+        let health = if changed.is_ok() { health } else { &nobody };
+        let (bundle, detail) = changed.map_or(None, |changed| changed).unzip();
+        self.archive_in_force(bundle.as_ref());
         let expired = self.expired(health);
         let abandoned = self.holds.abandoned();
         let late = self.late(health);
         let counted =
             !overdue.is_empty() || !taken.is_empty() || !abandoned.is_empty() || expired || !late.is_empty();
         self.entering = false;
-        if commands.is_empty() && !counted && bundle.is_none() && gate.is_none() {
+        if commands.is_empty()
+            && !counted
+            && bundle.is_none()
+            && gate.is_none()
+            && !self.archives.are_waiting()
+        {
             return;
         }
         if commands.iter().any(erases) {
             Generations::of(&self.config.directory).keep_current();
         }
         let mut quota = self.quota.clone();
+        let mut archives = std::mem::take(&mut self.archives);
         let written = self.transact(health, |batch| {
             changes(batch, detail, gate)?;
+            bundle.iter().try_for_each(|bundle| batch.name(bundle))?;
             batch.withhold(&abandoned)?;
             unasked(batch, &overdue, &taken, expired)?;
             batch.enter_spool(&late.entries, late.unreadable)?;
             while let Some(command) = commands.pop_front() {
                 batch.take(command, &mut quota)?;
             }
-            Ok(())
+            archives.write(batch)
         });
         if written {
             // What a batch that failed had counted is counted again, by the spool.
             self.quota = quota;
+            archives.written();
+        } else {
+            archives.restart();
         }
+        self.archives = archives;
         if written && self.phase.as_mut().is_ok_and(|opened| displaced(opened, &self.lock).is_none()) {
             // Sealed and anchored, where others find it: the spool may forget it.
             self.spooling.entered(&late);
@@ -415,7 +417,7 @@ impl Writer {
         let committed = written.is_ok();
         let sealed = written.and_then(|written| match written {
             Written::Committed => opened.seal(self.signer.as_mut()).map(|()| true),
-            Written::Nothing => Ok(false),
+            Written::Beside | Written::Nothing => Ok(false),
         });
         match sealed {
             Ok(advanced) => {

@@ -18,6 +18,10 @@ impl Ports for Nothing {
     fn policy(&self, _now: Millis) -> Fact<PolicyNow> {
         Fact::Unknown
     }
+
+    fn in_force(&self) -> Option<portcullis_protocol::InForce> {
+        None
+    }
 }
 
 fn writer(directory: &Path, anchor: &Path) -> Writer {
@@ -26,6 +30,7 @@ fn writer(directory: &Path, anchor: &Path) -> Writer {
         directory: directory.to_owned(),
         anchor: anchor.to_owned(),
         vault_key: directory.join("vault"),
+        bundle_digest: std::sync::Arc::new(|_: &[u8]| None),
         disk_reserve: 0,
         spool: None,
         clocks: Arc::new(SystemClocks),

@@ -13,7 +13,7 @@ use crate::error::{BundleError, Fault};
 use crate::files::{Files, MAX_TOTAL_BYTES};
 
 /// The largest archive that is read, in bytes: base64 of the largest bundle, with room for names.
-pub(crate) const MAX_ARCHIVE_BYTES: usize = 4 * MAX_TOTAL_BYTES.div_ceil(3) + 256 * 1024;
+pub const MAX_ARCHIVE_BYTES: usize = 4 * MAX_TOTAL_BYTES.div_ceil(3) + 256 * 1024;
 
 /// An archive: canonical JSON (RFC 8785), contents in base64 by path.
 #[derive(Serialize, Deserialize)]

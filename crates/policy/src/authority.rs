@@ -24,6 +24,14 @@ pub struct RootRef {
     pub version: u64,
 }
 
+impl RootRef {
+    /// As the log keeps it.
+    #[must_use]
+    pub const fn named(self) -> (Digest, u64) {
+        (self.chain, self.version)
+    }
+}
+
 /// What the signatures on a note came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Agreed {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portcullis_protocol::{
-    AgentId, BundleRef, Digest, LabelName, LimitName, Millis, Obligations, ReasonCode, Request, SurfaceTable,
-    Verdict,
+    AgentId, BundleRef, Digest, LabelName, LimitName, Millis, Obligations, ProofDemand, ReasonCode, Request,
+    SurfaceTable, Verdict,
 };
 
 use portcullis_verify::VerifierKey;
@@ -13,7 +13,10 @@ use portcullis_verify::VerifierKey;
 use crate::authority::Authority;
 use crate::compile::Compiled;
 use crate::limits::{self, Counting, Limit};
+use crate::pinned;
+use crate::proof::{self, ProofReport, Prover};
 use crate::roster::Roster;
+use crate::sources::Gathered;
 
 /// The policy engine and its version, as records name it: another version may judge otherwise.
 #[must_use]
@@ -28,7 +31,7 @@ pub struct Bundle {
     pub(crate) reference: BundleRef,
     pub(crate) table: SurfaceTable,
     pub(crate) table_digest: Option<Digest>,
-    pub(crate) compiled: Compiled,
+    pub(crate) compiled: Arc<Compiled>,
     pub(crate) archive: Arc<[u8]>,
     vouched: Vouched,
 }
@@ -66,9 +69,15 @@ pub(crate) fn validity((from, until): (Millis, Millis), now: Millis) -> Result<(
 }
 
 impl Bundle {
-    pub(crate) fn new(reference: BundleRef, compiled: Compiled, archive: Vec<u8>, vouched: Vouched) -> Self {
+    pub(crate) fn new(
+        reference: BundleRef,
+        compiled: Arc<Compiled>,
+        archive: Vec<u8>,
+        vouched: Vouched,
+    ) -> Self {
         let surfaces = compiled.manifest.surfaces.clone();
-        let table = SurfaceTable { bundle: reference.digest, surfaces };
+        let pins = pinned::digests(compiled.manifest.require_pins, &compiled.pinned);
+        let table = SurfaceTable { bundle: reference.digest, surfaces, pins };
         // Without a digest no gate's reading matches, so calls that gates read are refused.
         let table_digest = table.digest().ok(); // tidy: allow None matches nothing
         Self { reference, table, table_digest, compiled, archive: archive.into(), vouched }
@@ -95,14 +104,18 @@ impl Bundle {
 
     /// The limits.
     #[must_use]
-    pub const fn limits(&self) -> &BTreeMap<LimitName, Limit> {
+    pub fn limits(&self) -> &BTreeMap<LimitName, Limit> {
         &self.compiled.manifest.limits
     }
 
     /// What a request takes of each limit that applies to it if it is permitted, by the limits' names.
     #[must_use]
-    pub fn counting(&self, request: &Request) -> Vec<Counting> {
-        limits::counting(self.limits(), request)
+    pub fn counting(&self, request: &Request, facts: Option<&Gathered>) -> Vec<Counting> {
+        let entities = self.compiled.entities_with(&self.reference.digest, facts);
+        // Without facts that are needed nobody is known, and then no limit has room.
+        let whom = entities
+            .and_then(|entities| self.compiled.whom(&request.agent, request.ask.acts_for.as_ref(), entities));
+        limits::counting(self.limits(), request, whom.as_ref())
     }
 
     /// Digest of the surfaces, for comparing by which rules a gate has read a call.
@@ -113,7 +126,7 @@ impl Bundle {
 
     /// From when on it may decide, and from when on it may not any more.
     #[must_use]
-    pub const fn validity(&self) -> (Millis, Millis) {
+    pub fn validity(&self) -> (Millis, Millis) {
         (self.compiled.manifest.valid_from, self.compiled.manifest.valid_until)
     }
 
@@ -133,8 +146,20 @@ impl Bundle {
 
     /// The people who may be asked for approvals, if there are any.
     #[must_use]
-    pub const fn roster(&self) -> Option<&Roster> {
+    pub fn roster(&self) -> Option<&Roster> {
         self.compiled.manifest.roster.as_ref()
+    }
+
+    /// What it says of proofs.
+    #[must_use]
+    pub fn proof_demand(&self) -> ProofDemand {
+        self.compiled.manifest.proofs
+    }
+
+    /// Has a solver prove what [`crate::Snapshot::prove`] proves, of this very bundle.
+    #[must_use]
+    pub fn prove(&self, prover: &Prover<'_>) -> ProofReport {
+        proof::prove(&self.compiled, self.reference.digest, prover)
     }
 
     /// The keys that vouched for it, each once.
@@ -149,9 +174,11 @@ impl Bundle {
         &self.vouched.by
     }
 
-    /// Whether the entities hold this agent, as `Agent::"name"`.
+    /// Whether the entities hold this agent, as `Agent::"name"`; `None` if sources of facts would have to say, and these
+    /// do not.
     #[must_use]
-    pub fn knows_agent(&self, agent: &AgentId) -> bool {
-        self.compiled.entities.get(&self.compiled.types.agent(agent)).is_some()
+    pub fn knows_agent(&self, agent: &AgentId, facts: Option<&Gathered>) -> Option<bool> {
+        let entities = self.compiled.entities_with(&self.reference.digest, facts)?;
+        Some(entities.get(&self.compiled.types.agent(agent.as_str())).is_some())
     }
 }

@@ -1,20 +1,26 @@
 //! Everything a bundle's files say, parsed, validated and held against one another.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use cedar_policy::{Entities, Schema};
-use portcullis_protocol::{ActionName, BundleDigest, LimitName, Millis, PolicyId, SurfaceName, Tier};
+use cedar_policy::{Entities, EntityUid, Schema};
+use portcullis_protocol::{
+    BundleDigest, LimitName, Millis, PolicyId, ProofDemand, SourceName, SurfaceName, Tier,
+};
 
 use crate::annotations::Annotations;
 use crate::entities::{self, Types};
 use crate::error::BundleError;
-use crate::files::Files;
+use crate::exceptions::Exception;
+use crate::files::{self, Files};
 use crate::invariants::{self, Invariant};
 use crate::manifest::Manifest;
+use crate::pinned::{self, Pinned, PinnedTools};
 use crate::roster::Roster;
+use crate::schema::Sight;
 use crate::slices::Slices;
+use crate::sources::{self, FactSource, Sourced};
 use crate::trial::Case;
-use crate::{labels, policies, schema, trial};
+use crate::{ENTITIES_FILE, labels, policies, principals, schema, trial};
 
 #[cfg(test)]
 #[path = "property_tests.rs"]
@@ -28,15 +34,20 @@ mod random_bundles;
 pub(crate) struct Compiled {
     pub(crate) manifest: Manifest,
     pub(crate) schema: Schema,
-    /// The actions whose policies see the agent's labels.
-    pub(crate) labelled: BTreeSet<ActionName>,
+    pub(crate) sight: Sight,
     pub(crate) types: Types,
+    /// The bundle's own. What its sources give is not among them.
     pub(crate) entities: Entities,
+    /// `entities.json`.
+    pub(crate) written_entities: String,
+    /// The entities that policies name and that sources must give, each with a policy that names it.
+    pub(crate) literals: BTreeMap<EntityUid, PolicyId>,
     pub(crate) slices: Slices,
     pub(crate) annotations: BTreeMap<PolicyId, Annotations>,
     pub(crate) cases: Vec<Case>,
     pub(crate) ids: Vec<PolicyId>,
     pub(crate) invariants: Vec<Invariant>,
+    pub(crate) pinned: Pinned,
     warnings: Vec<String>,
 }
 
@@ -63,8 +74,21 @@ pub struct CheckReport {
     pub invariants: Vec<PolicyId>,
     /// The agents that the entities hold, sorted.
     pub agents: Vec<String>,
+    /// The sources of facts.
+    pub sources: BTreeMap<SourceName, FactSource>,
+    /// What governance lets proceed although facts are stale.
+    pub exceptions: Vec<Exception>,
     /// The people who may be asked for approvals, if the bundle has any.
     pub roster: Option<Roster>,
+    /// What it says of proofs.
+    pub proofs: ProofDemand,
+    /// The tools that it pins, by the names of their MCP servers.
+    pub pins: BTreeMap<String, Vec<String>>,
+    /// Whether tools of servers without pins are refused.
+    pub require_pins: bool,
+    /// MCP servers whose tools it lists and does not pin, if it may do so. What such tools say of themselves can change after
+    /// somebody has reviewed it.
+    pub unpinned: Vec<String>,
     /// What is allowed and probably not meant, such as a policy that can never apply.
     pub warnings: Vec<String>,
 }
@@ -73,40 +97,59 @@ impl Compiled {
     pub(crate) fn new(files: &Files) -> Result<Self, BundleError> {
         let manifest = Manifest::parse(files)?;
         let mut warnings = Vec::new();
-        let (schema, labelled) = schema::load(files, &manifest.surfaces, &mut warnings)?;
-        let types = Types::new(&schema)?;
-        let entities = entities::load(files, &schema, &types, &manifest.surfaces)?;
+        let people = manifest.people.as_deref();
+        let (schema, sight) = schema::load(files, (&manifest.surfaces, people), &mut warnings)?;
+        let types = Types::new(&schema, people)?;
+        sources::refuse_undeclared(&manifest.sources, &types)?;
+        let sourced = Sourced::of(&manifest.sources);
+        let entities = entities::load(files, &schema, &types, &manifest.surfaces, &sourced)?;
         let set = policies::load(files)?;
         policies::validate(files, &set, &schema, &mut warnings)?;
-        policies::refuse_absent_entities(&set, &entities)?;
+        policies::refuse_absent_entities(&set, &entities, &sourced)?;
         if set.ids.is_empty() {
             warnings.push("the bundle has no policy: it grants nothing".to_owned());
         }
         labels::refuse_undeclared(&manifest.labels, &set.annotations, &set.ids)?;
-        let invariants = invariants::load(files, &schema, &entities, &mut warnings)?;
+        let invariants = invariants::load(files, &schema, (&entities, &sourced), &mut warnings)?;
         let agents = entities::agents(&entities, &types);
+        principals::refuse_namesakes(&types, &entities, (&agents, manifest.roster.as_ref()))?;
         policies::refuse_unanswerable(&set, manifest.roster.as_ref(), &agents)?;
         let slices = policies::slices(&set)?;
-        let cases = trial::cases(files, &manifest.surfaces)?;
+        let pinned = pinned::load(files)?;
+        pinned::warn(&manifest, &pinned, &mut warnings);
+        let written_entities = files::text(files, ENTITIES_FILE)?.to_owned();
+        let literals = policies::sourced_literals(&set, &sourced);
         let (annotations, ids) = (set.annotations, set.ids.into_keys().collect());
-        Ok(Self {
+        let mut compiled = Self {
             manifest,
             schema,
-            labelled,
+            sight,
             types,
             entities,
+            written_entities,
+            literals,
             slices,
             annotations,
-            cases,
+            cases: Vec::new(),
             ids,
             invariants,
+            pinned,
             warnings,
-        })
+        };
+        let cases = trial::cases(files, &compiled.manifest.surfaces)?;
+        compiled.cases = trial::inform(cases, files, &compiled)?;
+        Ok(compiled)
     }
 
     pub(crate) fn report(self, digest: BundleDigest) -> CheckReport {
         let agents = entities::agents(&self.entities, &self.types);
-        let Manifest { name, version, valid_from, valid_until, surfaces, limits, roster, .. } = self.manifest;
+        let unpinned = pinned::unpinned(&self.manifest, &self.pinned);
+        let named =
+            |(server, tools): (String, PinnedTools)| (server, tools.tools().keys().cloned().collect());
+        let pins = self.pinned.into_iter().map(named).collect();
+        let Manifest { name, version, valid_from, valid_until, .. } = self.manifest;
+        let Manifest { surfaces, limits, roster, sources, exceptions, proofs, require_pins, .. } =
+            self.manifest;
         CheckReport {
             name,
             version,
@@ -118,7 +161,13 @@ impl Compiled {
             policies: self.ids,
             invariants: self.invariants.into_iter().map(|invariant| invariant.id).collect(),
             agents,
+            sources,
+            exceptions,
             roster,
+            proofs,
+            pins,
+            require_pins,
+            unpinned,
             warnings: self.warnings,
         }
     }

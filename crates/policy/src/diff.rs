@@ -27,6 +27,8 @@ pub struct Difference {
 
 /// The parts of a bundle by kind and name.
 type Parts = BTreeMap<(String, String), String>;
+/// The texts of policies by their ids.
+type Texts = BTreeMap<String, String>;
 
 impl Snapshot {
     /// What differs from an `old` bundle to this one: sections of `bundle.toml` key by key, policies by their `@id`,
@@ -35,7 +37,20 @@ impl Snapshot {
     /// # Errors
     /// [`BundleError::Corrupt`] if a part of either does not parse.
     pub fn differences(&self, old: &Self) -> Result<Vec<Difference>, BundleError> {
-        let (old, new) = (parts(&old.files)?, parts(&self.files)?);
+        let texts = |all| {
+            let loaded = policies::load(all)?;
+            let texts = loaded.policies.iter().map(|(id, policy)| (id.to_string(), policy.to_string()));
+            Ok(texts.collect())
+        };
+        self.differences_in((texts(&self.files)?, old, texts(&old.files)?))
+    }
+
+    /// The same, of bundles whose policies were read before.
+    pub(crate) fn differences_in(
+        &self,
+        (own, old, before): (Texts, &Self, Texts),
+    ) -> Result<Vec<Difference>, BundleError> {
+        let (old, new) = (parts(&old.files, before)?, parts(&self.files, own)?);
         let names: BTreeSet<_> = old.keys().chain(new.keys()).collect();
         let changed = names.into_iter().filter(|name| old.get(*name) != new.get(*name));
         let difference = |name: &(String, String)| Difference {
@@ -48,11 +63,9 @@ impl Snapshot {
     }
 }
 
-fn parts(all: &Files) -> Result<Parts, BundleError> {
+fn parts(all: &Files, policies: Texts) -> Result<Parts, BundleError> {
     let mut parts = manifest(all)?;
-    for policy in policies::load(all)?.policies.policies() {
-        parts.insert(("policy".to_owned(), policy.id().to_string()), policy.to_string());
-    }
+    parts.extend(policies.into_iter().map(|(id, text)| (("policy".to_owned(), id), text)));
     parts.extend(entities(all)?);
     let whole = |path: &str| {
         path != MANIFEST_FILE
@@ -79,11 +92,31 @@ fn manifest(all: &Files) -> Result<Parts, BundleError> {
             for (key, value) in keys {
                 parts.insert((section.clone(), key), value.to_string());
             }
+        } else if let Some(items) = value.as_array().filter(|items| items.iter().all(Value::is_object)) {
+            for (number, item) in (1_usize..).zip(items) {
+                let mut name = (section.clone(), item_name(number, item));
+                if parts.contains_key(&name) {
+                    name.1 = format!("{} {number}", name.1);
+                }
+                parts.insert(name, item.to_string());
+            }
         } else {
             parts.insert(("bundle".to_owned(), section), value.to_string());
         }
     }
     Ok(parts)
+}
+
+/// What tells an item of a section like `[[exceptions]]` from the others, else its number.
+fn item_name(number: usize, item: &Value) -> String {
+    let surface = item.get("surface").and_then(Value::as_str);
+    match surface.zip(item.get("covers").and_then(Value::as_array)) {
+        Some((surface, covers)) => {
+            let codes: Vec<_> = covers.iter().filter_map(Value::as_str).collect();
+            format!("{surface} {}", codes.join(", "))
+        }
+        None => number.to_string(),
+    }
 }
 
 fn entities(all: &Files) -> Result<Parts, BundleError> {

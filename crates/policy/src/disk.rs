@@ -5,18 +5,31 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, open, openat, stat, statat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_NOW, fstat, futimens, open,
+    openat, stat, statat,
+};
 use rustix::io::Errno;
 
-use crate::MANIFEST_FILE;
 use crate::archive;
+use crate::clock::Deadline;
 use crate::error::{BundleError, Fault, Missing};
 use crate::files::{self, DIRECTORIES, Files};
+use crate::{MANIFEST_FILE, MAX_CHAIN_BYTES, RootError};
+
+mod way;
+
+pub(crate) use way::{Step, way};
 
 /// Two changes within this many seconds may leave a file with the same times: two seconds on FAT, a clock tick
 /// on most others.
 const COARSEST_TIMESTAMP: i128 = 2;
+/// How long it may take until a file system's clock is seen to go on: it moves every 10 ms at most on those of Linux.
+const TICKS: Duration = Duration::from_millis(50);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_micros(500);
 
 /// The identity, size and times of a bundle's directory, of those in it and of every file; or of its one file. It tells whether
 /// anything was replaced, added, removed or written since; equal content elsewhere has another one.
@@ -53,6 +66,14 @@ pub(crate) struct Survey {
     pub(crate) settled: bool,
 }
 
+impl Survey {
+    fn of(marks: BTreeMap<String, Mark>, now: i128) -> Self {
+        let newest = marks.values().map(|mark| mark.modified.0.max(mark.changed.0)).max();
+        let settled = newest.is_some_and(|newest| newest.saturating_add(COARSEST_TIMESTAMP) < now);
+        Self { fingerprint: Fingerprint(marks), settled }
+    }
+}
+
 impl Fingerprint {
     /// Whether the bundle is one file: a directory has its manifest in it.
     fn is_of_file(&self) -> bool {
@@ -69,9 +90,7 @@ pub(crate) fn survey(place: &Path, now: i128) -> Result<Survey, BundleError> {
     } else {
         survey_directory(place)?
     };
-    let newest = marks.values().map(|mark| mark.modified.0.max(mark.changed.0)).max();
-    let settled = newest.is_some_and(|newest| newest.saturating_add(COARSEST_TIMESTAMP) < now);
-    Ok(Survey { fingerprint: Fingerprint(marks), settled })
+    Ok(Survey::of(marks, now))
 }
 
 fn survey_directory(dir: &Path) -> Result<BTreeMap<String, Mark>, BundleError> {
@@ -159,15 +178,67 @@ fn vanished(dir: &Path, path: &str, errno: Errno) -> BundleError {
     }
 }
 
+/// Looks at one file, over a symlink if there is one, without reading it.
+pub(crate) fn survey_file(path: &Path, now: i128) -> std::io::Result<Survey> {
+    survey_one(&stat(path)?, now)
+}
+
+fn survey_one(stat: &Stat, now: i128) -> std::io::Result<Survey> {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
+    Ok(Survey::of(BTreeMap::from([(String::new(), Mark::of(stat))]), now))
+}
+
+/// Reads one file to its end, or to one byte more than it may have, as it was at one moment. The survey is of the file that
+/// was opened, whatever lies at its path by then. With a `probe` as for [`read`].
+pub(crate) fn read_file_at(
+    path: &Path,
+    most: usize,
+    now: i128,
+    probe: Option<&Path>,
+) -> std::io::Result<(Vec<u8>, Survey)> {
+    read_file_while(path, most, (now, probe), || {})
+}
+
+/// As [`read_file_at`], while `meanwhile` happens between the first look at the opened file and its first byte.
+fn read_file_while(
+    path: &Path,
+    most: usize,
+    (now, probe): (i128, Option<&Path>),
+    meanwhile: impl FnOnce(),
+) -> std::io::Result<(Vec<u8>, Survey)> {
+    // Without NONBLOCK, a pipe put in the file's place would hang here.
+    let file = open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
+    let mut before = survey_one(&fstat(&file)?, now)?;
+    before.settled = before.settled || probe.is_some_and(|probe| is_past(probe, &before.fingerprint));
+    meanwhile();
+    let limit = u64::try_from(most).map_or(u64::MAX, |limit| limit.saturating_add(1));
+    let mut bytes = Vec::new();
+    let file = File::from(file);
+    (&file).take(limit).read_to_end(&mut bytes)?;
+    if survey_one(&fstat(&file)?, now)?.fingerprint != before.fingerprint {
+        return Err(std::io::Error::other("it changed while it was read"));
+    }
+    Ok((bytes, before))
+}
+
 /// Reads every file once. The survey before and the survey after must agree, and each file opened must be the
-/// one that was surveyed, so that what was read was there at one moment.
-pub(crate) fn read(dir: &Path, now: i128) -> Result<(Files, Survey), BundleError> {
-    read_while(dir, now, || {})
+/// one that was surveyed, so that what was read was there at one moment. With a `probe`, a file that may be touched, it is
+/// found out whether the survey tells every change from now on though the files are young.
+pub(crate) fn read(dir: &Path, now: i128, probe: Option<&Path>) -> Result<(Files, Survey), BundleError> {
+    read_while(dir, now, probe, || {})
 }
 
 /// As [`read`], while `meanwhile` happens between the last file and the second survey.
-fn read_while(dir: &Path, now: i128, meanwhile: impl FnOnce()) -> Result<(Files, Survey), BundleError> {
-    let before = survey(dir, now)?;
+fn read_while(
+    dir: &Path,
+    now: i128,
+    probe: Option<&Path>,
+    meanwhile: impl FnOnce(),
+) -> Result<(Files, Survey), BundleError> {
+    let mut before = survey(dir, now)?;
+    before.settled = before.settled || probe.is_some_and(|probe| is_past(probe, &before.fingerprint));
     let files = read_surveyed(dir, &before.fingerprint)?;
     meanwhile();
     if survey(dir, now)?.fingerprint == before.fingerprint {
@@ -175,6 +246,68 @@ fn read_while(dir: &Path, now: i128, meanwhile: impl FnOnce()) -> Result<(Files,
     } else {
         Err(BundleError::corrupt("", Fault::Changed))
     }
+}
+
+/// Whether the file system's clock has gone on since the newest change of what was surveyed, so that the next one has
+/// another time. A file that is touched says what time it is there, however coarse that clock is and whoever's it is. Where
+/// that cannot be told, the files are taken for young.
+fn is_past(probe: &Path, surveyed: &Fingerprint) -> bool {
+    let changed = surveyed.0.values().map(|mark| (mark.device, mark.changed));
+    let Some((device, newest)) = changed.max_by_key(|(_, changed)| *changed) else { return false };
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(file) = open(probe, flags, Mode::RUSR | Mode::WUSR) else { return false };
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    let touch = Timestamps { last_access: now, last_modification: now };
+    let end = Deadline::within(TICKS);
+    while !end.is_over() {
+        let touched = futimens(&file, &touch).and_then(|()| fstat(&file));
+        match touched.map(|stat| is_later(&Mark::of(&stat), device, newest)) {
+            Ok(Some(true)) => return true,
+            Ok(Some(false)) => std::thread::park_timeout(LOOK),
+            Ok(None) | Err(_) => return false,
+        }
+    }
+    false
+}
+
+/// Whether a touched file has a later time than the newest of others; `None` if its file system has another clock.
+fn is_later(touched: &Mark, device: i128, newest: (i128, i128)) -> Option<bool> {
+    (touched.device == device).then_some(touched.changed > newest)
+}
+
+/// Looks at the file of a chain of roots without reading it. `now` in seconds since 1970.
+pub(crate) fn survey_chain(file: &Path, now: i128) -> Result<Survey, RootError> {
+    Ok(Survey::of(
+        BTreeMap::from([(String::new(), Mark::of(&stat(file).map_err(|e| unreadable(file, e))?))]),
+        now,
+    ))
+}
+
+/// Reads the file of a chain of roots, as it was at one moment.
+pub(crate) fn read_chain(file: &Path, now: i128) -> Result<(Vec<u8>, Survey), RootError> {
+    let survey = survey_chain(file, now)?;
+    let is = |mark: &Mark| survey.fingerprint.0.get("") == Some(mark);
+    // A pipe in its place would hold whoever opens it until somebody writes.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = open(file, flags, Mode::empty()).map_err(|e| unreadable(file, e))?;
+    let stat = fstat(&opened).map_err(|e| unreadable(file, e))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(unreadable(file, "it is not a regular file"));
+    }
+    let limit = u64::try_from(MAX_CHAIN_BYTES).map_or(u64::MAX, |limit| limit.saturating_add(1));
+    let mut bytes = Vec::new();
+    let opened = File::from(opened);
+    (&opened).take(limit).read_to_end(&mut bytes).map_err(|e| unreadable(file, e))?;
+    let after = fstat(&opened).map_err(|e| unreadable(file, e))?;
+    if is(&Mark::of(&stat)) && is(&Mark::of(&after)) {
+        Ok((bytes, survey))
+    } else {
+        Err(unreadable(file, "it changed while it was read"))
+    }
+}
+
+fn unreadable(file: &Path, cause: impl std::fmt::Display) -> RootError {
+    RootError::Unreadable { path: file.display().to_string(), cause: cause.to_string() }
 }
 
 fn read_surveyed(dir: &Path, surveyed: &Fingerprint) -> Result<Files, BundleError> {

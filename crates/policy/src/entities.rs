@@ -4,14 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, EvalResult, Schema};
-use portcullis_protocol::{AgentId, JsonError, Limits, Resource, SurfaceName, SurfaceSpec, Value};
+use portcullis_protocol::{JsonError, Limits, Resource, SurfaceName, SurfaceSpec, Value};
 
 use crate::ENTITIES_FILE;
 use crate::error::{BundleError, Fault};
 use crate::files::{self, Files, MAX_FILE_BYTES};
+use crate::principals;
+use crate::sources::Sourced;
 
 /// The entity type of agents.
 pub(crate) const AGENT: &str = "Agent";
+/// The entity type of actions.
+pub(crate) const ACTION: &str = "Action";
 /// The entity type of the resource of calls that name none.
 pub(crate) const SURFACE: &str = "Surface";
 
@@ -23,6 +27,8 @@ const LIMITS: Limits = Limits { bytes: MAX_FILE_BYTES, depth: 16 };
 pub(crate) struct Types {
     agent: EntityTypeName,
     action: EntityTypeName,
+    /// Of people for whom agents act.
+    people: Option<EntityTypeName>,
     others: BTreeMap<String, EntityTypeName>,
 }
 
@@ -32,21 +38,43 @@ fn type_name(text: &str) -> Result<EntityTypeName, BundleError> {
 
 /// The entity of an action, which is in no namespace.
 pub(crate) fn action_uid(action: &str) -> Result<EntityUid, BundleError> {
-    Ok(EntityUid::from_type_name_and_id(type_name("Action")?, EntityId::new(action)))
+    Ok(EntityUid::from_type_name_and_id(type_name(ACTION)?, EntityId::new(action)))
 }
 
 impl Types {
-    pub(crate) fn new(schema: &Schema) -> Result<Self, BundleError> {
+    /// With people of this type, if there are any for whom agents act.
+    pub(crate) fn new(schema: &Schema, people: Option<&str>) -> Result<Self, BundleError> {
         let others = schema.entity_types().map(|name| (name.to_string(), name.clone())).collect();
-        Ok(Self { agent: type_name(AGENT)?, action: type_name("Action")?, others })
+        let people = people.map(|kind| principals::people(kind, &others)).transpose()?;
+        Ok(Self { agent: type_name(AGENT)?, action: type_name(ACTION)?, people, others })
     }
 
-    pub(crate) fn agent(&self, agent: &AgentId) -> EntityUid {
-        EntityUid::from_type_name_and_id(self.agent.clone(), EntityId::new(agent.as_str()))
+    pub(crate) fn agent(&self, agent: &str) -> EntityUid {
+        EntityUid::from_type_name_and_id(self.agent.clone(), EntityId::new(agent))
+    }
+
+    pub(crate) fn is_agent(&self, uid: &EntityUid) -> bool {
+        *uid.type_name() == self.agent
+    }
+
+    /// `None` if the bundle has no people.
+    pub(crate) fn person(&self, person: &str) -> Option<EntityUid> {
+        let people = self.people.clone()?;
+        Some(EntityUid::from_type_name_and_id(people, EntityId::new(person)))
+    }
+
+    /// The ids of all people, sorted.
+    pub(crate) fn people(&self, entities: &Entities) -> BTreeSet<String> {
+        self.people.iter().flat_map(|people| ids(entities, people)).collect()
     }
 
     pub(crate) fn action(&self, action: &str) -> EntityUid {
         EntityUid::from_type_name_and_id(self.action.clone(), EntityId::new(action))
+    }
+
+    /// Whether the schema has an entity type of this name.
+    pub(crate) fn is_declared(&self, kind: &str) -> bool {
+        self.others.contains_key(kind)
     }
 
     /// `None` if the schema has no such type.
@@ -66,16 +94,47 @@ pub(crate) fn load(
     schema: &Schema,
     types: &Types,
     surfaces: &BTreeMap<SurfaceName, SurfaceSpec>,
+    sourced: &Sourced,
 ) -> Result<Entities, BundleError> {
     let text = files::text(files, ENTITIES_FILE)?;
-    refuse_ambiguities(text)?;
+    refuse_ambiguities(text, sourced)?;
+    read(text, schema, types, surfaces, sourced)
+}
+
+/// Reads the bundle's own entities together with those of its sources, each an array that was held against
+/// [`check_forms`], and no two of them with entities of one type.
+pub(crate) fn join(
+    texts: &[&[u8]],
+    schema: &Schema,
+    types: &Types,
+    surfaces: &BTreeMap<SurfaceName, SurfaceSpec>,
+) -> Result<Entities, BundleError> {
+    let items = texts.iter().map(|text| inside(text)).collect::<Result<Vec<_>, _>>()?;
+    let items: Vec<_> = items.into_iter().filter(|items| !items.is_empty()).collect();
+    read(&format!("[{}]", items.join(",")), schema, types, surfaces, &Sourced::default())
+}
+
+/// What stands between the brackets of an array.
+fn inside(text: &[u8]) -> Result<&str, BundleError> {
+    let text = str::from_utf8(text).map_err(|_| corrupt("not UTF-8".to_owned()))?.trim();
+    let items = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    items.map(str::trim).ok_or_else(|| corrupt("not an array of entities".to_owned()))
+}
+
+fn read(
+    text: &str,
+    schema: &Schema,
+    types: &Types,
+    surfaces: &BTreeMap<SurfaceName, SurfaceSpec>,
+    sourced: &Sourced,
+) -> Result<Entities, BundleError> {
     let entities = Entities::from_json_str(text, Some(schema)).map_err(|error| corrupt(chain(&error)))?;
     let entities = add_surfaces(entities, schema, types, surfaces)?;
-    refuse_dangling(&entities)?;
+    refuse_dangling(&entities, sourced)?;
     for (surface, spec) in surfaces {
         let Some(resource) = &spec.resource else { continue };
         let known = types.resource(resource).is_some_and(|uid| entities.get(&uid).is_some());
-        if !known {
+        if !known && !sourced.is_kind(&resource.kind) {
             let entity = format!("{}::\"{}\"", resource.kind, resource.id.escape_debug());
             let by = format!("surface `{surface}`");
             return Err(BundleError::corrupt(ENTITIES_FILE, Fault::EntityAbsent { entity, by }));
@@ -97,7 +156,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// Cedar takes two equal entities for one, and ignores keys that it does not know; a JSON parser may take the
 /// last of two equal keys.
-fn refuse_ambiguities(text: &str) -> Result<(), BundleError> {
+fn refuse_ambiguities(text: &str, sourced: &Sourced) -> Result<(), BundleError> {
     let value = Value::parse(text.as_bytes(), LIMITS).map_err(|error| {
         let line = if let JsonError::Syntax { line, .. } = error { Some(line) } else { None };
         BundleError::corrupt_at(ENTITIES_FILE, line, Fault::Entities { message: error.to_string() })
@@ -106,12 +165,28 @@ fn refuse_ambiguities(text: &str) -> Result<(), BundleError> {
     let mut seen = BTreeSet::new();
     for item in &items {
         let (kind, id) = check_form(item).map_err(corrupt)?;
+        let entity = || format!("{kind}::\"{}\"", id.escape_debug());
+        if sourced.is_kind(kind) {
+            return Err(BundleError::corrupt(ENTITIES_FILE, Fault::EntitySourced { entity: entity() }));
+        }
         if !seen.insert((kind, id)) {
-            let entity = format!("{kind}::\"{}\"", id.escape_debug());
+            let entity = entity();
             return Err(BundleError::corrupt(ENTITIES_FILE, Fault::EntityTwice { entity }));
         }
     }
     Ok(())
+}
+
+/// Type and id of every entity, if each has a plain form and none occurs twice.
+pub(crate) fn check_forms(items: &[Value]) -> Result<BTreeSet<(&str, &str)>, String> {
+    let mut seen = BTreeSet::new();
+    for item in items {
+        let (kind, id) = check_form(item)?;
+        if !seen.insert((kind, id)) {
+            return Err(format!("entity {kind}::\"{}\" occurs twice", id.escape_debug()));
+        }
+    }
+    Ok(seen)
 }
 
 /// An entity's type and id, if it has only known keys and plain references in them.
@@ -152,7 +227,7 @@ fn add_surfaces(
     entities.add_entities(absent, Some(schema)).map_err(|error| corrupt(chain(&error)))
 }
 
-fn refuse_dangling(entities: &Entities) -> Result<(), BundleError> {
+fn refuse_dangling(entities: &Entities, sourced: &Sourced) -> Result<(), BundleError> {
     let mut dangling = BTreeSet::new();
     for entity in entities.iter() {
         let by = entity.uid();
@@ -163,7 +238,7 @@ fn refuse_dangling(entities: &Entities) -> Result<(), BundleError> {
             let value = value.map_err(|error| corrupt(format!("{by}: {error}")))?;
             collect_uids(&value, &mut named);
         }
-        let absent = named.into_iter().filter(|uid| entities.get(uid).is_none());
+        let absent = named.into_iter().filter(|uid| entities.get(uid).is_none() && !sourced.has(uid));
         dangling.extend(absent.map(|uid| (by.clone(), uid)));
     }
     match dangling.into_iter().next() {
@@ -187,6 +262,10 @@ fn collect_uids(value: &EvalResult, found: &mut Vec<EntityUid>) {
 
 /// The ids of all agents, sorted.
 pub(crate) fn agents(entities: &Entities, types: &Types) -> Vec<String> {
-    let uids = entities.iter().map(Entity::uid).filter(|uid| *uid.type_name() == types.agent);
-    uids.map(|uid| uid.id().unescaped().to_owned()).collect::<BTreeSet<_>>().into_iter().collect()
+    ids(entities, &types.agent).into_iter().collect()
+}
+
+fn ids(entities: &Entities, kind: &EntityTypeName) -> BTreeSet<String> {
+    let uids = entities.iter().map(Entity::uid).filter(|uid| uid.type_name() == kind);
+    uids.map(|uid| uid.id().unescaped().to_owned()).collect()
 }

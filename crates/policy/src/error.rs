@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use portcullis_protocol::{BundleDigest, ReasonCode};
+use portcullis_protocol::{BundleDigest, BundleRef, ReasonCode, RolledBack};
 use portcullis_verify::{NoteError, VerifierKeyError};
 
 use crate::root::RootError;
@@ -38,6 +38,9 @@ pub enum BundleError {
     /// [`ReasonCode::PolicyCorrupt`]
     #[error(transparent)]
     Corrupt(Box<Defect>),
+    /// [`ReasonCode::PolicyUnproved`]
+    #[error(transparent)]
+    Unproved(Unproved),
 }
 
 impl BundleError {
@@ -54,6 +57,7 @@ impl BundleError {
             Self::RolledBack(_) => ReasonCode::PolicyRolledBack,
             Self::PinMismatch(_) => ReasonCode::PolicyPinMismatch,
             Self::Corrupt(_) => ReasonCode::PolicyCorrupt,
+            Self::Unproved(_) => ReasonCode::PolicyUnproved,
         }
     }
 
@@ -69,7 +73,8 @@ impl BundleError {
             | Self::TooFewSignatures(_)
             | Self::SignatureInvalid(_)
             | Self::RolledBack(_)
-            | Self::PinMismatch(_) => self.code().remedy(),
+            | Self::PinMismatch(_)
+            | Self::Unproved(_) => self.code().remedy(),
         }
     }
 
@@ -122,18 +127,6 @@ pub struct TooFewSignatures {
     pub signers: Vec<String>,
 }
 
-/// Older than what was in force.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the {what} has version {found}, and version {seen} was in force already")]
-pub struct RolledBack {
-    /// `bundle` or `root`.
-    pub what: &'static str,
-    /// Its version.
-    pub found: u64,
-    /// The newest that the log says was in force.
-    pub seen: u64,
-}
-
 /// A trusted key's signature does not cover this bundle.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureInvalid {
@@ -169,6 +162,16 @@ pub struct PinMismatch {
     pub pin: BundleDigest,
     /// The digest of the files.
     pub found: BundleDigest,
+}
+
+/// A bundle of which a proof is demanded, and the log names none by which it came into force.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} version {} is not proved, and {} demands a proof: it comes into force by an activation", bundle.name, bundle.version, by)]
+pub struct Unproved {
+    /// The bundle.
+    pub bundle: BundleRef,
+    /// Who demands it.
+    pub by: &'static str,
 }
 
 /// Something in a bundle that this version does not accept.
@@ -222,7 +225,7 @@ faults! {
     FileName = "the file's name is not plain text", "Rename or remove the file.";
     /// A file or directory that a bundle does not have.
     UnknownFile = "a bundle has no such file",
-        "Keep only bundle.toml, schema.cedarschema, entities.json, policies/*.cedar, tests/*.toml, invariants/*.cedar, bundle.sig and README.md.";
+        "Keep only bundle.toml, schema.cedarschema, entities.json, policies/*.cedar, tests/*.toml, tests/*.json, invariants/*.cedar, tools/*.json, bundle.sig and README.md.";
     /// A symlink, pipe, socket or device, or a directory in a file's place.
     NotRegular = "not a regular file; symlinks are not followed", "Put a copy of the file in its place.";
     /// More than 256.
@@ -262,8 +265,33 @@ faults! {
     /// A surface that lets its callers say which labels they have.
     LabelsFromCaller { surface: String } = "surface `{surface}` declares context `labels`, which the arbiter gives",
         "Remove it from the surface; in the schema it is `labels: Set<String>`.";
+    /// A surface that lets its callers say for whom they act, beside the request's own word.
+    PrincipalFromCaller { surface: String } = "surface `{surface}` declares context `acts_for`, which the arbiter gives",
+        "Remove it from the surface; in the schema it is `acts_for?: User`, or `acts_for: User` where nobody may act for itself.";
+    /// People of no type that can be theirs.
+    Principals { message: String } = "`principals.type`: {message}",
+        "Name the entity type of the people for whom agents act, as in `[principals]` with `type = \"User\"`.";
+    /// A person for whom agents act and an agent.
+    PersonAgent { person: String, agent: String } = "person `{person}` looks like agent `{agent}`",
+        "Rename one of them: for whom an agent acts must not be in doubt.";
+    /// A person for whom agents act and another one in the roster.
+    LookAlike { person: String, other: String } = "person `{person}` looks like person `{other}` of the roster",
+        "Give one person one name in both, and two people two names that do not look alike.";
     /// More limits than are kept.
     TooManyLimits = "the bundle has more than 64 limits", "Merge limits.";
+    /// A source of facts that cannot be one.
+    Facts { name: String, message: String } = "source of facts `{name}`: {message}",
+        "Correct `[facts.NAME]` in bundle.toml; docs/facts.md says what one is made of.";
+    /// More sources than a record has room for.
+    TooManySources = "the bundle has more than 16 sources of facts", "Merge sources.";
+    /// An entity in the bundle that is to come from a source.
+    EntitySourced { entity: String } = "`{entity}` is of a type that comes from a source of facts",
+        "Leave it to the source, or take its type out of `[facts.NAME]`: an entity has one origin.";
+    /// An exception that goes too far, or excepts nothing.
+    Exception { surface: String, message: String } = "exception for surface `{surface}`: {message}",
+        "Correct the exception in bundle.toml; docs/governance.md says what one can cover.";
+    /// More exceptions than anybody looks after.
+    TooManyExceptions = "the bundle has more than 64 exceptions", "Remove exceptions.";
     /// An action that two surfaces claim.
     SharedAction { action: String, first: String, second: String } =
         "action `{action}` belongs to both `{first}` and `{second}`", "Give each action to one surface.";
@@ -274,6 +302,8 @@ faults! {
     AmbiguousTool { tool: String, surface: String, namesake: String } =
         "tool `{tool}` is listed on `{surface}`, and surface `{namesake}` is called after it",
         "Rename or remove the one, or list the tool on it: a reader of the bundle must not guess which one applies.";
+    /// A file of pins that is none.
+    Pins { message: String } = "{message}", "Write the file anew with `portcullis mcp pin`; docs/tool-pinning.md says what it holds.";
     /// The schema does not parse or contradicts itself.
     Schema { message: String } = "{message}", "Correct the schema.";
     /// A schema that leaves declarations to others.

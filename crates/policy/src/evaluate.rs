@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cedar_policy::{Context, Request as CedarRequest, RestrictedExpression};
+use cedar_policy::{Context, Entities, EntityUid, Request as CedarRequest, RestrictedExpression};
 use portcullis_protocol::{
     ActionName, ContextKind, ContextRule, LabelName, Obligations, PolicyId, ReasonCode, Request, SurfaceSpec,
     Value, Verdict,
@@ -10,9 +10,10 @@ use portcullis_protocol::{
 
 use crate::annotations::Annotations;
 use crate::compile::Compiled;
-use crate::labels::{self, CONTEXT_KEY, Lifetimes};
+use crate::labels::{self, Lifetimes};
+use crate::principals;
 use crate::slices::{Answer, Question};
-use crate::{Bundle, Evaluation};
+use crate::{Bundle, Evaluation, Gathered};
 
 /// Why a request is not permitted, on the way out of a check.
 struct Refusal {
@@ -39,38 +40,64 @@ impl Bundle {
     /// Judges a request by this bundle alone. A pure function: the same request gives the same bytes, in every
     /// process.
     ///
-    /// In this order: the surface is declared, has the action, and has exactly this context; principal, action and
-    /// resource are in the entities; the request fits the schema; no policy errs; a policy grants and none
+    /// In this order: the surface is declared, has the action, and has exactly this context; the agent, whom it acts for,
+    /// action and resource are in the entities; the request fits the schema; no policy errs; a policy grants and none
     /// forbids. The first that fails is the verdict.
     ///
+    /// Whether the agent may act for whom the request names is not asked here: that is what its credential says.
     /// Validity is not asked here ([`Self::validity_at`]), nor is anything that depends on state.
     ///
     /// Which labels the agent has is not known here: an action whose policies see them is not permitted. Who knows them
     /// asks [`Self::evaluate_labelled`].
     #[must_use]
     pub fn evaluate(&self, request: &Request) -> Evaluation {
-        self.compiled.evaluate(request, None)
+        self.compiled.evaluate_in(request, None, self.compiled.own_entities())
     }
 
     /// As [`Self::evaluate`], of an agent with exactly these labels.
     #[must_use]
     pub fn evaluate_labelled(&self, request: &Request, labels: &BTreeSet<LabelName>) -> Evaluation {
-        self.compiled.evaluate(request, Some(labels))
+        self.evaluate_informed(request, labels, None)
+    }
+
+    /// As [`Self::evaluate_labelled`], with what the bundle's sources of facts gave. A bundle that has sources permits
+    /// nothing without, nor with what was gathered for another one. How old it is is not asked here.
+    #[must_use]
+    pub fn evaluate_informed(
+        &self,
+        request: &Request,
+        labels: &BTreeSet<LabelName>,
+        facts: Option<&Gathered>,
+    ) -> Evaluation {
+        let entities = self.compiled.entities_with(&self.reference.digest, facts);
+        self.compiled.evaluate_in(request, Some(labels), entities)
     }
 
     /// Whether the policies of an action see the agent's labels.
     #[must_use]
     pub fn sees_labels(&self, action: &ActionName) -> bool {
-        self.compiled.labelled.contains(action)
+        self.compiled.sight.labels.contains(action)
     }
 }
 
 impl Compiled {
-    /// What [`Bundle::evaluate`] says, once this is the content of a bundle.
+    /// What [`Bundle::evaluate`] says, once this is the content of a bundle that needs no other entities than its own.
+    #[cfg(test)]
     pub(crate) fn evaluate(&self, request: &Request, labels: Option<&BTreeSet<LabelName>>) -> Evaluation {
-        match self.question(request, labels) {
-            Ok(question) => {
-                let answer = self.slices.ask(&question, &self.entities);
+        self.evaluate_in(request, labels, self.own_entities())
+    }
+
+    /// What [`Bundle::evaluate_informed`] says, once this is the content of a bundle.
+    pub(crate) fn evaluate_in(
+        &self,
+        request: &Request,
+        labels: Option<&BTreeSet<LabelName>>,
+        entities: Option<&Entities>,
+    ) -> Evaluation {
+        let question = self.question(request, labels, entities);
+        match question.and_then(|question| Ok((question, entities.ok_or_else(unsourced)?))) {
+            Ok((question, entities)) => {
+                let answer = self.slices.ask(&question, entities);
                 settled(answer, &self.annotations, &self.manifest.labels)
             }
             Err(evaluation) => *evaluation,
@@ -82,11 +109,18 @@ impl Compiled {
         &self,
         request: &Request,
         labels: Option<&BTreeSet<LabelName>>,
+        entities: Option<&Entities>,
     ) -> Result<Question, Box<Evaluation>> {
-        self.asked(request, labels).map_err(|refusal| Box::new(refusal.into()))
+        let entities = entities.ok_or_else(unsourced)?;
+        self.asked(request, labels, entities).map_err(|refusal| Box::new(refusal.into()))
     }
 
-    fn asked(&self, request: &Request, labels: Option<&BTreeSet<LabelName>>) -> Result<Question, Refusal> {
+    fn asked(
+        &self,
+        request: &Request,
+        labels: Option<&BTreeSet<LabelName>>,
+        entities: &Entities,
+    ) -> Result<Question, Refusal> {
         let (ask, types) = (&request.ask, &self.types);
         let spec = self.manifest.surfaces.get(&ask.surface).ok_or_else(|| {
             Refusal::new(ReasonCode::SurfaceUnknown, format!("no surface `{}` is declared", ask.surface))
@@ -96,22 +130,30 @@ impl Compiled {
             return Err(Refusal::new(ReasonCode::SurfaceActionUnknown, detail));
         }
         check_context(spec, &ask.context)?;
-        let present = |uid, what: &str| self.entities.get(&uid).map(|_| uid).ok_or_else(|| absent(what));
-        let principal = present(types.agent(&request.agent), "agent")?;
+        let present = |uid, what: &str| entities.get(&uid).map(|_| uid).ok_or_else(|| absent(what));
+        let principal = present(types.agent(request.agent.as_str()), "agent")?;
+        // Even where no policy sees it: nobody acts for one whom policy does not know.
+        let acts_for = ask.acts_for.as_ref().map(|named| {
+            types.principal(named, entities).ok_or_else(|| absent("principal, for whom the agent acts"))
+        });
+        let acts_for = acts_for.transpose()?;
         let action = present(types.action(ask.action.as_str()), "action")?;
         let resource = types.resource(&ask.resource).ok_or_else(|| absent("resource"))?;
         let resource = present(resource, "resource")?;
-        let labels = match (self.labelled.contains(&ask.action), labels) {
+        let labels = match (self.sight.labels.contains(&ask.action), labels) {
             (false, _) => None,
             (true, Some(labels)) => Some(labels),
             (true, None) => return Err(unfit("it is not known which labels the agent has")),
         };
-        let context = build_context(spec, &ask.context, labels)?;
+        let acts_for = acts_for.filter(|_| self.sight.principals.contains(&ask.action));
+        let context = build_context(spec, &ask.context, given(labels, acts_for))?;
         // Built with the schema: without one, Cedar takes any principal, resource and context for any action.
         let schema = Some(&self.schema);
         CedarRequest::new(principal.clone(), action.clone(), resource.clone(), context, schema)
             .map(|request| Question { request, principal, action, resource })
-            .map_err(|_| unfit("agent, action, resource and context do not fit the schema"))
+            .map_err(|_| {
+                unfit("agent, action, resource, context and whom the agent acts for do not fit the schema")
+            })
     }
 }
 
@@ -143,6 +185,12 @@ fn owed(grants: &[&Annotations]) -> Obligations {
 
 fn unheld() -> Refusal {
     Refusal::new(ReasonCode::PolicyEngineFailed, "the engine named a policy that the bundle does not have")
+}
+
+/// What is not known to be there must not look as if it were not: nothing is asked.
+fn unsourced() -> Box<Evaluation> {
+    let detail = "a source of facts that the bundle declares gives nothing that can be used";
+    Box::new(Refusal::new(ReasonCode::FactUnavailable, detail).into())
 }
 
 fn absent(what: &str) -> Refusal {
@@ -182,17 +230,27 @@ fn check_value(key: &str, rule: &ContextRule, value: &Value) -> Result<(), Refus
     })
 }
 
+/// What the arbiter adds to a context: no surface declares these keys, so no caller can give them. Labels are there where
+/// policies see them, a principal where they do and somebody is named.
+fn given(labels: Option<&BTreeSet<LabelName>>, acts_for: Option<EntityUid>) -> Given {
+    let labels = labels.map(|labels| {
+        let labels = labels.iter().map(|label| RestrictedExpression::new_string(label.to_string()));
+        (labels::CONTEXT_KEY.to_owned(), RestrictedExpression::new_set(labels))
+    });
+    let acts_for =
+        acts_for.map(|uid| (principals::CONTEXT_KEY.to_owned(), RestrictedExpression::new_entity_uid(uid)));
+    labels.into_iter().chain(acts_for).collect()
+}
+
+type Given = Vec<(String, RestrictedExpression)>;
+
 /// Built value by value, by declared type: JSON would let `{"__entity": …}` in an argument become an entity.
 fn build_context(
     spec: &SurfaceSpec,
     context: &BTreeMap<String, Value>,
-    labels: Option<&BTreeSet<LabelName>>,
+    given: Given,
 ) -> Result<Context, Refusal> {
-    let mut pairs = Vec::new();
-    if let Some(labels) = labels {
-        let labels = labels.iter().map(|label| RestrictedExpression::new_string(label.to_string()));
-        pairs.push((CONTEXT_KEY.to_owned(), RestrictedExpression::new_set(labels)));
-    }
+    let mut pairs = given;
     for (key, rule) in &spec.context {
         let Some(value) = context.get(key) else { continue };
         let value =

@@ -34,7 +34,7 @@ fn whole(bundle: &Bundle) -> PolicySet {
 
 fn payment(bundle: &Bundle, context: &str) -> Context {
     let ask = request("bot", "pay.charge", "charge", "Account:a-1", context).ask;
-    build_context(&bundle.table.surfaces[&ask.surface], &ask.context, None)
+    build_context(&bundle.table.surfaces[&ask.surface], &ask.context, Vec::new())
         .map_err(|refusal| refusal.detail)
         .unwrap()
 }
@@ -84,9 +84,9 @@ fn an_agent_outside_the_entities_escapes_no_suspension() {
     assert_eq!(said(&bundle.evaluate(&charge("bot", "1.00"))), "PERMIT all");
     assert_eq!(said(&bundle.evaluate(&charge("rogue", "1.00"))), "policy.forbidden no-suspended");
     assert_eq!(said(&bundle.evaluate(&charge("rogue2", "1.00"))), "policy.entity_unknown");
-    assert!(bundle.knows_agent(&"rogue".parse().unwrap()));
-    assert!(!bundle.knows_agent(&"rogue2".parse().unwrap()));
-    assert!(!bundle.knows_agent(&"a-1".parse().unwrap()), "an account is no agent");
+    assert_eq!(bundle.knows_agent(&"rogue".parse().unwrap(), None), Some(true));
+    assert_eq!(bundle.knows_agent(&"rogue2".parse().unwrap(), None), Some(false));
+    assert_eq!(bundle.knows_agent(&"a-1".parse().unwrap(), None), Some(false), "an account is no agent");
 
     let context = payment(&bundle, r#"{"amount":"1.00","count":1}"#);
     assert_eq!(cedar_alone(&bundle, "rogue2", "charge", "Account::\"a-1\"", context), Decision::Allow);
@@ -147,7 +147,7 @@ fn escapes_in_arguments_stay_text() {
     let spec = &bundle.table.surfaces[&"fs.read".parse().unwrap()];
     let ask =
         read("bot", r#"{"path":"/a","tags":["{\"__extn\":{\"fn\":\"decimal\",\"arg\":\"1.00\"}}"]}"#).ask;
-    let context = build_context(spec, &ask.context, None).map_err(|refusal| refusal.detail).unwrap();
+    let context = build_context(spec, &ask.context, Vec::new()).map_err(|refusal| refusal.detail).unwrap();
     let Some(cedar_policy::EvalResult::Set(tags)) = context.get("tags") else { panic!("no set") };
     assert!(tags.iter().all(|tag| matches!(tag, cedar_policy::EvalResult::String(_))), "{tags:?}");
 }
@@ -315,7 +315,7 @@ fn an_answer_that_contradicts_itself_is_no_permit() {
            when { context.count * 9223372036854775807 < 0 };",
     );
     let ask = request("bot", "pay.charge", "charge", "Account:a-1", r#"{"amount":"1.00","count":2}"#);
-    let asked = failing.compiled.question(&ask, None).unwrap().request;
+    let asked = failing.compiled.question(&ask, None, failing.compiled.own_entities()).unwrap().request;
     let real = Authorizer::new().is_authorized(&asked, &whole(&failing), &failing.compiled.entities);
     let errors: Vec<_> = real.diagnostics().errors().cloned().collect();
     assert_eq!(errors.len(), 1);

@@ -17,8 +17,10 @@ pub(crate) const POLICIES: &str = "policies";
 pub(crate) const TESTS: &str = "tests";
 /// The directory of what must hold of a bundle.
 pub(crate) const INVARIANTS: &str = "invariants";
+/// The directory of tools as they were defined when the bundle was signed.
+pub(crate) const TOOLS: &str = "tools";
 /// The directories within a bundle. None has another one in it.
-pub(crate) const DIRECTORIES: [&str; 3] = [POLICIES, TESTS, INVARIANTS];
+pub(crate) const DIRECTORIES: [&str; 4] = [POLICIES, TESTS, INVARIANTS, TOOLS];
 
 /// The content of a bundle's files by their path, `/` between directory and file.
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
@@ -29,7 +31,8 @@ pub(crate) fn admit(path: &str) -> Result<(), BundleError> {
         return Err(BundleError::corrupt(path, Fault::FileName));
     }
     let known = [MANIFEST_FILE, SCHEMA_FILE, ENTITIES_FILE, SIGNATURE_FILE, "README.md"];
-    let within = [(POLICIES, ".cedar"), (TESTS, ".toml"), (INVARIANTS, ".cedar")];
+    let within =
+        [(POLICIES, ".cedar"), (TESTS, ".toml"), (TESTS, ".json"), (INVARIANTS, ".cedar"), (TOOLS, ".json")];
     if known.contains(&path) || within.iter().any(|(directory, ending)| is_within(path, directory, ending)) {
         return Ok(());
     }

@@ -3,14 +3,13 @@
 //! An invariant is a Cedar policy that decides nothing. A `forbid` says that nothing it matches is ever granted, a
 //! `permit` that all it matches is always granted. They are part of the bundle, so that its digest covers them.
 
-use std::collections::BTreeMap;
-
-use cedar_policy::{Effect, Policy, PolicySet, Schema};
+use cedar_policy::{Effect, Policy, Schema};
 use portcullis_protocol::PolicyId;
 
 use crate::error::{BundleError, Fault};
 use crate::files::{self, Files, INVARIANTS};
 use crate::policies::{self, Named};
+use crate::sources::Sourced;
 
 /// One invariant.
 #[derive(Clone, Debug)]
@@ -33,10 +32,10 @@ const MAX_SENTENCE: usize = 500;
 pub(crate) fn load(
     files: &Files,
     schema: &Schema,
-    entities: &cedar_policy::Entities,
+    (entities, sourced): (&cedar_policy::Entities, &Sourced),
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Invariant>, BundleError> {
-    let mut named = Named { policies: PolicySet::new(), ids: BTreeMap::new(), annotations: BTreeMap::new() };
+    let mut named = Named::default();
     let mut invariants = Vec::new();
     let directory = format!("{INVARIANTS}/");
     for path in files.keys().filter(|path| path.starts_with(&directory)) {
@@ -48,19 +47,18 @@ pub(crate) fn load(
                 let (id, first) = (invariant.id.to_string(), first.clone());
                 return Err(corrupt(Fault::PolicyTwice { id, first }));
             }
-            let added = named.policies.add(invariant.policy.clone());
-            added.map_err(|error| corrupt(Fault::Policy { message: error.to_string() }))?;
+            named.policies.insert(invariant.id.clone(), invariant.policy.clone());
             named.ids.insert(invariant.id.clone(), path.clone());
             invariants.push(invariant);
         }
     }
     policies::validate(files, &named, schema, warnings)?;
-    policies::refuse_absent_entities(&named, entities)?;
+    policies::refuse_absent_entities(&named, entities, sourced)?;
     invariants.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(invariants)
 }
 
-fn read(policy: &Policy) -> Result<Invariant, Fault> {
+pub(crate) fn read(policy: &Policy) -> Result<Invariant, Fault> {
     let id = policy.annotation("id").ok_or(Fault::PolicyUnnamed)?;
     let id: PolicyId = id.parse().map_err(|error| Fault::PolicyName { message: format!("{error}") })?;
     let known = ["id", "sentence", "unless"];

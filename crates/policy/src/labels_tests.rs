@@ -93,7 +93,7 @@ fn a_case_says_which_labels_its_agent_has() {
              context = {{ amount = \"1.00\", count = 1 }}\n{labels}{expect}\n"
         )
     };
-    let text = case("free", "", "expect = \"permit\"")
+    let text = case("free", "", "expect = \"permit\"\nadds = [\"confidential\"]")
         + &case("tainted", "labels = [\"untrusted\"]\n", "expect = \"deny\"\nreason = \"policy.forbidden\"");
     files.insert("tests/labels.toml".to_owned(), text.into_bytes());
     let report = crate::Snapshot::from_files(files).unwrap().test().unwrap();

@@ -7,7 +7,7 @@
 //! This is the only crate that names Cedar. Cedar's authorizer skips a policy that errors, a `forbid` too, and
 //! answers Allow; here every such doubt is SILENCE (see [`Bundle::evaluate`]).
 //!
-//! Everything is a pure function of bytes but [`Snapshot::read`] and [`BundleSource`], which read a directory, and
+//! Everything is a pure function of bytes but [`Snapshot::read`], [`BundleSource`] and [`FactFile`], which read files, and
 //! [`Snapshot::prove`] and [`Snapshot::compare`], which ask a solver. What decides uses none of them.
 //!
 //! There is no other way to a bundle:
@@ -25,34 +25,47 @@
 
 mod annotations;
 mod archive;
+mod artifact;
 mod authority;
 mod bundle;
 pub mod bundles;
 mod clock;
 mod compile;
+mod diagnosis;
 mod diff;
 mod disk;
+mod draft;
 mod entities;
 mod error;
 mod evaluate;
+mod exceptions;
+mod fact_file;
+mod facts;
 mod files;
+mod governance;
 mod invariants;
 mod labels;
 mod limits;
 mod manifest;
+mod meaning;
 mod near;
+mod parallel;
+mod pinned;
 mod policies;
+mod principals;
+mod program;
 mod proof;
 mod rehearsal;
 mod root;
 mod roster;
 mod schema;
 mod signature;
+mod signers;
 mod slices;
 mod snapshot;
 mod source;
+mod sources;
 mod trial;
-mod unbuilt;
 mod units;
 
 #[cfg(test)]
@@ -60,26 +73,39 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use archive::MAX_ARCHIVE_BYTES;
+pub use artifact::{Artifact, BUNDLE_TYPE, EMPTY, InvalidManifest, MANIFEST_TYPE, MAX_MANIFEST_BYTES};
 pub use authority::{Authority, RootRef};
 pub use bundle::{Bundle, Evaluation, engine};
 pub use compile::CheckReport;
+pub use diagnosis::{Diagnosis, Label, Position};
 pub use diff::Difference;
+pub use draft::{Draft, DraftError, Heading, LeftOut};
 pub use error::{
-    BundleError, Defect, Fault, Missing, PinMismatch, RolledBack, SignError, SignatureInvalid,
-    TooFewSignatures, Unsigned, UntrustedKey,
+    BundleError, Defect, Fault, Missing, PinMismatch, SignError, SignatureInvalid, TooFewSignatures,
+    Unproved, Unsigned, UntrustedKey,
 };
+pub use exceptions::Exception;
+pub use fact_file::{FactFile, FileLook};
+pub use facts::{FactError, FactSnapshot};
+pub use governance::{Governance, OwnedException, SurfaceGovernance};
 pub use limits::{Charge, Counting, Limit, Measure, Most, Per, Window};
+pub use meaning::{Change as Meaning, Tendency};
 pub use near::{Held, Near, Part};
+pub use pinned::{PinError, PinnedTools};
+pub use program::{UnfitProgram, fit_program};
 pub use proof::{
-    Comparison, Counterexample, Direction, Finding, Kind, Oddity, Proof, ProofReport, Prover, Shift, Shown,
-    SolverLimits, Statement, symbolic_compiler,
+    Comparison, Counterexample, Direction, Finding, KeptProof, Kind, Oddity, Proof, ProofReport, Prover,
+    Shift, Shown, SolverLimits, Statement, symbolic_compiler,
 };
 pub use rehearsal::Rehearsal;
 pub use root::{MAX_CHAIN_BYTES, Root, RootChain, RootError};
 pub use roster::{Person, PersonKey, Roster};
-pub use signature::{Seen, Trust};
+pub use signature::Trust;
+pub use signers::{BundleSigners, read_chain};
 pub use snapshot::Snapshot;
 pub use source::BundleSource;
+pub use sources::{FactSource, Gathered, Given, Ungathered};
 pub use trial::{CaseReport, Change, Expected, Mutant, SurfaceReport, TrialReport};
 
 /// Name of the file that holds a bundle's signature. It is the one file that the digest does not cover.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::MANIFEST_FILE;
 use crate::error::{BundleError, Fault};
+use crate::principals::Whom;
 use crate::units::Span;
 
 mod text;
@@ -36,6 +37,8 @@ pub enum Per {
     Surface,
     /// Each resource.
     Resource,
+    /// Each for whom agents act; an agent that acts for nobody counts as itself.
+    Principal,
 }
 
 /// Over which time a limit counts.
@@ -186,17 +189,26 @@ pub(crate) fn load(
 }
 
 /// What a request takes of each limit that applies to it, by the limits' names.
-pub(crate) fn counting(limits: &Limits, request: &Request) -> Vec<Counting> {
+pub(crate) fn counting(limits: &Limits, request: &Request, whom: Option<&Whom>) -> Vec<Counting> {
+    // Policy grants nothing to an agent that acts for one whom it does not know.
+    let whom = whom.ok_or(ReasonCode::LimitsUnreadable);
+    let charge =
+        |limit: &Limit, name: &LimitName| whom.and_then(|whom| limit.charge(name, &Asked { request, whom }));
     let applies = limits.iter().filter(|(_, limit)| limit.surfaces.contains(&request.ask.surface));
-    applies
-        .map(|(name, limit)| Counting { limit: name.clone(), charge: limit.charge(name, request) })
-        .collect()
+    applies.map(|(name, limit)| Counting { limit: name.clone(), charge: charge(limit, name) }).collect()
+}
+
+/// A request, and whom it is counted for.
+struct Asked<'a> {
+    request: &'a Request,
+    whom: &'a Whom,
 }
 
 impl Limit {
-    fn charge(&self, name: &LimitName, request: &Request) -> Result<Charge, ReasonCode> {
+    fn charge(&self, name: &LimitName, asked: &Asked<'_>) -> Result<Charge, ReasonCode> {
+        let request = asked.request;
         let charge = |max, amount, window, code| Charge {
-            counter: self.counter(name, None, request),
+            counter: self.counter(name, None, asked),
             max,
             amount,
             window,
@@ -209,7 +221,7 @@ impl Limit {
             Measure::Sum { of, scale, most, window } => {
                 let amount = amount(request.ask.context.get(of), *scale)?;
                 let (currency, max) = most.of(request)?;
-                let counter = self.counter(name, currency, request);
+                let counter = self.counter(name, currency, asked);
                 Ok(Charge { counter, max, amount, window: Some(*window), code: ReasonCode::LimitsExceeded })
             }
         }
@@ -217,7 +229,8 @@ impl Limit {
 
     /// The counter's name. It holds what makes amounts comparable and for whom they are counted, and neither how
     /// much there may be nor over which time: when those change, what was counted stays.
-    fn counter(&self, name: &LimitName, currency: Option<&str>, request: &Request) -> Digest {
+    fn counter(&self, name: &LimitName, currency: Option<&str>, asked: &Asked<'_>) -> Digest {
+        let Asked { request, whom } = asked;
         let (what, of, scale) = match &self.measure {
             Measure::Count { .. } | Measure::Rate { .. } => ("count", "", 0),
             Measure::Open { .. } => ("open", "", 0),
@@ -234,6 +247,10 @@ impl Limit {
                 Per::Surface => parts.extend([&b"surface"[..], request.ask.surface.as_str().as_bytes()]),
                 Per::Resource => {
                     parts.extend([&b"resource"[..], resource.kind.as_bytes(), resource.id.as_bytes()]);
+                }
+                Per::Principal => {
+                    let [kind, name] = whom.parts();
+                    parts.extend([&b"principal"[..], kind.as_bytes(), name.as_bytes()]);
                 }
             }
         }

@@ -40,7 +40,7 @@ fn a_limit_that_names_what_is_not_there_or_of_another_kind_is_a_load_error() {
         ("of = \"amount\"", "of = \"sum\"", "no context key"),
         ("of = \"amount\"", "of = \"note\"", "no decimal"),
         ("[\"pay.charge\"]", "[\"pay.charge\", \"fs.read\"]", "no context key"),
-        ("[\"agent\"]", "[\"principal\"]", "unknown variant"),
+        ("[\"agent\"]", "[\"person\"]", "unknown variant"),
         ("[\"agent\"]", "[\"agent\", \"agent\"]", "twice"),
         ("kind = \"sum\"", "kind = \"total\"", "unknown variant"),
         ("window", "burst = 2\nwindow", "unknown field"),
@@ -105,7 +105,7 @@ fn a_bundle_has_no_more_limits_than_a_record_can_hold() {
 }
 
 fn only(text: &str, request: &Request) -> Result<Charge, ReasonCode> {
-    let mut counting = bundle(with(text)).counting(request);
+    let mut counting = bundle(with(text)).counting(request, None);
     assert_eq!(counting.len(), 1);
     counting.remove(0).charge
 }
@@ -178,7 +178,7 @@ fn a_counter_is_of_what_the_limit_says_and_of_nothing_else() {
     assert_eq!(counter(LIMIT, &bot), counter(&other, &bot));
     assert_ne!(counter(LIMIT, &bot), counter(&LIMIT.replace("per-day", "daily"), &bot));
     let read = request("bot", "fs.read", "fs.read", "Surface:fs.read", r#"{"path":"/safe/a"}"#);
-    assert_eq!(bundle(with(LIMIT)).counting(&read), [], "another surface");
+    assert_eq!(bundle(with(LIMIT)).counting(&read, None), [], "another surface");
 }
 
 #[test]

@@ -1,20 +1,23 @@
 //! `bundle.toml`: a bundle's name, version, validity and surfaces. A key that is not understood is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use portcullis_protocol::{
-    ActionName, ContextRule, Idempotency, Keep, LabelName, LimitName, Millis, OnSilence, Resource,
-    SurfaceName, SurfaceSpec, Tier, ToolName,
+    ActionName, ContextRule, Idempotency, Keep, LabelName, LimitName, Millis, OnSilence, ProofDemand,
+    Resource, SourceName, SurfaceName, SurfaceSpec, Tier, ToolName,
 };
 use serde::{Deserialize, Deserializer};
 
 use crate::MANIFEST_FILE;
 use crate::error::{BundleError, Fault};
+use crate::exceptions::{self, Exception, ExceptionText};
 use crate::files::{self, Files};
 use crate::labels::{self, LabelText, Lifetimes};
 use crate::limits::{self, LimitText, Limits};
+use crate::principals::{self, PrincipalsText};
 use crate::roster::Roster;
-use crate::unbuilt::{Exceptions, FactSources, Unbuilt};
+use crate::sources::{self, SourceText, Sources};
 use crate::units::{Instant, Span};
 
 /// The largest version: integers in records are exact up to here.
@@ -32,7 +35,14 @@ pub(crate) struct Manifest {
     pub(crate) surfaces: BTreeMap<SurfaceName, SurfaceSpec>,
     pub(crate) limits: Limits,
     pub(crate) labels: Lifetimes,
+    /// The entity type of the people for whom agents act.
+    pub(crate) people: Option<String>,
     pub(crate) roster: Option<Roster>,
+    pub(crate) proofs: ProofDemand,
+    pub(crate) sources: Sources,
+    pub(crate) exceptions: Vec<Exception>,
+    /// Whether tools of MCP servers without pins are refused.
+    pub(crate) require_pins: bool,
 }
 
 #[derive(Deserialize)]
@@ -48,11 +58,38 @@ struct ManifestText {
     limits: BTreeMap<LimitName, LimitText>,
     #[serde(default)]
     labels: BTreeMap<LabelName, LabelText>,
+    principals: Option<PrincipalsText>,
     roster: Option<Roster>,
-    #[serde(rename = "exceptions")]
-    _exceptions: Option<Unbuilt<Exceptions>>,
-    #[serde(rename = "facts")]
-    _facts: Option<Unbuilt<FactSources>>,
+    proofs: Option<ProofsText>,
+    #[serde(default)]
+    exceptions: Vec<ExceptionText>,
+    #[serde(default)]
+    facts: BTreeMap<SourceName, SourceText>,
+    mcp: Option<McpText>,
+}
+
+/// `[mcp]`. As with proofs, what it says is said.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct McpText {
+    require_pins: bool,
+}
+
+/// `[proofs]`. What it says is said: left out, `required` has no value that would be meant by everybody.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProofsText {
+    required: bool,
+}
+
+impl ProofsText {
+    const fn demand(said: Option<&Self>) -> ProofDemand {
+        match said {
+            None => ProofDemand::Unsaid,
+            Some(Self { required: false }) => ProofDemand::Waived,
+            Some(Self { required: true }) => ProofDemand::Required,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -152,8 +189,37 @@ impl Manifest {
         refuse_shared_tools(&surfaces)?;
         let limits = limits::load(parsed.limits, &surfaces)?;
         let labels = labels::load(parsed.labels)?;
+        let sources = sources::load(parsed.facts)?;
         let (name, version, roster) = (parsed.name.0, parsed.version.0, parsed.roster);
-        Ok(Self { name, version, valid_from, valid_until, surfaces, limits, labels, roster })
+        let people = parsed.principals.map(|principals| principals.kind);
+        let proofs = ProofsText::demand(parsed.proofs.as_ref());
+        let exceptions = Vec::new();
+        let require_pins = parsed.mcp.is_some_and(|mcp| mcp.require_pins);
+        let mut manifest = Self {
+            name,
+            version,
+            valid_from,
+            valid_until,
+            surfaces,
+            limits,
+            labels,
+            people,
+            roster,
+            sources,
+            exceptions,
+            proofs,
+            require_pins,
+        };
+        manifest.exceptions = exceptions::load(parsed.exceptions, &manifest)?;
+        Ok(manifest)
+    }
+}
+
+/// Where the text is not understood.
+pub(crate) fn misread(text: &str) -> Option<Range<usize>> {
+    match toml::from_str::<ManifestText>(text) {
+        Ok(_) => None,
+        Err(error) => error.span(),
     }
 }
 
@@ -181,6 +247,9 @@ impl SurfaceText {
             .ok_or_else(|| fault("`derived_window` is not within 1s and 60m"))?;
         if self.context.contains_key(labels::CONTEXT_KEY) {
             return Err(corrupt(Fault::LabelsFromCaller { surface: name.to_string() }));
+        }
+        if self.context.contains_key(principals::CONTEXT_KEY) {
+            return Err(corrupt(Fault::PrincipalFromCaller { surface: name.to_string() }));
         }
         check_context(&self.context).map_err(fault)?;
         let keep = self.keep(idempotency).map_err(fault)?;

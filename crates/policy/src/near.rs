@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use cedar_policy::{Authorizer, Decision, Effect, Policy, PolicySet};
+use cedar_policy::{Authorizer, Decision, Effect, Entities, Policy, PolicySet};
 use portcullis_protocol::{LabelName, PolicyId, Request};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::Rehearsal;
 use crate::slices::Question;
+use crate::{Gathered, Rehearsal};
 
 /// Whether a part of a policy holds of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -63,52 +63,59 @@ impl Rehearsal {
     /// The grants about the action of a request, by an agent with these labels, of which the fewest parts do not hold, at
     /// most three; none if Cedar is not even asked about such a request.
     #[must_use]
-    pub fn nearest(&self, request: &Request, labels: &BTreeSet<LabelName>) -> Vec<Near> {
-        let Ok(question) = self.compiled.question(request, Some(labels)) else { return Vec::new() };
+    pub fn nearest(
+        &self,
+        request: &Request,
+        labels: &BTreeSet<LabelName>,
+        facts: Option<&Gathered>,
+    ) -> Vec<Near> {
+        let Some(entities) = self.compiled.entities_with(&self.digest(), facts) else { return Vec::new() };
+        let question = self.compiled.question(request, Some(labels), Some(entities));
+        let Ok(question) = question else { return Vec::new() };
         let policies = self.compiled.slices.policies();
         let grants = policies.values().filter(|policy| policy.effect() == Effect::Permit);
-        let mut near: Vec<_> = grants.filter_map(|policy| self.near(policy, &question)).collect();
+        let mut near: Vec<_> = grants.filter_map(|policy| near(policy, &question, entities)).collect();
         near.retain(|near| near.missing() > 0);
         near.sort_by(|one, other| (one.missing(), &one.policy).cmp(&(other.missing(), &other.policy)));
         near.truncate(MOST);
         near
     }
+}
 
-    /// `None` if it is about other actions, or cannot be taken apart.
-    fn near(&self, policy: &Policy, question: &Question) -> Option<Near> {
-        let Ok(whole) = policy.to_json() else { return None };
-        let id = policy.id().to_string().parse().ok()?; // tidy: allow a policy without an id is in no bundle
-        let scope = |part: &str| Some(only(part, whole.get(part)?.clone()));
-        let held = |alone: Value| self.held(alone, question);
-        if held(scope("action")?)?.0 != Held::Yes {
-            return None;
-        }
-        let mut parts = Vec::new();
-        for part in ["principal", "resource"] {
-            let (held, text) = held(scope(part)?)?;
-            parts.push(Part { text: scope_text(&text, part), held });
-        }
-        let conditions = whole.get("conditions").and_then(Value::as_array);
-        for condition in conditions.into_iter().flatten().flat_map(conjuncts) {
-            let (held, text) = held(only("conditions", Value::Array(vec![condition])))?;
-            parts.push(Part { text: condition_text(&text), held });
-        }
-        Some(Near { policy: id, text: policy.to_string(), parts })
+/// `None` if it is about other actions, or cannot be taken apart.
+fn near(policy: &Policy, question: &Question, entities: &Entities) -> Option<Near> {
+    let Ok(whole) = policy.to_json() else { return None };
+    let id = policy.id().to_string().parse().ok()?; // tidy: allow a policy without an id is in no bundle
+    let scope = |part: &str| Some(only(part, whole.get(part)?.clone()));
+    let held = |alone: Value| held(alone, question, entities);
+    if held(scope("action")?)?.0 != Held::Yes {
+        return None;
     }
+    let mut parts = Vec::new();
+    for part in ["principal", "resource"] {
+        let (held, text) = held(scope(part)?)?;
+        parts.push(Part { text: scope_text(&text, part), held });
+    }
+    let conditions = whole.get("conditions").and_then(Value::as_array);
+    for condition in conditions.into_iter().flatten().flat_map(conjuncts) {
+        let (held, text) = held(only("conditions", Value::Array(vec![condition])))?;
+        parts.push(Part { text: condition_text(&text), held });
+    }
+    Some(Near { policy: id, text: policy.to_string(), parts })
+}
 
-    fn held(&self, alone: Value, question: &Question) -> Option<(Held, String)> {
-        let id = cedar_policy::PolicyId::new("part");
-        let Ok(policy) = Policy::from_json(Some(id), alone) else { return None };
-        let text = policy.to_string();
-        let Ok(set) = PolicySet::from_policies([policy]) else { return None };
-        let answer = Authorizer::new().is_authorized(&question.request, &set, &self.compiled.entities);
-        let held = match answer.decision() {
-            _ if answer.diagnostics().errors().next().is_some() => Held::Errs,
-            Decision::Allow => Held::Yes,
-            Decision::Deny => Held::No,
-        };
-        Some((held, text))
-    }
+fn held(alone: Value, question: &Question, entities: &Entities) -> Option<(Held, String)> {
+    let id = cedar_policy::PolicyId::new("part");
+    let Ok(policy) = Policy::from_json(Some(id), alone) else { return None };
+    let text = policy.to_string();
+    let Ok(set) = PolicySet::from_policies([policy]) else { return None };
+    let answer = Authorizer::new().is_authorized(&question.request, &set, entities);
+    let held = match answer.decision() {
+        _ if answer.diagnostics().errors().next().is_some() => Held::Errs,
+        Decision::Allow => Held::Yes,
+        Decision::Deny => Held::No,
+    };
+    Some((held, text))
 }
 
 /// A grant of everything but for one part.

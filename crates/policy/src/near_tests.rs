@@ -8,7 +8,7 @@ fn told(near: &[Near]) -> Vec<(String, Vec<(Held, String)>)> {
 }
 
 fn nearest(files: crate::files::Files, request: &Request) -> Vec<Near> {
-    Snapshot::from_files(files).unwrap().rehearse().unwrap().nearest(request, &BTreeSet::new())
+    Snapshot::from_files(files).unwrap().rehearse().unwrap().nearest(request, &BTreeSet::new(), None)
 }
 
 #[test]

@@ -2,20 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use cedar_policy::{Entities, Policy, PolicySet, Schema, ValidationMode, Validator};
+use cedar_policy::{
+    Entities, EntityUid, Policy, PolicySet, PolicySetError, Schema, ValidationMode, ValidationResult,
+    Validator,
+};
 use portcullis_protocol::PolicyId;
 
 use crate::MANIFEST_FILE;
 use crate::annotations::{self, Annotations};
 use crate::error::{BundleError, Fault};
 use crate::files::{self, Files, POLICIES};
+use crate::parallel::each;
 use crate::roster::{self, Roster};
 use crate::schema::describe;
 use crate::slices::Slices;
+use crate::sources::Sourced;
 
 /// The policies of a bundle under their `@id`.
+#[derive(Default)]
 pub(crate) struct Named {
-    pub(crate) policies: PolicySet,
+    pub(crate) policies: BTreeMap<PolicyId, Policy>,
     /// In which file each is.
     pub(crate) ids: BTreeMap<PolicyId, String>,
     /// What the annotations of each say.
@@ -25,12 +31,24 @@ pub(crate) struct Named {
 /// How many of a file's findings one error tells.
 const MAX_FINDINGS: usize = 10;
 
-/// Reads every policy file.
+/// Bytes of policies from which on several threads parse them.
+const MANY_BYTES: usize = 128 * 1024;
+/// Policies that are validated as one set. Cedar validates each by itself.
+const TOGETHER: usize = 512;
+
+/// The policies of a file with their lines, in the order of those.
+type Lined = Vec<(Option<usize>, Policy)>;
+
+/// Reads every policy file. The first defect is that of the first file that has any.
 pub(crate) fn load(files: &Files) -> Result<Named, BundleError> {
-    let mut named = Named { policies: PolicySet::new(), ids: BTreeMap::new(), annotations: BTreeMap::new() };
-    for path in files.keys().filter(|path| path.starts_with(POLICIES)) {
-        let text = files::text(files, path)?;
-        for (line, policy) in parse(path, text)? {
+    let all: Vec<_> = files.iter().filter(|(path, _)| path.starts_with(POLICIES)).collect();
+    let bytes: usize = all.iter().map(|(_, bytes)| bytes.len()).sum();
+    let read = |(path, _): &(&String, &Vec<u8>)| parse(path, files::text(files, path)?);
+    let parsed: Vec<Result<Lined, BundleError>> =
+        if bytes < MANY_BYTES { all.iter().map(read).collect() } else { each(&all, read) };
+    let mut named = Named::default();
+    for ((path, _), parsed) in all.into_iter().zip(parsed) {
+        for (line, policy) in parsed? {
             add(&mut named, path, line, policy)?;
         }
     }
@@ -38,7 +56,7 @@ pub(crate) fn load(files: &Files) -> Result<Named, BundleError> {
 }
 
 /// The policies of a file in the order of their lines.
-pub(crate) fn parse(path: &str, text: &str) -> Result<Vec<(Option<usize>, Policy)>, BundleError> {
+pub(crate) fn parse(path: &str, text: &str) -> Result<Lined, BundleError> {
     let set: PolicySet = text.parse().map_err(|error: cedar_policy::ParseErrors| {
         let (line, message) = describe(text, (&error).into());
         BundleError::corrupt_at(path, line, Fault::Policy { message })
@@ -70,7 +88,9 @@ pub(crate) fn parse(path: &str, text: &str) -> Result<Vec<(Option<usize>, Policy
 
 fn add(named: &mut Named, path: &str, line: Option<usize>, policy: Policy) -> Result<(), BundleError> {
     let corrupt = |fault| BundleError::corrupt_at(path, line, fault);
-    let text = policy.annotation("id").ok_or_else(|| corrupt(Fault::PolicyUnnamed))?;
+    // Cedar parses a name that it is asked for, each time.
+    let named_id = policy.annotations().find(|(name, _)| *name == "id").map(|(_, text)| text);
+    let text = named_id.ok_or_else(|| corrupt(Fault::PolicyUnnamed))?;
     let id: PolicyId =
         text.parse().map_err(|error| corrupt(Fault::PolicyName { message: format!("{error}") }))?;
     let annotations =
@@ -79,8 +99,7 @@ fn add(named: &mut Named, path: &str, line: Option<usize>, policy: Policy) -> Re
         return Err(corrupt(Fault::PolicyTwice { id: id.to_string(), first: first.clone() }));
     }
     let policy = policy.new_id(cedar_policy::PolicyId::new(id.as_str()));
-    let added = named.policies.add(policy);
-    added.map_err(|error| corrupt(Fault::Policy { message: error.to_string() }))?;
+    named.policies.insert(id.clone(), policy);
     named.annotations.insert(id.clone(), annotations);
     named.ids.insert(id, path.to_owned());
     Ok(())
@@ -113,14 +132,23 @@ pub(crate) fn validate(
     schema: &Schema,
     warnings: &mut Vec<String>,
 ) -> Result<(), BundleError> {
-    let result = Validator::new(schema.clone()).validate(&named.policies, ValidationMode::Strict);
-    warnings.extend(sorted(result.validation_warnings().map(ToString::to_string)));
-    let mut found = Vec::new();
-    for error in result.validation_errors() {
-        let path = path_of(named, error.policy_id().as_ref());
-        let (line, message) = describe(files::text(files, path)?, error.into());
-        found.push((path, line, message));
+    let validator = Validator::new(schema.clone());
+    let all: Vec<_> = named.policies.values().collect();
+    let sets: Vec<_> = all.chunks(TOGETHER).collect();
+    let validated = |set: &&[&Policy]| validated(&validator, set);
+    let results = if sets.len() < 2 { sets.iter().map(validated).collect() } else { each(&sets, validated) };
+    let (mut warned, mut found) = (Vec::new(), Vec::new());
+    for result in results {
+        let result = result?;
+        warned.extend(result.validation_warnings().map(ToString::to_string));
+        for error in result.validation_errors() {
+            let path = path_of(named, error.policy_id().as_ref());
+            let (line, message) = describe(files::text(files, path)?, error.into());
+            found.push((path, line, message));
+        }
     }
+    warned.sort();
+    warnings.extend(warned);
     found.sort();
     let Some((path, line, _)) = found.first().cloned() else { return Ok(()) };
     let messages = found.into_iter().map(|(_, _, message)| message).take(MAX_FINDINGS);
@@ -128,16 +156,20 @@ pub(crate) fn validate(
     Err(BundleError::corrupt_at(path, line, Fault::Validation { message }))
 }
 
-/// The policies by their scopes.
-pub(crate) fn slices(named: &Named) -> Result<Slices, BundleError> {
-    Slices::new(&named.policies)
-        .map_err(|error| BundleError::corrupt(POLICIES, Fault::Policy { message: error.to_string() }))
+fn validated(validator: &Validator, policies: &[&Policy]) -> Result<ValidationResult, BundleError> {
+    let set = PolicySet::from_policies(policies.iter().map(|policy| (*policy).clone()));
+    let set = set.map_err(|error| no_set(&error))?;
+    Ok(validator.validate(&set, ValidationMode::Strict))
 }
 
-fn sorted(texts: impl Iterator<Item = String>) -> Vec<String> {
-    let mut texts: Vec<_> = texts.collect();
-    texts.sort();
-    texts
+/// Cedar does not take policies together.
+fn no_set(error: &PolicySetError) -> BundleError {
+    BundleError::corrupt(POLICIES, Fault::Policy { message: error.to_string() })
+}
+
+/// The policies by their scopes.
+pub(crate) fn slices(named: &Named) -> Result<Slices, BundleError> {
+    Slices::new(named.policies.values()).map_err(|error| no_set(&error))
 }
 
 fn path_of<'a>(named: &'a Named, id: &str) -> &'a str {
@@ -163,13 +195,27 @@ pub(crate) fn refuse_unanswerable(
     }
 }
 
+/// The entities that policies name and that sources must give, each with a policy that names it.
+pub(crate) fn sourced_literals(named: &Named, sourced: &Sourced) -> BTreeMap<EntityUid, PolicyId> {
+    let mut literals = BTreeMap::new();
+    for (id, policy) in &named.policies {
+        let own = policy.entity_literals().into_iter().filter(|uid| sourced.has(uid));
+        literals.extend(own.map(|uid| (uid, id.clone())));
+    }
+    literals
+}
+
 /// A `forbid` on a group that is not there would never apply, and say nothing.
-pub(crate) fn refuse_absent_entities(named: &Named, entities: &Entities) -> Result<(), BundleError> {
-    for (id, path) in &named.ids {
-        let policy = named.policies.policy(&cedar_policy::PolicyId::new(id.as_str()));
-        let literals = policy.map_or_else(Vec::new, Policy::entity_literals);
-        let absent = literals.into_iter().filter(|uid| entities.get(uid).is_none()).min();
+pub(crate) fn refuse_absent_entities(
+    named: &Named,
+    entities: &Entities,
+    sourced: &Sourced,
+) -> Result<(), BundleError> {
+    for (id, policy) in &named.policies {
+        let literals = policy.entity_literals().into_iter();
+        let absent = literals.filter(|uid| entities.get(uid).is_none() && !sourced.has(uid)).min();
         if let Some(entity) = absent {
+            let path = path_of(named, id.as_str());
             let by = format!("policy `{id}`");
             return Err(BundleError::corrupt(path, Fault::EntityAbsent { entity: entity.to_string(), by }));
         }

@@ -16,11 +16,13 @@ use crate::compile::Compiled as Content;
 use crate::invariants::{Invariant, with_effect};
 
 mod compare;
+mod kept;
 mod solver;
 mod theorem;
 
 pub use compare::{Comparison, Direction, Shift, Shown};
 pub(crate) use compare::{Side, compare};
+pub use kept::KeptProof;
 pub use solver::SolverLimits;
 pub use theorem::Counterexample;
 pub(crate) use theorem::{Room, Truth};

@@ -96,6 +96,27 @@ fn a_broken_invariant_is_shown_by_a_request_and_entities() {
     assert!(text.contains("suspended"), "{text}");
 }
 
+/// For whom an agent acts is an entity to the solver too, with its groups.
+#[test]
+fn what_holds_of_whom_agents_act_for_is_proved_and_what_does_not_is_shown() {
+    let invariant = r#"@id("for-finance") @sentence("Nobody charges but for one of finance.")
+        forbid (principal, action == Action::"charge", resource)
+        unless { context has acts_for && context.acts_for in Group::"finance" };"#;
+    let bundle = with_invariants(crate::principals::tests::delegated(), invariant);
+    let report = proved_by(&cvc5(), bundle.clone());
+    assert!(report.proved(), "{report:#?}");
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    let only = "{ context has acts_for && context.acts_for in Group::\"finance\" }";
+    let also = "{ !(context has acts_for && !(context.acts_for in Group::\"finance\")) }";
+    let loose = edit(bundle, "policies/main.cedar", only, also);
+    let report = proved_by(&cvc5(), loose);
+    assert_eq!(statement(&report, "may-charge"), &Proof::Proved);
+    let Proof::Refuted { counterexample, .. } = statement(&report, "for-finance") else {
+        panic!("{report:#?}")
+    };
+    assert_eq!(counterexample.context.get("acts_for"), None);
+}
+
 #[test]
 fn an_invariant_may_say_what_is_always_granted() {
     let always = |amount: &str| {
@@ -323,10 +344,17 @@ fn a_solver_is_bounded_before_it_is_asked() {
 #[test]
 fn without_a_solver_to_believe_nothing_is_proved() {
     let folder = tempfile::tempdir().unwrap();
+    // The real one, and somebody else could put another into its place.
+    let exposed = folder.path().join("exposed");
+    std::fs::write(&exposed, format!("#!/bin/sh\nexec {} \"$@\"\n", cvc5().display())).unwrap();
+    std::fs::set_permissions(&exposed, std::fs::Permissions::from_mode(0o775)).unwrap();
     let programs = [
-        (folder.path().join("none"), "cannot be started"),
+        (folder.path().join("none"), "cannot be looked at"),
+        (exposed, "may be written by others"),
         (PathBuf::from("/bin/true"), "does not say that it is cvc5"),
         (PathBuf::from("/bin/cat"), ""),
+        // It knew the two questions by heart that were asked once.
+        (always(folder.path(), "$(grep -q bvadd && echo sat || echo unsat)"), "wrong about what is known"),
         (always(folder.path(), "unsat"), "wrong about what is known"),
         (always(folder.path(), "sat"), "wrong about what is known"),
         (always(folder.path(), "unknown"), "wrong about what is known"),
@@ -344,7 +372,7 @@ fn without_a_solver_to_believe_nothing_is_proved() {
 }
 
 fn always(folder: &Path, word: &str) -> PathBuf {
-    let path = folder.join(format!("always-{word}"));
+    let path = folder.join(format!("always-{}", word.len()));
     let script =
         format!("#!/bin/sh\n[ \"$1\" = --version ] && exec {} --version\necho {word}\n", cvc5().display());
     std::fs::write(&path, script).unwrap();

@@ -57,6 +57,8 @@ pub(crate) struct Surface {
     /// Whether its resources are accounts; else it is itself the resource.
     accounts: bool,
     pub(crate) context: Vec<Key>,
+    /// For whom agents act there, if policy sees it.
+    pub(crate) principal: Option<Key>,
 }
 
 /// A bundle before it is text.
@@ -80,6 +82,9 @@ const CONTEXT: [(&str, &str); 5] =
     [("amount", "decimal"), ("flag", "Bool"), ("n", "Long"), ("note", "String"), ("tags", "Set<String>")];
 const ATTRIBUTES: [(&str, &str); 4] =
     [("level", "Long"), ("open", "Bool"), ("owner", "Agent"), ("title", "String")];
+/// Of which type those are for whom agents act, and whether they may act for nobody.
+const PRINCIPALS: [Option<(&str, bool)>; 5] =
+    [None, None, Some(("User", true)), Some(("User", false)), Some(("Agent", true))];
 const ASKS: [&str; 8] = [
     "",
     "",
@@ -120,11 +125,18 @@ impl Shape {
             name: format!("s.a{number}"),
             accounts: !random.one_in(3),
             context: keys(random, &CONTEXT),
+            principal: random.pick(&PRINCIPALS).map(|(kind, optional)| Key {
+                name: "acts_for",
+                kind,
+                optional,
+            }),
         };
         let surfaces = (0..=random.below(3)).map(|number| surface(random, number)).collect();
         let mut shape =
             Self { attributes: attributes.into(), surfaces, entities: Vec::new(), policies: Vec::new() };
-        for (kind, letter, number) in [("Group", 'g', 3), ("Agent", 'a', 3), ("Account", 'x', 2)] {
+        for (kind, letter, number) in
+            [("Group", 'g', 3), ("Agent", 'a', 3), ("Account", 'x', 2), ("User", 'u', 2)]
+        {
             for index in 0..number {
                 let entity = shape.entity(random, kind, letter, index);
                 shape.entities.push(entity);
@@ -195,7 +207,8 @@ impl Shape {
         let surface = surface.map(|at| &self.surfaces[at]);
         let mut known: Vec<(&str, &Key)> = Vec::new();
         known.extend(self.attributes["Agent"].iter().map(|key| ("principal", key)));
-        known.extend(surface.into_iter().flat_map(|surface| &surface.context).map(|key| ("context", key)));
+        let given = surface.into_iter().flat_map(|surface| surface.context.iter().chain(&surface.principal));
+        known.extend(given.map(|key| ("context", key)));
         if surface.is_some_and(|surface| surface.accounts) {
             known.extend(self.attributes["Account"].iter().map(|key| ("resource", key)));
         }
@@ -232,7 +245,7 @@ impl Shape {
         let mut text = "name = \"random\"\nversion = 1\nvalid_from = \"2020-01-01T00:00:00Z\"\n\
                         valid_until = \"2099-01-01T00:00:00Z\"\n"
             .to_owned();
-        for Surface { name, accounts, context } in &self.surfaces {
+        for Surface { name, accounts, context, .. } in &self.surfaces {
             write!(
                 text,
                 "[surfaces.\"{name}\"]\ntier = \"read\"\non_silence = \"terminate\"\npermit_ttl = \"5s\"\n"
@@ -252,7 +265,7 @@ impl Shape {
                 writeln!(text, "context.{name} = {{ type = {kind}, optional = {optional} }}").unwrap();
             }
         }
-        text + ROSTER
+        text + "[principals]\ntype = \"User\"\n" + ROSTER
     }
 
     fn schema(&self) -> String {
@@ -261,14 +274,17 @@ impl Shape {
                 |key: &Key| format!("{}{}: {}", key.name, if key.optional { "?" } else { "" }, key.kind);
             keys.iter().map(key).collect::<Vec<_>>().join(", ")
         };
-        let mut text = "entity Group in [Group];\nentity Surface;\naction \"any\";\n".to_owned();
+        let mut text =
+            "entity Group in [Group];\nentity User in [Group];\nentity Surface;\naction \"any\";\n"
+                .to_owned();
         for (kind, keys) in &self.attributes {
             writeln!(text, "entity {kind} in [Group] = {{ {} }};", record(keys)).unwrap();
         }
-        for Surface { name, accounts, context } in &self.surfaces {
+        for Surface { name, accounts, context, principal } in &self.surfaces {
             let resource = if *accounts { "Account" } else { "Surface" };
+            let context: Vec<_> = context.iter().chain(principal).cloned().collect();
             let applies =
-                format!("principal: Agent, resource: {resource}, context: {{ {} }}", record(context));
+                format!("principal: Agent, resource: {resource}, context: {{ {} }}", record(&context));
             writeln!(text, "action \"{name}\" in [\"any\"] appliesTo {{ {applies} }};").unwrap();
         }
         text
@@ -319,6 +335,17 @@ impl Shape {
         requests
     }
 
+    /// For whom it is asked, as a member of a request: mostly for somebody of the kind that the surface expects.
+    fn named(&self, random: &mut Random, surface: &Surface) -> String {
+        let name = match (surface.principal.as_ref().map(|key| key.kind), random.below(12)) {
+            (_, 0) => "u9".to_owned(),
+            (_, 1) | (Some("Agent"), 2..=8) => format!("a{}", random.below(3)),
+            (_, 2 | 3) | (Some(_), 4..=8) => format!("u{}", random.below(2)),
+            (_, _) => return String::new(),
+        };
+        format!("\"acts_for\":\"{name}\",")
+    }
+
     fn asked(&self, random: &mut Random, surface: &Surface, context: &[String]) -> (String, String) {
         let agent = if random.one_in(20) { "a9".to_owned() } else { format!("a{}", random.below(3)) };
         let (kind, id) = match (surface.accounts, random.below(20)) {
@@ -328,8 +355,9 @@ impl Shape {
         };
         let name = &surface.name;
         let context = context.join(",");
+        let named = self.named(random, surface);
         let ask = format!(
-            "{{\"surface\":\"{name}\",\"action\":\"{name}\",\"resource\":{{\"type\":\"{kind}\",\"id\":\"{id}\"}},\
+            "{{{named}\"surface\":\"{name}\",\"action\":\"{name}\",\"resource\":{{\"type\":\"{kind}\",\"id\":\"{id}\"}},\
              \"context\":{{{context}}}}}"
         );
         (agent, ask)
@@ -365,6 +393,7 @@ fn test(random: &mut Random, kind: &str, of: &str) -> String {
         "decimal" => format!("{of}.lessThan(decimal(\"5.00\"))"),
         "String" => random.pick(&["OF like \"a*\"", "OF == \"b\""]).replace("OF", of),
         "Agent" => random.pick(&["OF == principal", "OF in Group::\"g0\""]).replace("OF", of),
+        "User" => random.pick(&["OF == User::\"u0\"", "OF in Group::\"g0\""]).replace("OF", of),
         _ => format!("{of}.contains(\"a\")"),
     }
 }

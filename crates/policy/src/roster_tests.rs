@@ -187,22 +187,3 @@ fn a_roster_is_part_of_the_bundle_and_shown_with_its_line() {
     let told = defect(with("bundle.toml", "name = \"ada\"", "name = \"\""));
     assert!(told.starts_with("bundle.toml:") && told.contains("person `ada`: `name` is"), "{told}");
 }
-
-#[test]
-fn what_this_version_does_not_do_is_refused_and_not_ignored() {
-    let append =
-        |text: &str| with("bundle.toml", "[roster.people.ada]", &format!("{text}\n[roster.people.ada]"));
-    for (section, told) in [
-        (
-            "[[exceptions]]\nsurface = \"fs.read\"\ncodes = [\"fact.stale\"]\n",
-            "`exceptions` are not built into this version",
-        ),
-        (
-            "[facts.groups]\ntypes = [\"Group\"]\nwithin = \"5m\"\n",
-            "sources of `facts` are not built into this version",
-        ),
-    ] {
-        let found = defect(append(section));
-        assert!(found.starts_with("bundle.toml:") && found.contains(told), "{found}");
-    }
-}

@@ -12,19 +12,28 @@ use crate::SCHEMA_FILE;
 use crate::entities::{AGENT, action_uid};
 use crate::error::{BundleError, Fault};
 use crate::files::{self, Files};
-use crate::labels::CONTEXT_KEY;
+use crate::{labels, principals};
+
+/// Which actions' policies see what the arbiter gives, and no surface declares.
+#[derive(Debug, Default)]
+pub(crate) struct Sight {
+    /// Which labels the agent has.
+    pub(crate) labels: BTreeSet<ActionName>,
+    /// For whom it acts.
+    pub(crate) principals: BTreeSet<ActionName>,
+}
 
 type Surfaces = BTreeMap<SurfaceName, SurfaceSpec>;
 
 /// How deep the names of common types may lead to one another. Cedar refuses cycles.
 const MAX_ALIASES: usize = 32;
 
-/// Reads the schema and holds it against the surfaces. Returns also the actions whose policies see labels.
+/// Reads the schema and holds it against the surfaces, and the type of the people for whom agents act.
 pub(crate) fn load(
     files: &Files,
-    surfaces: &Surfaces,
+    (surfaces, people): (&Surfaces, Option<&str>),
     warnings: &mut Vec<String>,
-) -> Result<(Schema, BTreeSet<ActionName>), BundleError> {
+) -> Result<(Schema, Sight), BundleError> {
     let text = files::text(files, SCHEMA_FILE)?;
     let (schema, found) =
         Schema::from_cedarschema_str(text).map_err(|error| unparsed(text, (&error).into()))?;
@@ -33,17 +42,15 @@ pub(crate) fn load(
         return Err(corrupt(Fault::SchemaIncomplete));
     }
     let json = to_json(files)?;
-    let mut labelled = BTreeSet::new();
+    let mut sight = Sight::default();
     for (surface, spec) in surfaces {
         for action in &spec.actions {
             check_scope(&schema, action, surface, spec)?;
-            if check_context(&json, action, spec)? {
-                labelled.insert(action.clone());
-            }
+            check_context(&json, action, (spec, people), &mut sight)?;
         }
     }
     refuse_unowned(&schema, surfaces)?;
-    Ok((schema, labelled))
+    Ok((schema, sight))
 }
 
 /// The schema in its JSON form.
@@ -111,14 +118,23 @@ fn refuse_unowned(schema: &Schema, surfaces: &Surfaces) -> Result<(), BundleErro
     }
 }
 
-/// Whether the action's policies see labels, which the surface does not declare.
-fn check_context(json: &Value, action: &ActionName, spec: &SurfaceSpec) -> Result<bool, BundleError> {
+/// Holds an action's context against its surface's. What the arbiter gives is the schema's alone.
+fn check_context(
+    json: &Value,
+    action: &ActionName,
+    (spec, people): (&SurfaceSpec, Option<&str>),
+    sight: &mut Sight,
+) -> Result<(), BundleError> {
     let declared = schema_context(json, action)?;
     let mut ruled: BTreeMap<&str, String> =
         spec.context.iter().map(|(key, rule)| (key.as_str(), rule_type(rule))).collect();
-    let labelled = declared.contains_key(CONTEXT_KEY);
-    if labelled {
-        ruled.insert(CONTEXT_KEY, "Set<String>".to_owned());
+    if declared.contains_key(labels::CONTEXT_KEY) {
+        ruled.insert(labels::CONTEXT_KEY, "Set<String>".to_owned());
+        sight.labels.insert(action.clone());
+    }
+    if let Some(kind) = declared.get(principals::CONTEXT_KEY) {
+        ruled.insert(principals::CONTEXT_KEY, principal_type(kind, people));
+        sight.principals.insert(action.clone());
     }
     let keys: BTreeSet<&str> = declared.keys().chain(ruled.keys()).copied().collect();
     let text = |side: &BTreeMap<&str, String>, key| {
@@ -131,8 +147,24 @@ fn check_context(json: &Value, action: &ActionName, spec: &SurfaceSpec) -> Resul
             schema: text(&declared, key),
             surface: text(&ruled, key),
         })),
-        None => Ok(labelled),
+        None => Ok(()),
     }
+}
+
+/// The type that `acts_for` may have where it has this one: that of people or of agents, and optional or not. One that is
+/// required is a statement too: on this action nobody acts for itself alone.
+fn principal_type(declared: &str, people: Option<&str>) -> String {
+    let kind = declared.strip_prefix(OPTIONAL).map_or(declared, |kind| kind);
+    let known: Vec<_> = people.into_iter().chain([AGENT]).map(entity_type).collect();
+    if known.iter().any(|known| known == kind) {
+        return declared.to_owned();
+    }
+    known.iter().map(|known| optionally(true, known)).collect::<Vec<_>>().join("` or `")
+}
+
+/// An entity type by its name, which may be that of another type.
+fn entity_type(name: &str) -> String {
+    format!("entity {name}")
 }
 
 fn rule_type(rule: &ContextRule) -> String {
@@ -146,8 +178,11 @@ fn rule_type(rule: &ContextRule) -> String {
     optionally(rule.optional, kind)
 }
 
+/// How the text of an optional type begins.
+const OPTIONAL: &str = "optional ";
+
 fn optionally(optional: bool, kind: &str) -> String {
-    if optional { format!("optional {kind}") } else { kind.to_owned() }
+    if optional { format!("{OPTIONAL}{kind}") } else { kind.to_owned() }
 }
 
 /// The attributes of an action's context and their types, from the schema in its JSON form.
@@ -192,6 +227,7 @@ fn type_text(json: &Value, kind: &Value, depth: usize) -> String {
         (Some("Long" | "__cedar::Long"), None) => "Long".to_owned(),
         (Some("Bool" | "Boolean" | "__cedar::Bool"), None) => "Bool".to_owned(),
         (Some("decimal" | "__cedar::decimal"), None) => "decimal".to_owned(),
+        (Some("Entity"), None) => kind.get("name").and_then(Value::as_str).map_or_else(unknown, entity_type),
         (Some(_) | None, _) => unknown(),
     }
 }

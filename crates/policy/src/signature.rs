@@ -1,12 +1,10 @@
 //! What is signed of a bundle, and whom to believe.
 
-use portcullis_protocol::BundleDigest;
+use portcullis_protocol::{BundleDigest, RolledBack, Succession};
 use portcullis_verify::{NoteError, UnverifiedNote, VerifierKey};
 
 use crate::authority::{Agreed, Authority, Disagreed, RootRef};
-use crate::error::{
-    BundleError, PinMismatch, RolledBack, SignatureInvalid, TooFewSignatures, Unsigned, UntrustedKey,
-};
+use crate::error::{BundleError, PinMismatch, SignatureInvalid, TooFewSignatures, Unsigned, UntrustedKey};
 
 const HEADER: &str = "portcullis bundle v1";
 
@@ -17,44 +15,15 @@ pub struct Trust {
     pub authority: Authority,
     /// The digest of the only bundle that may decide.
     pub pin: BundleDigest,
-    /// What was in force before.
-    pub seen: Seen,
-}
-
-/// The newest versions that the log says were in force: nothing older ever is again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// The highest version of a bundle; 0 if there was none.
-    pub version: u64,
-    /// The newest root; `None` if there was none. It says nothing of roots of another chain, which an operator has
-    /// pinned anew.
-    pub root: Option<RootRef>,
-}
-
-impl Seen {
-    /// Whether a bundle of this version, under this root, is as new as what was seen.
-    ///
-    /// # Errors
-    /// [`BundleError::RolledBack`].
-    pub(crate) fn admit(&self, version: u64, root: Option<RootRef>) -> Result<(), BundleError> {
-        let older = |what, found, seen| Err(BundleError::RolledBack(RolledBack { what, found, seen }));
-        match (self.root, root) {
-            // Once roots say who signs, keys that are trusted by themselves are of the time before.
-            (Some(seen), None) => return older("root", 0, seen.version),
-            (Some(seen), Some(root)) if seen.chain == root.chain && root.version < seen.version => {
-                return older("root", root.version, seen.version);
-            }
-            (Some(_), Some(_)) | (None, _) => {}
-        }
-        if version < self.version { older("bundle", version, self.version) } else { Ok(()) }
-    }
+    /// What was in force before, by the log: nothing older ever is again, and nothing else of the same version.
+    pub seen: Succession,
 }
 
 impl Trust {
     /// Trust in any one of these keys, and in no bundle but this. Nothing was in force before.
     #[must_use]
     pub fn of_keys(keys: Vec<VerifierKey>, pin: BundleDigest) -> Self {
-        Self { authority: Authority::any_of(keys), pin, seen: Seen::default() }
+        Self { authority: Authority::any_of(keys), pin, seen: Succession::default() }
     }
 }
 
@@ -90,7 +59,11 @@ impl Statement {
         trust: &Trust,
     ) -> Result<(Self, Vec<VerifierKey>), BundleError> {
         let (statement, signers) = Self::vouched(signature, found, &trust.authority)?;
-        trust.seen.admit(statement.version, trust.authority.root())?;
+        match trust.seen.admit(statement.version, found, trust.authority.root().map(RootRef::named)) {
+            // One that is not even the pinned one is told by that.
+            Err(RolledBack::Content { .. }) if found != trust.pin => {}
+            admitted => admitted.map_err(BundleError::RolledBack)?,
+        }
         if found != trust.pin {
             return Err(BundleError::PinMismatch(PinMismatch { pin: trust.pin, found }));
         }

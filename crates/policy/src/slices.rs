@@ -65,10 +65,12 @@ pub(crate) struct Answer {
 }
 
 impl Slices {
-    pub(crate) fn new(policies: &PolicySet) -> Result<Self, Box<PolicySetError>> {
+    pub(crate) fn new<'a>(
+        policies: impl IntoIterator<Item = &'a Policy>,
+    ) -> Result<Self, Box<PolicySetError>> {
         let mut slices =
             Self { authorizer: Authorizer::new(), asked: Asked::default(), sets: BTreeMap::new() };
-        for policy in policies.policies() {
+        for policy in policies {
             for scope in slices.asked.scopes(policy) {
                 slices.sets.entry(scope).or_default().add(policy.clone())?;
             }
@@ -108,6 +110,17 @@ impl Slices {
     ) -> BTreeMap<&'a PolicyId, &'a Policy> {
         let sets = self.sets_for(question, entities);
         sets.into_iter().flat_map(PolicySet::policies).map(|policy| (policy.id(), policy)).collect()
+    }
+
+    /// As they are written: the texts of all policies by their ids. One that names no action, and so stands in no set, has
+    /// not passed strict validation.
+    pub(crate) fn texts(&self) -> BTreeMap<String, String> {
+        let mut texts = BTreeMap::new();
+        for policy in self.sets.values().flat_map(PolicySet::policies) {
+            // A policy with several actions stands in several sets.
+            texts.entry(policy.id().to_string()).or_insert_with(|| policy.to_string());
+        }
+        texts
     }
 
     /// All policies, by their ids.

@@ -119,7 +119,7 @@ proptest! {
 
     #[test]
     fn slices_answer_as_cedar_does_over_all_policies(policies in policies(), n in 0_i64..6) {
-        let (slices, entities) = (Slices::new(&policies).unwrap(), entities());
+        let (slices, entities) = (Slices::new(policies.policies()).unwrap(), entities());
         for principal in ENTITY {
             for resource in ENTITY {
                 for action in &ACTION[..2] {
@@ -136,7 +136,7 @@ proptest! {
 fn a_policy_of_many_actions_is_asked_once_for_each_set_it_stands_in_and_named_once() {
     let policies: PolicySet =
         "permit(principal, action in [Action::\"read\", Action::\"any\"], resource);".parse().unwrap();
-    let slices = Slices::new(&policies).unwrap();
+    let slices = Slices::new(policies.policies()).unwrap();
     assert_eq!(slices.sets.len(), 2);
     let answer = slices.ask(&question("Agent::\"c\"", "Action::\"read\"", "Account::\"x\"", 0), &entities());
     assert_eq!(answer.grants, BTreeSet::from([PolicyId::new("policy0")]));
@@ -150,7 +150,7 @@ fn a_narrow_question_is_not_held_against_policies_of_others() {
     }
     // It would raise an error for whoever it is evaluated for.
     text.push_str("forbid(principal == Agent::\"b\", action, resource) when { context.absent };");
-    let slices = Slices::new(&text.parse().unwrap()).unwrap();
+    let slices = Slices::new(text.parse::<PolicySet>().unwrap().policies()).unwrap();
     assert_eq!(slices.sets.len(), 201);
     let asked = |agent: &str| {
         let uid: EntityUid = agent.parse().unwrap();

@@ -1,6 +1,7 @@
 //! A bundle's bytes, read once. Everything after works on them; no file is opened again.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ed25519_dalek::{Signer, SigningKey};
 use portcullis_protocol::{BundleDigest, BundleRef, Digest, Domain, canonical};
@@ -51,7 +52,7 @@ impl Snapshot {
     /// [`BundleError::Missing`] if the directory, its `bundle.toml` or a file cannot be read,
     /// [`BundleError::Corrupt`] if it holds what a bundle does not, is over the bounds, or changed meanwhile.
     pub fn read(place: &Path) -> Result<Self, BundleError> {
-        let (files, _) = disk::read(place, clock::now())?;
+        let (files, _) = disk::read(place, clock::now(), None)?;
         Self::from_files(files)
     }
 
@@ -150,8 +151,26 @@ impl Snapshot {
     /// # Errors
     /// The first of these, in this order. That name and version are the signed ones shows when they are parsed.
     pub fn verify(self, trust: &Trust) -> Result<Bundle, BundleError> {
-        let (statement, signers) = Statement::verify(self.signature(), self.digest, trust)?;
-        let compiled = Compiled::new(&self.files)?;
+        let vouched = Statement::verify(self.signature(), self.digest, trust)?;
+        self.bundle(vouched, Arc::new(Compiled::new(&self.files)?), trust)
+    }
+
+    /// As [`Self::verify`]. Where an earlier bundle has the same content, which its digest says, that is not parsed and
+    /// validated again; signatures, version and pin are judged as if it had not been there.
+    pub(crate) fn verify_after(self, earlier: &Bundle, trust: &Trust) -> Result<Bundle, BundleError> {
+        if earlier.reference.digest != self.digest {
+            return self.verify(trust);
+        }
+        let vouched = Statement::verify(self.signature(), self.digest, trust)?;
+        self.bundle(vouched, Arc::clone(&earlier.compiled), trust)
+    }
+
+    fn bundle(
+        &self,
+        (statement, signers): (Statement, Vec<VerifierKey>),
+        compiled: Arc<Compiled>,
+        trust: &Trust,
+    ) -> Result<Bundle, BundleError> {
         statement.agree(&compiled.manifest.name, compiled.manifest.version)?;
         let Statement { name, version, digest } = statement;
         let archive = archive::write(&self.files)?;

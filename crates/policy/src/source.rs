@@ -4,24 +4,28 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use portcullis_protocol::Digest;
+use portcullis_protocol::{BundleDigest, Digest, Succession};
 
 use crate::disk::{self, Survey};
 use crate::error::BundleError;
-use crate::{Bundle, Seen, Snapshot, Trust, clock};
+use crate::signers::{BundleSigners, Vouching};
+use crate::{Bundle, RootRef, Snapshot, Trust, clock};
 
 /// The bundle of a directory or file. It is never older than what lies there, and there is no last-known-good.
 #[derive(Debug)]
 pub struct BundleSource {
     place: PathBuf,
-    trust: Result<Trust, BundleError>,
+    signers: BundleSigners,
+    pin: BundleDigest,
+    probe: Option<PathBuf>,
     now: fn() -> i128,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    seen: Seen,
+    seen: Succession,
+    vouching: Option<Vouching>,
     held: Option<Held>,
 }
 
@@ -33,73 +37,79 @@ struct Held {
     result: Result<Arc<Bundle>, BundleError>,
 }
 
+impl Held {
+    /// Whether a survey shows that there is still what was read.
+    fn still_is(&self, survey: &Survey) -> bool {
+        self.survey.settled && self.survey.fingerprint == survey.fingerprint
+    }
+}
+
 impl BundleSource {
     /// A source that has read nothing yet: a bundle that is missing now may be there at the first
-    /// [`Self::current`].
+    /// [`Self::current`], and so may the chain of roots that says who signs it. `pin` is the only bundle that may decide.
     #[must_use]
-    pub fn open(place: impl Into<PathBuf>, trust: Trust) -> Self {
-        Self::open_with(place, Ok(trust))
+    pub fn open(place: impl Into<PathBuf>, signers: BundleSigners, pin: BundleDigest) -> Self {
+        Self { place: place.into(), signers, pin, probe: None, now: clock::now, state: Mutex::default() }
     }
 
-    /// As [`Self::open`], or, where it is not known whom to trust, one that has no bundle for that reason.
+    /// The same, with a file beside the bundle that may be touched to see what time it is there: then a bundle that was
+    /// just written need not be read again until its times are old.
     #[must_use]
-    pub fn open_with(place: impl Into<PathBuf>, trust: Result<Trust, BundleError>) -> Self {
-        Self { place: place.into(), trust, now: clock::now, state: Mutex::default() }
+    pub fn with_probe(self, probe: impl Into<PathBuf>) -> Self {
+        Self { probe: Some(probe.into()), ..self }
     }
 
-    /// Raises what was in force before: an older bundle is not served any more, from the next [`Self::current`] on.
-    pub fn raise(&self, seen: Seen) {
+    /// Raises what was in force before: an older bundle, or another of the same version, is not served any more, from
+    /// the next [`Self::current`] on.
+    pub fn raise(&self, seen: &Succession) {
         let mut state = self.lock();
-        if state.seen == seen {
+        if state.seen == *seen {
             return;
         }
-        state.seen = seen;
-        let older =
-            |bundle: &Bundle| seen.admit(bundle.reference().version, bundle.authority().root()).is_err();
+        state.seen.clone_from(seen);
+        let older = |bundle: &Bundle| {
+            let (own, root) = (bundle.reference(), bundle.authority().root().map(RootRef::named));
+            seen.admit(own.version, own.digest, root).is_err()
+        };
         if state.held.as_ref().is_some_and(|held| held.result.as_ref().is_ok_and(|bundle| older(bundle))) {
             state.held = None;
         }
     }
 
-    /// The bundle in force. Every call looks at the directory and at each file in it, without reading them if
-    /// nothing changed; else everything is read and verified anew. Whether the bundle is within its validity is
-    /// not asked here: [`Bundle::validity_at`] is, for each decision.
+    /// The bundle in force. Every call looks at the directory and at each file in it, and at the chain of roots, without
+    /// reading them if nothing changed; else everything is read and verified anew. Whether the bundle is within its
+    /// validity is not asked here: [`Bundle::validity_at`] is, for each decision.
     ///
     /// # Errors
     /// Why there is none. An earlier bundle is never served in its place, and the next call looks again.
     pub fn current(&self) -> Result<Arc<Bundle>, BundleError> {
-        let trust = self.trust.as_ref().map_err(Clone::clone)?;
-        let survey = disk::survey(&self.place, (self.now)());
+        let now = (self.now)();
+        let (chain, survey) = (self.signers.survey(now), disk::survey(&self.place, now));
         let mut state = self.lock();
-        let State { seen, held } = &mut *state;
-        let survey = match survey {
-            Ok(survey) => survey,
-            Err(error) => {
-                *held = None;
-                return Err(error);
+        let State { seen, vouching, held } = &mut *state;
+        // Whatever happens below, what was held is no longer what is known to lie there.
+        let (vouched, earlier) = (vouching.take(), held.take());
+        let (vouched, same_signers) = Vouching::look(&self.signers, chain?.as_ref(), vouched, now)?;
+        let authority = vouching.insert(vouched).authority()?;
+        let survey = survey?;
+        let found = match earlier {
+            Some(earlier) if same_signers && earlier.still_is(&survey) => earlier,
+            Some(_) | None => {
+                let trust = Trust { authority: authority.clone(), pin: self.pin, seen: seen.clone() };
+                self.read(earlier, same_signers, &trust)?
             }
         };
-        if let Some(held) = held.as_ref()
-            && held.survey.settled
-            && held.survey.fingerprint == survey.fingerprint
-        {
-            return held.result.clone();
-        }
-        // Whatever happens below, what was held is no longer what the directory is known to hold.
-        let earlier = held.take();
-        let fresh = self.read(earlier, &Trust { seen: *seen, ..trust.clone() })?;
-        let result = fresh.result.clone();
-        *held = Some(fresh);
-        result
+        held.insert(found).result.clone()
     }
 
-    fn read(&self, earlier: Option<Held>, trust: &Trust) -> Result<Held, BundleError> {
-        let (files, survey) = disk::read(&self.place, (self.now)())?;
+    fn read(&self, earlier: Option<Held>, same_signers: bool, trust: &Trust) -> Result<Held, BundleError> {
+        let (files, survey) = disk::read(&self.place, (self.now)(), self.probe.as_deref())?;
         let snapshot = Snapshot::from_files(files)?;
         let contents = snapshot.contents();
         let result = match earlier {
             // The very bytes that were verified, signature included.
-            Some(earlier) if earlier.contents == contents => earlier.result,
+            Some(earlier) if same_signers && earlier.contents == contents => earlier.result,
+            Some(Held { result: Ok(bundle), .. }) => snapshot.verify_after(&bundle, trust).map(Arc::new),
             Some(_) | None => snapshot.verify(trust).map(Arc::new),
         };
         Ok(Held { survey, contents, result })
@@ -111,7 +121,7 @@ impl BundleSource {
             Err(poisoned) => {
                 // Somebody panicked half-way: forget what was held.
                 let mut state = poisoned.into_inner();
-                state.held = None;
+                (state.vouching, state.held) = (None, None);
                 self.state.clear_poison();
                 state
             }

@@ -1,7 +1,7 @@
 //! What the tests of this crate share: a small valid bundle, its variations, keys and requests.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
 use portcullis_protocol::request::Ask;
@@ -9,7 +9,9 @@ use portcullis_protocol::{ReasonCode, Request};
 use portcullis_verify::VerifierKey;
 
 use crate::files::Files;
-use crate::{Bundle, BundleError, Evaluation, Fault, SIGNATURE_FILE, Snapshot, Trust};
+use crate::{
+    Bundle, BundleError, BundleSigners, BundleSource, Evaluation, Fault, SIGNATURE_FILE, Snapshot, Trust,
+};
 
 pub(crate) const KEY_NAME: &str = "portcullis.test/bundle";
 
@@ -142,6 +144,12 @@ pub(crate) fn trust(files: &Files) -> Trust {
     Trust::of_keys(vec![verifier_key(1)], pin)
 }
 
+/// A source of the bundle at a place that trusts key 1, and of exactly these files.
+pub(crate) fn source(place: impl Into<PathBuf>, files: &Files) -> BundleSource {
+    let pin = Snapshot::from_files(files.clone()).unwrap().digest();
+    BundleSource::open(place, BundleSigners::Keys(vec![verifier_key(1)]), pin)
+}
+
 /// The files with a signature by key 1.
 pub(crate) fn signed(mut files: Files) -> Files {
     let signature = Snapshot::from_files(files.clone()).unwrap().sign(&signing_key(1), KEY_NAME).unwrap();
@@ -215,4 +223,34 @@ pub(crate) fn write(dir: &Path, files: &BTreeMap<String, Vec<u8>>) {
     for (path, bytes) in files {
         std::fs::write(dir.join(path), bytes).unwrap();
     }
+}
+
+/// `[facts.directory]`: agents and groups come from elsewhere.
+pub(crate) const DIRECTORY: &str = "[facts.directory]\ntypes = [\"Agent\", \"Group\"]\nmax_age = \"10m\"\n";
+
+/// What the directory gives: `bot` in no group, `rogue` suspended.
+pub(crate) const GIVEN: &str = r#"[
+  { "uid": { "type": "Agent", "id": "bot" }, "attrs": {}, "parents": [] },
+  { "uid": { "type": "Agent", "id": "rogue" }, "attrs": {}, "parents": [{ "type": "Group", "id": "suspended" }] },
+  { "uid": { "type": "Group", "id": "suspended" }, "attrs": {}, "parents": [] }
+]"#;
+
+/// The valid bundle, of which agents and groups come from the directory, with more in `bundle.toml`.
+pub(crate) fn sourced(more: &str) -> Files {
+    let mut files =
+        with("bundle.toml", "[roster.people.ada]", &format!("{DIRECTORY}{more}\n[roster.people.ada]"));
+    let account = r#"[{ "uid": { "type": "Account", "id": "a-1" }, "attrs": {}, "parents": [] }]"#;
+    files.insert("entities.json".to_owned(), account.as_bytes().to_vec());
+    files
+}
+
+/// A document of facts.
+pub(crate) fn document(as_of: &str, entities: &str) -> Vec<u8> {
+    format!(r#"{{"v":1,"as_of":"{as_of}","entities":{entities}}}"#).into_bytes()
+}
+
+/// What the directory gives, as of noon.
+pub(crate) fn given(entities: &str) -> crate::Given {
+    let snapshot = crate::FactSnapshot::parse(&document("2026-01-10T12:00:00Z", entities)).unwrap();
+    crate::Given::from([("directory".parse().unwrap(), std::sync::Arc::new(snapshot))])
 }

@@ -5,7 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portcullis_protocol::{Decision, Millis, Obligations, PolicyId, ReasonCode, SurfaceName, Verdict};
+use cedar_policy::Entities;
+use portcullis_protocol::{
+    Decision, LabelName, Millis, Obligations, PolicyId, ReasonCode, SurfaceName, Verdict,
+};
 use serde::Serialize;
 
 use crate::Bundle;
@@ -17,9 +20,11 @@ use crate::slices::Answer;
 use crate::{Evaluation, bundle};
 
 mod cases;
+mod facts;
 mod mutants;
 
-pub(crate) use cases::{Case, cases};
+pub(crate) use cases::{Case, cases, misread};
+pub(crate) use facts::inform;
 pub use mutants::{Change, Mutant};
 
 /// What a case expects.
@@ -33,6 +38,8 @@ pub struct Expected {
     pub policies: Option<BTreeSet<PolicyId>>,
     /// What the grants ask for, exactly; nothing, if a case does not say, so that no case passes over an approval.
     pub obligations: Obligations,
+    /// The labels that the grants add, exactly; none, if a case does not say.
+    pub adds: BTreeSet<LabelName>,
 }
 
 /// What became of a case.
@@ -158,8 +165,13 @@ impl Bundle {
 
 impl Case {
     fn tried(&self, compiled: &Compiled) -> CaseReport {
-        let evaluation = compiled.evaluate(&self.request, Some(&self.labels));
+        let evaluation = compiled.evaluate_in(&self.request, Some(&self.labels), self.entities(compiled));
         self.against(self.evaluate(compiled, evaluation))
+    }
+
+    /// The bundle's entities, with those that the case gives in the place of its sources.
+    fn entities<'a>(&'a self, compiled: &'a Compiled) -> Option<&'a Entities> {
+        compiled.own_entities().or(self.facts.as_deref())
     }
 
     /// The verdict at the case's time: a bundle that is not valid then says nothing else.
@@ -175,16 +187,18 @@ impl Case {
     }
 
     fn against(&self, evaluation: Evaluation) -> CaseReport {
-        let Evaluation { verdict, obligations, detail, .. } = evaluation;
+        let Evaluation { verdict, obligations, labels, detail } = evaluation;
         let found = Expected {
             decision: verdict.decision(),
             reason: verdict.reason(),
             policies: Some(verdict.policies().iter().cloned().collect()),
             obligations,
+            adds: labels.into_keys().collect(),
         };
         let passed = self.expected.decision == found.decision
             && self.expected.reason == found.reason
             && self.expected.obligations == found.obligations
+            && self.expected.adds == found.adds
             && (self.expected.policies.is_none() || self.expected.policies == found.policies);
         let (file, name) = (self.file.clone(), self.name.clone());
         CaseReport { file, name, expected: self.expected.clone(), found, detail, passed }

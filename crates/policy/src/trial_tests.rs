@@ -111,6 +111,47 @@ fn a_dropped_annotation_is_noticed_by_the_case_that_lists_it() {
     assert!(gaps.contains(&"no case notices policy `small` without its approval".to_owned()), "{gaps:?}");
 }
 
+/// What `POLICY` would be if its grant added two labels, and if the case says so.
+fn labelling(rest: &str) -> Files {
+    let grant = "@id(\"small\") @adds_label(\"secret, untrusted\") permit (principal == Agent::\"bot\", action == Action::\"charge\", resource);";
+    let labels =
+        "[labels.secret]\nlifetime = \"8h\"\n[labels.untrusted]\nlifetime = \"8h\"\n\n[roster.people.ada]";
+    let mut files = crate::testing::edit(with_policies(grant), "bundle.toml", "[roster.people.ada]", labels);
+    files.insert("tests/pay.toml".into(), case("adds", "bot", "1.00", rest).into_bytes());
+    files
+}
+
+const ADDED: &str = "expect = \"permit\"\nadds = [\"untrusted\", \"secret\"]";
+
+/// No case saw labels: a bundle whose every control by them was gone passed all of its tests.
+#[test]
+fn a_case_that_passes_over_a_label_fails() {
+    let tried = |rest: &str| Snapshot::from_files(labelling(rest)).unwrap().test().unwrap();
+    assert!(tried(ADDED).passed());
+    for (from, to) in
+        [("\"secret\"", ""), ("\"secret\"", "\"secret\", \"other\""), ("\"secret\"", "\"other\"")]
+    {
+        assert!(!tried(&ADDED.replace(from, to)).passed(), "{to}");
+    }
+    assert!(!tried("expect = \"permit\"").passed(), "left out means none");
+    assert!(!report(&case("more", "bot", "1.00", ADDED)).passed(), "none is not enough");
+}
+
+#[test]
+fn a_dropped_label_is_noticed_by_the_case_that_lists_it() {
+    let report = Snapshot::from_files(labelling(ADDED)).unwrap().test().unwrap();
+    let unlabelled = |mutant: &&Mutant| mutant.change == Change::Unlabelled;
+    let mutants: Vec<_> = report.mutants.iter().filter(unlabelled).collect();
+    assert_eq!(mutants.len(), 1, "{:?}", report.mutants);
+    assert_eq!((mutants[0].policy.as_str(), mutants[0].noticed_by.as_deref()), ("small", Some("adds")));
+    let mut files = labelling(ADDED);
+    let other = "[[case]]\nname = \"other\"\nagent = \"rogue\"\nsurface = \"pay.charge\"\naction = \"charge\"\n\
+                 context = { amount = \"1.00\", count = 1 }\nexpect = \"deny\"\nreason = \"policy.no_grant\"\n";
+    files.insert("tests/pay.toml".into(), other.into());
+    let gaps = Snapshot::from_files(files).unwrap().test().unwrap().gaps();
+    assert!(gaps.contains(&"no case notices policy `small` without its labels".to_owned()), "{gaps:?}");
+}
+
 /// A grant that asks for more than another beside it may be dropped from the union without a trace: another asks for as much.
 #[test]
 fn an_obligation_that_another_grant_holds_too_is_a_gap() {
@@ -210,6 +251,11 @@ fn a_case_that_is_none_does_not_load() {
             &case("a", "bot", "1.00", &format!("{NOT_GRANTED}\nobligations = [{{ witnessed = true }}]")),
             "tests/pay.toml: case `a`: `obligations` go with `expect = \"permit\"`",
         ),
+        (
+            &case("a", "bot", "1.00", &format!("{NOT_GRANTED}\nadds = [\"secret\"]")),
+            "tests/pay.toml: case `a`: `adds` goes with `expect = \"permit\"`",
+        ),
+        (&case("a", "bot", "1.00", &format!("{GRANTED}\nadds = [\"No Label\"]")), "tests/pay.toml:9: "),
         (
             &case("a", "bot", "1.00", &OWED.replace("  { witnessed = true },", "  { witnessed = false },")),
             "tests/pay.toml: case `a`: `obligations` lists one twice, or one that asks for nothing",

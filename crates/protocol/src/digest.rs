@@ -47,6 +47,10 @@ pub enum Domain {
     Counter,
     /// What earlier PERMITs left for later decisions.
     Standing,
+    /// The entities that a source of facts gave.
+    FactSnapshot,
+    /// A tool's definition.
+    ToolDefinition,
 }
 
 impl Domain {
@@ -70,6 +74,8 @@ impl Domain {
             Self::Spool => "portcullis/spool/v1",
             Self::Counter => "portcullis/counter/v1",
             Self::Standing => "portcullis/standing/v1",
+            Self::FactSnapshot => "portcullis/facts/v1",
+            Self::ToolDefinition => "portcullis/tool-definition/v1",
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{BundleDigest, Millis};
 use crate::reason::ReasonCode;
+use crate::sources::Snapshots;
 
 /// Whether an operator had shut the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +68,37 @@ pub enum WitnessesFact {
     There,
     /// It could not be told.
     Unknown,
+}
+
+/// For whom the agent may act, as far as that was asked: what its credential said of whom the request names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrincipalFact {
+    /// The request named nobody, and the credential lists nobody.
+    #[default]
+    Nobody,
+    /// The credential lists whom the request named.
+    Admitted,
+    /// The request named somebody whom the credential does not list, or nobody where it lists some.
+    NotAdmitted,
+}
+
+impl PrincipalFact {
+    /// What cannot be, beside this reason for a decision about a request that names somebody or nobody.
+    pub(crate) fn contradiction(self, named: bool, reason: Option<ReasonCode>) -> Option<&'static str> {
+        match (self, named) {
+            (Self::Nobody, true) | (Self::Admitted, false) => {
+                Some("whom the agent acts for, and what its credential says of that, disagree")
+            }
+            (Self::NotAdmitted, _) if reason.is_none() => {
+                Some("a PERMIT for somebody for whom the agent may not act")
+            }
+            (Self::Nobody | Self::Admitted, _) if reason == Some(ReasonCode::IdentityPrincipal) => {
+                Some("a refusal of a principal whom the credential admits")
+            }
+            (Self::Nobody | Self::Admitted | Self::NotAdmitted, _) => None,
+        }
+    }
 }
 
 macro_rules! words_or_code {
@@ -155,6 +187,15 @@ pub struct RecordedFacts {
     pub last_try: bool,
     /// The bundle's state.
     pub policy: PolicyFact,
+    /// For whom the agent acted, as its credential has it; present only if somebody was named or is to be.
+    #[serde(default, skip_serializing_if = "is_about_nobody")]
+    pub principal: PrincipalFact,
+    /// What sources of facts policy was asked with; none where the bundle declares none, or one of them gave nothing.
+    #[serde(default, skip_serializing_if = "Snapshots::is_empty")]
+    pub sources: Snapshots,
+    /// Whether the sources had something else to say since policy was asked; present only if so.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub sources_moved: bool,
     /// The state.
     pub state: StateFact,
     /// The witnesses; present only if the surface asks for them and they are not known to be nobody.
@@ -165,6 +206,11 @@ pub struct RecordedFacts {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
 const fn is_false(value: &bool) -> bool {
     !*value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+const fn is_about_nobody(fact: &PrincipalFact) -> bool {
+    matches!(fact, PrincipalFact::Nobody)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
@@ -187,6 +233,9 @@ impl RecordedFacts {
             labels_moved: false,
             last_try: false,
             policy: PolicyFact::Valid,
+            principal: PrincipalFact::Nobody,
+            sources: Snapshots::new(),
+            sources_moved: false,
             state: StateFact::Held,
             witnesses: WitnessesFact::Nobody,
         }
@@ -210,12 +259,44 @@ mod tests {
             labels_moved: true,
             last_try: true,
             policy: PolicyFact::Refused(ReasonCode::PolicyMissing),
+            principal: PrincipalFact::NotAdmitted,
+            sources: Snapshots::from([(
+                "directory".parse().unwrap(),
+                crate::sources::tests::snapshot(5, 10),
+            )]),
+            sources_moved: true,
             state: StateFact::Fenced,
             witnesses: WitnessesFact::Unknown,
         };
         for facts in [RecordedFacts::sound(), refused] {
             let text = serde_json::to_string(&facts).unwrap();
             assert_eq!(serde_json::from_str::<RecordedFacts>(&text).unwrap(), facts, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_record_cannot_say_that_somebody_acted_for_whom_its_credential_does_not_admit() {
+        use PrincipalFact::{Admitted, Nobody, NotAdmitted};
+        let refused = Some(ReasonCode::IdentityPrincipal);
+        for (fact, named, reason) in [
+            (Nobody, false, None),
+            (Admitted, true, None),
+            (Nobody, false, Some(ReasonCode::GateShut)),
+            (NotAdmitted, true, refused),
+            (NotAdmitted, false, refused),
+            (NotAdmitted, true, Some(ReasonCode::GateShut)),
+        ] {
+            assert_eq!(fact.contradiction(named, reason), None, "{fact:?} {named} {reason:?}");
+        }
+        for (fact, named, reason) in [
+            (Nobody, true, None),
+            (Admitted, false, None),
+            (NotAdmitted, true, None),
+            (NotAdmitted, false, None),
+            (Admitted, true, refused),
+            (Nobody, false, refused),
+        ] {
+            assert!(fact.contradiction(named, reason).is_some(), "{fact:?} {named} {reason:?}");
         }
     }
 

@@ -85,6 +85,12 @@ text_id!(
     |text| word(text, b"._-", 64)
 );
 text_id!(
+    /// For whom an agent acts: a person, or another agent. A request names one, and its agent's credential says whether it
+    /// may.
+    PrincipalId, "principal's name", "1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit",
+    |text| word(text, b"._-", 64)
+);
+text_id!(
     /// The name of an auditor: one who reads the whole log, and asks for nothing.
     AuditorId, "auditor name", "1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit",
     |text| word(text, b"._-", 64)
@@ -121,6 +127,11 @@ text_id!(
     |text| word(text, b"._-", 64)
 );
 text_id!(
+    /// The name of a source of facts, as a bundle declares it and a configuration says where it is.
+    SourceName, "source's name", "1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit",
+    |text| word(text, b"._-", 64)
+);
+text_id!(
     /// A tool as a bundle names it: its server's name, a slash, and its own name as the server has it.
     ToolName, "tool",
     "a server's name of a-z, 0-9, `_` and `-`, one slash, and a tool's name of 1 to 128 printable characters",
@@ -128,6 +139,16 @@ text_id!(
         word(server, b"_-", 128) && printable(tool, 128) && !tool.contains('/')
     })
 );
+
+impl ToolName {
+    /// The server's name, and the tool's own.
+    #[must_use]
+    pub fn parts(&self) -> (&str, &str) {
+        // Every name has its slash.
+        self.0.split_once('/').map_or(("", &self.0), |parts| parts)
+    }
+}
+
 text_id!(
     /// The action of a request: the id of an `Action` entity in the bundle's schema.
     ActionName, "action", "1 to 128 printable characters", |text| printable(text, 128)
@@ -150,6 +171,13 @@ text_id!(
     /// A caller's key under which a request runs at most once.
     IdempotencyKey, "idempotency key", "1 to 256 printable characters", |text| printable(text, 256)
 );
+
+impl From<&AgentId> for PrincipalId {
+    /// An agent as one for whom others act: the two have the same syntax.
+    fn from(agent: &AgentId) -> Self {
+        Self(agent.0.clone())
+    }
+}
 
 /// The digest of a bundle's manifest: which policy decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -347,6 +375,17 @@ mod tests {
         assert!("k".repeat(257).parse::<IdempotencyKey>().is_err());
         assert!("Agent".parse::<AgentId>().is_err());
         assert!("-agent".parse::<AgentId>().is_err());
+    }
+
+    #[test]
+    fn whatever_names_an_agent_names_a_principal_and_nothing_else_does() {
+        let longest = "a".repeat(64);
+        let longer = format!("{longest}a");
+        for text in ["bot", "0", "a.b_c-d", "Bot", "-a", "a b", "a/b", "é", "", &longest, &longer] {
+            let (agent, principal) = (text.parse::<AgentId>(), text.parse::<PrincipalId>());
+            assert_eq!(agent.is_ok(), principal.is_ok(), "{text:?}");
+            assert_eq!(agent.ok().as_ref().map(PrincipalId::from), principal.ok());
+        }
     }
 
     #[test]

@@ -87,6 +87,28 @@ impl JsonError {
     }
 }
 
+/// Why a JSON text was not read into a type.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    /// It is no text that is accepted here.
+    #[error(transparent)]
+    Text(#[from] JsonError),
+    /// It is none of that type.
+    #[error(transparent)]
+    Shape(#[from] serde_json::Error),
+}
+
+/// Reads exactly one value of untrusted text into a type, which may skip members that it does not know. What it skips is
+/// held to the same as what it keeps: `serde_json` alone lets a skipped string be no text, a skipped value nest without
+/// bound, and a skipped object name a key twice, so that another parser reads something else or nothing.
+///
+/// # Errors
+/// The first defect in the text, else that it is no `T`.
+pub fn read<T: serde::de::DeserializeOwned>(text: &[u8], limits: Limits) -> Result<T, Unread> {
+    Loose::parse(text, limits)?;
+    Ok(serde_json::from_slice(text)?)
+}
+
 /// A JSON value whose canonical bytes (RFC 8785) are exact: no fraction, no integer that a double would round.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
@@ -198,6 +220,12 @@ pub enum Loose {
 }
 
 impl Loose {
+    /// The text, if this is a string.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        if let Self::Str(text) = self { Some(text) } else { None }
+    }
+
     /// Reads exactly one value. Duplicate keys are refused at every depth.
     ///
     /// # Errors

@@ -61,3 +61,26 @@ fn pointers_follow_rfc_6901() {
     assert_eq!(loose.pointer("a"), None);
     assert_eq!(loose.pointer("/a~1b/1"), None);
 }
+
+#[test]
+fn what_a_type_skips_was_no_text_and_was_accepted() {
+    #[derive(Debug, serde::Deserialize)]
+    struct Kept {
+        a: u8,
+    }
+    let read = |text: &[u8]| read::<Kept>(text, Limits::REQUEST);
+    assert_eq!(read(br#"{"a":1,"b":{"c":[1.5,"\u20ac"]}}"#).unwrap().a, 1);
+    assert!(matches!(read(br#"{"b":1}"#), Err(Unread::Shape(_))));
+    let deep = [br#"{"a":1,"b":"#.as_slice(), &[b'['; 500], &[b']'; 500], b"}"].concat();
+    let skipped: [&[u8]; 6] = [
+        b"{\"a\":1,\"b\":\"\xdf\"}",
+        b"{\"a\":1,\"\xdf\":1}",
+        br#"{"a":1,"b":"\ud800"}"#,
+        br#"{"a":1,"b":{"c":1,"c":2}}"#,
+        br#"{"a":1,"b":1e999}"#,
+        &deep,
+    ];
+    for text in skipped {
+        assert!(matches!(read(text), Err(Unread::Text(_))), "{}", String::from_utf8_lossy(text));
+    }
+}

@@ -11,10 +11,10 @@ use crate::verdict::Decision;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Labels {
-    /// Those that the agent had, where policy was to be asked with them.
+    /// Those that the agent had or whom it acts for, where policy was to be asked with them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub held: BTreeSet<LabelName>,
-    /// Those that this PERMIT gives the agent, and until when; only of a PERMIT.
+    /// Those that this PERMIT gives the agent and whom it acts for, and until when; only of a PERMIT.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub added: BTreeMap<LabelName, Millis>,
 }

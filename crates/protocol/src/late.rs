@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, Domain};
-use crate::ids::{ActionName, AgentId, AttemptId, GateId, Millis, SpoolId, SurfaceName};
+use crate::ids::{ActionName, AgentId, AttemptId, GateId, Millis, PrincipalId, SpoolId, SurfaceName};
 use crate::reason::{Precondition, ReasonCode};
 use crate::record::RecordError;
 use crate::request::Resource;
@@ -61,6 +61,9 @@ pub struct Attempted {
     pub reason: ReasonCode,
     /// Who acted.
     pub agent: AgentId,
+    /// For whom, as the request says: nobody looked whether it may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acts_for: Option<PrincipalId>,
     /// The gate that asked.
     pub gate: GateId,
     /// The attempt.
@@ -137,6 +140,7 @@ mod tests {
             at: Millis(1_700_000_000_000),
             reason,
             agent: "bot".parse().unwrap(),
+            acts_for: None,
             gate: "fs".parse().unwrap(),
             attempt: AttemptId::from_bytes([1; 32]),
             surface: "fs.read".parse().unwrap(),

@@ -5,6 +5,7 @@
 //! that a verifier, an SDK in another language and the daemon cannot disagree about what was decided.
 
 pub mod canonical;
+pub mod definition;
 pub mod digest;
 pub mod facts;
 pub mod ids;
@@ -15,11 +16,14 @@ pub mod limits;
 pub mod obligations;
 pub mod order;
 pub mod payload;
+pub mod pins;
 pub mod precondition;
+pub mod proving;
 pub mod reason;
 pub mod record;
 pub mod reference;
 pub mod request;
+pub mod sources;
 pub mod spelling;
 pub mod succession;
 pub mod surface;
@@ -27,26 +31,30 @@ pub mod tools;
 pub mod verdict;
 pub mod wire;
 
+pub use definition::{DefinitionError, Exact, ToolDefinition};
 pub use digest::{Digest, Domain};
 pub use facts::RecordedFacts;
 pub use ids::{
     ActionName, AgentId, AttemptId, AuditorId, BundleDigest, GateId, IdempotencyKey, InvalidId, LabelName,
-    LimitName, Millis, Nonce, OperatorId, OrderReason, PersonId, PolicyId, RoleName, Salt, SpoolId,
-    SurfaceName, ToolName,
+    LimitName, Millis, Nonce, OperatorId, OrderReason, PersonId, PolicyId, PrincipalId, RoleName, Salt,
+    SourceName, SpoolId, SurfaceName, ToolName,
 };
-pub use json::{JsonError, Limits, Loose, Value};
+pub use json::{JsonError, Limits, Loose, Unread, Value};
 pub use labels::Labels;
 pub use late::{Attempted, Keeper, LateRecord, Spooled};
 pub use limits::{LimitUse, MOST_COUNTED};
 pub use obligations::{ApprovalNeed, Obligations};
 pub use order::{Order, Ordered, Resolution};
 pub use payload::{KeptRequest, KeptResult};
+pub use pins::{CalledTool, ToolPins, ToolSeen};
+pub use proving::{ProofDemand, ProofRef, Vetted, may_follow};
 pub use reason::{Precondition, ReasonCode};
 pub use record::{
     AggregateRecord, BundleRef, DecisionRecord, Event, EventRecord, Outcome, OutcomeRecord, Record,
 };
 pub use request::{Request, Resource};
+pub use sources::{Coverable, Excepted, SnapshotUse, Snapshots};
 pub use spelling::{fold, skeleton};
-pub use succession::{InForce, Succession};
+pub use succession::{InForce, LostProofs, MOST_CHAINS, RolledBack, Succession};
 pub use surface::{ContextKind, ContextRule, Idempotency, Keep, OnSilence, SurfaceSpec, SurfaceTable, Tier};
 pub use verdict::{Captured, Decision, Enforcement, Verdict};

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AgentId, AttemptId, OperatorId, OrderReason};
+use crate::ids::{AgentId, AttemptId, OperatorId, OrderReason, SourceName};
 use crate::record::{BundleRef, Outcome};
 
 /// What a person found out about a PERMIT whose outcome was unknown.
@@ -45,6 +45,11 @@ pub enum Order {
     ErasePayloads {
         /// The agent.
         subject: AgentId,
+    },
+    /// Destroys what a source of facts gave, as far as it is kept.
+    EraseFacts {
+        /// The source.
+        source: SourceName,
     },
     /// Makes a bundle the one that decides, instead of the one that does.
     ActivateBundle {

@@ -15,6 +15,8 @@ pub enum Precondition {
     State,
     /// The pinned bundle is present, signed and within its validity.
     Policy,
+    /// Every source of facts that the bundle declares has given them, lately enough.
+    Facts,
     /// The agent is known and its credential is active.
     Identity,
     /// The surface is known, and the request fits its declaration.
@@ -46,6 +48,7 @@ impl Precondition {
         Self::Evidence,
         Self::State,
         Self::Policy,
+        Self::Facts,
         Self::Identity,
         Self::Surface,
         Self::Idempotency,
@@ -68,6 +71,7 @@ impl Precondition {
             Self::Evidence => "evidence",
             Self::State => "state",
             Self::Policy => "policy",
+            Self::Facts => "facts",
             Self::Identity => "identity",
             Self::Surface => "surface",
             Self::Idempotency => "idempotency",

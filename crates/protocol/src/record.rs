@@ -1,6 +1,6 @@
 //! Records: what the log keeps. Canonical JSON, at most 65,535 bytes, integers only.
 //!
-//! In clear a record says who acted (agent and gate), on which surface and resource, what was decided and by
+//! In clear a record says who acted (agent and gate) and for whom, on which surface and resource, what was decided and by
 //! which policies. What exactly was asked is a salted commitment: it cannot be erased from a log, so it is not
 //! put there.
 
@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::{self, NotCanonical};
 use crate::digest::Digest;
-use crate::facts::RecordedFacts;
+use crate::facts::{PrincipalFact, RecordedFacts};
 use crate::ids::{
     ActionName, AgentId, AttemptId, BundleDigest, GateId, LimitName, Millis, OperatorId, OrderReason,
-    PolicyId, SurfaceName,
+    PolicyId, PrincipalId, SurfaceName,
 };
 use crate::json::{JsonError, Limits, Value};
 use crate::labels::Labels;
@@ -23,6 +23,7 @@ use crate::obligations::Obligations;
 use crate::order::Ordered;
 use crate::reason::ReasonCode;
 use crate::request::Resource;
+use crate::sources::{self, Excepted};
 use crate::surface::Tier;
 use crate::verdict::Decision;
 
@@ -53,6 +54,9 @@ pub struct DecisionRecord {
     pub reason: Option<ReasonCode>,
     /// Who acts.
     pub agent: AgentId,
+    /// For whom, as the request says; whether the agent's credential lets it is a fact of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acts_for: Option<PrincipalId>,
     /// The gate that asked.
     pub gate: GateId,
     /// The attempt that this decision is for.
@@ -98,6 +102,9 @@ pub struct DecisionRecord {
     /// What the satisfied grants ask for besides themselves; only of a PERMIT, and of a refusal because they are not met.
     #[serde(default, skip_serializing_if = "Obligations::is_empty")]
     pub obligations: Obligations,
+    /// The exception of the bundle by which this is a PERMIT though a fact was not as it should be; only of a PERMIT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exception: Option<Excepted>,
     /// The policy engine and its version.
     pub engine: String,
     /// What else it depended on, so that it can be decided again.
@@ -357,6 +364,12 @@ impl DecisionRecord {
         self.facts.authenticated.and_then(|at| self.time.0.checked_sub(at.0))
     }
 
+    /// For whom the agent acted, where its credential lets it. Whoever else was named has no part in it.
+    #[must_use]
+    pub fn behind(&self) -> Option<&PrincipalId> {
+        self.acts_for.as_ref().filter(|_| self.facts.principal == PrincipalFact::Admitted)
+    }
+
     fn check(&self) -> Result<(), RecordError> {
         let said = self.reason.map_or(Decision::Permit, ReasonCode::decision);
         if said != self.decision {
@@ -375,8 +388,12 @@ impl DecisionRecord {
         if !self.policies.is_sorted() {
             return Err(RecordError::Contradiction("policies out of order"));
         }
+        if let Some(what) = self.facts.principal.contradiction(self.acts_for.is_some(), self.reason) {
+            return Err(RecordError::Contradiction(what));
+        }
         self.labels.check(self.decision, self.time).map_err(RecordError::Contradiction)?;
         limits::check(self.reason, self.limit.as_ref(), &self.limits).map_err(RecordError::Contradiction)?;
+        sources::check(self).map_err(RecordError::Contradiction)?;
         self.obligations.contradiction(self).map_or(Ok(()), |what| Err(RecordError::Contradiction(what)))
     }
 }

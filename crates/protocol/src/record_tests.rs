@@ -7,6 +7,7 @@ pub(crate) fn permit() -> DecisionRecord {
         decision: Decision::Permit,
         reason: None,
         agent: "bot".parse().unwrap(),
+        acts_for: None,
         gate: "fs".parse().unwrap(),
         attempt: AttemptId::from_bytes([1; 32]),
         surface: "fs.read".parse().unwrap(),
@@ -28,6 +29,7 @@ pub(crate) fn permit() -> DecisionRecord {
         limits: Vec::new(),
         labels: crate::labels::Labels::none(),
         obligations: crate::obligations::Obligations::none(),
+        exception: None,
         engine: "cedar-policy 4".into(),
         facts: RecordedFacts::sound(),
     }
@@ -46,6 +48,25 @@ fn a_record_is_read_back_only_from_its_canonical_bytes() {
     assert!(matches!(Record::parse(unknown.as_bytes()), Err(RecordError::Shape(_))));
     let kind = bytes.replace(r#""kind":"decision""#, r#""kind":"permission""#);
     assert!(matches!(Record::parse(kind.as_bytes()), Err(RecordError::Shape(_))));
+}
+
+#[test]
+fn a_record_names_for_whom_only_with_what_the_credential_says_of_it() {
+    use crate::facts::PrincipalFact::{Admitted, Nobody, NotAdmitted};
+    let said = |acts_for: Option<&str>, principal| {
+        let acts_for = acts_for.map(|name| name.parse().unwrap());
+        let facts = RecordedFacts { principal, ..RecordedFacts::sound() };
+        Record::parse(text(DecisionRecord { acts_for, facts, ..permit() }).as_bytes())
+    };
+    let Ok(Record::Decision(read)) = said(Some("maya"), Admitted) else { panic!() };
+    assert_eq!(read.behind().map(|name| name.as_str()), Some("maya"));
+    for (named, fact) in
+        [(Some("maya"), Nobody), (None, Admitted), (Some("maya"), NotAdmitted), (None, NotAdmitted)]
+    {
+        assert!(matches!(said(named, fact), Err(RecordError::Contradiction(_))), "{named:?} {fact:?}");
+    }
+    let misnamed = text(permit()).replacen("{\"action\":", "{\"acts_for\":\"Maya\",\"action\":", 1);
+    assert!(matches!(Record::parse(misnamed.as_bytes()), Err(RecordError::Shape(_))));
 }
 
 #[test]

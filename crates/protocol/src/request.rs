@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::{self, NotCanonical};
 use crate::digest::{Digest, Domain};
-use crate::ids::{ActionName, AgentId, IdempotencyKey, Salt, SurfaceName};
+use crate::ids::{ActionName, AgentId, IdempotencyKey, PrincipalId, Salt, SurfaceName};
 use crate::json::{JsonError, Limits, Value};
+use crate::pins::CalledTool;
 use crate::reason::ReasonCode;
 
 /// The thing acted on, as an entity of the bundle's schema.
@@ -31,6 +32,9 @@ pub struct Ask {
     pub action: ActionName,
     /// The resource.
     pub resource: Resource,
+    /// For whom the agent acts, if for anybody but itself. It is a claim: the agent's credential says whether it counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acts_for: Option<PrincipalId>,
     /// The facts that policy may read, exactly as the surface declares them.
     #[serde(default)]
     pub context: BTreeMap<String, Value>,
@@ -47,6 +51,10 @@ pub struct Ask {
     /// compares it with its own: a gate that was given other rules would ask about another call than it sends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapped_with: Option<Digest>,
+    /// The tool that is to be called, and what the gate saw of its definition. Where the bundle has pins, a gate says so
+    /// of every tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<CalledTool>,
 }
 
 impl Ask {
@@ -79,6 +87,9 @@ pub struct Request {
 struct Canonical<'a> {
     v: u8,
     agent: &'a AgentId,
+    /// Left out where nobody is named, so that such a request has the digest that it had before there were principals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acts_for: Option<&'a PrincipalId>,
     surface: &'a SurfaceName,
     action: &'a ActionName,
     resource: &'a Resource,
@@ -87,26 +98,28 @@ struct Canonical<'a> {
     payload: Option<&'a Digest>,
     envelope: Option<&'a Digest>,
     mapped_with: Option<&'a Digest>,
+    /// Left out where no tool is named, so that such a request has the digest that it had before there were pins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool: Option<&'a CalledTool>,
 }
 
 impl Request {
-    fn canonical(
-        &self,
-        envelope: Option<&Digest>,
-        mapped_with: Option<&Digest>,
-    ) -> Result<Vec<u8>, NotCanonical> {
-        let Ask { surface, action, resource, context, idempotency_key, payload, .. } = &self.ask;
+    /// With how it came about, or only what it means.
+    fn canonical(&self, whole: bool) -> Result<Vec<u8>, NotCanonical> {
+        let Ask { surface, action, resource, acts_for, context, idempotency_key, payload, .. } = &self.ask;
         canonical::to_bytes(&Canonical {
             v: 1,
             agent: &self.agent,
+            acts_for: acts_for.as_ref(),
             surface,
             action,
             resource,
             context,
             idempotency_key: idempotency_key.as_ref(),
             payload: payload.as_ref(),
-            envelope,
-            mapped_with,
+            envelope: self.ask.envelope.as_ref().filter(|_| whole),
+            mapped_with: self.ask.mapped_with.as_ref().filter(|_| whole),
+            tool: self.ask.tool.as_ref().filter(|_| whole),
         })
     }
 
@@ -115,17 +128,16 @@ impl Request {
     /// # Errors
     /// If the request has no canonical form; it is then refused as malformed.
     pub fn digest(&self) -> Result<Digest, NotCanonical> {
-        let canonical = self.canonical(self.ask.envelope.as_ref(), self.ask.mapped_with.as_ref())?;
-        Ok(Digest::of(Domain::Request, &[&canonical]))
+        Ok(Digest::of(Domain::Request, &[&self.canonical(true)?]))
     }
 
-    /// The digest that tells whether two attempts mean the same operation: without the envelope, and whatever rules
-    /// it was read by.
+    /// The digest that tells whether two attempts mean the same operation: without the envelope, whatever rules it was
+    /// read by, and however its tool is defined.
     ///
     /// # Errors
     /// As [`Self::digest`].
     pub fn operation(&self) -> Result<Digest, NotCanonical> {
-        Ok(Digest::of(Domain::Operation, &[&self.canonical(None, None)?]))
+        Ok(Digest::of(Domain::Operation, &[&self.canonical(false)?]))
     }
 
     /// What a record says of this request: its digest, salted, so that a small set of possible requests cannot
@@ -261,6 +273,8 @@ mod tests {
             request("bot", &ASK.replace("Account", "Wallet")),
             request("bot", &ASK.replace("12.50", "12.51")),
             request("bot", &ASK.replace("k1", "k2")),
+            request("bot", &ASK.replacen('{', r#"{"acts_for":"maya","#, 1)),
+            request("bot", &ASK.replacen('{', r#"{"acts_for":"bot","#, 1)),
         ];
         for other in others {
             assert_ne!(base.digest(), other.digest(), "{other:?}");
@@ -272,6 +286,32 @@ mod tests {
         mapped.ask.mapped_with = Some(Digest::sha256(b"x"));
         assert_ne!(base.digest(), mapped.digest(), "the rules it was read by are part of what was asked");
         assert_eq!(base.operation(), mapped.operation());
+        let mut seen = base.clone();
+        seen.ask.tool =
+            Some(CalledTool { name: "s/t".parse().unwrap(), definition: crate::ToolSeen::Unknown });
+        assert_ne!(base.digest(), seen.digest(), "what was seen of its tool is part of what was asked");
+        assert_eq!(base.operation(), seen.operation());
+        let mut other = seen.clone();
+        other.ask.tool.as_mut().unwrap().definition = crate::ToolSeen::Absent;
+        assert_ne!(other.digest(), seen.digest());
+    }
+
+    #[test]
+    fn a_request_that_names_nobody_has_the_bytes_that_it_had_before_there_were_principals() {
+        let request = request("bot", ASK);
+        let canonical = r#"{"action":"charge","agent":"bot","context":{"amount":"12.50"},"envelope":null,"idempotency_key":"k1","mapped_with":null,"payload":null,"resource":{"id":"a-1","type":"Account"},"surface":"payments.charge","v":1}"#;
+        assert_eq!(request.canonical(true).unwrap(), canonical.as_bytes());
+    }
+
+    #[test]
+    fn the_same_for_somebody_else_is_another_operation() {
+        let [own, maya, zoe] = ["", r#""acts_for":"maya","#, r#""acts_for":"zoe","#]
+            .map(|named| request("bot", &ASK.replacen('{', &format!("{{{named}"), 1)).operation().unwrap());
+        assert!(own != maya && own != zoe && maya != zoe);
+        let misnamed = |text: &str| refused(&ASK.replacen('{', &format!("{{\"acts_for\":{text},"), 1));
+        assert_eq!(misnamed("\"Maya\""), ReasonCode::RequestInvalidValue);
+        assert_eq!(misnamed("\"\""), ReasonCode::RequestInvalidValue);
+        assert_eq!(misnamed(r#"{"type":"User","id":"maya"}"#), ReasonCode::RequestMalformed);
     }
 
     #[test]

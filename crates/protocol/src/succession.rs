@@ -1,9 +1,11 @@
-//! What the log says of the bundles that were in force: nothing older ever is again.
+//! What the log says of the bundles that were in force: nothing older ever is again, and nothing else of the same version.
 
 use std::collections::BTreeMap;
 
 use crate::digest::Digest;
+use crate::ids::BundleDigest;
 use crate::order::Order;
+use crate::proving::{ProofDemand, Vetted};
 use crate::record::{BundleRef, Event, EventRecord};
 
 const NAME: &str = "name";
@@ -14,8 +16,17 @@ const ROOT_VERSION: &str = "root_version";
 const ACTIVATED_NAME: &str = "activated_name";
 const ACTIVATED_VERSION: &str = "activated_version";
 const ACTIVATED_DIGEST: &str = "activated_digest";
+const ACTIVATED_DEMAND: &str = "activated_proofs";
+const ACTIVATED_PROOF: &str = "activated_proof";
 /// In a mark's detail, where a bundle's version stands beside other things.
 const SEEN: &str = "bundle_version";
+const SEEN_DIGEST: &str = "bundle_digest";
+const ROOTS: &str = "roots";
+const LOST_PROOFS: &str = "lost_proofs";
+const NOT_DEMANDED: &str = "not_demanded";
+
+/// Chains of roots that a log remembers. Beyond them no other is taken: to forget one would let its old roots sign again.
+pub const MOST_CHAINS: usize = 256;
 
 /// A bundle that is in force, as a record of [`Event::BundleInForce`] names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,37 +46,111 @@ impl InForce {
             (DIGEST.to_owned(), self.bundle.digest.to_string()),
             (VERSION.to_owned(), self.bundle.version.to_string()),
         ]);
-        detail.extend(root_detail(self.root));
+        if let Some((chain, version)) = self.root {
+            detail.insert(ROOT.to_owned(), chain.to_string());
+            detail.insert(ROOT_VERSION.to_owned(), version.to_string());
+        }
         detail
     }
 
-    /// What a record's detail says; `None` for one of a time in which records said less, or that is none.
+    /// What a record's detail says; `None` for one that says less.
     #[must_use]
     pub fn of_detail(detail: &BTreeMap<String, String>) -> Option<Self> {
         let (name, digest) = (detail.get(NAME)?.clone(), detail.get(DIGEST)?);
         let (Ok(version), Ok(digest)) = (detail.get(VERSION)?.parse(), digest.parse()) else { return None };
-        Some(Self { bundle: BundleRef { name, version, digest }, root: root_of(detail) })
+        let root = match (detail.get(ROOT), detail.get(ROOT_VERSION)) {
+            (None, None) => None,
+            (chain, version) => Some(number_of(chain?, version?)?),
+        };
+        Some(Self { bundle: BundleRef { name, version, digest }, root })
     }
 }
 
-fn root_detail(root: Option<(Digest, u64)>) -> impl Iterator<Item = (String, String)> {
-    let said = root.map(|(chain, version)| [(ROOT, chain.to_string()), (ROOT_VERSION, version.to_string())]);
-    said.into_iter().flatten().map(|(key, value)| (key.to_owned(), value))
-}
-
-fn root_of(detail: &BTreeMap<String, String>) -> Option<(Digest, u64)> {
-    match (detail.get(ROOT)?.parse(), detail.get(ROOT_VERSION)?.parse()) {
-        (Ok(chain), Ok(version)) => Some((chain, version)),
+fn number_of(digest: &str, number: &str) -> Option<(Digest, u64)> {
+    match (digest.parse(), number.parse()) {
+        (Ok(digest), Ok(number)) => Some((digest, number)),
         (Err(_), _) | (_, Err(_)) => None,
     }
 }
 
-fn activated_of(detail: &BTreeMap<String, String>) -> Option<BundleRef> {
-    let (name, version) = (detail.get(ACTIVATED_NAME)?.clone(), detail.get(ACTIVATED_VERSION)?);
-    match (version.parse(), detail.get(ACTIVATED_DIGEST)?.parse()) {
-        (Ok(version), Ok(digest)) => Some(BundleRef { name, version, digest }),
+fn activated_of(detail: &BTreeMap<String, String>) -> Option<Option<BundleRef>> {
+    let Some(name) = detail.get(ACTIVATED_NAME).cloned() else { return Some(None) };
+    match (detail.get(ACTIVATED_VERSION)?.parse(), detail.get(ACTIVATED_DIGEST)?.parse()) {
+        (Ok(version), Ok(digest)) => Some(Some(BundleRef { name, version, digest })),
         (Err(_), _) | (_, Err(_)) => None,
     }
+}
+
+fn roots_of(detail: &BTreeMap<String, String>) -> Option<BTreeMap<Digest, u64>> {
+    let Some(roots) = detail.get(ROOTS) else { return Some(BTreeMap::new()) };
+    roots.split(", ").map(|root| root.split_once(' ').and_then(|(chain, at)| number_of(chain, at))).collect()
+}
+
+/// A bundle that does not come into force after those that were.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RolledBack {
+    /// Its version is lower than that of one that was in force.
+    #[error("the bundle has version {found}, and version {seen} was in force already")]
+    Bundle {
+        /// Its version.
+        found: u64,
+        /// The highest that was in force.
+        seen: u64,
+    },
+    /// It has the version of one that was in force, and is another.
+    #[error(
+        "another bundle of version {version} was in force already, {seen}; sign this one under a higher version"
+    )]
+    Content {
+        /// The version of both.
+        version: u64,
+        /// The one that was in force.
+        seen: BundleDigest,
+    },
+    /// The root of its keys is older than one that was in force.
+    #[error("the root has version {found}, and version {seen} was in force already")]
+    Root {
+        /// The root's version; 0 without a root.
+        found: u64,
+        /// The newest that was in force; of its chain if it has one.
+        seen: u64,
+    },
+    /// Its root is of yet another chain.
+    #[error("roots of {MOST_CHAINS} chains were in force already; pin one of these")]
+    Chains,
+}
+
+/// What is known of the proofs that bundles demanded which only lost records had activated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostProofs {
+    /// Nothing: the last of them may have demanded one of the bundle after it.
+    Unknown,
+    /// None did, by an operator's word.
+    NotDemanded,
+}
+
+impl LostProofs {
+    /// As the record's detail says it.
+    #[must_use]
+    pub fn detail(self) -> BTreeMap<String, String> {
+        match self {
+            Self::Unknown => BTreeMap::new(),
+            Self::NotDemanded => BTreeMap::from([(LOST_PROOFS.to_owned(), NOT_DEMANDED.to_owned())]),
+        }
+    }
+
+    /// What a record's detail says. A word that is not known is none.
+    #[must_use]
+    pub fn of_detail(detail: &BTreeMap<String, String>) -> Self {
+        match detail.get(LOST_PROOFS).map(String::as_str) {
+            Some(NOT_DEMANDED) => Self::NotDemanded,
+            Some(_) | None => Self::Unknown,
+        }
+    }
+}
+
+fn digest_of(text: Option<&String>) -> Option<Digest> {
+    text?.parse().ok() // tidy: allow None is no proof
 }
 
 /// The newest that was in force, up to some record.
@@ -73,119 +158,178 @@ fn activated_of(detail: &BTreeMap<String, String>) -> Option<BundleRef> {
 pub struct Succession {
     /// The highest version of a bundle; 0 before the first.
     pub version: u64,
-    /// The newest root: the digest of its chain's first root, and the highest version in that chain. A chain that an
-    /// operator pins anew takes the place of the one before it.
-    pub root: Option<(Digest, u64)>,
+    /// The bundle that had it. `None` before the first, and where nobody knows which that was.
+    pub digest: Option<BundleDigest>,
+    /// The newest version of a root in each chain, by the digest of the chain's first root. One that is pinned in between
+    /// lets no other be forgotten.
+    pub roots: BTreeMap<Digest, u64>,
     /// The bundle that an operator activated last; `None` if the configuration's pin says which decides.
     pub activated: Option<BundleRef>,
+    /// What is demanded of the next one that is activated: what that one says of proofs or, where it may not have been the
+    /// last, a proof.
+    pub demand: ProofDemand,
+    /// The digest of the report by which that one was proved, if it was.
+    pub proof: Option<Digest>,
 }
 
 impl Succession {
     /// Follows a record. Versions only grow, but for what no head was signed over when the ledger was opened: an opening
     /// says what holds, as a PERMIT that was never released is withheld by it.
     pub fn follow(&mut self, record: &EventRecord) {
-        if matches!(record.event, Event::Opened | Event::Recovered)
-            && let Some(held) = Self::of_mark(&record.detail)
-        {
+        let says = matches!(record.event, Event::Opened | Event::Recovered | Event::HeadGivenUp);
+        if let Some(held) = Self::of_mark(&record.detail).filter(|_| says) {
             *self = held;
-            return;
         }
         if let Some(Order::ActivateBundle { bundle }) = record.order.as_ref().map(|order| &order.what) {
-            self.version = self.version.max(bundle.version);
+            self.saw(bundle);
             self.activated = Some(bundle.clone());
+            let Vetted { demand, proof, .. } = Vetted::of_detail(bundle.digest, &record.detail);
+            (self.demand, self.proof) = (demand, proof.map(|proof| proof.report));
         }
-        if record.event != Event::BundleInForce {
-            return;
+        if record.event == Event::BundleInForce
+            && let Some(InForce { bundle, root }) = InForce::of_detail(&record.detail)
+        {
+            self.saw(&bundle);
+            root.into_iter().for_each(|(chain, version)| self.saw_root(chain, version));
         }
-        let Some(InForce { bundle, root }) = InForce::of_detail(&record.detail) else { return };
-        self.version = self.version.max(bundle.version);
-        self.root = match (self.root, root) {
-            (Some((chain, seen)), Some((of, version))) if chain == of => Some((chain, seen.max(version))),
-            (seen, new) => new.or(seen),
-        };
+    }
+
+    fn saw(&mut self, bundle: &BundleRef) {
+        if bundle.version > self.version {
+            (self.version, self.digest) = (bundle.version, Some(bundle.digest));
+        } else if bundle.version == self.version {
+            self.digest = self.digest.or(Some(bundle.digest));
+        }
+    }
+
+    /// Takes note of a root that was in force.
+    pub fn saw_root(&mut self, chain: Digest, version: u64) {
+        if self.roots.contains_key(&chain) || self.roots.len() < MOST_CHAINS {
+            let newest = self.roots.entry(chain).or_insert(version);
+            *newest = version.max(*newest);
+        }
+    }
+
+    /// Whether a bundle of this version and digest, under this root, may be in force after those that were.
+    ///
+    /// # Errors
+    /// [`RolledBack`].
+    pub fn admit(
+        &self,
+        version: u64,
+        digest: BundleDigest,
+        root: Option<(Digest, u64)>,
+    ) -> Result<(), RolledBack> {
+        match root {
+            // Once roots say who signs, keys that are trusted by themselves are of the time before.
+            None => {
+                let newest = self.roots.values().max();
+                newest.map_or(Ok(()), |seen| Err(RolledBack::Root { found: 0, seen: *seen }))?;
+            }
+            Some((chain, found)) => match self.roots.get(&chain) {
+                Some(seen) if found < *seen => return Err(RolledBack::Root { found, seen: *seen }),
+                None if self.roots.len() >= MOST_CHAINS => return Err(RolledBack::Chains),
+                Some(_) | None => {}
+            },
+        }
+        match self.digest {
+            _ if version < self.version => Err(RolledBack::Bundle { found: version, seen: self.version }),
+            Some(seen) if version == self.version && seen != digest => {
+                Err(RolledBack::Content { version, seen })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether an operator may activate a bundle of this version: a higher one than every one that was in force or, where
+    /// nobody knows which bundle had that version, the same.
+    #[must_use]
+    pub const fn takes(&self, version: u64) -> bool {
+        version > self.version || (version == self.version && version > 0 && self.digest.is_none())
+    }
+
+    /// Remembers, beside this, what another says was in force. The bundle that was activated last stays the one that this
+    /// says; that the other says of a demand, it may have held.
+    #[must_use]
+    pub fn beside(mut self, other: &Self) -> Self {
+        if other.version > self.version {
+            (self.version, self.digest) = (other.version, other.digest);
+        }
+        other.roots.iter().for_each(|(chain, version)| self.saw_root(*chain, *version));
+        if other.demand == ProofDemand::Required {
+            self.demand = other.demand;
+        }
+        self
+    }
+
+    /// Remembers, beside this, a version of which an operator says that it was in force. Where a bundle could have been
+    /// activated of which nothing more is known, it counts as one that demanded a proof of the next.
+    #[must_use]
+    pub fn raised_to(mut self, version: u64, lost: LostProofs) -> Self {
+        if self.takes(version) && lost == LostProofs::Unknown {
+            self.demand = ProofDemand::Required;
+        }
+        if version > self.version {
+            (self.version, self.digest) = (version, None);
+        }
+        self
+    }
+
+    /// Whether this is what a log goes on with, of which another says what is left: raised to the version that this says,
+    /// as [`Self::raised_to`] does, with no root forgotten, and nothing else.
+    #[must_use]
+    pub fn continues(&self, left: &Self, lost: LostProofs) -> bool {
+        let newest = |(chain, seen): (&Digest, &u64)| self.roots.get(chain).is_some_and(|now| now >= seen);
+        let raised = Self { roots: self.roots.clone(), ..left.clone().raised_to(self.version, lost) };
+        left.roots.iter().all(newest) && *self == raised
+    }
+
+    /// Whether a proof is demanded of whatever decides by its pin alone: what was in force before demands it of the one
+    /// after it, and no activation came after that.
+    #[must_use]
+    pub fn demands_of_pinned(&self) -> bool {
+        self.activated.is_none() && self.demand == ProofDemand::Required
     }
 
     /// What a mark says of it, for whoever reads the log from there on.
     pub fn detail(&self) -> impl Iterator<Item = (String, String)> {
-        let activated = self.activated.as_ref().map(|bundle| {
+        let digest = self.digest.map(|digest| (SEEN_DIGEST, digest.to_string()));
+        let roots: Vec<_> = self.roots.iter().map(|(chain, version)| format!("{chain} {version}")).collect();
+        let roots = (!roots.is_empty()).then(|| (ROOTS, roots.join(", ")));
+        let activated = self.activated.iter().flat_map(|bundle| {
             [
                 (ACTIVATED_NAME, bundle.name.clone()),
                 (ACTIVATED_VERSION, bundle.version.to_string()),
                 (ACTIVATED_DIGEST, bundle.digest.to_string()),
             ]
         });
-        let activated = activated.into_iter().flatten().map(|(key, value)| (key.to_owned(), value));
-        let seen = std::iter::once((SEEN.to_owned(), self.version.to_string()));
-        seen.chain(root_detail(self.root)).chain(activated)
+        let demand = self.demand.as_str().map(|word| (ACTIVATED_DEMAND, word.to_owned()));
+        let proof = self.proof.map(|report| (ACTIVATED_PROOF, report.to_string()));
+        let seen = std::iter::once((SEEN, self.version.to_string()));
+        let said = seen.chain(digest).chain(roots).chain(activated).chain(demand).chain(proof);
+        said.map(|(key, value)| (key.to_owned(), value))
     }
 
-    /// What a mark's detail says; `None` for one of a time in which marks did not.
+    /// What a mark's detail says; `None` if it does not say all of it.
     #[must_use]
     pub fn of_mark(detail: &BTreeMap<String, String>) -> Option<Self> {
-        match detail.get(SEEN)?.parse() {
-            Ok(version) => Some(Self { version, root: root_of(detail), activated: activated_of(detail) }),
-            Err(_) => None,
-        }
+        let Ok(version) = detail.get(SEEN)?.parse() else { return None };
+        let digest = match detail.get(SEEN_DIGEST).map(|digest| digest.parse()) {
+            Some(Err(_)) => return None,
+            Some(Ok(digest)) => Some(digest),
+            None => None,
+        };
+        Some(Self {
+            version,
+            digest,
+            roots: roots_of(detail)?,
+            activated: activated_of(detail)?,
+            demand: ProofDemand::of(detail.get(ACTIVATED_DEMAND)),
+            proof: digest_of(detail.get(ACTIVATED_PROOF)),
+        })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ids::{BundleDigest, Millis};
-
-    fn record(event: Event, version: u64, root: Option<(Digest, u64)>) -> EventRecord {
-        let bundle =
-            BundleRef { name: "team".into(), version, digest: BundleDigest(Digest::sha256(b"a bundle")) };
-        let detail = InForce { bundle, root }.detail();
-        EventRecord { seq: 0, time: Millis(0), event, detail, order: None }
-    }
-
-    #[test]
-    fn versions_only_grow_and_another_chain_begins_anew() {
-        let (one, two) = (Digest::sha256(b"one"), Digest::sha256(b"two"));
-        let mut succession = Succession::default();
-        for (version, root, expected) in [
-            (3, None, (3, None)),
-            (2, Some((one, 4)), (3, Some((one, 4)))),
-            (5, Some((one, 2)), (5, Some((one, 4)))),
-            (5, None, (5, Some((one, 4)))),
-            (1, Some((two, 1)), (5, Some((two, 1)))),
-        ] {
-            succession.follow(&record(Event::BundleInForce, version, root));
-            assert_eq!((succession.version, succession.root), expected, "{version} {root:?}");
-            // What a mark says is what whoever reads on from it goes by.
-            assert_eq!(Succession::of_mark(&succession.detail().collect()), Some(succession.clone()));
-        }
-        succession.follow(&record(Event::Opened, 9, None));
-        assert_eq!(succession.version, 5);
-    }
-
-    #[test]
-    fn an_activation_is_followed_and_stands_in_marks() {
-        let mut succession = Succession::default();
-        succession.follow(&record(Event::BundleInForce, 3, None));
-        let bundle =
-            BundleRef { name: "team".into(), version: 4, digest: BundleDigest(Digest::sha256(b"another")) };
-        let order = crate::Ordered {
-            by: "alice".parse().unwrap(),
-            what: Order::ActivateBundle { bundle: bundle.clone() },
-            reason: "a test".parse().unwrap(),
-        };
-        let mut ordered = record(Event::Ordered, 9, None);
-        ordered.order = Some(order);
-        succession.follow(&ordered);
-        assert_eq!(succession, Succession { version: 4, root: None, activated: Some(bundle) });
-        assert_eq!(Succession::of_mark(&succession.detail().collect()), Some(succession));
-    }
-
-    #[test]
-    fn records_that_said_less_say_nothing() {
-        let mut older = record(Event::BundleInForce, 7, None);
-        older.detail.remove(VERSION);
-        let mut succession = Succession::default();
-        succession.follow(&older);
-        assert_eq!(succession, Succession::default());
-        assert_eq!(Succession::of_mark(&BTreeMap::from([("keys".to_owned(), "x".to_owned())])), None);
-    }
-}
+#[path = "succession_tests.rs"]
+mod tests;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{ActionName, BundleDigest, SurfaceName, ToolName};
 use crate::json::{Loose, Value};
+use crate::pins::ToolPins;
 use crate::reason::ReasonCode;
 use crate::request::Resource;
 use crate::spelling::refuse_other_spellings;
@@ -115,6 +116,9 @@ pub struct SurfaceTable {
     pub bundle: BundleDigest,
     /// By name.
     pub surfaces: BTreeMap<SurfaceName, SurfaceSpec>,
+    /// How the tools were defined when the bundle was signed.
+    #[serde(default = "ToolPins::none", skip_serializing_if = "ToolPins::say_nothing")]
+    pub pins: ToolPins,
 }
 
 /// One declared input of policy.

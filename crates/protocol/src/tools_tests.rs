@@ -1,6 +1,7 @@
 use super::*;
 use crate::digest::Digest;
 use crate::ids::BundleDigest;
+use crate::pins::ToolPins;
 use crate::surface::{Idempotency, OnSilence, Tier};
 
 fn spec(tools: &[&str]) -> SurfaceSpec {
@@ -22,7 +23,8 @@ fn spec(tools: &[&str]) -> SurfaceSpec {
 
 fn table(surfaces: &[(&str, &[&str])]) -> SurfaceTable {
     let named = |(name, tools): &(&str, &[&str])| (name.parse().unwrap(), spec(tools));
-    SurfaceTable { bundle: BundleDigest(Digest::sha256(b"")), surfaces: surfaces.iter().map(named).collect() }
+    let (bundle, pins) = (BundleDigest(Digest::sha256(b"")), ToolPins::none());
+    SurfaceTable { bundle, surfaces: surfaces.iter().map(named).collect(), pins }
 }
 
 #[track_caller]

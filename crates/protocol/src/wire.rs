@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::canonical;
-use crate::ids::{AttemptId, GateId, OrderReason, Salt};
+use crate::digest::Digest;
+use crate::ids::{AgentId, AttemptId, GateId, OrderReason, Salt};
 use crate::json::{Limits, Value};
 use crate::late::Spooled;
 use crate::order::Order;
 use crate::reason::ReasonCode;
-use crate::record::Outcome;
+use crate::record::{BundleRef, Outcome};
 use crate::request::{Ask, Refused, parse_strict};
 use crate::verdict::{Captured, Decision};
 
@@ -126,6 +127,14 @@ pub struct OutcomeReply {
     pub seq: u64,
 }
 
+/// The answer to `GET /v1/whoami`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhoAmI {
+    /// The agent that the bearer token names.
+    pub agent: AgentId,
+}
+
 /// `POST /v1/operator/orders`: what an operator orders. The bearer key names the operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -142,6 +151,63 @@ pub struct OrderCall {
 pub struct OrderReply {
     /// Index of the order's record.
     pub seq: u64,
+}
+
+/// `POST /v1/operator/proofs`: what is to be done about the proof of a bundle that lies ready to be activated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProofCall {
+    /// The bundle.
+    pub bundle: BundleRef,
+    /// What is to be done.
+    pub step: ProofStep,
+}
+
+/// What is to be done about a proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProofStep {
+    /// Begin it, if one is demanded and there is none.
+    Begin,
+    /// Say how far it is. A proof that nobody looks at is stopped after a while.
+    Look,
+    /// Stop it.
+    Stop,
+}
+
+/// How the proof of a bundle is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ProofReply {
+    /// Nobody demands one.
+    NotDemanded,
+    /// None was begun since the arbiter started.
+    NotBegun,
+    /// It is being made.
+    Running {
+        /// Statements that are settled.
+        done: u64,
+        /// Of how many; 0 before that is known.
+        total: u64,
+    },
+    /// Every statement is proved.
+    Proved {
+        /// SHA-256 of the report, which lies in the data directory under this name.
+        report: Digest,
+        /// The policy engine and its version.
+        engine: String,
+        /// What made questions of policies, and its version.
+        compiler: String,
+        /// What answered, as it names itself.
+        solver: String,
+        /// How many statements were proved.
+        statements: u64,
+    },
+    /// It is not proved: refuted, not known, or stopped.
+    NotProved {
+        /// Each statement that is not proved with why, or why there is none that is.
+        causes: Vec<String>,
+    },
 }
 
 /// `POST /v1/late`: attempts for which a gate had no answer, to be entered into the log late, oldest first. All are of

@@ -163,6 +163,7 @@ impl Attempt {
             at,
             reason,
             agent: self.request.agent.clone(),
+            acts_for: ask.acts_for.clone(),
             gate: self.gate.clone(),
             attempt: self.id(),
             surface: ask.surface.clone(),
@@ -188,7 +189,11 @@ impl Attempt {
         if BootInstant::now() >= expires {
             return Err(Refusal::own(ReasonCode::PermitExpired, None));
         }
-        Ok(Permit::new(self.nonce, self.request, expires, receipt.to_owned()))
+        // Only what is said of a late report depends on it.
+        let within = record.outcome_due.map_or(0, |due| due.0.saturating_sub(record.time.0));
+        let within = Duration::from_millis(within);
+        let receipt = (receipt.to_owned(), record.exception);
+        Ok(Permit::new(self.nonce, self.request, (expires, within), receipt))
     }
 
     /// Checks a receipt of a refusal of this attempt.
@@ -227,6 +232,7 @@ impl Attempt {
             (record.attempt != self.id(), "attempt"),
             (record.request != self.commitment, "request"),
             (record.agent != self.request.agent, "agent"),
+            (record.acts_for != ask.acts_for, "principal"),
             (record.gate != self.gate, "gate"),
             (record.surface != ask.surface, "surface"),
             (record.action != ask.action, "action"),

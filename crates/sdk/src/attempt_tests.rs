@@ -1,7 +1,9 @@
 use super::*;
+use crate::outcomes::Outcomes;
 use crate::refusal::Unverifiable;
-use crate::testing::{LONG, Log, attempt, permit, refusal, request, text, wait_until};
+use crate::testing::{LONG, Log, attempt, outcomes, permit, refusal, request, text, wait_until};
 use ed25519_dalek::{Signer, SigningKey};
+use portcullis_protocol::facts::PrincipalFact;
 use portcullis_protocol::{
     AggregateRecord, Domain, Event, EventRecord, Keeper, LateRecord, Millis, Outcome, OutcomeRecord,
     ReasonCode, Resource, SpoolId, Spooled,
@@ -25,15 +27,15 @@ fn cause(redeemed: Result<Permit, Refusal>) -> String {
     }
 }
 
-#[test]
-fn a_verified_permit_for_this_attempt_is_a_permit_for_its_request() {
+#[tokio::test]
+async fn a_verified_permit_for_this_attempt_is_a_permit_for_its_request() {
     let (log, attempt) = (Log::new(), attempt());
     let (id, call) = (attempt.id(), attempt.call(DEADLINE));
     let receipt = log.receipt(permit(&call, LONG));
     let permit = attempt.redeem(&receipt, &log.trusted()).unwrap();
     assert_eq!(permit.request(), &request());
     assert_eq!((permit.attempt(), permit.receipt()), (id, receipt.as_str()));
-    let running = permit.begin().unwrap();
+    let running = permit.begin(&outcomes()).unwrap();
     assert_eq!(running.request(), &request());
     let report = running.finish(Outcome::Ok, Some("done".into()));
     assert_eq!(report.attempt, id);
@@ -44,10 +46,14 @@ fn a_verified_permit_for_this_attempt_is_a_permit_for_its_request() {
 #[test]
 fn a_receipt_that_differs_in_one_bound_field_is_no_permit() {
     type Change = fn(&mut DecisionRecord);
-    let changes: [(&str, Change); 9] = [
+    let changes: [(&str, Change); 10] = [
         ("attempt", |record| record.attempt = AttemptId::from_bytes([9; 32])),
         ("request", |record| record.request = Digest::sha256(b"another")),
         ("agent", |record| record.agent = "other".parse().unwrap()),
+        ("principal", |record| {
+            record.acts_for = Some("maya".parse().unwrap());
+            record.facts.principal = PrincipalFact::Admitted;
+        }),
         ("gate", |record| record.gate = "other".parse().unwrap()),
         ("surface", |record| record.surface = "payments.refund".parse().unwrap()),
         ("action", |record| record.action = "refund".parse().unwrap()),
@@ -59,6 +65,43 @@ fn a_receipt_that_differs_in_one_bound_field_is_no_permit() {
     for (what, change) in changes {
         assert_eq!(cause(redeemed(change)), format!("the receipt is for another {what}"));
     }
+}
+
+/// A record that leaves out for whom the agent acts, or names another, is not of what was asked.
+#[test]
+fn a_receipt_for_another_principal_is_no_permit() {
+    let asked = |acts_for: &str| {
+        let mut request = request();
+        request.ask.acts_for = Some(acts_for.parse().unwrap());
+        Attempt::new("gate".parse().unwrap(), request).unwrap()
+    };
+    let log = Log::new();
+    let redeemed = |attempt: Attempt, change: fn(&mut DecisionRecord)| {
+        let mut record = permit(&attempt.call(DEADLINE), LONG);
+        change(&mut record);
+        attempt.redeem(&log.receipt(record), &log.trusted())
+    };
+    let permitted = redeemed(asked("maya"), |_| {}).unwrap();
+    assert_eq!(permitted.request().ask.acts_for, Some("maya".parse().unwrap()));
+    type Change = fn(&mut DecisionRecord);
+    let others: [Change; 2] = [
+        |record| record.acts_for = Some("kim".parse().unwrap()),
+        |record| {
+            record.acts_for = None;
+            record.facts.principal = PrincipalFact::Nobody;
+        },
+    ];
+    for change in others {
+        assert_eq!(cause(redeemed(asked("maya"), change)), "the receipt is for another principal");
+    }
+    // Another's attempt commits to another request.
+    let call = asked("kim").call(DEADLINE);
+    let attempt = asked("maya");
+    let record = DecisionRecord { attempt: attempt.id(), ..permit(&call, LONG) };
+    assert_eq!(
+        cause(attempt.redeem(&log.receipt(record), &log.trusted())),
+        "the receipt is for another request"
+    );
 }
 
 #[test]
@@ -255,14 +298,14 @@ fn no_key_is_no_trust() {
     assert_eq!(TrustedLog::new(Vec::new()).unwrap_err(), UntrustedLog);
 }
 
-#[test]
-fn an_attempt_keeps_its_nonce_to_itself() {
+#[tokio::test]
+async fn an_attempt_keeps_its_nonce_to_itself() {
     let (log, attempt) = (Log::new(), attempt());
     let call = attempt.call(DEADLINE);
     let said = format!("{attempt:?} {call:?}");
     let permit = attempt.redeem(&log.receipt(permit(&call, LONG)), &log.trusted()).unwrap();
     let shown = format!("{permit:?}");
-    let running = permit.begin().unwrap();
+    let running = permit.begin(&outcomes()).unwrap();
     let running_shown = format!("{running:?}");
     let nonce = running.finish(Outcome::Ok, None).call.nonce;
     for text in [said, shown, running_shown] {
@@ -270,8 +313,8 @@ fn an_attempt_keeps_its_nonce_to_itself() {
     }
 }
 
-#[test]
-fn a_permit_bound_to_bytes_is_spent_for_these_bytes_only() {
+#[tokio::test]
+async fn a_permit_bound_to_bytes_is_spent_for_these_bytes_only() {
     let sending = |bytes: &'static [u8]| {
         let log = Log::new();
         let mut request = request();
@@ -282,31 +325,32 @@ fn a_permit_bound_to_bytes_is_spent_for_these_bytes_only() {
         (permit.attempt(), permit, bytes)
     };
     let (_, permit, bytes) = sending(b"{\"amount\":1}");
-    assert!(permit.begin_sending(bytes).is_ok());
+    assert!(permit.begin_sending(bytes, &outcomes()).is_ok());
     for bytes in [&b"{\"amount\":2}"[..], b"{\"amount\":1} ", b""] {
         let (attempt, permit, bytes) = sending(bytes);
-        let lapsed = permit.begin_sending(bytes).unwrap_err();
+        let lapsed = permit.begin_sending(bytes, &outcomes()).unwrap_err();
         assert_eq!(lapsed.refusal, Refusal::own(ReasonCode::PermitMismatch, None));
         assert_eq!((lapsed.report.attempt, lapsed.report.call.outcome), (attempt, Outcome::Expired));
     }
     let (attempt, permit, _) = sending(b"");
-    let lapsed = permit.begin().unwrap_err();
+    let lapsed = permit.begin(&outcomes()).unwrap_err();
     assert_eq!(lapsed.refusal.code(), ReasonCode::PermitMismatch, "bound to bytes, and begun without any");
     assert_eq!((lapsed.report.attempt, lapsed.report.call.outcome), (attempt, Outcome::Expired));
 }
 
-#[test]
-fn a_permit_bound_to_no_bytes_sends_none() {
+#[tokio::test]
+async fn a_permit_bound_to_no_bytes_sends_none() {
     let (log, attempt) = (Log::new(), attempt());
     let receipt = log.receipt(permit(&attempt.call(DEADLINE), LONG));
-    let lapsed = attempt.redeem(&receipt, &log.trusted()).unwrap().begin_sending(b"").unwrap_err();
+    let lapsed =
+        attempt.redeem(&receipt, &log.trusted()).unwrap().begin_sending(b"", &outcomes()).unwrap_err();
     assert_eq!(lapsed.refusal.code(), ReasonCode::PermitMismatch);
 }
 
-#[test]
-fn a_permit_that_outlived_its_lifetime_lapses_with_its_report() {
-    type Spend = fn(Permit) -> Result<crate::Running, Box<crate::Lapsed>>;
-    let spent: [Spend; 2] = [Permit::begin, |permit| permit.begin_sending(b"x")];
+#[tokio::test]
+async fn a_permit_that_outlived_its_lifetime_lapses_with_its_report() {
+    type Spend = fn(Permit, &Outcomes) -> Result<crate::Running, Box<crate::Lapsed>>;
+    let spent: [Spend; 2] = [Permit::begin, |permit, outcomes| permit.begin_sending(b"x", outcomes)];
     for (spend, envelope) in spent.into_iter().zip([None, Some(Digest::of(Domain::Payload, &[b"x"]))]) {
         let mut request = request();
         request.ask.envelope = envelope;
@@ -314,7 +358,7 @@ fn a_permit_that_outlived_its_lifetime_lapses_with_its_report() {
         let (id, receipt) = (attempt.id(), log.receipt(permit(&attempt.call(DEADLINE), 1_000)));
         let permit = attempt.redeem(&receipt, &log.trusted()).unwrap();
         wait_until(permit.expires());
-        let lapsed = spend(permit).unwrap_err();
+        let lapsed = spend(permit, &outcomes()).unwrap_err();
         assert_eq!(lapsed.refusal, Refusal::own(ReasonCode::PermitExpired, None));
         assert_eq!((lapsed.report.attempt, lapsed.report.call.outcome), (id, Outcome::Expired));
         assert_eq!(lapsed.report.call.nonce.parse::<Nonce>().unwrap().attempt_id(), id);

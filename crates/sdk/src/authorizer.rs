@@ -5,10 +5,11 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use portcullis_protocol::request::Ask;
-use portcullis_protocol::wire::{DecisionCall, DecisionReply, LateCall, LateReply, OutcomeReply};
+use portcullis_protocol::wire::{DecisionCall, DecisionReply, LateCall, LateReply, OutcomeReply, WhoAmI};
 use portcullis_protocol::{AgentId, Decision, GateId, Outcome, ReasonCode, SurfaceTable};
 
 use crate::attempt::{Attempt, TrustedLog};
+use crate::outcomes::Outcomes;
 use crate::permit::{OutcomeReport, Permit, Running};
 use crate::refusal::Refusal;
 
@@ -26,6 +27,11 @@ pub trait Authorizer: Send + Sync {
 
     /// The surfaces of the bundle in force.
     fn surfaces(&self) -> Call<'_, SurfaceTable>;
+
+    /// Which agent the arbiter takes the caller for. An arbiter that knows no such question is as one that is not there.
+    fn whoami(&self) -> Call<'_, WhoAmI> {
+        Box::pin(async { Err(Refusal::own(ReasonCode::ArbiterUnreachable, None)) })
+    }
 
     /// Has attempts entered into the log late that a gate kept while there was no answer. Says how many of the first
     /// are in the log. An arbiter that knows no such thing is as one that is not there.
@@ -67,39 +73,53 @@ pub async fn authorize(
     }
 }
 
+/// What became of a function that ran.
+#[derive(Debug)]
+#[must_use = "what is not on record blocks whatever comes next"]
+pub struct Ran<T> {
+    /// What it returned.
+    pub value: T,
+    /// What it said became of its effect.
+    pub outcome: Outcome,
+    /// Whether that is on record. If not, [`Outcomes`] goes on to report it, and until it is nothing more runs.
+    pub recorded: bool,
+}
+
 /// Runs `act` under a permit for `ask`, and reports its outcome: a function, gated in one line.
 ///
-/// `act` says what became of the effect and may give a result to be kept for repeats of the same key.
+/// `act` says what became of the effect and may give a result to be kept for repeats of the same key. If it panics, or if
+/// this future is dropped meanwhile, the outcome is `unknown`.
 ///
 /// # Errors
-/// [`Refusal`] if it was not permitted. The outcome report's own failure is in the third place of the value: the
-/// effect has happened by then. **Whoever gets it must stop:** report again ([`Authorizer::report`]) and run nothing else
-/// until the arbiter has the outcome. This function looks at no call but its own; the MCP gate does that by itself
-/// (`evidence.outcome_unrecorded`).
+/// [`Refusal`] if it was not permitted, or while an outcome of this program is not on record
+/// (`evidence.outcome_unrecorded`). `act` has not begun then.
 pub async fn run<T, F>(
-    arbiter: &dyn Authorizer,
+    outcomes: &Outcomes,
     log: &TrustedLog,
     (agent, gate): (AgentId, GateId),
     ask: Ask,
     deadline: Duration,
     act: F,
-) -> Result<(T, Outcome, Result<OutcomeReply, Refusal>), Refusal>
+) -> Result<Ran<T>, Refusal>
 where
     F: AsyncFnOnce(&Running) -> (T, Outcome, Option<String>),
 {
+    if !outcomes.are_recorded().await {
+        return Err(Refusal::own(ReasonCode::EvidenceOutcomeUnrecorded, None));
+    }
     let attempt = Attempt::new(gate, ask.by(agent))?;
-    let permit = authorize(arbiter, attempt, log, deadline).await?;
-    let running = match permit.begin() {
+    let permit = authorize(outcomes.arbiter(), attempt, log, deadline).await?;
+    let running = match permit.begin(outcomes) {
         Ok(running) => running,
         Err(lapsed) => {
-            // The PERMIT's end is reported as far as possible; the refusal stands either way.
-            drop(arbiter.report(lapsed.report).await);
+            // Nothing ran, whether or not the PERMIT's end gets on record at once.
+            let _recorded = outcomes.settle(lapsed.report).await;
             return Err(lapsed.refusal);
         }
     };
     let (value, outcome, result) = act(&running).await;
-    let reported = arbiter.report(running.finish(outcome, result)).await;
-    Ok((value, outcome, reported))
+    let recorded = outcomes.settle(running.finish(outcome, result)).await;
+    Ok(Ran { value, outcome, recorded })
 }
 
 #[cfg(test)]

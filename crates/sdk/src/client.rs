@@ -4,10 +4,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::{Method, Request, StatusCode};
+use hyper::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use portcullis_protocol::ReasonCode;
 use tokio::net::{TcpStream, UnixStream};
@@ -69,6 +69,8 @@ pub(crate) struct Question<'a> {
     pub(crate) method: Method,
     pub(crate) path: &'a str,
     pub(crate) content_type: &'static str,
+    /// Other headers, by their names.
+    pub(crate) headers: &'a [(&'static str, &'a str)],
     pub(crate) body: Bytes,
     /// Longest answer that is read, in bytes.
     pub(crate) longest: usize,
@@ -76,7 +78,71 @@ pub(crate) struct Question<'a> {
 
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+}
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct Received {
+    status: u16,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Received {
+    /// Its status.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The value of a header, if it is there once and is text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.get_all(name).iter();
+        let (first, second) = (values.next(), values.next());
+        first.filter(|_| second.is_none()).and_then(|value| value.to_str().ok())
+    }
+
+    /// Its body.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+/// Why there is no whole answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// Nobody could be asked.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It did not come in time.
+    #[error("no whole answer came in time")]
+    Late,
+    /// What came is no HTTP.
+    #[error("the answer is not HTTP: {0}")]
+    NotHttp(String),
+    /// It is longer than asked for.
+    #[error("the answer broke off: length limit exceeded")]
+    TooLong,
+    /// It ended before its end.
+    #[error("the answer broke off: {0}")]
+    BrokenOff(String),
+}
+
+impl From<Unanswered> for Refusal {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Unreachable(detail) => unreachable(detail),
+            Unanswered::Late => Self::own(ReasonCode::ArbiterTimeout, None),
+            // Cut off or over-long: an answer in part is no answer.
+            Unanswered::NotHttp(_) | Unanswered::TooLong | Unanswered::BrokenOff(_) => {
+                Self::unverifiable(unanswered.to_string())
+            }
+        }
+    }
 }
 
 impl HttpClient {
@@ -108,7 +174,7 @@ impl HttpClient {
         patience: Duration,
     ) -> Result<(u16, Vec<u8>), Refusal> {
         let body = Bytes::copy_from_slice(body);
-        let question = Question { method: Method::POST, path, content_type, body, longest };
+        let question = Question { method: Method::POST, path, content_type, headers: &[], body, longest };
         let answer = self.within(patience, &question).await?;
         Ok((answer.status.as_u16(), answer.body.to_vec()))
     }
@@ -123,27 +189,43 @@ impl HttpClient {
         longest: usize,
         patience: Duration,
     ) -> Result<(u16, Vec<u8>), Refusal> {
-        let (content_type, body) = ("application/octet-stream", Bytes::new());
-        let question = Question { method: Method::GET, path, content_type, body, longest };
-        let answer = self.within(patience, &question).await?;
-        Ok((answer.status.as_u16(), answer.body.to_vec()))
+        let answer = self.fetch(path, &[], longest, patience).await?;
+        Ok((answer.status, answer.body.to_vec()))
     }
 
-    async fn connect(&self) -> Result<Connection, Refusal> {
+    /// The answer to `GET path` with these headers, and at most `longest` bytes of it, with its own headers. Redirections
+    /// are not followed.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub async fn fetch(
+        &self,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        longest: usize,
+        patience: Duration,
+    ) -> Result<Received, Unanswered> {
+        let (content_type, body) = ("application/octet-stream", Bytes::new());
+        let question = Question { method: Method::GET, path, content_type, headers, body, longest };
+        let answer = self.within(patience, &question).await?;
+        Ok(Received { status: answer.status.as_u16(), headers: answer.headers, body: answer.body })
+    }
+
+    async fn connect(&self) -> Result<Connection, Unanswered> {
         match &self.endpoint {
             Endpoint::Tcp { authority } => {
-                let stream = TcpStream::connect(authority).await.map_err(unreachable)?;
-                stream.set_nodelay(true).map_err(unreachable)?;
+                let stream = TcpStream::connect(authority).await.map_err(unasked)?;
+                stream.set_nodelay(true).map_err(unasked)?;
                 open(stream).await
             }
             Endpoint::Tls { authority, name, authorities } => {
-                let stream = TcpStream::connect(authority).await.map_err(unreachable)?;
-                stream.set_nodelay(true).map_err(unreachable)?;
+                let stream = TcpStream::connect(authority).await.map_err(unasked)?;
+                stream.set_nodelay(true).map_err(unasked)?;
                 let connector = TlsConnector::from(authorities.client());
-                open(connector.connect(name.clone(), stream).await.map_err(unreachable)?).await
+                open(connector.connect(name.clone(), stream).await.map_err(unasked)?).await
             }
             Endpoint::Unix { path } => {
-                let stream = UnixStream::connect(path).await.map_err(unreachable)?;
+                let stream = UnixStream::connect(path).await.map_err(unasked)?;
                 if matches!(self.peer, Peer::SameUser) {
                     check_peer(&stream)?;
                 }
@@ -167,7 +249,7 @@ impl HttpClient {
     /// Asks over a kept connection if there is one. The service may be closing that in this very moment, so where
     /// it ends without an answer the question is asked once more over a new one. An arbiter takes both as one: they
     /// are about the same attempt, which is spent once, and an outcome is recorded once.
-    async fn exchange(&self, question: &Question<'_>) -> Result<Answer, Refusal> {
+    async fn exchange(&self, question: &Question<'_>) -> Result<Answer, Unanswered> {
         if let Some(mut kept) = self.kept() {
             match kept.send_request(self.request(question)?).await {
                 Ok(response) => return self.answer(kept, response, question.longest).await,
@@ -180,16 +262,19 @@ impl HttpClient {
         self.answer(fresh, response, question.longest).await
     }
 
-    fn request(&self, question: &Question<'_>) -> Result<Request<Full<Bytes>>, Refusal> {
+    fn request(&self, question: &Question<'_>) -> Result<Request<Full<Bytes>>, Unanswered> {
         let mut request = Request::builder()
             .method(&question.method)
             .uri(question.path)
             .header("host", self.host())
             .header("content-type", question.content_type);
+        for (name, value) in question.headers {
+            request = request.header(*name, *value);
+        }
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {}", token.reveal()));
         }
-        request.body(Full::new(question.body.clone())).map_err(unreachable)
+        request.body(Full::new(question.body.clone())).map_err(unasked)
     }
 
     fn host(&self) -> &str {
@@ -204,44 +289,47 @@ impl HttpClient {
         connection: Connection,
         response: hyper::Response<Incoming>,
         longest: usize,
-    ) -> Result<Answer, Refusal> {
-        let status = response.status();
-        let body = Limited::new(response.into_body(), longest).collect().await.map_err(|error| {
-            // Cut off or over-long: an answer in part is no answer.
-            Refusal::unverifiable(format!("the answer broke off: {error}"))
+    ) -> Result<Answer, Unanswered> {
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, longest).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                Unanswered::TooLong
+            } else {
+                Unanswered::BrokenOff(error.to_string())
+            }
         })?;
         self.keep(connection);
-        Ok(Answer { status, body: body.to_bytes() })
+        Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
     }
 
     pub(crate) async fn within(
         &self,
         deadline: Duration,
         question: &Question<'_>,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Answer, Unanswered> {
         match tokio::time::timeout(deadline, self.exchange(question)).await {
             Ok(answer) => answer,
-            Err(_) => Err(Refusal::own(ReasonCode::ArbiterTimeout, None)),
+            Err(_) => Err(Unanswered::Late),
         }
     }
 }
 
-async fn open<S>(stream: S) -> Result<Connection, Refusal>
+async fn open<S>(stream: S) -> Result<Connection, Unanswered>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(unasked)?;
     // Ends with the connection; whoever holds the sender sees its error.
     tokio::spawn(async move { drop(connection.await) });
     Ok(sender)
 }
 
-fn check_peer(stream: &UnixStream) -> Result<(), Refusal> {
-    let peer = stream.peer_cred().map_err(unreachable)?;
+fn check_peer(stream: &UnixStream) -> Result<(), Unanswered> {
+    let peer = stream.peer_cred().map_err(unasked)?;
     if peer.uid() == rustix::process::geteuid().as_raw() {
         Ok(())
     } else {
-        Err(Refusal::own(ReasonCode::ArbiterUnreachable, Some("the socket is served by another user".into())))
+        Err(unasked("the socket is served by another user"))
     }
 }
 
@@ -249,11 +337,11 @@ pub(crate) fn unreachable(error: impl std::fmt::Display) -> Refusal {
     Refusal::own(ReasonCode::ArbiterUnreachable, Some(error.to_string()))
 }
 
+fn unasked(error: impl std::fmt::Display) -> Unanswered {
+    Unanswered::Unreachable(error.to_string())
+}
+
 /// Why no answer came. Bytes that are no HTTP are one, of a sort: it proves nothing.
-fn unanswered(error: hyper::Error) -> Refusal {
-    if error.is_parse() {
-        Refusal::unverifiable(format!("the answer is not HTTP: {error}"))
-    } else {
-        unreachable(error)
-    }
+fn unanswered(error: hyper::Error) -> Unanswered {
+    if error.is_parse() { Unanswered::NotHttp(error.to_string()) } else { unasked(error) }
 }

@@ -82,7 +82,9 @@ impl Authorities {
         Ok(Self { certificates: Arc::new(certificates), client: Arc::new(client) })
     }
 
-    pub(crate) fn client(&self) -> Arc<ClientConfig> {
+    /// What a TLS client is configured with to believe these authorities alone.
+    #[must_use]
+    pub fn client(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.client)
     }
 }

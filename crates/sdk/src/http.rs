@@ -5,9 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use portcullis_protocol::wire::{
-    DecisionCall, DecisionReply, LateCall, LateReply, OrderCall, OrderReply, OutcomeReply,
+    DecisionCall, DecisionReply, LateCall, LateReply, OrderCall, OrderReply, OutcomeReply, ProofCall,
+    ProofReply, WhoAmI,
 };
-use portcullis_protocol::{Captured, Decision, ReasonCode, SurfaceTable};
+use portcullis_protocol::{Captured, Decision, Limits, ReasonCode, SurfaceTable, json};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -42,10 +43,9 @@ impl HttpAuthorizer {
         path: &str,
         body: Vec<u8>,
     ) -> Result<Answer, Refusal> {
-        let (content_type, body) = ("application/json", Bytes::from(body));
-        self.client
-            .within(deadline, &Question { method, path, content_type, body, longest: LONGEST_ANSWER })
-            .await
+        let (content_type, body, longest) = ("application/json", Bytes::from(body), LONGEST_ANSWER);
+        let question = Question { method, path, content_type, headers: &[], body, longest };
+        Ok(self.client.within(deadline, &question).await?)
     }
 }
 
@@ -71,13 +71,35 @@ pub async fn order(
 ) -> Result<OrderReply, Refusal> {
     let arbiter = HttpAuthorizer::new(endpoint.clone(), token.clone(), patience);
     let answer = arbiter.within(patience, Method::POST, "/v1/operator/orders", body(call)?).await?;
+    operators(&answer)?;
+    success(&answer)
+}
+
+/// Asks for, looks at or stops the proof of a bundle, with the operator's token.
+///
+/// # Errors
+/// [`Refusal`]. Nothing is activated by it, whatever comes back.
+pub async fn prove(
+    endpoint: &Endpoint,
+    token: &Token,
+    call: &ProofCall,
+    patience: Duration,
+) -> Result<ProofReply, Refusal> {
+    let arbiter = HttpAuthorizer::new(endpoint.clone(), token.clone(), patience);
+    let answer = arbiter.within(patience, Method::POST, "/v1/operator/proofs", body(call)?).await?;
+    operators(&answer)?;
+    success(&answer)
+}
+
+/// Refuses an answer to a token that is an agent's.
+fn operators(answer: &Answer) -> Result<(), Refusal> {
     if answer.status == StatusCode::FORBIDDEN && answer.body.is_empty() {
         return Err(Refusal::own(
             ReasonCode::IdentityUnverified,
             Some("the token is an agent's, not an operator's".into()),
         ));
     }
-    success(&answer)
+    Ok(())
 }
 
 fn body<T: Serialize>(value: &T) -> Result<Vec<u8>, Refusal> {
@@ -89,18 +111,17 @@ fn success<T: DeserializeOwned>(answer: &Answer) -> Result<T, Refusal> {
     if answer.status != StatusCode::OK {
         return Err(refusal(answer));
     }
-    serde_json::from_slice(&answer.body).map_err(|error| Refusal::unverifiable(error.to_string()))
+    json::read(&answer.body, Limits::MESSAGE).map_err(|error| Refusal::unverifiable(error.to_string()))
 }
 
 /// What an answer other than `200 OK` says. Whatever it says, nothing runs.
 fn refusal(answer: &Answer) -> Refusal {
     if answer.status == StatusCode::UNAUTHORIZED {
-        return Refusal::own(
-            ReasonCode::IdentityUnverified,
-            Some("the arbiter does not know this token".into()),
-        );
+        let told = challenge(answer).map_or_else(String::new, |told| format!(": {told}"));
+        let detail = format!("the arbiter does not know this token{told}");
+        return Refusal::own(ReasonCode::IdentityUnverified, Some(detail));
     }
-    match serde_json::from_slice::<DecisionReply>(&answer.body) {
+    match json::read::<DecisionReply>(&answer.body, Limits::MESSAGE) {
         Ok(DecisionReply { decision: Decision::Deny | Decision::Silence, reason: Some(reason), .. }) => {
             Refusal::from_reason(reason, (None, Captured::None), None)
         }
@@ -110,14 +131,23 @@ fn refusal(answer: &Answer) -> Refusal {
     }
 }
 
+/// What a 401 says of the token (RFC 6750, section 3), if it is short and plain: an access token may just have expired.
+fn challenge(answer: &Answer) -> Option<&str> {
+    let header = answer.headers.get("www-authenticate")?.to_str().ok()?;
+    let (_, rest) = header.split_once("error_description=\"")?;
+    let (told, _) = rest.split_once('"')?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == ' ';
+    (told.len() <= 80 && told.chars().all(plain)).then_some(told)
+}
+
 /// Reads the answer to a decision call: a reply whose status fits what it says. A success status with a refusal,
 /// or an error status with a PERMIT, is neither.
 fn decision(answer: &Answer) -> Result<DecisionReply, Refusal> {
     if answer.status == StatusCode::UNAUTHORIZED {
         return Err(refusal(answer));
     }
-    let reply: DecisionReply =
-        serde_json::from_slice(&answer.body).map_err(|error| Refusal::unverifiable(error.to_string()))?;
+    let reply: DecisionReply = json::read(&answer.body, Limits::MESSAGE)
+        .map_err(|error| Refusal::unverifiable(error.to_string()))?;
     let fitting = match &reply.reason {
         None => StatusCode::OK.as_u16(),
         Some(reason) => reason.code.http_status(),
@@ -147,6 +177,12 @@ impl Authorizer for HttpAuthorizer {
         Box::pin(async move {
             success(&self.within(self.patience, Method::POST, "/v1/late", body(&call)?).await?)
         })
+    }
+
+    fn whoami(&self) -> Call<'_, WhoAmI> {
+        Box::pin(
+            async move { success(&self.within(self.patience, Method::GET, "/v1/whoami", Vec::new()).await?) },
+        )
     }
 
     fn surfaces(&self) -> Call<'_, SurfaceTable> {

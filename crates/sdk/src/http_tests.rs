@@ -234,6 +234,27 @@ async fn a_genuine_permit_counts_only_with_the_status_of_one() {
 }
 
 #[tokio::test]
+async fn what_a_401_says_of_the_token_is_told_if_it_is_plain() {
+    let long = "a".repeat(81);
+    for (said, told) in [
+        ("Bearer", ""),
+        (
+            "Bearer error=\"invalid_token\", error_description=\"the access token has expired\"",
+            ": the access token has expired",
+        ),
+        ("Bearer error_description=\"<b>\"", ""),
+        (&format!("Bearer error_description=\"{long}\""), ""),
+        ("Bearer error_description=\"open", ""),
+    ] {
+        let head = format!("HTTP/1.1 401 No\r\nwww-authenticate: {said}\r\ncontent-length: 0\r\n\r\n");
+        let hostile = Hostile::start(move |_| (head.clone().into_bytes(), Then::Listen)).await;
+        let refusal = ask(&hostile.authorizer()).await.unwrap_err();
+        assert_eq!(refusal.code(), ReasonCode::IdentityUnverified);
+        assert_eq!(refusal.reason().detail, Some(format!("the arbiter does not know this token{told}")));
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_counts_only_with_the_status_of_its_code() {
     let refusal = |status| {
         move |_: &Question| json(status, &DecisionReply::unrecorded(ReasonCode::PolicyNoGrant, None))
@@ -492,7 +513,7 @@ async fn a_unix_socket_is_asked_like_any_other() {
 
 fn report() -> OutcomeReport {
     let call = OutcomeCall { nonce: "07".repeat(32), outcome: Outcome::Ok, result: None };
-    OutcomeReport { attempt: attempt().id(), call }
+    OutcomeReport { attempt: attempt().id(), call, within: DEADLINE }
 }
 
 #[tokio::test]

@@ -2,21 +2,25 @@
 //!
 //! An action runs by moving a [`Permit`] into it. A `Permit` comes only from [`Attempt::redeem`]: from a receipt
 //! that verifies with a pinned key, for this very request and this very attempt, within its lifetime. It cannot
-//! be made, copied or kept.
+//! be made, copied or kept. It is spent only while every outcome of the program is on record, which is what
+//! [`Outcomes`] sees to: one for each program and arbiter.
 //!
 //! ```
-//! use portcullis_sdk::{Attempt, Authorizer, Permit, Refusal, TrustedLog, authorize};
+//! use portcullis_sdk::protocol::{AgentId, GateId, Outcome, request::Ask};
+//! use portcullis_sdk::{Outcomes, Ran, Refusal, TrustedLog, run};
 //!
-//! async fn charge(permit: Permit, cents: u32) -> Result<(), Refusal> {
-//!     let running = permit.begin().map_err(|lapsed| lapsed.refusal)?;
-//!     // … the effect, and then its outcome:
-//!     let _report = running.finish(portcullis_protocol::Outcome::Ok, None);
-//!     Ok(())
-//! }
-//!
-//! async fn pay(arbiter: &dyn Authorizer, log: &TrustedLog, attempt: Attempt) -> Result<(), Refusal> {
+//! async fn pay(
+//!     outcomes: &Outcomes,
+//!     log: &TrustedLog,
+//!     me: (AgentId, GateId),
+//!     charge: Ask,
+//! ) -> Result<Ran<u32>, Refusal> {
 //!     let deadline = std::time::Duration::from_secs(2);
-//!     charge(authorize(arbiter, attempt, log, deadline).await?, 1250).await
+//!     run(outcomes, log, me, charge, deadline, async |_running| {
+//!         let cents = 1250; // … the effect, and then what became of it:
+//!         (cents, Outcome::Ok, None)
+//!     })
+//!     .await
 //! }
 //! ```
 
@@ -26,17 +30,19 @@ mod client;
 mod clock;
 mod endpoint;
 mod http;
+mod outcomes;
 mod permit;
 mod refusal;
 #[cfg(test)]
 mod testing;
 
 pub use attempt::{Attempt, TrustedLog, UntrustedLog, Witnessed};
-pub use authorizer::{Authorizer, Call, authorize, run};
-pub use client::{HttpClient, Token};
+pub use authorizer::{Authorizer, Call, Ran, authorize, run};
+pub use client::{HttpClient, Received, Token, Unanswered};
 pub use clock::BootInstant;
 pub use endpoint::{Authorities, Endpoint, InvalidAuthorities, InvalidEndpoint};
-pub use http::{HttpAuthorizer, fetch, order};
+pub use http::{HttpAuthorizer, fetch, order, prove};
+pub use outcomes::Outcomes;
 pub use permit::{Lapsed, OutcomeReport, Permit, Running};
 pub use refusal::{Blocked, ReceiptRef, Refusal, Unavailable, Unverifiable};
 

@@ -1,9 +1,12 @@
 //! Permits: values that only a verified PERMIT receipt for this request and this attempt can produce.
 
+use std::time::Duration;
+
 use portcullis_protocol::wire::OutcomeCall;
-use portcullis_protocol::{AttemptId, Digest, Domain, Nonce, Outcome, ReasonCode, Request};
+use portcullis_protocol::{AttemptId, Digest, Domain, Excepted, Nonce, Outcome, ReasonCode, Request};
 
 use crate::clock::BootInstant;
+use crate::outcomes::Outcomes;
 use crate::refusal::Refusal;
 
 /// Leave to run one request, once, now. Moving it into the executor is the only way to run.
@@ -13,15 +16,21 @@ pub struct Permit {
     nonce: Nonce,
     request: Request,
     expires: BootInstant,
+    within: Duration,
     receipt: String,
+    exception: Option<Excepted>,
 }
 
-/// An action under way: what a permit becomes when it is spent.
+/// An action under way: what a permit becomes when it is spent. One that is dropped, by a panic or an abandoned future,
+/// ends as `unknown`, and that is reported.
 #[derive(Debug)]
 #[must_use = "an action under way ends with its outcome"]
 pub struct Running {
     nonce: Nonce,
     request: Request,
+    within: Duration,
+    outcomes: Outcomes,
+    finished: bool,
 }
 
 /// A permit that was not spent: why, and the report of it.
@@ -29,22 +38,36 @@ pub struct Running {
 pub struct Lapsed {
     /// Why it was not spent.
     pub refusal: Refusal,
-    /// To be handed to [`crate::Authorizer::report`], so that the PERMIT ends as `expired`.
+    /// To be [settled](Outcomes::settle), so that the PERMIT ends as `expired`.
     pub report: OutcomeReport,
 }
 
-/// What became of a PERMIT, by the gate that held its attempt.
+/// What became of a PERMIT, by the gate that held its attempt. See [`Outcomes::settle`].
 #[derive(Debug)]
+#[must_use = "an outcome that is not reported is `unknown` to the arbiter"]
 pub struct OutcomeReport {
     /// The attempt.
     pub attempt: AttemptId,
     /// The call's body.
     pub call: OutcomeCall,
+    /// How long the arbiter waits for it before it ends the PERMIT as `unknown`.
+    pub within: Duration,
 }
 
 impl Permit {
-    pub(crate) const fn new(nonce: Nonce, request: Request, expires: BootInstant, receipt: String) -> Self {
-        Self { nonce, request, expires, receipt }
+    pub(crate) fn new(
+        nonce: Nonce,
+        request: Request,
+        (expires, within): (BootInstant, Duration),
+        (receipt, exception): (String, Option<Excepted>),
+    ) -> Self {
+        Self { nonce, request, expires, within, receipt, exception }
+    }
+
+    /// The exception of the bundle by which this is a permit, if it is one by an exception: a fact was not as it should be.
+    #[must_use]
+    pub const fn exception(&self) -> Option<&Excepted> {
+        self.exception.as_ref()
     }
 
     /// The request that may run.
@@ -74,36 +97,42 @@ impl Permit {
     /// Spends the permit of a request that is not bound to bytes, in the moment before the effect.
     ///
     /// # Errors
-    /// [`Lapsed`] if the lifetime is over, or if the request is bound to bytes: then only
-    /// [`begin_sending`](Self::begin_sending) spends it.
-    pub fn begin(self) -> Result<Running, Box<Lapsed>> {
+    /// [`Lapsed`] if the lifetime is over, if an outcome of this program is not on record, or if the request is bound to
+    /// bytes: then only [`begin_sending`](Self::begin_sending) spends it.
+    pub fn begin(self, outcomes: &Outcomes) -> Result<Running, Box<Lapsed>> {
         if self.request.ask.envelope.is_some() {
             return Err(self.lapse(ReasonCode::PermitMismatch));
         }
-        self.spend()
+        self.spend(outcomes)
     }
 
     /// Spends the permit for exactly these bytes, in the moment before they are sent.
     ///
     /// # Errors
-    /// [`Lapsed`] if the lifetime is over, or if these are not the bytes that were decided.
-    pub fn begin_sending(self, bytes: &[u8]) -> Result<Running, Box<Lapsed>> {
+    /// [`Lapsed`] if the lifetime is over, if an outcome of this program is not on record, or if these are not the bytes
+    /// that were decided.
+    pub fn begin_sending(self, bytes: &[u8], outcomes: &Outcomes) -> Result<Running, Box<Lapsed>> {
         if self.request.ask.envelope != Some(Digest::of(Domain::Payload, &[bytes])) {
             return Err(self.lapse(ReasonCode::PermitMismatch));
         }
-        self.spend()
+        self.spend(outcomes)
     }
 
     /// Gives the permit up unspent.
     pub fn decline(self) -> OutcomeReport {
-        report(&self.nonce, Outcome::Expired, None)
+        report(&self.nonce, (Outcome::Expired, None), self.within)
     }
 
-    fn spend(self) -> Result<Running, Box<Lapsed>> {
+    fn spend(self, outcomes: &Outcomes) -> Result<Running, Box<Lapsed>> {
         if BootInstant::now() >= self.expires {
             return Err(self.lapse(ReasonCode::PermitExpired));
         }
-        Ok(Running { nonce: self.nonce, request: self.request })
+        // Of another action, perhaps of one that began after this one was asked for.
+        if outcomes.is_any_overdue() {
+            return Err(self.lapse(ReasonCode::EvidenceOutcomeUnrecorded));
+        }
+        let Self { nonce, request, within, .. } = self;
+        Ok(Running { nonce, request, within, outcomes: outcomes.clone(), finished: false })
     }
 
     fn lapse(self, code: ReasonCode) -> Box<Lapsed> {
@@ -119,15 +148,21 @@ impl Running {
     }
 
     /// Ends the action: what became of it, and the result to be given to repeats of the same key.
-    #[must_use]
-    pub fn finish(self, outcome: Outcome, result: Option<String>) -> OutcomeReport {
-        report(&self.nonce, outcome, result)
+    pub fn finish(mut self, outcome: Outcome, result: Option<String>) -> OutcomeReport {
+        self.finished = true;
+        report(&self.nonce, (outcome, result), self.within)
     }
 }
 
-fn report(nonce: &Nonce, outcome: Outcome, result: Option<String>) -> OutcomeReport {
-    OutcomeReport {
-        attempt: nonce.attempt_id(),
-        call: OutcomeCall { nonce: nonce.reveal(), outcome, result },
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.outcomes.lost(report(&self.nonce, (Outcome::Unknown, None), self.within));
+        }
     }
+}
+
+fn report(nonce: &Nonce, (outcome, result): (Outcome, Option<String>), within: Duration) -> OutcomeReport {
+    let call = OutcomeCall { nonce: nonce.reveal(), outcome, result };
+    OutcomeReport { attempt: nonce.attempt_id(), call, within }
 }

@@ -163,6 +163,7 @@ fn waiting_helps(code: ReasonCode) -> bool {
         | Precondition::Evidence
         | Precondition::State
         | Precondition::Policy
+        | Precondition::Facts
         | Precondition::Witness
         | Precondition::Overload => true,
         Precondition::Enforcement => code != ReasonCode::PermitMismatch,
@@ -176,11 +177,12 @@ fn waiting_helps(code: ReasonCode) -> bool {
                 | ReasonCode::LimitsTooFast
                 | ReasonCode::LimitsTooManyOpen
                 | ReasonCode::LimitsUnreadable
+                | ReasonCode::LimitsAgentFull
         ),
         // Somebody must prove or approve something first.
         Precondition::Freshness | Precondition::Approval => false,
-        Precondition::Request | Precondition::Identity | Precondition::Surface | Precondition::Evaluation => {
-            false
-        }
+        // The tool server may say it later.
+        Precondition::Surface => code == ReasonCode::ToolDefinitionUnknown,
+        Precondition::Request | Precondition::Identity | Precondition::Evaluation => false,
     }
 }

@@ -1,18 +1,22 @@
 //! What the tests of this crate share: a log that signs, and a request to be decided.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use ed25519_dalek::{Signer, SigningKey};
+use portcullis_protocol::facts::PrincipalFact;
 use portcullis_protocol::request::Ask;
-use portcullis_protocol::wire::DecisionCall;
+use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeReply};
 use portcullis_protocol::{
-    AgentId, BundleDigest, BundleRef, Decision, DecisionRecord, Digest, Millis, ReasonCode, Record, Request,
-    Tier,
+    AgentId, BundleDigest, BundleRef, Decision, DecisionRecord, Digest, Millis, ReasonCode, Record,
+    RecordedFacts, Request, SurfaceTable, Tier,
 };
 use portcullis_verify::merkle::leaf_hash;
 use portcullis_verify::note::{signature_line, signed_text};
 use portcullis_verify::tree::inclusion_proof;
 use portcullis_verify::{Checkpoint, TileReader, TileTree, TlogProof, VerifierKey};
 
-use crate::{Attempt, BootInstant, TrustedLog};
+use crate::{Attempt, Authorizer, BootInstant, Call, OutcomeReport, Outcomes, Refusal, TrustedLog};
 
 /// A lifetime that no test outlives.
 pub(crate) const LONG: u64 = 60_000;
@@ -83,12 +87,15 @@ pub(crate) fn attempt() -> Attempt {
 
 /// The record of the PERMIT that `call` asks for.
 pub(crate) fn permit(call: &DecisionCall, ttl_ms: u64) -> DecisionRecord {
+    // As if the agent's credential admitted whom the request names.
+    let principal = call.request.acts_for.as_ref().map_or(PrincipalFact::Nobody, |_| PrincipalFact::Admitted);
     DecisionRecord {
         seq: 0,
         time: Millis(1_700_000_000_000),
         decision: Decision::Permit,
         reason: None,
         agent: agent(),
+        acts_for: call.request.acts_for.clone(),
         gate: call.gate.clone(),
         attempt: call.attempt,
         surface: call.request.surface.clone(),
@@ -110,8 +117,9 @@ pub(crate) fn permit(call: &DecisionCall, ttl_ms: u64) -> DecisionRecord {
         limits: Vec::new(),
         labels: portcullis_protocol::Labels::none(),
         obligations: portcullis_protocol::Obligations::none(),
+        exception: None,
         engine: "test".into(),
-        facts: portcullis_protocol::RecordedFacts::sound(),
+        facts: RecordedFacts { principal, ..RecordedFacts::sound() },
     }
 }
 
@@ -125,6 +133,28 @@ pub(crate) fn refusal(call: &DecisionCall, code: ReasonCode) -> DecisionRecord {
         outcome_due: None,
         ..permit(call, LONG)
     }
+}
+
+/// An arbiter that is not there.
+struct Nobody;
+
+impl Authorizer for Nobody {
+    fn decide(&self, _: DecisionCall) -> Call<'_, DecisionReply> {
+        Box::pin(async { Err(Refusal::own(ReasonCode::ArbiterUnreachable, None)) })
+    }
+
+    fn report(&self, _: OutcomeReport) -> Call<'_, OutcomeReply> {
+        Box::pin(async { Err(Refusal::own(ReasonCode::ArbiterUnreachable, None)) })
+    }
+
+    fn surfaces(&self) -> Call<'_, SurfaceTable> {
+        Box::pin(async { Err(Refusal::own(ReasonCode::ArbiterUnreachable, None)) })
+    }
+}
+
+/// Outcomes of a program that has none yet, and that nobody takes.
+pub(crate) fn outcomes() -> Outcomes {
+    Outcomes::start(Arc::new(Nobody), Duration::from_secs(1), |_| {})
 }
 
 /// Waits until the boot clock has come to `instant`.

@@ -8,14 +8,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use portcullis_ledger::{
-    AbandonError, Anchor, Clocks, DirectoryLock, KeyFile, LockError, Loss, SignError, Signer, Succession,
+    AbandonError, Anchor, Clocks, DirectoryLock, KeyFile, LockError, Loss, SignError, Signer, Successor,
     SystemClocks, mark_given_up, replace_durably, survey,
 };
-use portcullis_protocol::{Digest, OperatorId, OrderReason};
+use portcullis_policy::BundleError;
+use portcullis_protocol::{Digest, LostProofs, OperatorId, OrderReason, Succession};
 use portcullis_sdk::{HttpClient, Token};
 use portcullis_verify::note::{signature_line, signed_text};
 use portcullis_verify::{Hash, UnverifiedCheckpoint, UnverifiedNote, VerifiedCheckpoint, VerifierKey};
 
+use crate::bundles::carry;
 use crate::config::{ArbiterConfig, Config, ConfigError, WitnessesConfig};
 use crate::host::{HostError, socket_path};
 use crate::operator::{self, OperatorError};
@@ -31,6 +33,9 @@ use reconfigure::{Places, reconfigured};
 const LONGEST_CHECKPOINT: usize = 64 * 1024;
 /// Name of the file in the new data directory that holds what the old key signed about it.
 const STATEMENT: &str = "continues";
+/// What no record that is left can say, as the record says it.
+const NOT_KNOWN: &str = "what the lost records permitted, and the keys, labels and room of limits that it took; their outcomes, \
+    orders and erasures; bundles that they activated, but for the version that the operator names";
 
 /// A head cannot be given up. The configuration is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +77,15 @@ pub enum AbandonLogError {
         /// Its root.
         root: Hash,
     },
+    /// What is left says that a newer bundle was in force.
+    #[error("a bundle of version {seen} was in force, by what is left: name that version, or a higher one")]
+    OlderBundle {
+        /// The highest version of one.
+        seen: u64,
+    },
+    /// It cannot be told which root of the bundles' keys is the newest.
+    #[error("the root that the configuration names must go into the record: {0}")]
+    Root(#[from] BundleError),
     /// The old log's signer does not sign.
     #[error("the log's signer must sign that it is given up, and does not: {0}")]
     Signer(#[from] SignError),
@@ -115,6 +129,11 @@ pub struct Abandonment {
     pub token: Token,
     /// Why.
     pub reason: OrderReason,
+    /// The highest version of a bundle that was in force, by the operator's word: no lower one decides in the log that
+    /// goes on.
+    pub bundle_version: u64,
+    /// What is known, by the operator's word, of the demands for proofs that only lost records knew.
+    pub lost_proofs: LostProofs,
 }
 
 /// A log that goes on.
@@ -132,6 +151,11 @@ pub struct Abandoned {
     pub anchor: PathBuf,
     /// A configuration by which what is left of the old log can be read and checked, if anything is.
     pub archive: Option<PathBuf>,
+    /// Which bundles count as having been in force.
+    pub seen: Succession,
+    /// Whether the file of the bundle that was activated last was there to be carried over; `None` if there was no such
+    /// bundle.
+    pub carried: Option<bool>,
 }
 
 /// Looks at what is lost. Nobody can open the ledger as long as the outlook is held. `seen` are files with checkpoints
@@ -200,19 +224,35 @@ pub fn abandon(
         let (size, root) = (loss.given_up.size(), loss.given_up.root());
         return Err(AbandonLogError::OtherHead { size, root });
     }
+    let seen = seen(&arbiter, loss, asked)?;
     let operators = Operators::new(&arbiter.operators);
     let by = operators.named(asked.token.reveal(), SystemClocks.wall()).ok_or(AbandonLogError::Nobody)?;
     let mut old = keyring(&arbiter).map_err(AbandonLogError::Thread)?;
     old.ready()?;
     let places = Places::of(config, &arbiter, &random_hex(4)?);
     socket_path(&places.data)?;
-    let made = made(config, &arbiter, loss, &places, (by, asked), &mut old);
-    let Made { head, log_key, statement, document, archive } = made.inspect_err(|_| places.discard())?;
+    let made = made(config, &arbiter, loss, &places, (by, asked, &seen), &mut old);
+    let Made { head, log_key, statement, document, archive, carried } =
+        made.inspect_err(|_| places.discard())?;
     mark_given_up(&arbiter.data, statement.as_bytes())
         .map_err(|error| AbandonLogError::File { path: arbiter.data.clone(), error })?;
     write(config.path(), document.as_bytes())?;
     let Places { data, anchor, .. } = places;
-    Ok(Abandoned { record: loss.size, head, log_key, data, anchor, archive })
+    Ok(Abandoned { record: loss.size, head, log_key, data, anchor, archive, seen, carried })
+}
+
+/// Which bundles count as having been in force: by what is left, which is a lower bound, by an operator's word, and by the
+/// chain of roots that the configuration names.
+fn seen(arbiter: &ArbiterConfig, loss: &Loss, asked: &Abandonment) -> Result<Succession, AbandonLogError> {
+    let version = asked.bundle_version;
+    if version < loss.succession.version {
+        return Err(AbandonLogError::OlderBundle { seen: loss.succession.version });
+    }
+    let mut configured = Succession::default();
+    if let Some(root) = arbiter.signers.authority()?.root() {
+        configured.saw_root(root.chain, root.version);
+    }
+    Ok(loss.succession.clone().beside(&configured).raised_to(version, asked.lost_proofs))
 }
 
 /// All of a log that goes on. Nothing refers to it yet.
@@ -222,6 +262,7 @@ struct Made {
     statement: String,
     document: String,
     archive: Option<PathBuf>,
+    carried: Option<bool>,
 }
 
 fn made(
@@ -229,29 +270,33 @@ fn made(
     arbiter: &ArbiterConfig,
     loss: &Loss,
     places: &Places,
-    (by, asked): (&OperatorId, &Abandonment),
+    (by, asked, seen): (&OperatorId, &Abandonment, &Succession),
     old: &mut dyn Signer,
 ) -> Result<Made, AbandonLogError> {
     let archive = archive(config, loss, places)?;
     let log_key = new_key(&places.signing_key, &places.origin)?;
     let statement = signed(old, &statement(loss, by, &asked.reason, &log_key))?;
     let document = reconfigured(config, arbiter, places, &log_key)?;
-    let succession = Succession {
+    let successor = Successor {
         from: &arbiter.data,
         directory: &places.data,
         anchor: &places.anchor,
         vault_key: &arbiter.vault_key,
+        seen,
+        lost: asked.lost_proofs,
     };
     let mut signer = KeyFile::new(places.signing_key.clone(), log_key.clone());
     let detail = detail(loss, by, &asked.reason, &statement);
-    let head = succession.make(loss, &mut signer, &SystemClocks, detail)?;
+    let head = successor.make(loss, &mut signer, &SystemClocks, detail)?;
+    let activated = seen.activated.as_ref();
+    let carried = activated.map(|bundle| carry(&arbiter.data, &places.data, &bundle.digest)).transpose()?;
     write(&places.data.join(STATEMENT), statement.as_bytes())?;
     // What the lost records permitted is not known: nothing is permitted before a person says so.
     operator::shut(
         &places.data,
         &format!("a head of {} records was given up: {}", asked.size, asked.reason.as_str()),
     )?;
-    Ok(Made { head, log_key, statement, document, archive })
+    Ok(Made { head, log_key, statement, document, archive, carried })
 }
 
 /// What the old log's key says, as the text of a signed note. It is no checkpoint: those have three lines.
@@ -280,7 +325,6 @@ fn signed(signer: &mut dyn Signer, text: &str) -> Result<String, AbandonLogError
 
 /// The particulars of the record.
 fn detail(loss: &Loss, by: &OperatorId, reason: &OrderReason, statement: &str) -> BTreeMap<String, String> {
-    let proved = loss.proved.as_ref().map_or(0, VerifiedCheckpoint::size);
     let mut most = loss.most().to_string();
     if loss.open_ended {
         most.push_str(", and what was signed after it");
@@ -291,10 +335,12 @@ fn detail(loss: &Loss, by: &OperatorId, reason: &OrderReason, statement: &str) -
         ("given_up_root", loss.given_up.root().to_string()),
         ("left_size", loss.size.to_string()),
         ("left_root", loss.root.to_string()),
-        ("left_signed", proved.to_string()),
         ("lost_at_least", loss.least().to_string()),
         ("lost_at_most", most),
         ("permits_in_doubt", loss.open_permits.to_string()),
+        ("agents_with_labels", loss.labelled.to_string()),
+        ("counters_of_limits", loss.counters.to_string()),
+        ("not_known", NOT_KNOWN.to_owned()),
         ("by", by.to_string()),
         ("reason", reason.as_str().to_owned()),
         ("statement", statement.to_owned()),

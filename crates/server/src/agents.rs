@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_arbiter::Credential;
+use portcullis_arbiter::{Credential, Mandate};
 use portcullis_protocol::{Digest, Domain};
 
 use crate::config::AgentConfig;
 
-/// The agents that have a token. Tokens themselves are not kept: a token is looked up by its digest, so that
+/// The agents that have a static token. Tokens themselves are not kept: a token is looked up by its digest, so that
 /// comparing takes no time that depends on a stored token.
 #[derive(Clone, Debug)]
 pub struct Agents(BTreeMap<Digest, Credential>);
@@ -19,9 +19,11 @@ impl Agents {
         // Who holds a static token has proved nothing at any time that is known.
         let authenticated = None;
         let credential = |agent: &AgentConfig| {
-            (agent.token, Credential { agent: agent.agent.clone(), expires: agent.expires, authenticated })
+            let acts_for = Mandate::of(agent.acts_for.clone());
+            let (agent, token, expires) = (agent.agent.clone(), agent.token?, agent.expires);
+            Some((token, Credential { agent, acts_for, expires, authenticated }))
         };
-        Self(agents.iter().map(credential).collect())
+        Self(agents.iter().filter_map(credential).collect())
     }
 
     /// The digest under which a token is kept.
@@ -55,8 +57,14 @@ mod tests {
 
     #[test]
     fn only_a_known_token_names_an_agent() {
-        let agent =
-            AgentConfig { agent: "bot".parse().unwrap(), token: Agents::digest("s3cret"), expires: None };
+        let (token, acts_for) = (Agents::digest("s3cret"), Default::default());
+        let agent = AgentConfig {
+            agent: "bot".parse().unwrap(),
+            token: Some(token),
+            subject: None,
+            expires: None,
+            acts_for,
+        };
         let agents = Agents::new(&[agent]);
         assert_eq!(agents.bearer(Some("Bearer s3cret")).unwrap().agent.as_str(), "bot");
         for header in [

@@ -8,18 +8,22 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request, State};
 use axum::http::StatusCode;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use portcullis_arbiter::Credential;
 use portcullis_protocol::request::{Refused, parse_strict};
-use portcullis_protocol::wire::{DecisionCall, DecisionReply, LateCall, OrderCall, OrderReply, OutcomeCall};
+use portcullis_protocol::wire::{
+    DecisionCall, DecisionReply, LateCall, OrderCall, OrderReply, OutcomeCall, ProofCall,
+};
 use portcullis_protocol::{AttemptId, OperatorId, Ordered, ReasonCode};
 use serde::Serialize;
 
+use crate::identity::{Nobody, Use};
 use crate::log_api;
-use crate::service::{Arbiter, is_permit, is_reportable, order_code, outcome_code};
+use crate::refused::{order_code, outcome_code};
+use crate::service::{Arbiter, is_permit, is_reportable};
 
 /// Longest body of a decision call, in bytes; the request in it is bounded by the protocol.
 const DECISION_BODY: usize = 64 * 1024;
@@ -63,9 +67,11 @@ pub const ROUTES: &[Route] = &[
     Route { method: "POST", path: "/v1/late", needs: Caller::Agent },
     Route { method: "GET", path: "/v1/receipts/{attempt}", needs: Caller::Agent },
     Route { method: "GET", path: "/v1/surfaces", needs: Caller::Agent },
+    Route { method: "GET", path: "/v1/whoami", needs: Caller::Agent },
     Route { method: "GET", path: "/log/checkpoint", needs: Caller::Auditor },
     Route { method: "GET", path: "/log/tile/{*resource}", needs: Caller::Auditor },
     Route { method: "POST", path: "/v1/operator/orders", needs: Caller::Operator },
+    Route { method: "POST", path: "/v1/operator/proofs", needs: Caller::Operator },
     Route { method: "GET", path: "/healthz", needs: Caller::Anybody },
     Route { method: "GET", path: "/readyz", needs: Caller::Anybody },
     Route { method: "GET", path: "/metrics", needs: Caller::Anybody },
@@ -90,8 +96,10 @@ fn handler(path: &str) -> Option<MethodRouter<Arc<Arbiter>>> {
         "/v1/late" => post(late).layer(DefaultBodyLimit::max(LATE_BODY)),
         "/v1/receipts/{attempt}" => get(receipt),
         "/v1/surfaces" => get(surfaces),
+        "/v1/whoami" => get(whoami),
         "/log/checkpoint" | "/log/tile/{*resource}" => get(log_api::resource),
         "/v1/operator/orders" => post(order).layer(DefaultBodyLimit::max(ORDER_BODY)),
+        "/v1/operator/proofs" => post(proof).layer(DefaultBodyLimit::max(ORDER_BODY)),
         "/healthz" => get(async || "ok\n"),
         "/readyz" => get(ready),
         "/metrics" => get(metrics),
@@ -101,35 +109,78 @@ fn handler(path: &str) -> Option<MethodRouter<Arc<Arbiter>>> {
 }
 
 /// Who asks, by the header alone. A caller that is nobody gets a bare 401, is counted, and nothing of its body is
-/// read: it cannot make the arbiter wait for it, or keep it.
+/// read: it cannot make the arbiter wait for it, or keep it. Of whom it cannot be told is counted by the reason.
 struct AsAgent(Credential);
 
 impl FromRequestParts<Arc<Arbiter>> for AsAgent {
-    type Rejection = StatusCode;
+    type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, arbiter: &Arc<Arbiter>) -> Result<Self, StatusCode> {
-        arbiter.agents().bearer(authorization(parts)).cloned().map(Self).ok_or_else(|| {
-            arbiter.count(None, None);
-            StatusCode::UNAUTHORIZED
-        })
+    async fn from_request_parts(parts: &mut Parts, arbiter: &Arc<Arbiter>) -> Result<Self, Response> {
+        named(parts, arbiter, Use::Acting).await.map(Self)
     }
+}
+
+/// Who says what became of a PERMIT, likewise.
+struct AsReporter(Credential);
+
+impl FromRequestParts<Arc<Arbiter>> for AsReporter {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, arbiter: &Arc<Arbiter>) -> Result<Self, Response> {
+        named(parts, arbiter, Use::Reporting).await.map(Self)
+    }
+}
+
+async fn named(parts: &Parts, arbiter: &Arbiter, shown_for: Use) -> Result<Credential, Response> {
+    arbiter.bearer(authorization(parts), shown_for).await.map_err(|nobody| {
+        let code = if let Nobody::Untold(code) = nobody { Some(code) } else { None };
+        arbiter.count(code, None);
+        code.map_or_else(|| unauthorized(nobody), |code| refusal(code, None))
+    })
+}
+
+/// A bare 401, which says that a bearer token is wanted, and of one that came no more than its bearer may know (RFC 6750,
+/// section 3).
+pub(crate) fn unauthorized(nobody: Nobody) -> Response {
+    let challenge = match nobody {
+        Nobody::Silent | Nobody::Untold(_) => "Bearer".to_owned(),
+        Nobody::Unknown => {
+            r#"Bearer error="invalid_token", error_description="the token is not known here""#.to_owned()
+        }
+        Nobody::Refused(why) => {
+            format!(r#"Bearer error="invalid_token", error_description="{}""#, why.told())
+        }
+    };
+    (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, challenge)]).into_response()
 }
 
 /// Which operator asks, likewise. An agent gets a bare 403, and is counted by its name.
 struct AsOperator(OperatorId);
 
 impl FromRequestParts<Arc<Arbiter>> for AsOperator {
-    type Rejection = StatusCode;
+    type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, arbiter: &Arc<Arbiter>) -> Result<Self, StatusCode> {
+    async fn from_request_parts(parts: &mut Parts, arbiter: &Arc<Arbiter>) -> Result<Self, Response> {
         let header = authorization(parts);
-        if let Some(operator) = arbiter.operator(header) {
-            return Ok(Self(operator.clone()));
+        match arbiter.operator(header) {
+            Some(operator) => Ok(Self(operator.clone())),
+            None => Err(turned_away(arbiter, header).await),
         }
-        let agent = arbiter.agents().bearer(header).map(|credential| credential.agent.clone());
-        let status = if agent.is_some() { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED };
-        arbiter.count(None, agent);
-        Err(status)
+    }
+}
+
+/// The answer to one who is no operator or auditor: a bare 403 to an agent, counted by its name, and a bare 401 to anybody
+/// else.
+pub(crate) async fn turned_away(arbiter: &Arbiter, header: Option<&str>) -> Response {
+    match arbiter.bearer(header, Use::Acting).await {
+        Ok(credential) => {
+            arbiter.count(None, Some(credential.agent));
+            StatusCode::FORBIDDEN.into_response()
+        }
+        Err(nobody) => {
+            arbiter.count(None, None);
+            unauthorized(nobody)
+        }
     }
 }
 
@@ -198,7 +249,7 @@ async fn decide(State(arbiter): Shared, AsAgent(credential): AsAgent, Content(co
 
 async fn outcome(
     State(arbiter): Shared,
-    AsAgent(credential): AsAgent,
+    AsReporter(credential): AsReporter,
     Path(attempt): Path<String>,
     Content(content): Content,
 ) -> Response {
@@ -246,7 +297,7 @@ async fn receipt(
         return refuse(&arbiter, &credential, ReasonCode::RequestInvalidValue, None);
     };
     match arbiter.find(attempt, &credential.agent).await {
-        Ok(Some(found)) => ([(CONTENT_TYPE, "text/plain; charset=utf-8")], found.receipt).into_response(),
+        Ok(Some(receipt)) => ([(CONTENT_TYPE, "text/plain; charset=utf-8")], receipt).into_response(),
         // Whether it is another agent's or nobody's is not told.
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
         Err(code) => refusal(code, None),
@@ -257,6 +308,13 @@ async fn surfaces(State(arbiter): Shared, _: AsAgent) -> Response {
     match arbiter.surfaces() {
         Ok(table) => json(200, &table),
         Err(code) => refusal(code, None),
+    }
+}
+
+async fn whoami(State(arbiter): Shared, AsAgent(credential): AsAgent) -> Response {
+    match arbiter.whoami(&credential) {
+        Ok(who) => json(200, &who),
+        Err(code) => refuse(&arbiter, &credential, code, None),
     }
 }
 
@@ -279,12 +337,32 @@ async fn order(State(arbiter): Shared, AsOperator(by): AsOperator, Content(conte
     }
 }
 
+/// Begins, looks at or stops the proof of a bundle. Nothing is activated by it.
+async fn proof(State(arbiter): Shared, AsOperator(_): AsOperator, Content(content): Content) -> Response {
+    let refused = |code, detail| {
+        arbiter.count(Some(code), None);
+        refusal(code, Some(detail))
+    };
+    let body = match content {
+        Ok(body) => body,
+        Err((code, detail)) => return refused(code, detail),
+    };
+    let call: ProofCall = match parse_strict(&body) {
+        Ok(call) => call,
+        Err(Refused { code, detail }) => return refused(code, detail),
+    };
+    match arbiter.prove(call).await {
+        Ok(reply) => json(200, &reply),
+        Err(error) => refusal(order_code(&error), Some(error.to_string())),
+    }
+}
+
 async fn ready(State(arbiter): Shared) -> Response {
     let health = arbiter.health().await;
     json(if health.ready { 200 } else { 503 }, &health)
 }
 
 async fn metrics(State(arbiter): Shared) -> Response {
-    let text = arbiter.metrics().render(&arbiter.health().await);
+    let text = arbiter.metrics().render(&arbiter.health().await) + &arbiter.stages();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

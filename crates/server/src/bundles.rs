@@ -2,42 +2,82 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
-use portcullis_ledger::{LedgerError, LedgerReader, OrderRefused};
-use portcullis_policy::{Bundle, BundleError, BundleSource, RootRef, Seen, Snapshot, Trust};
+use portcullis_ledger::OrderRefused;
+use portcullis_policy::{
+    Bundle, BundleError, BundleSource, Missing, PinMismatch, RootRef, Snapshot, Unproved,
+};
+use portcullis_protocol::wire::{ProofCall, ProofReply, ProofStep};
 use portcullis_protocol::{
-    BundleDigest, BundleRef, Event, InForce, Millis, Order, Ordered, ReasonCode, Record, Succession,
+    BundleDigest, BundleRef, InForce, Millis, Order, Ordered, ProofDemand, ReasonCode, Succession, Vetted,
+    may_follow,
 };
 
+use crate::aside::{aside, give_way};
 use crate::config::ArbiterConfig;
 use crate::making::replace;
+use crate::offer::offered_file;
+use crate::proving::{Proving, demanded};
 use crate::setup::{SetupError, at, make_directory};
+use crate::stages::{Stage, Stages};
 
 /// Where activated bundles lie, in the data directory.
-const ACTIVATED: &str = "bundles";
+pub(crate) const ACTIVATED: &str = "bundles";
+
+/// A file in there that is touched to see what time it is there.
+const CLOCK: &str = "clock";
+/// How long a bundle that was found sound is held for the order to activate it. Without it, it is read once more.
+const HELD: Duration = Duration::from_secs(60);
+/// Threads that look into bundles, and that let go of them.
+const NEW: &str = "new bundle";
+const OLD: &str = "old bundle";
 
 /// The bundle that decides: the one that an operator activated last, else the one that the configuration names. Another
 /// takes its place only when the log says so, and then at once.
 #[derive(Debug)]
 pub(crate) struct Bundles {
     config: ArbiterConfig,
-    deciding: RwLock<Arc<BundleSource>>,
+    deciding: RwLock<Arc<Deciding>>,
     state: Mutex<State>,
+    /// Held by the one activation that is under way.
+    turn: tokio::sync::Mutex<()>,
+    proving: Proving,
+    stages: Stages,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    succession: Succession,
-    /// A bundle that was found able to decide, and is about to be activated.
+    /// What the log says; `None` before it was read.
+    succession: Option<Succession>,
+    /// A bundle that was found sound, and may be about to be activated.
     ready: Option<(BundleDigest, Arc<BundleSource>)>,
+    /// Whether its activation is under way: then it is held however long that takes, for the ledger's writer must not have to
+    /// load it again.
+    ordered: bool,
 }
 
 impl Bundles {
     /// Before the log was read, the configuration's: nothing is permitted by then.
     pub(crate) fn new(config: &ArbiterConfig) -> Self {
-        let deciding = RwLock::new(Arc::new(bundle_source(config)));
-        Self { config: config.clone(), deciding, state: Mutex::default() }
+        let source = bundle_source(config);
+        // What is fetched is laid by this process, like what is activated.
+        let probe = config.data.join(ACTIVATED).join(CLOCK);
+        let source = if config.source.is_some() { source.with_probe(probe) } else { source };
+        let deciding = Deciding::new(config, Arc::new(source), &Succession::default());
+        Self {
+            config: config.clone(),
+            deciding: RwLock::new(Arc::new(deciding)),
+            state: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            proving: Proving::new(&config.proofs, &config.data),
+            stages: Stages::default(),
+        }
+    }
+
+    fn deciding(&self) -> Arc<Deciding> {
+        Arc::clone(&self.deciding.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The bundle in force.
@@ -45,12 +85,26 @@ impl Bundles {
     /// # Errors
     /// Why there is none. No other is served in its place.
     pub(crate) fn current(&self) -> Result<Arc<Bundle>, BundleError> {
-        let source = Arc::clone(&self.deciding.read().unwrap_or_else(PoisonError::into_inner));
-        source.current()
+        self.deciding().current()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the bundle that the configuration names decides, as far as is known.
+    pub(crate) fn is_the_configurations(&self) -> bool {
+        self.state().succession.as_ref().is_none_or(|succession| succession.activated.is_none())
+    }
+
+    /// Whether it is known what the log says.
+    pub(crate) fn knows_the_log(&self) -> bool {
+        self.state().succession.is_some()
+    }
+
+    /// The turn of one activation; the next one waits.
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
     }
 
     /// Looks into an order before it is given: one to activate a bundle, beside the decisions, which go on by the bundle
@@ -62,156 +116,364 @@ impl Bundles {
         self: &Arc<Self>,
         ordered: &Ordered,
         now: Option<Millis>,
-    ) -> Result<(), OrderRefused> {
-        let Order::ActivateBundle { bundle } = &ordered.what else { return Ok(()) };
+    ) -> Result<Option<Ready>, OrderRefused> {
+        let Order::ActivateBundle { bundle } = &ordered.what else { return Ok(None) };
         let (bundles, wanted) = (Arc::clone(self), bundle.clone());
-        let found = tokio::task::spawn_blocking(move || bundles.make_ready(&wanted, now)).await;
-        found.map_err(|_| OrderRefused::Bundle(ReasonCode::PolicyEngineFailed))?
+        let found = aside(NEW, move || bundles.make_ready(&wanted, now)).await;
+        found.ok_or(OrderRefused::Bundle(ReasonCode::PolicyEngineFailed))?.map(Some)
     }
 
-    /// Finds out whether a bundle that lies ready could decide at `now`: signed, by enough keys of the root as it is now,
-    /// newer than every other, sound, valid, and right about its own cases. Whatever it finds, nothing changes.
+    /// Begins, looks at or stops the proof of a bundle that was offered.
+    ///
+    /// # Errors
+    /// Why the bundle is not to be activated, whatever is proved of it.
+    pub(crate) async fn prove(
+        self: &Arc<Self>,
+        call: ProofCall,
+        now: Option<Millis>,
+    ) -> Result<ProofReply, OrderRefused> {
+        let ProofCall { bundle: wanted, step } = call;
+        match step {
+            ProofStep::Begin => {}
+            ProofStep::Look => return Ok(told(self.proving.look(&wanted.digest))),
+            ProofStep::Stop => return Ok(told(self.proving.stop(&wanted.digest))),
+        }
+        let bundles = Arc::clone(self);
+        let found = aside(NEW, move || bundles.sound(&wanted, now)).await;
+        let found = found.ok_or(OrderRefused::Bundle(ReasonCode::PolicyEngineFailed))??;
+        tokio::spawn(forget_later(Arc::downgrade(self), Arc::downgrade(&found.source), HELD));
+        let (before, next) = (found.before(), found.bundle.proof_demand());
+        if demanded(&self.config.proofs, before, next).is_none() {
+            return Ok(ProofReply::NotDemanded);
+        }
+        self.proving.begin(found.bundle).map_err(OrderRefused::Unavailable)
+    }
+
+    /// Finds out whether a bundle that was offered could decide at `now`: sound, and proved where that is demanded.
+    /// Whatever it finds, the bundle in force and its file stay as they are.
     ///
     /// # Errors
     /// Why it is not to be activated.
-    fn make_ready(&self, wanted: &BundleRef, now: Option<Millis>) -> Result<(), OrderRefused> {
+    fn make_ready(&self, wanted: &BundleRef, now: Option<Millis>) -> Result<Ready, OrderRefused> {
+        let Found { bundle, succession, pinned, .. } = self.sound(wanted, now)?;
+        let (digest, demand) = (wanted.digest, bundle.proof_demand());
+        let vetted = Vetted { bundle: digest, demand, proof: self.proving.proof(&digest), pinned };
+        may_follow(succession.demand, &vetted).map_err(OrderRefused::Bundle)?;
+        if self.config.proofs.required && vetted.proof.is_none() {
+            return Err(OrderRefused::Bundle(ReasonCode::PolicyUnproved));
+        }
+        self.state().ordered = true;
+        Ok(Ready { vetted, archive: Arc::clone(bundle.archive()) })
+    }
+
+    /// Finds out whether a bundle that was offered is sound at `now`: signed, by enough keys of the root as it is now,
+    /// newer than every other, whole, valid, right about its own cases, and not silent about proofs that are demanded.
+    ///
+    /// # Errors
+    /// Why it is not to be activated.
+    fn sound(&self, wanted: &BundleRef, now: Option<Millis>) -> Result<Found, OrderRefused> {
         let succession = self.state().succession.clone();
-        if wanted.version <= succession.version {
+        // What was in force is not known before the log was read: every version would be newer than none.
+        let succession = succession.ok_or(OrderRefused::Unavailable(ReasonCode::EvidenceRecovering))?;
+        if !succession.takes(wanted.version) {
+            self.put_back(wanted, &succession);
             return Err(OrderRefused::NotNewer);
         }
         // A name is what a bundle is for: one for elsewhere, signed by the same people, must not come to decide here.
-        let name = match (&succession.activated, self.current()) {
-            (Some(activated), _) => Some(activated.name.clone()),
-            (None, Ok(bundle)) => Some(bundle.reference().name.clone()),
-            (None, Err(_)) => None,
-        };
-        if name.is_some_and(|name| name != wanted.name) {
-            return Err(OrderRefused::Bundle(ReasonCode::PolicyPinMismatch));
-        }
-        let source = activated_source(&self.config, &wanted.digest, &succession);
         let refused = |error: BundleError| OrderRefused::Bundle(error.code());
-        let bundle = source.current().map_err(refused)?;
-        if bundle.reference() != wanted {
+        let (name, pinned) = match &succession.activated {
+            Some(activated) => (activated.name.clone(), ProofDemand::Unsaid),
+            // Which name that is must be known, and what it demands: put the pinned bundle back, or pin another, before one
+            // is activated.
+            None => self.pinned().map_err(refused)?,
+        };
+        if name != wanted.name {
             return Err(OrderRefused::Bundle(ReasonCode::PolicyPinMismatch));
         }
+        // Only now: what is newer than every bundle that was in force takes the file of none of them.
+        let (source, bundle) = self.loaded(wanted, &succession).map_err(refused)?;
         let now = now.ok_or(OrderRefused::Bundle(ReasonCode::ClockUnreadable))?;
         bundle.validity_at(now).map_err(OrderRefused::Bundle)?;
-        if bundle.failed_case().is_some() {
+        if self.stages.timed(Stage::Try, || bundle.failed_case()).is_some() {
             return Err(OrderRefused::CaseFailed);
         }
-        self.state().ready = Some((wanted.digest, Arc::new(source)));
-        Ok(())
+        let found = Found { source, bundle, succession, pinned };
+        if found.before() == ProofDemand::Required && found.bundle.proof_demand() == ProofDemand::Unsaid {
+            return Err(OrderRefused::Bundle(ReasonCode::PolicyProofsDropped));
+        }
+        let mut state = self.state();
+        let left = state.ready.replace((wanted.digest, Arc::clone(&found.source)));
+        state.ordered = false;
+        drop(state);
+        drop(left);
+        Ok(found)
+    }
+
+    /// The name of the bundle that the configuration names, and what it says of proofs: whether or not it was proved, and
+    /// whether or not it is as new as what was in force, after which another is to be activated in its place.
+    fn pinned(&self) -> Result<(String, ProofDemand), BundleError> {
+        let bundle = match self.deciding().source.current() {
+            Err(BundleError::RolledBack(_)) => bundle_source(&self.config).current()?,
+            found => found?,
+        };
+        Ok((bundle.reference().name.clone(), bundle.proof_demand()))
+    }
+
+    /// An offered bundle, laid where it would be activated from and read from there.
+    fn loaded(
+        &self,
+        wanted: &BundleRef,
+        succession: &Succession,
+    ) -> Result<(Arc<BundleSource>, Arc<Bundle>), BundleError> {
+        if let Some(found) = self.held(wanted, succession) {
+            return Ok(found);
+        }
+        self.stages.timed(Stage::Lay, || self.lay_offered(wanted))?;
+        let source = self.laid_source(&wanted.digest, succession);
+        let bundle = self.stages.timed(Stage::Load, || source.current())?;
+        Ok((Arc::new(source), bundle))
+    }
+
+    /// The same, if it was found sound before and is still offered. It is looked at as for a decision: what changed of file,
+    /// signers or what was in force has it verified anew, and if it does not hold any more it is none.
+    fn held(&self, wanted: &BundleRef, succession: &Succession) -> Option<(Arc<BundleSource>, Arc<Bundle>)> {
+        let ready = self.state().ready.clone();
+        let (_, source) = ready.filter(|(digest, _)| *digest == wanted.digest)?;
+        if !offered_file(&self.config.data, &wanted.digest).exists() {
+            return None;
+        }
+        source.raise(succession);
+        let bundle = source.current().ok()?;
+        (bundle.reference() == wanted).then_some((source, bundle))
+    }
+
+    /// How long the parts of the newest activation took.
+    pub(crate) const fn stages(&self) -> &Stages {
+        &self.stages
+    }
+
+    /// Lets go of a bundle whose activation the log refused. One of which that is not known is held: it may still come into
+    /// force.
+    pub(crate) fn not_activated(&self) {
+        let mut state = self.state();
+        state.ordered = false;
+        let left = state.ready.take();
+        drop(state);
+        left.into_iter().for_each(let_go);
+    }
+
+    /// Lets go of a bundle that was found sound, if nobody activated it or another took its place.
+    fn forget(&self, source: &Arc<BundleSource>) {
+        let mut state = self.state();
+        let ordered = state.ordered;
+        let left = state.ready.take_if(|(_, ready)| !ordered && Arc::ptr_eq(ready, source));
+        drop(state);
+        left.into_iter().for_each(let_go);
+    }
+
+    /// Puts the file of the bundle in force back, if it is gone or spoiled and the bundle is offered once more.
+    fn put_back(&self, offered: &BundleRef, succession: &Succession) {
+        if succession.activated.as_ref() == Some(offered) && self.current().is_err() {
+            // If that fails too, the bundle is as missing as before, which each decision says.
+            drop(self.lay_offered(offered));
+        }
+    }
+
+    /// Lays an offered bundle where it would be activated from, durably, if it is signed and the one that is meant.
+    fn lay_offered(&self, wanted: &BundleRef) -> Result<(), BundleError> {
+        let offered = Snapshot::read(&offered_file(&self.config.data, &wanted.digest))?;
+        let (found, _) = offered.signed_by(&self.config.signers.authority()?)?;
+        if found != *wanted {
+            return Err(BundleError::PinMismatch(PinMismatch { pin: wanted.digest, found: found.digest }));
+        }
+        let file = activated_file(&self.config.data, &wanted.digest);
+        lay(&file, &offered.to_bytes()?)
+            .map_err(|error| BundleError::Missing(Missing { path: file, cause: error.to_string() }))
+    }
+
+    fn laid_source(&self, digest: &BundleDigest, succession: &Succession) -> BundleSource {
+        activated_source(&self.config, digest, succession)
+            .with_probe(self.config.data.join(ACTIVATED).join(CLOCK))
     }
 
     /// Follows what the log says. Called by the ledger's writer, between decisions.
     pub(crate) fn stands(&self, succession: &Succession) {
         let mut state = self.state();
-        if state.succession == *succession {
+        if state.succession.as_ref() == Some(succession) {
             return;
         }
-        let another = state.succession.activated != succession.activated;
-        state.succession.clone_from(succession);
-        if let (true, Some(activated)) = (another, &succession.activated) {
-            let ready = state.ready.take().filter(|(digest, _)| *digest == activated.digest);
-            let source = match ready {
-                Some((_, source)) => source,
-                None => Arc::new(activated_source(&self.config, &activated.digest, succession)),
-            };
-            *self.deciding.write().unwrap_or_else(PoisonError::into_inner) = source;
+        let before = state.succession.replace(succession.clone()).unwrap_or_default();
+        let source = match &succession.activated {
+            None => Arc::clone(&self.deciding().source),
+            Some(_) if before.activated == succession.activated => Arc::clone(&self.deciding().source),
+            Some(activated) => match state.ready.take() {
+                Some((digest, source)) if digest == activated.digest => {
+                    state.ordered = false;
+                    source
+                }
+                other => {
+                    other.into_iter().for_each(let_go);
+                    Arc::new(self.laid_source(&activated.digest, succession))
+                }
+            },
+        };
+        let next = Arc::new(Deciding::new(&self.config, source, succession));
+        {
+            let mut deciding = self.deciding.write().unwrap_or_else(PoisonError::into_inner);
+            let left = std::mem::replace(&mut *deciding, next);
+            drop(deciding);
+            let_go(left);
         }
-        self.deciding.read().unwrap_or_else(PoisonError::into_inner).raise(seen(succession));
+        self.deciding().source.raise(succession);
+    }
+}
+
+/// Lets go of a bundle on a thread of its own: to free ten thousand policies takes longer than a decision.
+fn let_go<T: Send + 'static>(bundle: T) {
+    let freed = move || {
+        give_way();
+        drop(bundle);
+    };
+    // Without a thread it is freed at once.
+    drop(std::thread::Builder::new().name(OLD.to_owned()).spawn(freed));
+}
+
+/// Lets go of a bundle that nobody has activated in time.
+async fn forget_later(bundles: Weak<Bundles>, source: Weak<BundleSource>, time: Duration) {
+    tokio::time::sleep(time).await;
+    if let (Some(bundles), Some(source)) = (bundles.upgrade(), source.upgrade()) {
+        bundles.forget(&source);
     }
 }
 
 /// The file of an activated bundle. Its name is its digest, so that no other ever takes its place.
-fn activated_file(data: &Path, digest: &BundleDigest) -> PathBuf {
+pub(crate) fn activated_file(data: &Path, digest: &BundleDigest) -> PathBuf {
     data.join(ACTIVATED).join(format!("{}.bundle", hex::encode(digest.0.as_bytes())))
 }
 
+/// Writes a bundle's file durably.
+pub(crate) fn lay(file: &Path, bytes: &[u8]) -> Result<(), SetupError> {
+    replace(file, bytes, 0o600)?;
+    let directory = file.parent().unwrap_or(file);
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(at(directory))
+}
+
 fn activated_source(config: &ArbiterConfig, digest: &BundleDigest, succession: &Succession) -> BundleSource {
-    let trust = config.signers.authority();
-    let trust = trust.map(|authority| Trust { authority, pin: *digest, seen: seen(succession) });
-    BundleSource::open_with(activated_file(&config.data, digest), trust)
+    let file = activated_file(&config.data, digest);
+    let source = BundleSource::open(file, config.signers.clone(), *digest);
+    source.raise(succession);
+    source
 }
 
 /// The bundle that decides by the configuration and what the log says.
 #[must_use]
-pub fn deciding_source(config: &ArbiterConfig, succession: &Succession) -> BundleSource {
+pub fn deciding_source(config: &ArbiterConfig, succession: &Succession) -> Deciding {
     let source = match &succession.activated {
         Some(activated) => activated_source(config, &activated.digest, succession),
         None => bundle_source(config),
     };
-    source.raise(seen(succession));
-    source
+    source.raise(succession);
+    Deciding::new(config, Arc::new(source), succession)
 }
 
-/// Puts a bundle where the arbiter takes it from when it is activated, durably. It decides nothing there.
+/// A bundle that decides, as long as it is there and, where a proof of it is demanded, the log names one.
+#[derive(Debug)]
+pub struct Deciding {
+    source: Arc<BundleSource>,
+    /// Whether the record of its activation names a proof. A pin names none.
+    proved: bool,
+    required: bool,
+    /// Whether what was in force before demands it of whatever decides by its pin.
+    of_pinned: bool,
+}
+
+impl Deciding {
+    fn new(config: &ArbiterConfig, source: Arc<BundleSource>, succession: &Succession) -> Self {
+        let proved = succession.activated.is_some() && succession.proof.is_some();
+        let (required, of_pinned) = (config.proofs.required, succession.demands_of_pinned());
+        Self { source, proved, required, of_pinned }
+    }
+
+    /// The bundle.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn current(&self) -> Result<Arc<Bundle>, BundleError> {
+        let bundle = self.source.current()?;
+        let by = match bundle.proof_demand() {
+            _ if self.proved => return Ok(bundle),
+            ProofDemand::Required => "it",
+            ProofDemand::Unsaid | ProofDemand::Waived if self.required => "the configuration",
+            ProofDemand::Unsaid | ProofDemand::Waived if self.of_pinned => {
+                "the bundle before it, for all that is known,"
+            }
+            ProofDemand::Unsaid | ProofDemand::Waived => return Ok(bundle),
+        };
+        Err(BundleError::Unproved(Unproved { bundle: bundle.reference().clone(), by }))
+    }
+}
+
+/// What may be activated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ready {
+    /// What is known of its proofs.
+    pub(crate) vetted: Vetted,
+    /// Its files.
+    pub(crate) archive: Arc<[u8]>,
+}
+
+/// A bundle that was found sound, and what the log said then.
+struct Found {
+    source: Arc<BundleSource>,
+    bundle: Arc<Bundle>,
+    succession: Succession,
+    /// What the pinned bundle says of proofs, where none was activated yet.
+    pinned: ProofDemand,
+}
+
+impl Found {
+    /// What is demanded of it by what comes before it.
+    fn before(&self) -> ProofDemand {
+        self.succession.demand.max(self.pinned)
+    }
+}
+
+fn told(reply: Option<ProofReply>) -> ProofReply {
+    reply.map_or(ProofReply::NotBegun, |reply| reply)
+}
+
+/// Takes the file of an activated bundle over to another data directory, durably, and says whether it was there. Nothing is
+/// believed of it before it decides.
 ///
 /// # Errors
 /// [`SetupError`].
-pub fn lay_ready(config: &ArbiterConfig, bundle: &Snapshot) -> Result<BundleRef, SetupError> {
-    let report = bundle.check()?;
-    let file = activated_file(&config.data, &report.digest);
-    let directory = config.data.join(ACTIVATED);
+pub(crate) fn carry(from: &Path, to: &Path, digest: &BundleDigest) -> Result<bool, SetupError> {
+    let file = activated_file(from, digest);
+    let content = match std::fs::read(&file) {
+        Ok(content) => content,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(at(&file)(error)),
+    };
+    let directory = to.join(ACTIVATED);
     make_directory(&directory)?;
-    replace(&file, &bundle.to_bytes()?, 0o600)?;
+    replace(&activated_file(to, digest), &content, 0o600)?;
     File::open(&directory).and_then(|directory| directory.sync_all()).map_err(at(&directory))?;
-    Ok(BundleRef { name: report.name, version: report.version, digest: report.digest })
+    Ok(true)
 }
 
 /// The bundle that a configuration names, as its signers and its pin would have it. What the log says was in force before
 /// is told to it by whoever reads the log.
 #[must_use]
 pub fn bundle_source(config: &ArbiterConfig) -> BundleSource {
-    let trust = config.signers.authority();
-    let trust = trust.map(|authority| Trust { authority, pin: config.pin, seen: Seen::default() });
-    BundleSource::open_with(&config.bundle, trust)
-}
-
-/// What the log says was in force, as bundles are held against it.
-#[must_use]
-pub fn seen(succession: &Succession) -> Seen {
-    let root = succession.root.map(|(chain, version)| RootRef { chain, version });
-    Seen { version: succession.version, root }
+    BundleSource::open(&config.bundle, config.signers.clone(), config.pin)
 }
 
 /// A bundle as the log names it when it comes into force.
 pub(crate) fn described(bundle: &Bundle) -> InForce {
-    let root = bundle.authority().root().map(|root| (root.chain, root.version));
+    let root = bundle.authority().root().map(RootRef::named);
     InForce { bundle: bundle.reference().clone(), root }
 }
 
-/// A bundle that came into force.
-#[derive(Clone, Debug)]
-pub struct CameIntoForce {
-    /// Index of the record that says so.
-    pub seq: u64,
-    /// When.
-    pub time: Millis,
-    /// Which; `None` if the record is of a time in which they said less.
-    pub bundle: Option<InForce>,
-    /// The order by which it was activated, if this is that order's record.
-    pub ordered: Option<Ordered>,
-}
-
-/// Every activation and every coming into force of a bundle that the log tells of, in order. The same bundle comes into
-/// force again each time that the arbiter is started. An activation that no head was signed over is told too, and did not
-/// hold: no coming into force follows it.
-///
-/// # Errors
-/// [`LedgerError`].
-pub fn bundle_history(ledger: &LedgerReader) -> Result<Vec<CameIntoForce>, LedgerError> {
-    let mut found = Vec::new();
-    ledger.for_each(|listed| {
-        let Record::Event(record) = listed.record else { return };
-        let activated = match record.order.as_ref().map(|order| &order.what) {
-            Some(Order::ActivateBundle { bundle }) => Some(InForce { bundle: bundle.clone(), root: None }),
-            Some(Order::ResolveOutcome { .. } | Order::ErasePayloads { .. }) | None => None,
-        };
-        if activated.is_some() || record.event == Event::BundleInForce {
-            let bundle = activated.or_else(|| InForce::of_detail(&record.detail));
-            found.push(CameIntoForce { seq: record.seq, time: record.time, bundle, ordered: record.order });
-        }
-    })?;
-    Ok(found)
-}
+#[cfg(test)]
+#[path = "bundles_tests.rs"]
+mod tests;

@@ -3,13 +3,17 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use portcullis_ledger::{Check, CheckPosition, CheckProgress, Checked, LedgerError};
+use portcullis_ledger::{
+    Check, CheckBeside, CheckPosition, CheckProgress, Checked, KeyFileError, LedgerError, MasterKey,
+};
 use portcullis_verify::{CheckpointError, UnverifiedCheckpoint};
 use serde::{Deserialize, Serialize};
 
 use crate::config::ArbiterConfig;
+use crate::evidence::archived_digest;
 
 /// The file in the data directory that says how far a check came that was stopped.
 pub const POSITION: &str = "log-check.json";
@@ -28,6 +32,9 @@ pub enum CheckError {
     /// The older checkpoint is none, or not of this log.
     #[error("the older checkpoint is not one of this log: {0}")]
     Since(CheckpointError),
+    /// The vault's master key cannot be read.
+    #[error(transparent)]
+    VaultKey(#[from] KeyFileError),
     /// The ledger cannot be read, or is not what was signed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -45,15 +52,26 @@ struct Noted {
     keys: u64,
 }
 
+/// What is asked of a check.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CheckAsked<'a> {
+    /// An older checkpoint, from which the log must go on.
+    pub since: Option<&'a Path>,
+    /// Begin with the first record, whatever an earlier check had done.
+    pub restart: bool,
+    /// Open kept requests and results too, with the vault's master key.
+    pub with_key: bool,
+}
+
 /// Checks the whole ledger under its anchored head, and that it goes on from an older checkpoint. A check that is
-/// stopped notes how far it came; the next one goes on from there unless `restart`.
+/// stopped notes how far it came; the next one goes on from there unless it is to begin anew. The note is nobody's word:
+/// see [`Checked::is_whole`].
 ///
 /// # Errors
 /// [`CheckError`].
 pub fn check_log(
     config: &ArbiterConfig,
-    since: Option<&Path>,
-    restart: bool,
+    asked: &CheckAsked<'_>,
     stop: &AtomicBool,
     progress: &CheckProgress<'_>,
 ) -> Result<Checked, CheckError> {
@@ -62,13 +80,15 @@ pub fn check_log(
         let path = path.to_owned();
         move |error| CheckError::File { path, error }
     };
-    let check = Check::open(&config.data, &config.anchor, &config.log_keys)?;
-    if let Some(since) = since {
+    let master = if asked.with_key { Some(Arc::new(MasterKey::read(&config.vault_key)?)) } else { None };
+    let beside = CheckBeside { bundle_digest: archived_digest(&config.signers), master };
+    let check = Check::open(&config.data, &config.anchor, &config.log_keys, beside)?;
+    if let Some(since) = asked.since {
         let note = fs::read(since).map_err(failed(since))?;
         let old = UnverifiedCheckpoint::parse(&note).and_then(|old| old.verify_with(&config.log_keys));
         check.since(&old.map_err(CheckError::Since)?)?;
     }
-    let earlier = if restart { None } else { noted(&path).map_err(failed(&path))? };
+    let earlier = if asked.restart { None } else { noted(&path).map_err(failed(&path))? };
     let checked = check.run(earlier, stop, progress)?;
     match &checked.stopped {
         Some(position) => note(&path, position).map_err(failed(&path))?,

@@ -3,20 +3,27 @@
 //! No key opens the gate. What is missing is an error or has the default that permits less, and a key that is
 //! not known is refused.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_ledger::SpoolConfig;
-use portcullis_protocol::{AgentId, BundleDigest, GateId};
+use portcullis_protocol::{AgentId, BundleDigest, GateId, PrincipalId, SourceName};
 use portcullis_sdk::{Authorities, Endpoint, Token, TrustedLog};
 use portcullis_verify::{LogKeys, VerifierKey};
 
 mod cosigning;
 mod credentials;
+mod endpoint;
 mod error;
+mod facts;
+mod issuers;
 mod listen;
 mod log;
+mod paths;
+mod place;
 mod policy;
+mod proofs;
 mod sections;
 mod signer;
 mod spool;
@@ -24,10 +31,16 @@ mod witnessing;
 
 pub use cosigning::CosigningConfig;
 pub use credentials::{AgentConfig, OperatorConfig};
+pub use endpoint::{EndpointConfig, read_tls};
 pub use error::ConfigError;
+pub use facts::{FactsConfig, FactsService};
+pub use issuers::{IssuerConfig, KeysAt, SubjectConfig};
 pub use listen::ListenConfig;
 pub use log::{AuditorConfig, LogConfig};
-pub use policy::{BundleSigners, read_chain};
+pub use paths::Governing;
+pub use policy::{SourceConfig, read_access};
+pub use portcullis_policy::{BundleSigners, read_chain};
+pub use proofs::ProofConfig;
 use sections::{
     AgentSection, ArbiterSection, File, GateSection, OperatorsSection, SignerSection, WitnessSection,
 };
@@ -36,6 +49,7 @@ pub use signer::{ServiceConfig, SignerConfig, SignerKind, TokenConfig};
 pub use witnessing::{OwnWitnessConfig, WitnessConfig, WitnessesConfig};
 
 use credentials::{distinct, read_token};
+use place::lies_within;
 
 /// A configuration, read and resolved: paths are absolute, keys and names are parsed.
 #[derive(Clone, Debug)]
@@ -66,14 +80,22 @@ pub struct ArbiterConfig {
     pub disk_reserve: u64,
     /// Where refused attempts are kept while evidence cannot be written.
     pub spool: Option<SpoolConfig>,
-    /// The bundle's directory or file.
+    /// The bundle's directory or file. Of one that is fetched, the file that the pinned one is kept in.
     pub bundle: PathBuf,
+    /// Where it is fetched from, if it is.
+    pub source: Option<SourceConfig>,
     /// The bundle's pin.
     pub pin: BundleDigest,
     /// Who may sign bundles.
     pub signers: BundleSigners,
+    /// Whether bundles must be proved, and by what.
+    pub proofs: ProofConfig,
+    /// Where the bundle's sources of facts are.
+    pub facts: BTreeMap<SourceName, FactsConfig>,
     /// Agents, by name.
     pub agents: Vec<AgentConfig>,
+    /// Identity providers whose access tokens name agents.
+    pub issuers: Vec<IssuerConfig>,
     /// Operators, by name.
     pub operators: Vec<OperatorConfig>,
     /// Who may read the log over HTTP, and what of it.
@@ -93,6 +115,8 @@ pub struct GateConfig {
     pub agent: AgentId,
     /// The agent's token.
     pub token: Token,
+    /// For whom the agent acts.
+    pub acts_for: Option<PrincipalId>,
     /// How long a decision may take.
     pub deadline: Duration,
     /// An arbiter elsewhere.
@@ -144,17 +168,20 @@ impl Config {
         let policy = Self::section(self.file.policy.as_ref(), "policy")?;
         let data = self.at(&arbiter.data);
         let anchor = self.at(&arbiter.anchor);
-        if anchor.starts_with(&data) {
+        if lies_within(&anchor, &data) {
             let error = "must lie outside the data directory, or a restored backup brings its own anchor";
             return Err(ConfigError::Value { key: "arbiter.anchor", error: error.into() });
         }
         let vault_key = self.at(&arbiter.vault_key);
-        if vault_key.starts_with(&data) {
+        if lies_within(&vault_key, &data) {
             let error = "must lie outside the data directory, or whoever has the database has what opens it";
             return Err(ConfigError::Value { key: "arbiter.vault_key", error: error.into() });
         }
         let (agents, operators, log) = (self.agents()?, self.operators()?, self.log()?);
         distinct(&agents, &operators, &log.auditors)?;
+        let issuers = self.issuers(&agents)?;
+        let pin = parse("policy.pin", &policy.pin)?;
+        let (bundle, source) = self.source(policy, &data, &pin)?;
         Ok(ArbiterConfig {
             data,
             anchor,
@@ -165,10 +192,14 @@ impl Config {
             vault_key,
             disk_reserve: arbiter.disk_reserve.map_or(64 * 1024 * 1024, |bytes| bytes),
             spool: self.spool(arbiter)?,
-            bundle: self.at(&policy.bundle),
-            pin: parse("policy.pin", &policy.pin)?,
+            bundle,
+            source,
+            pin,
             signers: self.signers(policy)?,
+            proofs: self.proofs(policy)?,
+            facts: self.facts()?,
             agents,
+            issuers,
             operators,
             log,
             cosigning: self.cosigning()?,
@@ -192,6 +223,7 @@ impl Config {
             name: parse("gate.name", &gate.name)?,
             agent: parse("gate.agent", &gate.agent)?,
             token: read_token("gate.token_file", &self.at(&gate.token_file))?,
+            acts_for: gate.acts_for.as_deref().map(|name| parse("gate.acts_for", name)).transpose()?,
             deadline: Duration::from_millis(gate.deadline_ms.map_or(2_000, |milliseconds| milliseconds)),
             arbiter: endpoint,
             log: self.trusted(gate, arbiter)?,

@@ -1,9 +1,10 @@
 //! Making evidence packs of a log.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use portcullis_ledger::{LedgerError, LogView};
-use portcullis_policy::Snapshot;
+use portcullis_ledger::{BundleDigestOf, LedgerError, LogView};
+use portcullis_policy::{BundleError, BundleSigners, Snapshot};
 use portcullis_protocol::{BundleDigest, Millis, Record};
 use portcullis_verify::merkle::leaf_hash;
 use portcullis_verify::range::around;
@@ -42,6 +43,23 @@ pub enum EvidenceError {
 #[must_use]
 pub fn bundle_digest(archive: &[u8]) -> Option<BundleDigest> {
     Snapshot::from_archive(archive).map_or(None, |bundle| Some(bundle.digest()))
+}
+
+/// As [`bundle_digest`], of an archive that is as it was signed: of its signatures, which the digest does not cover, those by
+/// keys that are known verify.
+pub(crate) fn archived_digest(signers: &BundleSigners) -> Arc<BundleDigestOf> {
+    let signers = signers.clone();
+    Arc::new(move |archive| {
+        let bundle = Snapshot::from_archive(archive).ok()?;
+        let authorities = signers.authorities().unwrap_or_else(|_| Vec::new());
+        let altered = authorities.iter().any(|authority| {
+            matches!(
+                bundle.signed_by(authority),
+                Err(BundleError::SignatureInvalid(_) | BundleError::Unsigned(_))
+            )
+        });
+        (!altered).then(|| bundle.digest())
+    })
 }
 
 /// Makes a pack of what is selected, under the view's head. `step` is told how many of how many records were looked at,

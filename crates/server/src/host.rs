@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use portcullis_ledger::{DirectoryLock, LockError};
-use portcullis_protocol::wire::{DecisionCall, DecisionReply, LateCall, LateReply, OutcomeReply};
+use portcullis_protocol::wire::{DecisionCall, DecisionReply, LateCall, LateReply, OutcomeReply, WhoAmI};
 use portcullis_protocol::{ReasonCode, SurfaceTable};
 use portcullis_sdk::{Authorizer, Call, Endpoint, HttpAuthorizer, OutcomeReport, Refusal, Token};
 use tokio::sync::watch;
@@ -115,6 +115,8 @@ enum Role {
 struct Shared {
     config: ArbiterConfig,
     token: Token,
+    socket: Endpoint,
+    patience: Duration,
     client: HttpAuthorizer,
     role: RwLock<Role>,
 }
@@ -139,12 +141,22 @@ impl Node {
     /// [`HostError`].
     pub fn join(config: ArbiterConfig, token: Token, patience: Duration) -> Result<Self, HostError> {
         let path = socket_path(&config.data)?;
-        let client = HttpAuthorizer::new(Endpoint::Unix { path }, token.clone(), patience);
-        let shared = Arc::new(Shared { config, token, client, role: RwLock::new(Role::Client) });
+        let socket = Endpoint::Unix { path };
+        let client = HttpAuthorizer::new(socket.clone(), token.clone(), patience);
+        let shared =
+            Arc::new(Shared { config, token, socket, patience, client, role: RwLock::new(Role::Client) });
         shared.try_host()?;
         let following = Arc::clone(&shared);
         let follower = tokio::spawn(async move { following.follow().await });
         Ok(Self { shared, follower })
+    }
+
+    /// The same arbiter, asked as the agent that another token names. Whether it names one is told by each answer.
+    #[must_use]
+    pub fn visitor(&self, token: Token) -> Arc<dyn Authorizer> {
+        let Shared { socket, patience, .. } = self.shared.as_ref();
+        let client = HttpAuthorizer::new(socket.clone(), token.clone(), *patience);
+        Arc::new(Visitor { shared: Arc::clone(&self.shared), token, client })
     }
 
     /// Leaves the directory: a host closes its ledger, and another process takes over. Calls after that are refused.
@@ -193,6 +205,69 @@ impl Shared {
     }
 }
 
+/// The same data directory, asked as the agent that another token names.
+struct Visitor {
+    shared: Arc<Shared>,
+    token: Token,
+    client: HttpAuthorizer,
+}
+
+impl Visitor {
+    /// Asks the host that this process is. Each time anew: whom a token names is the arbiter's word, and holds no longer than
+    /// the arbiter does.
+    fn local(&self) -> Option<Result<LocalAuthorizer, Refusal>> {
+        let hosted = match &*self.shared.role.read().unwrap_or_else(PoisonError::into_inner) {
+            Role::Host(_, hosted) => Some(Arc::clone(&hosted.arbiter)),
+            Role::Client => None,
+            Role::Left => return Some(Err(Refusal::own(ReasonCode::ArbiterUnreachable, None))),
+        };
+        let stranger = || Refusal::own(ReasonCode::IdentityUnverified, None);
+        hosted.map(|arbiter| LocalAuthorizer::new(arbiter, self.token.reveal()).ok_or_else(stranger))
+    }
+}
+
+impl Authorizer for Visitor {
+    fn decide(&self, call: DecisionCall) -> Call<'_, DecisionReply> {
+        match self.local() {
+            Some(Ok(local)) => Box::pin(async move { local.decide(call).await }),
+            Some(Err(refusal)) => Box::pin(async move { Err(refusal) }),
+            None => self.client.decide(call),
+        }
+    }
+
+    fn report(&self, report: OutcomeReport) -> Call<'_, OutcomeReply> {
+        match self.local() {
+            Some(Ok(local)) => Box::pin(async move { local.report(report).await }),
+            Some(Err(refusal)) => Box::pin(async move { Err(refusal) }),
+            None => self.client.report(report),
+        }
+    }
+
+    fn late(&self, call: LateCall) -> Call<'_, LateReply> {
+        match self.local() {
+            Some(Ok(local)) => Box::pin(async move { local.late(call).await }),
+            Some(Err(refusal)) => Box::pin(async move { Err(refusal) }),
+            None => self.client.late(call),
+        }
+    }
+
+    fn surfaces(&self) -> Call<'_, SurfaceTable> {
+        match self.local() {
+            Some(Ok(local)) => Box::pin(async move { local.surfaces().await }),
+            Some(Err(refusal)) => Box::pin(async move { Err(refusal) }),
+            None => self.client.surfaces(),
+        }
+    }
+
+    fn whoami(&self) -> Call<'_, WhoAmI> {
+        match self.local() {
+            Some(Ok(local)) => Box::pin(async move { local.whoami().await }),
+            Some(Err(refusal)) => Box::pin(async move { Err(refusal) }),
+            None => self.client.whoami(),
+        }
+    }
+}
+
 impl Authorizer for Node {
     fn decide(&self, call: DecisionCall) -> Call<'_, DecisionReply> {
         if self.shared.has_left() {
@@ -222,6 +297,13 @@ impl Authorizer for Node {
         match self.shared.local() {
             Some(local) => Box::pin(async move { local.surfaces().await }),
             None => self.shared.client.surfaces(),
+        }
+    }
+
+    fn whoami(&self) -> Call<'_, WhoAmI> {
+        match self.shared.local() {
+            Some(local) => Box::pin(async move { local.whoami().await }),
+            None => self.shared.client.whoami(),
         }
     }
 }

@@ -3,48 +3,75 @@
 use std::sync::Arc;
 
 use portcullis_arbiter::Credential;
-use portcullis_protocol::SurfaceTable;
-use portcullis_protocol::wire::{DecisionCall, DecisionReply, LateCall, LateReply, OutcomeReply};
-use portcullis_sdk::{Authorizer, Call, OutcomeReport, Refusal};
+use portcullis_protocol::wire::{DecisionCall, DecisionReply, LateCall, LateReply, OutcomeReply, WhoAmI};
+use portcullis_protocol::{ReasonCode, SurfaceTable};
+use portcullis_sdk::{Authorizer, Call, OutcomeReport, Refusal, Token};
 
-use crate::service::{Arbiter, outcome_code};
+use crate::identity::{Nobody, Use};
+use crate::refused::outcome_code;
+use crate::service::Arbiter;
 
-/// The arbiter in this process, asked as one agent. Its answers are verified like any other's.
+/// The arbiter in this process, asked with one token. Whom that names is looked at for each call, and its answers are
+/// verified like any other's.
 #[derive(Clone, Debug)]
 pub struct LocalAuthorizer {
     arbiter: Arc<Arbiter>,
-    credential: Credential,
+    token: Token,
 }
 
 impl LocalAuthorizer {
-    /// Asks `arbiter` as the agent that a token names; `None` if it names nobody.
+    /// Asks `arbiter` with a token; `None` if it can name nobody, now or later.
     #[must_use]
     pub fn new(arbiter: Arc<Arbiter>, token: &str) -> Option<Self> {
-        let credential = arbiter.agents().credential(token)?.clone();
-        Some(Self { arbiter, credential })
+        let token = Token::new(token);
+        arbiter.may_name(token.reveal()).then_some(Self { arbiter, token })
+    }
+
+    /// Who asks now. As over HTTP, a caller that is nobody is counted, and nothing is decided.
+    async fn credential(&self, shown_for: Use) -> Result<Credential, Refusal> {
+        self.arbiter.identify(self.token.reveal(), shown_for).await.map_err(|nobody| {
+            let (code, counted, told) = match nobody {
+                Nobody::Untold(code) => (code, Some(code), None),
+                Nobody::Refused(why) => (ReasonCode::IdentityUnverified, None, Some(why.told().to_owned())),
+                Nobody::Silent | Nobody::Unknown => (ReasonCode::IdentityUnverified, None, None),
+            };
+            self.arbiter.count(counted, None);
+            Refusal::own(code, told)
+        })
     }
 }
 
 impl Authorizer for LocalAuthorizer {
     fn decide(&self, call: DecisionCall) -> Call<'_, DecisionReply> {
-        Box::pin(async move { Ok(self.arbiter.decide(call, &self.credential).await) })
+        Box::pin(async move { Ok(self.arbiter.decide(call, &self.credential(Use::Acting).await?).await) })
     }
 
     fn report(&self, report: OutcomeReport) -> Call<'_, OutcomeReply> {
         Box::pin(async move {
-            let recorded = self.arbiter.outcome(report.attempt, report.call, &self.credential.agent).await;
+            let agent = self.credential(Use::Reporting).await?.agent;
+            let recorded = self.arbiter.outcome(report.attempt, report.call, &agent).await;
             recorded.map_err(|refused| Refusal::own(outcome_code(&refused), Some(refused.to_string())))
         })
     }
 
     fn late(&self, call: LateCall) -> Call<'_, LateReply> {
         Box::pin(async move {
-            let entered = self.arbiter.late(call, &self.credential.agent).await;
-            entered.map_err(|code| Refusal::own(code, None))
+            let agent = self.credential(Use::Acting).await?.agent;
+            self.arbiter.late(call, &agent).await.map_err(|code| Refusal::own(code, None))
+        })
+    }
+
+    fn whoami(&self) -> Call<'_, WhoAmI> {
+        Box::pin(async move {
+            let credential = self.credential(Use::Acting).await?;
+            self.arbiter.whoami(&credential).map_err(|code| Refusal::own(code, None))
         })
     }
 
     fn surfaces(&self) -> Call<'_, SurfaceTable> {
-        Box::pin(async move { self.arbiter.surfaces().map_err(|code| Refusal::own(code, None)) })
+        Box::pin(async move {
+            self.credential(Use::Acting).await?;
+            self.arbiter.surfaces().map_err(|code| Refusal::own(code, None))
+        })
     }
 }

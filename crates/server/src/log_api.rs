@@ -14,7 +14,7 @@ use portcullis_protocol::wire::DecisionReply;
 use portcullis_verify::LogPath;
 use portcullis_verify::tiles::TILE_WIDTH;
 
-use crate::api::authorization;
+use crate::api::{authorization, turned_away};
 use crate::service::Arbiter;
 
 /// What resources of the log lie below.
@@ -25,17 +25,14 @@ const PREFIX: &str = "/log/";
 pub(crate) struct AsAuditor;
 
 impl FromRequestParts<Arc<Arbiter>> for AsAuditor {
-    type Rejection = StatusCode;
+    type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, arbiter: &Arc<Arbiter>) -> Result<Self, StatusCode> {
+    async fn from_request_parts(parts: &mut Parts, arbiter: &Arc<Arbiter>) -> Result<Self, Response> {
         let (shelf, header) = (arbiter.shelf(), authorization(parts));
         if shelf.public || shelf.auditors.bearer(header, arbiter.now()).is_some() {
             return Ok(Self);
         }
-        let agent = arbiter.agents().bearer(header).map(|credential| credential.agent.clone());
-        let status = if agent.is_some() { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED };
-        arbiter.count(None, agent);
-        Err(status)
+        Err(turned_away(arbiter, header).await)
     }
 }
 

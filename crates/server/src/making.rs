@@ -60,6 +60,39 @@ pub fn write_bundle(directory: &Path, files: &BTreeMap<String, Vec<u8>>) -> Resu
     Ok(())
 }
 
+/// Writes a bundle's files into a directory that is new or empty, all of them or none: they are written beside it, and
+/// put in its place at once. `stopped` is asked before that.
+///
+/// # Errors
+/// [`SetupError`]. Then nothing is left of it, and what was there is as it was.
+pub fn write_draft(
+    directory: &Path,
+    files: &BTreeMap<String, Vec<u8>>,
+    stopped: impl Fn() -> bool,
+) -> Result<(), SetupError> {
+    let absolute = std::path::absolute(directory).map_err(at(directory))?;
+    let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+        return Err(SetupError::Exists { path: directory.to_owned() });
+    };
+    make_directory(parent)?;
+    let beside = parent.join(format!(".{}.{}.draft", name.to_string_lossy(), std::process::id()));
+    let placed = write_bundle(&beside, files).and_then(|()| {
+        if stopped() {
+            let error = std::io::Error::new(std::io::ErrorKind::Interrupted, "stopped; nothing was written");
+            return Err(SetupError::File { path: directory.to_owned(), error });
+        }
+        // Replaces an empty directory, and nothing else: a full one, a file and a link make it fail (rename(2)).
+        fs::rename(&beside, &absolute).map_err(at(directory))
+    });
+    if placed.is_err() && !matches!(placed, Err(SetupError::Exists { .. })) {
+        match fs::remove_dir_all(&beside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at(&beside)(error)),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    placed
+}
+
 /// Writes a file that is not there yet.
 ///
 /// # Errors
@@ -92,11 +125,29 @@ pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), Setu
         }
         Some(_) | None => PathBuf::from(temporary),
     };
+    replace_by(&temporary, path, content, mode)
+}
+
+fn replace_by(temporary: &Path, path: &Path, content: &[u8], mode: u32) -> Result<(), SetupError> {
     let write = || -> std::io::Result<()> {
-        let mut file = File::options().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+        let mut file = File::options().write(true).create(true).truncate(true).mode(mode).open(temporary)?;
         file.write_all(content)?;
         file.sync_all()?;
-        fs::rename(&temporary, path)
+        fs::rename(temporary, path)
     };
     write().map_err(at(path))
+}
+
+/// Writes a file of pins into a bundle's directory, at once; `file` is its path within. The bundle's other files stay as they
+/// are, so that its signatures are of another content then.
+///
+/// # Errors
+/// [`SetupError`]; the file is then as it was.
+pub fn write_pins(bundle: &Path, file: &str, content: &[u8]) -> Result<(), SetupError> {
+    let bundle = fs::canonicalize(bundle).map_err(at(bundle))?;
+    let path = bundle.join(file);
+    path.parent().map_or(Ok(()), make_directory)?;
+    // As with signatures: nothing lies in the bundle's directory that is no part of it.
+    let name = format!(".{}.new", file.replace('/', "."));
+    replace_by(&bundle.with_file_name(name), &path, content, 0o644)
 }

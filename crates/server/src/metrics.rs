@@ -48,6 +48,17 @@ impl Metrics {
             let reason = reason.map_or("unauthenticated", ReasonCode::as_str);
             line(&mut text, &format!("portcullis_unrecorded_total{{reason=\"{reason}\"}}"), *count);
         }
+        for source in &health.facts {
+            let name = &source.name;
+            let fresh = u64::from(source.state == "fresh");
+            line(&mut text, &format!("portcullis_facts_fresh{{source=\"{name}\"}}"), fresh);
+            for (what, value) in [("age", source.age_ms), ("max_age", source.max_age_ms)] {
+                if let Some(value) = value {
+                    line(&mut text, &format!("portcullis_facts_{what}_ms{{source=\"{name}\"}}"), value);
+                }
+            }
+        }
+        issuers(&mut text, health);
         text.push_str("# TYPE portcullis_ready gauge\n");
         line(&mut text, "portcullis_ready", u64::from(health.ready));
         for (name, value) in [
@@ -67,6 +78,19 @@ impl Metrics {
                 "portcullis_spool_failing",
                 health.spool.as_ref().map(|spool| u64::from(spool.failing.is_some())),
             ),
+            ("portcullis_source_failures", health.source.as_ref().map(|source| u64::from(source.failures))),
+            (
+                "portcullis_source_newer_version",
+                health
+                    .source
+                    .as_ref()
+                    .filter(|source| source.state == "newer")
+                    .and_then(|source| source.bundle.as_ref().map(|bundle| bundle.version)),
+            ),
+            (
+                "portcullis_source_refused",
+                health.source.as_ref().map(|source| u64::from(source.state == "refused")),
+            ),
             ("portcullis_cosigned_records", health.cosigning.as_ref().and_then(|cosigning| cosigning.size)),
         ] {
             if let Some(value) = value {
@@ -74,6 +98,23 @@ impl Metrics {
             }
         }
         text
+    }
+}
+
+/// Identity providers. An issuer's name has no character that would end the label.
+fn issuers(text: &mut String, health: &Health) {
+    for issuer in &health.issuers {
+        let label = format!("{{issuer=\"{}\"}}", issuer.issuer);
+        let counts = matches!(issuer.state.as_str(), "fresh" | "stale");
+        line(text, &format!("portcullis_issuer_keys_count{label}"), u64::from(counts));
+        line(text, &format!("portcullis_issuer_expire_ms{label}"), issuer.expire_ms);
+        line(text, &format!("portcullis_issuer_failures{label}"), u64::from(issuer.failures));
+        if let Some(age) = issuer.age_ms {
+            line(text, &format!("portcullis_issuer_age_ms{label}"), age);
+        }
+    }
+    for (code, count) in &health.refused_tokens {
+        line(text, &format!("portcullis_tokens_refused_total{{code=\"{code}\"}}"), *count);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Replaying a log: every decision once more from what its record keeps, and the state from the records alone.
 
+mod absent;
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
@@ -7,11 +9,13 @@ use portcullis_arbiter::Replay;
 use portcullis_ledger::{
     Contradiction, Kept, KeyFileError, LedgerError, LedgerReader, MasterKey, Prior, StateReplay,
 };
-use portcullis_policy::{Authority, Bundle, BundleError, Seen, Snapshot, Trust, engine};
-use portcullis_protocol::{BundleDigest, DecisionRecord, Digest, OutcomeRecord, Record};
+use portcullis_policy::{Authority, Bundle, BundleError, Gathered, Snapshot, Trust, engine};
+use portcullis_protocol::{BundleDigest, DecisionRecord, Digest, Keep, OutcomeRecord, Record, Succession};
 use serde::Serialize;
 
+use self::absent::Absent;
 use crate::config::ArbiterConfig;
+use crate::kept_facts::{FactsMissing, KeptFacts, gathered};
 
 /// Why a decision cannot be made again, although nothing is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -21,6 +25,8 @@ pub enum NotReplayable {
     Erased,
     /// The bundle did not ask for the request to be kept, or it was kept for its time.
     NotKept,
+    /// The facts that it was decided by were erased on request.
+    FactsErased,
     /// The vault's master key was not given.
     KeyWithheld,
     /// Another version of the policy engine decided.
@@ -38,6 +44,7 @@ impl NotReplayable {
         match self {
             Self::Erased => "erased",
             Self::NotKept => "not kept, or kept for its time",
+            Self::FactsErased => "the facts that it was decided by were erased",
             Self::KeyWithheld => "the vault's master key was not given",
             Self::OtherEngine => "decided by another version of the policy engine",
             Self::BundleUntrusted => "its bundle is signed by no trusted key; give the key with --bundle-key",
@@ -127,28 +134,37 @@ pub fn replay(
         reader.unlocks(master)?;
     }
     let mut summary = ReplaySummary::default();
-    let mut bundles = Bundles { reader, authorities: with.authorities, loaded: BTreeMap::new() };
-    let replayed = reader.replay(|record, body, state| match record {
-        Record::Decision(entry) => {
-            let (replayed, operation) = decide(&mut bundles, with.master, entry, body, state);
-            if !each(entry, &replayed) {
-                return ControlFlow::Break(());
+    let (loaded, facts) = (BTreeMap::new(), KeptFacts::of(reader));
+    let mut bundles = Bundles { reader, authorities: with.authorities, loaded, facts, gathered: None };
+    let mut absent = Absent::default();
+    let replayed = reader.replay(|record, body, state| {
+        absent.follow(record);
+        match record {
+            Record::Decision(entry) => {
+                let (replayed, operation) = decide(&mut bundles, with.master, entry, body, state);
+                if !each(entry, &replayed) {
+                    return ControlFlow::Break(());
+                }
+                if let Replayed::NotReplayable { why } = replayed {
+                    absent.note(entry, why, bundles.keep(entry));
+                }
+                summary.take(entry.seq, replayed);
+                ControlFlow::Continue(operation)
             }
-            summary.take(entry.seq, replayed);
-            ControlFlow::Continue(operation)
-        }
-        Record::Outcome(entry) => {
-            if let Some(finding) = result(reader, with.master, entry, body, state) {
-                summary.findings.push(finding);
+            Record::Outcome(entry) => {
+                if let Some(finding) = result(reader, with.master, entry, body, state) {
+                    summary.findings.push(finding);
+                }
+                ControlFlow::Continue(None)
             }
-            ControlFlow::Continue(None)
+            // What is entered late is no decision: there is nothing to decide again.
+            Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => ControlFlow::Continue(None),
         }
-        // What is entered late is no decision: there is nothing to decide again.
-        Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => ControlFlow::Continue(None),
     })?;
     let Some((records, contradictions)) = replayed else { return Ok(None) };
     summary.records = records;
     summary.findings.extend(contradictions.into_iter().map(Finding::from));
+    summary.findings.extend(absent.unexplained());
     Ok(Some(summary))
 }
 
@@ -198,6 +214,10 @@ fn decide(
 ) -> (Replayed, Option<Digest>) {
     let mut operation = None;
     let mut again = || -> Result<(), Otherwise> {
+        // That is told by the log alone, whatever else cannot be.
+        state.in_force(entry).map_err(different)?;
+        // And whether the bundle that it names is there needs no key.
+        bundles.load_named(entry)?;
         let master = master.ok_or(NotReplayable::KeyWithheld)?;
         let kept = match bundles.reader.kept_request(master, entry).map_err(different)? {
             Kept::Here(kept) => kept,
@@ -207,9 +227,10 @@ fn decide(
         if entry.engine != engine() {
             return Err(NotReplayable::OtherEngine.into());
         }
-        let bundle = bundles.of(entry)?;
-        let replay =
-            Replay::prepare(entry, kept.request, kept.salt, bundle, state.standing()).map_err(different)?;
+        bundles.gather(entry)?;
+        let known = (bundles.of(entry)?, bundles.gathered.as_ref());
+        let replay = Replay::prepare_informed(entry, kept.request, kept.salt, known, state.standing());
+        let replay = replay.map_err(different)?;
         operation = Some(replay.intake().operation);
         let stored = match state.prior(replay.intake().key_commitment().as_ref()) {
             Prior::Known(stored) => stored,
@@ -260,6 +281,9 @@ struct Bundles<'a> {
     reader: &'a LedgerReader,
     authorities: &'a [Authority],
     loaded: BTreeMap<BundleDigest, Result<Bundle, BundleFault>>,
+    facts: KeptFacts<'a>,
+    /// What sources of facts gave for the record that was looked at last.
+    gathered: Option<Gathered>,
 }
 
 #[derive(Clone)]
@@ -269,12 +293,8 @@ enum BundleFault {
 }
 
 impl Bundles<'_> {
-    fn of(&mut self, entry: &DecisionRecord) -> Result<Option<&Bundle>, Otherwise> {
+    fn of(&self, entry: &DecisionRecord) -> Result<Option<&Bundle>, Otherwise> {
         let Some(named) = &entry.bundle else { return Ok(None) };
-        if !self.loaded.contains_key(&named.digest) {
-            let loaded = self.load(&named.digest);
-            self.loaded.insert(named.digest, loaded);
-        }
         match self.loaded.get(&named.digest) {
             Some(Ok(bundle)) => Ok(Some(bundle)),
             Some(Err(BundleFault::Untrusted)) => Err(NotReplayable::BundleUntrusted.into()),
@@ -283,12 +303,50 @@ impl Bundles<'_> {
         }
     }
 
+    /// Loads the bundle of a record. That nobody vouches for it here is no fault of the log's.
+    fn load_named(&mut self, entry: &DecisionRecord) -> Result<(), Otherwise> {
+        let Some(named) = &entry.bundle else { return Ok(()) };
+        if !self.loaded.contains_key(&named.digest) {
+            let loaded = self.load(&named.digest);
+            self.loaded.insert(named.digest, loaded);
+        }
+        match self.loaded.get(&named.digest) {
+            Some(Err(BundleFault::Wrong(what))) => Err(different(what)),
+            Some(Ok(_) | Err(BundleFault::Untrusted)) | None => Ok(()),
+        }
+    }
+
+    /// What the bundle that decided asked to be kept of a request; `None` if it cannot be read.
+    fn keep(&self, entry: &DecisionRecord) -> Option<Keep> {
+        let Some(named) = &entry.bundle else { return Some(Keep::UNDECLARED) };
+        let bundle = self.loaded.get(&named.digest)?.as_ref().ok()?;
+        let spec = bundle.surfaces().surfaces.get(&entry.surface);
+        Some(spec.map_or(Keep::UNDECLARED, |spec| spec.keep))
+    }
+
+    /// Loads the facts that a record names, for its bundle.
+    fn gather(&mut self, entry: &DecisionRecord) -> Result<(), Otherwise> {
+        let earlier = self.gathered.take();
+        let loaded = entry.bundle.as_ref().and_then(|named| self.loaded.get(&named.digest));
+        if let Some(Ok(bundle)) = loaded {
+            let gathered = gathered(&mut self.facts, entry, bundle, earlier.as_ref());
+            self.gathered = gathered.map_err(|missing| match missing {
+                FactsMissing::Erased(_) => NotReplayable::FactsErased.into(),
+                other @ (FactsMissing::Missing(..)
+                | FactsMissing::Wrong(..)
+                | FactsMissing::Unfit(_)
+                | FactsMissing::Ledger(_)) => different(other),
+            })?;
+        }
+        Ok(())
+    }
+
     /// By whoever of the authorities vouches for it: the one of its time may have been followed by others.
     fn verify(&self, snapshot: &Snapshot, digest: &BundleDigest) -> Result<Bundle, BundleError> {
         let trust = |authority: &Authority| Trust {
             authority: authority.clone(),
             pin: *digest,
-            seen: Seen::default(),
+            seen: Succession::default(),
         };
         let by = self.authorities.iter().rev().find(|authority| snapshot.signed_by(authority).is_ok());
         // With none, the newest says why.
@@ -311,7 +369,8 @@ impl Bundles<'_> {
             | BundleError::Unsigned(_)
             | BundleError::SignatureInvalid(_)
             | BundleError::PinMismatch(_)
-            | BundleError::Corrupt(_) => wrong(format!("its bundle {digest} cannot be used: {error}")),
+            | BundleError::Corrupt(_)
+            | BundleError::Unproved(_) => wrong(format!("its bundle {digest} cannot be used: {error}")),
         })
     }
 }

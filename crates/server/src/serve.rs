@@ -52,7 +52,12 @@ pub async fn serve(
     };
     say(format!("listening on {scheme}://{bound}"));
     let arbiter = Arc::clone(&hosted.arbiter);
-    door.serve(router(arbiter), stop).await;
+    let serving = door.serve(router(Arc::clone(&arbiter)), stop);
+    tokio::select! {
+        () = serving => {}
+        never = arbiter.tell(&say) => match never {},
+    }
+    drop(arbiter);
     say("stopping: ending what is under way".to_owned());
     hosted.stop().await;
     Ok(())

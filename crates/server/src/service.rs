@@ -1,36 +1,43 @@
 //! The arbiter as a service: intake, evaluation, settling, and the answer.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use portcullis_arbiter::{Credential, Intake, prepare};
+use portcullis_arbiter::{Credential, Intake, prepare_informed};
 use portcullis_ledger::{
-    Clocks, DecideReply, Decided, DirectoryLock, Found, Held, Ledger, LedgerConfig, OrderRefused,
+    Clocks, DecideReply, Decided, DirectoryLock, Given, Held, Ledger, LedgerConfig, OrderRefused,
     OutcomeRefused, ReportedOutcome, Status, SystemClocks,
 };
 use portcullis_protocol::wire::{
-    DecisionCall, DecisionReply, LateCall, LateReply, OutcomeCall, OutcomeReply, ReasonBody,
+    DecisionCall, DecisionReply, LateCall, LateReply, OutcomeCall, OutcomeReply, ProofCall, ProofReply,
+    ProofStep, ReasonBody,
 };
 use portcullis_protocol::{
-    AgentId, AttemptId, Decision, Millis, Nonce, OperatorId, Ordered, Outcome, Precondition, ReasonCode,
-    Record, SurfaceTable,
+    AgentId, AttemptId, Decision, LabelName, Millis, Nonce, OperatorId, Order, Ordered, Outcome,
+    Precondition, ReasonCode, Record, SurfaceTable,
 };
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
-use crate::agents::Agents;
-use crate::bundles::Bundles;
+use crate::bundles::{Bundles, Ready};
 use crate::config::ArbiterConfig;
 use crate::cosigning::Cosigning;
+use crate::evidence::archived_digest;
+use crate::facts::Facts;
+use crate::identity::Identities;
 use crate::late::check_late;
 use crate::metrics::Metrics;
-use crate::operator;
 use crate::operators::Operators;
-use crate::remote::{Health, Interlock, Scrubbed, Spool};
 use crate::seats::Seats;
 use crate::shelf::Shelf;
 use crate::signing::keyring;
+use crate::sources::Following;
+use crate::stages::Stage;
 use crate::surroundings::Surroundings;
 use crate::witnesses::{Watched, Watching};
+
+mod health;
+mod identity;
 
 /// How often a verdict is computed anew when the bundle changes under it.
 const EVALUATIONS: u32 = 3;
@@ -50,7 +57,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Arbiter {
     ledger: Ledger,
     bundles: Arc<Bundles>,
-    agents: Agents,
+    facts: Arc<Facts>,
+    identities: Identities,
     operators: Operators,
     clocks: SystemClocks,
     data: std::path::PathBuf,
@@ -60,6 +68,7 @@ pub struct Arbiter {
     shelf: Arc<Shelf>,
     witnesses: Option<Watched>,
     cosigning: Option<Cosigning>,
+    source: Option<Following>,
 }
 
 /// The arbiter could not be started.
@@ -75,10 +84,12 @@ impl Arbiter {
     /// answered with the reason.
     pub fn start(config: &ArbiterConfig, lock: DirectoryLock) -> Result<Self, StartError> {
         let bundles = Arc::new(Bundles::new(config));
+        let facts = Arc::new(Facts::new(config));
         let ledger = LedgerConfig {
             directory: config.data.clone(),
             anchor: config.anchor.clone(),
             vault_key: config.vault_key.clone(),
+            bundle_digest: archived_digest(&config.signers),
             disk_reserve: config.disk_reserve,
             spool: config.spool.clone(),
             clocks: Arc::new(SystemClocks),
@@ -88,6 +99,8 @@ impl Arbiter {
         let surroundings = Surroundings {
             data: config.data.clone(),
             bundles: Arc::clone(&bundles),
+            facts: Arc::clone(&facts),
+            found: Mutex::default(),
             witnesses: watching.as_ref().map(Watching::answering),
         };
         let surroundings = Box::new(surroundings);
@@ -99,12 +112,15 @@ impl Arbiter {
         };
         let witnesses = watching.map(|watching| watching.follow(ledger.heads()));
         let cosigning = Cosigning::follow(config, &ledger.heads());
+        let source = Following::begin(config, &bundles);
         Ok(Self {
             ledger,
             witnesses,
             cosigning,
+            source,
             bundles,
-            agents: Agents::new(&config.agents),
+            facts,
+            identities: Identities::new(config),
             operators: Operators::new(&config.operators),
             clocks: SystemClocks,
             data: config.data.clone(),
@@ -113,12 +129,6 @@ impl Arbiter {
             seats: Seats::default(),
             shelf: Arc::new(Shelf::new(config)),
         })
-    }
-
-    /// Who a bearer token names.
-    #[must_use]
-    pub const fn agents(&self) -> &Agents {
-        &self.agents
     }
 
     /// The log, as others may read it.
@@ -188,8 +198,9 @@ impl Arbiter {
         received: u64,
         place: SemaphorePermit<'_>,
     ) -> DecisionReply {
+        let mut counting = None;
         for evaluation in 1..=EVALUATIONS {
-            let intake = match self.prepare(call, credential, received) {
+            let intake = match self.prepare(call, credential, received, counting.take()).await {
                 Ok(mut intake) => {
                     intake.last_try = evaluation == EVALUATIONS;
                     intake
@@ -220,7 +231,7 @@ impl Arbiter {
                     let margin = LAST_WORDS.min(call.deadline_ms / 10);
                     return self.witnessed(held, Duration::from_millis(left.saturating_sub(margin))).await;
                 }
-                Ok(DecideReply::EvaluateAgain) => {}
+                Ok(DecideReply::EvaluateAgain(labels)) => counting = labels,
                 // The writer is gone: nothing was released.
                 Err(_) => return DecisionReply::unrecorded(ReasonCode::EvidenceUnwritable, None),
             }
@@ -251,18 +262,29 @@ impl Arbiter {
         }
     }
 
-    fn prepare(
+    async fn prepare(
         &self,
         call: &DecisionCall,
         credential: &Credential,
         received: u64,
+        labels: Option<BTreeSet<LabelName>>,
     ) -> Result<Intake, ReasonCode> {
-        let bundle = self.bundles.current();
-        let bundle = bundle.as_ref().map(Arc::as_ref).map_err(|error| error.code());
+        let current = self.bundles.current();
+        let facts = match &current {
+            Ok(bundle) => self.facts.of(bundle).await,
+            Err(_) => Ok(None),
+        };
+        let (facts, missing) = facts.map_or_else(|nothing| (None, Some(nothing)), |facts| (facts, None));
+        let bundle = current.as_ref().map(Arc::as_ref).map_err(|error| error.code());
         // Without a clock nothing is permitted; then as if no label had ended.
         let now = self.clocks.wall().map_or(Millis(0), |now| now);
-        let labels = self.ledger.labels(&credential.agent, now);
-        prepare(call.clone(), credential.clone(), bundle, received, &labels)
+        let behind = credential.acts_for.behind(call.request.acts_for.as_ref());
+        // Those that are given count for a PERMIT of this attempt that is on record: the writer said so.
+        let labels = labels.unwrap_or_else(|| self.ledger.labels(&credential.agent, behind, now));
+        let known = (&labels, facts.as_deref());
+        let mut intake = prepare_informed(call.clone(), credential.clone(), bundle, received, known)?;
+        intake.detail = missing.map(|nothing| nothing.told()).or(intake.detail);
+        Ok(intake)
     }
 
     /// Records what became of a PERMIT.
@@ -313,22 +335,87 @@ impl Arbiter {
     /// # Errors
     /// [`OrderRefused`].
     pub async fn order(&self, ordered: Ordered) -> Result<u64, OrderRefused> {
-        self.bundles.look_into(&ordered, self.now()).await?;
+        let activates = matches!(ordered.what, Order::ActivateBundle { .. });
+        let _turn = match activates.then(|| tokio::time::timeout(ORDER_PATIENCE, self.bundles.turn())) {
+            Some(turn) => Some(turn.await.map_err(|_| OrderRefused::Unavailable(ReasonCode::OverloadShed))?),
+            None => None,
+        };
+        if activates && !self.bundles.knows_the_log() {
+            self.log_is_read().await?;
+        }
+        let ready = self.bundles.look_into(&ordered, self.now()).await?;
+        if let Some(ready) = &ready {
+            self.archive(ready).await;
+        }
+        let vetted = ready.map(|ready| ready.vetted);
+        let began = Instant::now();
         let (reply, answer) = oneshot::channel();
-        self.ledger
-            .order(ordered, |answer| hand_over(reply, answer))
-            .map_err(|_| OrderRefused::Unavailable(ReasonCode::OverloadShed))?;
+        let given = self.ledger.order(Given { ordered, vetted }, |answer| hand_over(reply, answer));
+        let done = match given {
+            Ok(()) => tokio::time::timeout(ORDER_PATIENCE, answer).await,
+            Err(_) => Ok(Ok(Err(OrderRefused::Unavailable(ReasonCode::OverloadShed)))),
+        };
+        if activates {
+            self.bundles.stages().note(Stage::Record, began);
+        }
+        let Ok(Ok(done)) = done else { return Err(OrderRefused::Unanswered) };
+        if activates && done.is_err() {
+            self.bundles.not_activated();
+        }
+        done
+    }
+
+    /// Archives a bundle before it decides, so that no decision waits for it. What comes to nothing here, the first record
+    /// that names the bundle does.
+    async fn archive(&self, ready: &Ready) {
+        let began = Instant::now();
+        let (reply, answer) = oneshot::channel();
+        let archive = Arc::clone(&ready.archive);
+        let asked = self.ledger.archive(ready.vetted.bundle, archive, |done| hand_over(reply, done));
+        if asked.is_ok() {
+            drop(tokio::time::timeout(ORDER_PATIENCE, answer).await);
+        }
+        self.bundles.stages().note(Stage::Archive, began);
+    }
+
+    /// How long the parts of the newest activation took, as metrics.
+    #[must_use]
+    pub fn stages(&self) -> String {
+        self.bundles.stages().render()
+    }
+
+    /// Waits until the ledger was opened, or cannot be.
+    async fn log_is_read(&self) -> Result<(), OrderRefused> {
+        let (reply, answer) = oneshot::channel();
+        let shed = OrderRefused::Unavailable(ReasonCode::OverloadShed);
+        self.ledger.status(|status| hand_over(reply, status)).map_err(|_| shed)?;
         match tokio::time::timeout(ORDER_PATIENCE, answer).await {
-            Ok(Ok(done)) => done,
-            Ok(Err(_)) | Err(_) => Err(OrderRefused::Unanswered),
+            Ok(Ok(Status { tripped: Some(code), .. })) if !self.bundles.knows_the_log() => {
+                Err(OrderRefused::Unavailable(code))
+            }
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(OrderRefused::Unavailable(ReasonCode::StateUnreachable)),
         }
     }
 
-    /// The record of an attempt of `agent`, with its receipt; `None` if there is none.
+    /// Begins, looks at or stops the proof that an activation of a bundle needs. Nothing is activated by it.
+    ///
+    /// # Errors
+    /// [`OrderRefused`]: why the bundle would not be activated, whatever is proved of it.
+    pub async fn prove(&self, call: ProofCall) -> Result<ProofReply, OrderRefused> {
+        // What is demanded stands in the log, so it must have been read.
+        if call.step == ProofStep::Begin && !self.bundles.knows_the_log() {
+            self.log_is_read().await?;
+        }
+        self.bundles.prove(call, self.now()).await
+    }
+
+    /// The receipt of an attempt of `agent`; `None` if there is none.
     ///
     /// # Errors
     /// The reason why that cannot be told: what the ledger does not show is not absent while it is not sound.
-    pub async fn find(&self, attempt: AttemptId, agent: &AgentId) -> Result<Option<Found>, ReasonCode> {
+    /// `request.permit_open` of a PERMIT that could still be spent.
+    pub async fn find(&self, attempt: AttemptId, agent: &AgentId) -> Result<Option<String>, ReasonCode> {
         let (reply, answer) = oneshot::channel();
         self.ledger.find(attempt, |found| hand_over(reply, found)).map_err(|_| ReasonCode::OverloadShed)?;
         let Ok(Ok(found)) = tokio::time::timeout(PATIENCE, answer).await else {
@@ -336,7 +423,11 @@ impl Arbiter {
         };
         if let Some(found) = found {
             let own = matches!(&found.record, Record::Decision(record) if record.agent == *agent);
-            return Ok(own.then_some(found));
+            return match found.receipt {
+                _ if !own => Ok(None),
+                Some(receipt) => Ok(Some(receipt)),
+                None => Err(ReasonCode::RequestPermitOpen),
+            };
         }
         let status = self.status().await.ok_or(ReasonCode::StateUnreachable)?;
         // A ledger that no witness has agreed to is not open.
@@ -363,44 +454,6 @@ impl Arbiter {
         self.ledger.status(|status| hand_over(reply, status)).ok()?;
         tokio::time::timeout(PATIENCE, answer).await.ok()?.ok()
     }
-
-    /// What is shut now, and why.
-    pub async fn health(&self) -> Health {
-        let status = self.status().await;
-        let ledger = match &status {
-            Some(status) => status.tripped,
-            None => Some(ReasonCode::StateUnreachable),
-        };
-        let gate = match operator::is_shut(&self.data) {
-            Ok(None) => None,
-            Ok(Some(_)) => Some(ReasonCode::GateShut),
-            Err(_) => Some(ReasonCode::GateUnknown),
-        };
-        let policy = match (self.bundles.current(), self.clocks.wall()) {
-            (Ok(bundle), Some(now)) => bundle.validity_at(now).err(),
-            (Ok(_), None) => Some(ReasonCode::ClockUnreadable),
-            (Err(error), _) => Some(error.code()),
-        };
-        let interlocks = [("gate", gate), ("ledger", ledger), ("policy", policy)];
-        Health {
-            ready: interlocks.iter().all(|(_, tripped)| tripped.is_none()),
-            interlocks: interlocks.into_iter().map(|(name, tripped)| Interlock::new(name, tripped)).collect(),
-            records: status.as_ref().map(|status| status.size),
-            open_permits: status.as_ref().map(|status| status.open_permits),
-            syncs: status.as_ref().map(|status| status.syncs),
-            batches: status.as_ref().map(|status| status.batches),
-            witnesses: self.witnesses.as_ref().map_or_else(Vec::new, |witnesses| witnesses.health()),
-            witnessed: self.witnesses.as_ref().and_then(|witnesses| witnesses.witnessed()),
-            spool: status.as_ref().and_then(|status| status.spool.clone()).map(Spool::from),
-            cosigning: self.cosigning.as_ref().map(Cosigning::health),
-            scrub: status.and_then(|status| status.scrub).map(|scrub| Scrubbed {
-                checked: scrub.checked,
-                of: scrub.of,
-                passes: scrub.passes,
-                found: scrub.found,
-            }),
-        }
-    }
 }
 
 /// Hands an answer to whoever asked. One who has gone by then asks again, or finds it in the log.
@@ -416,30 +469,6 @@ fn reply_of(decided: Decided) -> DecisionReply {
         captured,
         receipt,
         stored,
-    }
-}
-
-/// The reason code of an outcome that was not recorded.
-pub(crate) const fn outcome_code(refused: &OutcomeRefused) -> ReasonCode {
-    match refused {
-        OutcomeRefused::Unavailable(code) => *code,
-        OutcomeRefused::Ended(_) => ReasonCode::RequestOutcomeRecorded,
-        OutcomeRefused::NoSuchPermit | OutcomeRefused::NotReportable => ReasonCode::RequestInvalidValue,
-    }
-}
-
-/// The reason code of an order that was not carried out.
-pub(crate) const fn order_code(refused: &OrderRefused) -> ReasonCode {
-    match refused {
-        OrderRefused::Unavailable(code) => *code,
-        OrderRefused::Unanswered => ReasonCode::OverloadDeadline,
-        OrderRefused::TooLong => ReasonCode::RequestTooLarge,
-        OrderRefused::Bundle(code) => *code,
-        OrderRefused::NotNewer => ReasonCode::PolicyRolledBack,
-        OrderRefused::CaseFailed => ReasonCode::PolicyCorrupt,
-        OrderRefused::NoSuchPermit | OrderRefused::NotInDoubt(_) | OrderRefused::NothingKept => {
-            ReasonCode::RequestInvalidValue
-        }
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use portcullis_arbiter::Mandate;
 use portcullis_protocol::{Captured, Salt, request::Ask};
 
 #[tokio::test]
@@ -10,7 +11,12 @@ async fn a_call_too_many_is_told_that_it_is_shed() {
     std::fs::create_dir(config.anchor.parent().unwrap()).unwrap();
     let lock = DirectoryLock::acquire(&config.data).unwrap().unwrap();
     let arbiter = Arbiter::start(&config, lock).unwrap();
-    let credential = Credential { agent: "assistant".parse().unwrap(), expires: None, authenticated: None };
+    let credential = Credential {
+        agent: "assistant".parse().unwrap(),
+        acts_for: Mandate::nobody(),
+        expires: None,
+        authenticated: None,
+    };
     let ask = r#"{"surface":"files.list_allowed_directories","action":"files.list_allowed_directories",
         "resource":{"type":"Surface","id":"files.list_allowed_directories"}}"#;
     let call = |attempt| DecisionCall {

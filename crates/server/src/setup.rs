@@ -16,9 +16,20 @@ use portcullis_verify::{CosignerKey, CosignerKind, VerifierKey};
 use zeroize::Zeroizing;
 
 use crate::agents::Agents;
+use crate::bundles::{activated_file, lay};
 use crate::config::{Config, ConfigError};
 use crate::making::{replace, sign_bundle, write_bundle};
 
+/// Where attempts are kept that cannot be put on record.
+const SPOOL: &str = r#"
+[spool]
+# Attempts that are refused while evidence cannot be written: entered into the log late. Best on another disk than `data`.
+path = "spool/arbiter"
+"#;
+/// The same of a gate, for those that no arbiter answered.
+const GATE_SPOOL: &str = r#"# Attempts that the arbiter does not answer are kept in this directory, and entered into the log late.
+spool = "spool"
+"#;
 /// The operator of a new deployment.
 const OPERATOR: &str = "operator";
 
@@ -92,6 +103,8 @@ pub struct Deployment<'a> {
     pub listen: &'a str,
     /// An arbiter elsewhere for the gate, if it is not to use the data directory.
     pub arbiter: Option<&'a str>,
+    /// Whether attempts that cannot be put on record are kept, by the arbiter and by the gate.
+    pub spool: bool,
 }
 
 /// Sets up a deployment with the starter bundle, for the agent `assistant` and the tool server `files`.
@@ -108,6 +121,7 @@ pub fn init(directory: &Path) -> Result<Initialized, SetupError> {
             server: "files",
             listen: "127.0.0.1:8447",
             arbiter: None,
+            spool: true,
         },
     )
 }
@@ -125,6 +139,7 @@ pub fn demo(directory: &Path, elsewhere: bool) -> Result<Initialized, SetupError
         server: "demo",
         listen: "127.0.0.1:0",
         arbiter: elsewhere.then_some(socket.as_str()),
+        spool: false,
     };
     deploy(directory, &deployment)
 }
@@ -135,7 +150,7 @@ pub fn demo(directory: &Path, elsewhere: bool) -> Result<Initialized, SetupError
 /// [`SetupError`].
 pub fn deploy(directory: &Path, deployment: &Deployment<'_>) -> Result<Initialized, SetupError> {
     let config = directory.join("portcullis.toml");
-    for made in ["portcullis.toml", "keys", "bundle", "data", "anchor"] {
+    for made in ["portcullis.toml", "keys", "bundle", "data", "anchor", "spool"] {
         let path = directory.join(made);
         if path.exists() {
             return Err(SetupError::Exists { path });
@@ -149,6 +164,9 @@ pub fn deploy(directory: &Path, deployment: &Deployment<'_>) -> Result<Initializ
     let bundle = directory.join("bundle");
     write_bundle(&bundle, &deployment.bundle)?;
     let pin = sign_bundle(&bundle, &keys.join("bundle.key"))?;
+    if deployment.spool {
+        make_directory(&directory.join("spool"))?;
+    }
     let mut tokens = String::new();
     for agent in deployment.agents {
         tokens.push_str(&new_token(&keys, "agents", agent.parse::<AgentId>()?.as_str())?);
@@ -172,6 +190,7 @@ fn config_text(
         Some(arbiter) => format!("arbiter = \"{arbiter}\""),
         None => "# An arbiter elsewhere. Without it the gate uses the data directory above.\n# arbiter = \"http://127.0.0.1:8447\"".to_owned(),
     };
+    let (spool, gate_spool) = if deployment.spool { (SPOOL, GATE_SPOOL) } else { ("", "") };
     format!(
         r#"# Configuration of Portcullis. Every key: docs/configuration.md. A key that is not known is refused.
 # Paths are relative to this file.
@@ -187,7 +206,7 @@ log_key = "{log_key}"
 signing_key = "keys/log.key"
 # What is kept of requests and results is encrypted under keys that this one wraps. Never keep it beside the data.
 vault_key = "keys/vault.key"
-
+{spool}
 [policy]
 # The bundle: surfaces, policies, schema, entities. After a change: `portcullis bundle sign`, then `pin`.
 bundle = "bundle"
@@ -204,7 +223,7 @@ token_file = "keys/{agent}.token"
 # How long a decision may take, in milliseconds. After it the call does not run.
 deadline_ms = 2000
 {arbiter}
-
+{gate_spool}
 [mcp]
 # The tool server's name: the first word of its surfaces, as in `{server}.…`.
 server = "{server}"
@@ -230,8 +249,23 @@ listen = "{listen}"
 /// # Errors
 /// [`SetupError`]; the configuration is then as it was.
 pub fn pin_bundle(config: &Config) -> Result<(BundleDigest, BundleDigest), SetupError> {
+    let digest = Snapshot::read(&config.arbiter()?.bundle)?.digest();
+    pin(config, digest)
+}
+
+/// Pins a bundle that was fetched, and keeps it where the arbiter looks for it.
+///
+/// # Errors
+/// [`SetupError`]; the configuration is then as it was.
+pub fn pin_fetched(config: &Config, bundle: &Snapshot) -> Result<(BundleDigest, BundleDigest), SetupError> {
+    let file = activated_file(&config.arbiter()?.data, &bundle.digest());
+    file.parent().map_or(Ok(()), make_directory)?;
+    lay(&file, &bundle.to_bytes()?)?;
+    pin(config, bundle.digest())
+}
+
+fn pin(config: &Config, digest: BundleDigest) -> Result<(BundleDigest, BundleDigest), SetupError> {
     let arbiter = config.arbiter()?;
-    let digest = Snapshot::read(&arbiter.bundle)?.digest();
     let path = config.path();
     let text = fs::read_to_string(path).map_err(at(path))?;
     let mut section = "";

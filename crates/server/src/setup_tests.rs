@@ -14,6 +14,10 @@ fn a_new_deployment_is_signed_pinned_and_private() {
     assert_eq!(config.arbiter().unwrap().log_key, made.log_key);
     assert_eq!(source(&config).current().unwrap().reference().digest, made.pin);
     assert_eq!(config.gate().unwrap().agent.as_str(), "assistant");
+    let spools = directory.path().join("spool");
+    assert_eq!(config.arbiter().unwrap().spool.unwrap().path, spools.join("arbiter"));
+    assert_eq!(config.gate().unwrap().spool, Some(spools.clone()));
+    assert_eq!(std::fs::metadata(spools).unwrap().mode() & 0o777, 0o700);
     for secret in
         ["keys/log.key", "keys/bundle.key", "keys/assistant.token", "keys/operator.token", "portcullis.toml"]
     {

@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use crate::config::ArbiterConfig;
+use crate::in_force::archived;
+use crate::kept_facts::{KeptFacts, rehearsed};
 use crate::records::open_ledger;
 use crate::replay::vault_key;
 use portcullis_ledger::{Kept, LedgerError, LedgerReader, MasterKey};
-use portcullis_policy::{Evaluation, Rehearsal, Snapshot};
+use portcullis_policy::{Evaluation, Gathered, Rehearsal};
 use portcullis_protocol::request::{Ask, parse_strict};
 use portcullis_protocol::{
-    AgentId, BundleDigest, Decision, DecisionRecord, LabelName, Millis, Obligations, ReasonCode, Record,
-    Request, SurfaceName,
+    AgentId, BundleDigest, Decision, DecisionRecord, Excepted, LabelName, Millis, Obligations, ReasonCode,
+    Record, Request, SurfaceName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +36,10 @@ pub enum NotSimulated {
     BundleUnreadable,
     /// The other bundle reads calls on this surface otherwise: a gate would have asked something else.
     MappedOtherwise,
+    /// A bundle asks a source of facts of which nothing is known for this request.
+    FactsUnknown,
+    /// Policy says the same of it under both, and it is bound otherwise: by limits, by pins, or by the terms of its surface.
+    TermsDiffer,
 }
 
 impl NotSimulated {
@@ -50,6 +56,10 @@ impl NotSimulated {
             Self::MappedOtherwise => {
                 "the other bundle reads such calls otherwise, so that another request would be made"
             }
+            Self::FactsUnknown => "what a source of facts would have given is not known",
+            Self::TermsDiffer => {
+                "policy says the same, and limits, pins or the surface's terms differ, which are not simulated"
+            }
         }
     }
 }
@@ -65,6 +75,9 @@ pub struct Said {
     /// What the PERMIT asks for; empty if nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub asks: Vec<String>,
+    /// The code that an exception stands in for, if it is a PERMIT by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub excepted: Option<&'static str>,
     /// The labels that the PERMIT gives the agent, and for how many milliseconds.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<LabelName, u64>,
@@ -83,14 +96,16 @@ pub enum Word {
 }
 
 impl Said {
-    fn of(evaluation: &Evaluation) -> Self {
+    fn of((evaluation, excepted): &(Evaluation, Option<Excepted>)) -> Self {
         let decision = match evaluation.verdict.decision() {
             Decision::Permit => Word::Permit,
             Decision::Deny => Word::Deny,
             Decision::Silence => Word::Silence,
         };
         let reason = evaluation.verdict.reason().map(ReasonCode::as_str);
-        Self { decision, reason, asks: asks(&evaluation.obligations), labels: evaluation.labels.clone() }
+        let excepted = excepted.as_ref().map(|excepted| excepted.covers.code().as_str());
+        let (asks, labels) = (asks(&evaluation.obligations), evaluation.labels.clone());
+        Self { decision, reason, asks, excepted, labels }
     }
 }
 
@@ -115,6 +130,9 @@ impl std::fmt::Display for Said {
         formatter.write_str(word)?;
         if let Some(reason) = self.reason {
             write!(formatter, " {reason}")?;
+        }
+        if let Some(code) = self.excepted {
+            write!(formatter, " by an exception for {code}")?;
         }
         if !self.asks.is_empty() {
             write!(formatter, " that asks for {}", self.asks.join(" and "))?;
@@ -144,7 +162,7 @@ pub struct Group {
 pub struct Simulation {
     /// The digest of the other bundle.
     pub bundle: BundleDigest,
-    /// Requests that were asked of both.
+    /// Requests that were asked of both, and compared.
     pub asked: u64,
     /// Those of which both say the same.
     pub unchanged: u64,
@@ -156,14 +174,22 @@ pub struct Simulation {
     pub contradictions: u64,
 }
 
+/// What a rehearsed bundle says, and by which exception.
+type Heard = (Evaluation, Option<Excepted>);
+
 impl Simulation {
     fn new(other: &Rehearsal) -> Self {
         let (changes, not_simulated) = (BTreeMap::new(), BTreeMap::new());
         Self { bundle: other.digest(), asked: 0, unchanged: 0, changes, not_simulated, contradictions: 0 }
     }
 
-    fn ask(&mut self, place: u64, request: &Request, (before, other): (&Evaluation, &Evaluation)) {
+    /// `bound`: whether both bind it alike beside policy. Where they do not, that policy says the same is no answer; that it
+    /// says something else is a change, whatever the rest would add.
+    fn ask(&mut self, place: u64, request: &Request, (before, other): (&Heard, &Heard), bound: bool) {
         let (from, to) = (Said::of(before), Said::of(other));
+        if from == to && !bound {
+            return self.leave(NotSimulated::TermsDiffer);
+        }
         self.asked += 1;
         if from == to {
             self.unchanged += 1;
@@ -172,6 +198,10 @@ impl Simulation {
         let (surface, agent) = (request.ask.surface.clone(), request.agent.clone());
         let (count, _) = self.changes.entry(Group { surface, agent, from, to }).or_insert((0, place));
         *count += 1;
+    }
+
+    fn leave(&mut self, why: NotSimulated) {
+        *self.not_simulated.entry(why).or_insert(0) += 1;
     }
 }
 
@@ -190,16 +220,16 @@ pub fn simulate_ledger(
         reader.unlocks(master)?;
     }
     let mut simulation = Simulation::new(other);
-    let mut bundles = BTreeMap::new();
+    let mut log =
+        Simulated { reader, master, bundles: BTreeMap::new(), facts: KeptFacts::of(reader), last: None };
     let read = reader.replay(|record, _, state| {
         if let Record::Decision(entry) = record {
-            let labels = state.standing().labels(&entry.agent, entry.time);
-            match again(reader, &mut bundles, master, (entry, &labels), other) {
-                Ok((request, before)) => {
-                    let said = other.evaluate(&request, &labels, Some(entry.time));
-                    simulation.ask(entry.seq, &request, (&before, &said));
+            let labels = state.standing().labels(&entry.agent, entry.behind(), entry.time);
+            match log.again(entry, &labels, other) {
+                Ok(Again { request, before, said, bound }) => {
+                    simulation.ask(entry.seq, &request, (&before, &said), bound);
                 }
-                Err(why) => *simulation.not_simulated.entry(why).or_insert(0) += 1,
+                Err(why) => simulation.leave(why),
             }
         }
         if each(record.seq()) { ControlFlow::Continue(None) } else { ControlFlow::Break(()) }
@@ -210,25 +240,54 @@ pub fn simulate_ledger(
     Ok(Some(simulation))
 }
 
+/// A request that was asked again, what both say of it, and whether both bind it alike beside policy.
+struct Again {
+    request: Request,
+    before: Heard,
+    said: Heard,
+    bound: bool,
+}
+
 type Archived = BTreeMap<BundleDigest, Option<Rehearsal>>;
 
-/// The request of a record as it is kept, and what the bundle that decided says of it.
-fn again(
-    reader: &LedgerReader,
-    bundles: &mut Archived,
-    master: Option<&MasterKey>,
-    (entry, labels): (&DecisionRecord, &BTreeSet<LabelName>),
-    other: &Rehearsal,
-) -> Result<(Request, Evaluation), NotSimulated> {
-    let request = kept(reader, master.ok_or(NotSimulated::KeyWithheld)?, entry)?;
-    let digest = entry.bundle.as_ref().ok_or(NotSimulated::NoBundle)?.digest;
-    let archived = bundles.entry(digest).or_insert_with(|| archived(reader, &digest));
-    let before = archived.as_ref().ok_or(NotSimulated::BundleUnreadable)?;
-    if request.ask.mapped_with.is_some() && !before.reads_alike(other, &request.ask.surface) {
-        return Err(NotSimulated::MappedOtherwise);
+/// A log whose requests are asked again.
+struct Simulated<'a> {
+    reader: &'a LedgerReader,
+    master: Option<&'a MasterKey>,
+    bundles: Archived,
+    facts: KeptFacts<'a>,
+    /// What the other bundle was asked with last.
+    last: Option<Gathered>,
+}
+
+impl Simulated<'_> {
+    /// The request of a record as it is kept, what the bundle that decided says of it, and what the other one says, both by
+    /// the facts that the record names. The other one counts as valid then: it is asked what it would have said in force.
+    fn again(
+        &mut self,
+        entry: &DecisionRecord,
+        labels: &BTreeSet<LabelName>,
+        other: &Rehearsal,
+    ) -> Result<Again, NotSimulated> {
+        let request = kept(self.reader, self.master.ok_or(NotSimulated::KeyWithheld)?, entry)?;
+        let digest = entry.bundle.as_ref().ok_or(NotSimulated::NoBundle)?.digest;
+        let archived = self.bundles.entry(digest).or_insert_with(|| of_archive(self.reader, &digest));
+        let before = archived.as_ref().ok_or(NotSimulated::BundleUnreadable)?;
+        if request.ask.mapped_with.is_some() && !before.reads_alike(other, &request.ask.surface) {
+            return Err(NotSimulated::MappedOtherwise);
+        }
+        let named = &entry.facts.sources;
+        if !other.sources().keys().all(|name| named.contains_key(name)) {
+            return Err(NotSimulated::FactsUnknown);
+        }
+        let given = self.facts.given(entry).map_err(|_| NotSimulated::FactsUnknown)?;
+        let facts = rehearsed(&given, before, None);
+        let said = before.evaluate(&request, labels, Some(entry.time), facts.as_ref());
+        self.last = rehearsed(&given, other, self.last.as_ref());
+        let bound = before.binds_alike(other, &request.ask);
+        let now = other.evaluate_as_valid(&request, labels, Some(entry.time), self.last.as_ref());
+        Ok(Again { request, before: said, said: now, bound })
     }
-    let said = before.evaluate(&request, labels, Some(entry.time));
-    Ok((request, said))
 }
 
 /// The request of a record as it is kept, if it is the one that the record commits to.
@@ -257,11 +316,26 @@ pub fn request_on_record(config: &ArbiterConfig, entry: &DecisionRecord) -> Resu
     kept(&reader, &master, entry).map_err(|why| why.as_str().to_owned())
 }
 
-/// A bundle as the ledger archived it, if it is still the one of this digest.
-fn archived(reader: &LedgerReader, digest: &BundleDigest) -> Option<Rehearsal> {
-    let bytes = reader.bundle(digest).ok().flatten()?;
-    let snapshot = Snapshot::from_archive(&bytes).ok().filter(|snapshot| snapshot.digest() == *digest)?;
-    snapshot.rehearse().ok()
+/// What the sources of facts gave for a decision, for a bundle that is to be asked again, if this deployment's ledger has it;
+/// `None` if the bundle has no sources, or they gave nothing.
+///
+/// # Errors
+/// Why it is not to be had.
+pub fn facts_on_record(
+    config: &ArbiterConfig,
+    entry: &DecisionRecord,
+    bundle: &Rehearsal,
+) -> Result<Option<Gathered>, String> {
+    if entry.facts.sources.is_empty() {
+        return Ok(None);
+    }
+    let reader = open_ledger(config).map_err(|error| error.to_string())?;
+    let given = KeptFacts::of(&reader).given(entry).map_err(|error| error.to_string())?;
+    Ok(rehearsed(&given, bundle, None))
+}
+
+fn of_archive(reader: &LedgerReader, digest: &BundleDigest) -> Option<Rehearsal> {
+    archived(reader, digest)?.rehearse().ok()
 }
 
 /// A line of a trace.
@@ -282,14 +356,26 @@ impl Line {
     }
 }
 
-/// Asks both bundles about every line of a trace: `{"agent": …, "request": …, "labels": "a, b", "at": …}`, the request as
-/// `POST /v1/decisions` takes it, `at` in milliseconds since 1970, or left out for a time at which both are valid. Empty
-/// lines are skipped.
+/// A request of a trace.
+#[derive(Clone, Debug)]
+pub struct Traced {
+    /// Its line, from 1.
+    pub line: u64,
+    /// What was asked, and by whom.
+    pub request: Request,
+    /// The labels that the agent had.
+    pub labels: BTreeSet<LabelName>,
+    /// When; `None` for any time.
+    pub at: Option<Millis>,
+}
+
+/// Reads a trace: a line each, `{"agent": …, "request": …, "labels": "a, b", "at": …}`, the request as `POST /v1/decisions`
+/// takes it, `at` in milliseconds since 1970. Empty lines are skipped.
 ///
 /// # Errors
 /// The first line that is none, by its number, and why.
-pub fn simulate_trace(trace: &[u8], before: &Rehearsal, other: &Rehearsal) -> Result<Simulation, String> {
-    let mut simulation = Simulation::new(other);
+pub fn read_trace(trace: &[u8]) -> Result<Vec<Traced>, String> {
+    let mut read = Vec::new();
     for (number, line) in (1..).zip(trace.split(|byte| *byte == b'\n')) {
         if line.trim_ascii().is_empty() {
             continue;
@@ -298,9 +384,26 @@ pub fn simulate_trace(trace: &[u8], before: &Rehearsal, other: &Rehearsal) -> Re
             parse_strict::<Line>(line).map_err(|refused| format!("line {number}: {}", refused.detail))?;
         let labels = parsed.labels().map_err(|error| format!("line {number}: {error}"))?;
         let Line { agent, request, at, .. } = parsed;
-        let request = request.by(agent);
-        let said = (&before.evaluate(&request, &labels, at), &other.evaluate(&request, &labels, at));
-        simulation.ask(number, &request, said);
+        read.push(Traced { line: number, request: request.by(agent), labels, at });
+    }
+    Ok(read)
+}
+
+/// Asks both bundles about every line of a trace ([`read_trace`]); without a time, as of one at which both are valid.
+///
+/// # Errors
+/// As [`read_trace`].
+pub fn simulate_trace(trace: &[u8], before: &Rehearsal, other: &Rehearsal) -> Result<Simulation, String> {
+    let mut simulation = Simulation::new(other);
+    for Traced { line, request, labels, at } in read_trace(trace)? {
+        if !(before.sources().is_empty() && other.sources().is_empty()) {
+            // A trace says nothing of what sources of facts would give.
+            simulation.leave(NotSimulated::FactsUnknown);
+            continue;
+        }
+        let ask = |bundle: &Rehearsal| bundle.evaluate(&request, &labels, at, None);
+        let bound = before.binds_alike(other, &request.ask);
+        simulation.ask(line, &request, (&ask(before), &ask(other)), bound);
     }
     Ok(simulation)
 }

@@ -1,14 +1,15 @@
 //! What the ledger's writer asks of its surroundings: the operator's mark, and the bundle in force.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portcullis_arbiter::{Fact, GateState, Policy, PolicyNow, Ports, Validity};
 use portcullis_policy::Bundle;
-use portcullis_protocol::{InForce, Millis, ReasonCode, Succession};
+use portcullis_protocol::{BundleDigest, InForce, Millis, ReasonCode, Snapshots, Succession};
 
 use crate::bundles::{Bundles, described};
+use crate::facts::Facts;
 use crate::operator::is_shut;
 
 /// The surroundings of a data directory.
@@ -16,6 +17,9 @@ use crate::operator::is_shut;
 pub(crate) struct Surroundings {
     pub(crate) data: PathBuf,
     pub(crate) bundles: Arc<Bundles>,
+    pub(crate) facts: Arc<Facts>,
+    /// The bundle that was found in force last: its sources are looked at next.
+    pub(crate) found: Mutex<Option<Arc<Bundle>>>,
     /// Whether any of the witnesses answers; `None` if there are none.
     pub(crate) witnesses: Option<Arc<AtomicBool>>,
 }
@@ -37,15 +41,36 @@ impl Ports for Surroundings {
         self.bundles.current().map_or(None, |bundle| Some(described(&bundle)))
     }
 
+    fn archive(&self, digest: &BundleDigest) -> Option<Arc<[u8]>> {
+        let bundle = self.bundles.current().ok()?;
+        (bundle.reference().digest == *digest).then(|| Arc::clone(bundle.archive()))
+    }
+
     fn stands(&self, succession: &Succession) {
         self.bundles.stands(succession);
     }
 
     fn policy(&self, now: Millis) -> Fact<PolicyNow> {
-        Fact::Known(match self.bundles.current() {
+        let current = self.bundles.current();
+        *self.found() = current.as_ref().map_or(None, |bundle| Some(Arc::clone(bundle)));
+        Fact::Known(match current {
             Ok(bundle) => in_force(&bundle, now),
             Err(error) => PolicyNow { digest: None, policy: Policy::Refused(error.code()) },
         })
+    }
+
+    fn sources(&self) -> Fact<Snapshots> {
+        match &*self.found() {
+            Some(bundle) => self.facts.now(bundle),
+            // Without a bundle nothing is permitted.
+            None => Fact::Unknown,
+        }
+    }
+}
+
+impl Surroundings {
+    fn found(&self) -> MutexGuard<'_, Option<Arc<Bundle>>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

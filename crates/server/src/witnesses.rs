@@ -309,23 +309,31 @@ impl Shared {
         });
     }
 
-    /// Asks every witness about the head of a ledger that was just opened.
+    /// Asks every witness about the head of a ledger that was just opened. So many must agree that one of them is among any
+    /// quorum that has seen a newer one.
     async fn compare(self: Arc<Self>, head: VerifiedCheckpoint) -> Seen {
         let mut answers = JoinSet::new();
         for place in 0..self.members.len() {
             let (shared, head) = (Arc::clone(&self), head.clone());
             answers.spawn(async move { shared.ask(place, &head).await });
         }
-        let mut agreed = false;
+        let mut agreed = 0_usize;
         while let Some(answered) = answers.join_next().await {
-            agreed |= matches!(answered, Ok(Answer::Cosigned { .. }));
+            agreed = agreed.saturating_add(usize::from(matches!(answered, Ok(Answer::Cosigned { .. }))));
         }
+        let agreed = agreed >= enough_to_open(self.members.len(), self.config.quorum.needed());
         match (self.is_refuted(), agreed) {
             (true, _) => Seen::More,
             (false, true) => Seen::NothingElse,
             (false, false) => Seen::Unknown,
         }
     }
+}
+
+/// How many of these witnesses must agree with a ledger that was opened: a quorum, and as many as any quorum has one of.
+const fn enough_to_open(witnesses: usize, quorum: usize) -> usize {
+    let meet = witnesses.saturating_sub(quorum).saturating_add(1);
+    if meet > quorum { meet } else { quorum }
 }
 
 fn is_refuted(standing: &BTreeMap<String, (Standing, Option<u64>)>) -> bool {
@@ -385,5 +393,21 @@ impl Elsewhere for AskedFirst {
         self.runtime.spawn(async move { answer.send(shared.compare(head).await).unwrap_or_default() });
         // A runtime that is ending drops the question, and with it the sender.
         answered.recv_timeout(bound).unwrap_or(Seen::Unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_opens_a_ledger_has_asked_one_of_every_quorum() {
+        for witnesses in 1..9_usize {
+            for quorum in 1..=witnesses {
+                let enough = enough_to_open(witnesses, quorum);
+                assert!((quorum..=witnesses).contains(&enough), "{quorum} of {witnesses}: {enough}");
+                assert!(enough + quorum > witnesses, "{quorum} of {witnesses}: {enough}");
+            }
+        }
     }
 }

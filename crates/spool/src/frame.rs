@@ -82,6 +82,7 @@ pub(crate) mod tests {
             at: Millis(1_700_000_000_000),
             reason: ReasonCode::EvidenceUnwritable,
             agent: agent.parse().unwrap(),
+            acts_for: None,
             gate: "gate".parse().unwrap(),
             attempt: portcullis_protocol::AttemptId::from_bytes([3; 32]),
             surface: "demo.charge".parse().unwrap(),

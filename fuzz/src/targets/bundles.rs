@@ -1,11 +1,17 @@
 //! Bundles: archives, manifests and signatures.
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock};
 
 use ed25519_dalek::SigningKey;
-use portcullis_policy::{Root, RootChain, Snapshot, Trust, bundles};
+use portcullis_policy::{
+    Artifact, BUNDLE_TYPE, Bundle, FactSnapshot, Given, MAX_ARCHIVE_BYTES, MAX_MANIFEST_BYTES, Root,
+    RootChain, Snapshot, Trust, bundles,
+};
+use portcullis_protocol::request::Ask;
+use portcullis_protocol::{SnapshotUse, Verdict};
 use portcullis_verify::VerifierKey;
+use serde_json::Value;
 
 use crate::known::cases::packs::digest_of;
 
@@ -53,6 +59,21 @@ fn stated(statement: &str, snapshot: &Snapshot) {
     );
     let number: u64 = version.parse().expect("a number");
     assert!((1..1 << 53).contains(&number) && number.to_string() == *version);
+}
+
+/// What is read of a registry's manifest is what another reader of JSON finds in it, and is all that decides where bytes are
+/// fetched from: one layer of the right type, by SHA-256.
+pub(crate) fn artifact(data: &[u8]) {
+    let Ok(artifact) = Artifact::parse(data) else { return };
+    let value: serde_json::Value = serde_json::from_slice(data).expect("JSON");
+    let (layers, kind) = (value["layers"].as_array().expect("layers"), serde_json::Value::from(BUNDLE_TYPE));
+    assert_eq!((layers.len(), &layers[0]["mediaType"], &value["artifactType"]), (1, &kind, &kind));
+    assert_eq!(layers[0]["digest"].as_str(), Some(artifact.digest.to_string().as_str()));
+    assert_eq!(layers[0]["size"].as_u64(), u64::try_from(artifact.size).ok());
+    assert_eq!((value["schemaVersion"].as_u64(), value.get("manifests")), (Some(2), None));
+    assert!(artifact.size <= MAX_ARCHIVE_BYTES && data.len() <= MAX_MANIFEST_BYTES);
+    let again = artifact.to_manifest().expect("plain strings and numbers");
+    assert_eq!(Artifact::parse(&again), Ok(artifact));
 }
 
 /// What `bundle check` says of a manifest is what loading says once it is signed, and unsigned it never loads.
@@ -115,6 +136,40 @@ pub(crate) fn root(data: &[u8]) {
             assert!(chain.roots().all(signed), "forged");
         }
     }
+}
+
+/// The demo's bundle, whose agents come from a source of facts.
+static SOURCED: LazyLock<Bundle> = LazyLock::new(|| {
+    let mut files = bundles::demo();
+    let source = b"\n[facts.directory]\ntypes = [\"Agent\"]\nmax_age = \"10m\"\n";
+    files.get_mut("bundle.toml").expect("a manifest").extend_from_slice(source);
+    let agents = files.insert("entities.json".into(), b"[]".to_vec()).expect("entities");
+    files.insert("tests/directory.json".into(), agents);
+    let snapshot = Snapshot::from_files(files).expect("files");
+    let signature = snapshot.sign(&signer(), SIGNER).expect("it has a statement");
+    let trust = trust(&snapshot);
+    snapshot.with_signature(signature).expect("signed").verify(&trust).expect("a bundle")
+});
+
+/// A document of facts is one to another parser of JSON too, which finds the same entities in it; and policy permits by it
+/// only whom that parser finds.
+pub(crate) fn facts(data: &[u8]) {
+    let Ok(snapshot) = FactSnapshot::parse(data) else { return };
+    let read: Value = serde_json::from_slice(data).expect("JSON");
+    assert_eq!(read.as_object().expect("an object").len(), 3);
+    assert_eq!(read["v"], 1);
+    let kept: Value = serde_json::from_slice(snapshot.entities()).expect("JSON");
+    assert_eq!(kept, read["entities"]);
+    let named = SnapshotUse { as_of: snapshot.as_of(), digest: snapshot.digest(), max_age_ms: 1 };
+    assert_eq!(FactSnapshot::from_archive(snapshot.entities(), &named), Ok(snapshot.clone()));
+    let given = Given::from([("directory".parse().expect("a name"), Arc::new(snapshot))]);
+    let Ok(gathered) = SOURCED.gather(&given, None) else { return };
+    let ask = br#"{"surface":"demo.read_balance","action":"demo.read_balance","resource":{"type":"Surface","id":"demo.read_balance"},"context":{"account":"a"}}"#;
+    let request = Ask::parse(ask).expect("a request").by("demo-agent".parse().expect("a name"));
+    let said = SOURCED.evaluate_informed(&request, &BTreeSet::new(), Some(&gathered));
+    let agent = serde_json::json!({ "type": "Agent", "id": "demo-agent" });
+    let there = kept.as_array().expect("an array").iter().any(|entity| entity["uid"] == agent);
+    assert_eq!(matches!(said.verdict, Verdict::Permit(_)), there);
 }
 
 /// Two roots, of which the second takes two keys.

@@ -44,6 +44,8 @@ fn says(read: &Json, entry: &Spooled) {
         told(resource, "type"),
         told(resource, "id"),
     ];
+    let named = attempted.last("acts_for").map(|_| told(attempted, "acts_for"));
+    assert_eq!(named, entry.attempted.acts_for.as_ref().map(ToString::to_string));
     let Spooled { spool, number, attempted } = entry;
     let said = [
         spool.to_string(),

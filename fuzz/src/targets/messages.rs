@@ -3,6 +3,8 @@
 use crate::line::{Line, Lines};
 use crate::message::{Body, From, Id, Message, Reply, read};
 use crate::reference::Json;
+use crate::rewrite;
+use crate::subscription::{Named, named};
 
 /// Longer lines are cut.
 const LIMIT: usize = 4096;
@@ -75,6 +77,59 @@ fn understood(json: &Json, message: &Message, from: From) {
     let params = body.params.as_ref().map(|params| Json::parse(params.text.as_bytes()).expect("JSON"));
     assert_eq!(params.as_ref(), json.last("params"));
     sent_on(json, body, id, from);
+    match (id, from) {
+        (Some(_), From::Client) => renamed(json, body),
+        (None, From::Upstream) => named_again(json, body),
+        (Some(_), From::Upstream) | (None, From::Client) => {}
+    }
+}
+
+/// What the endpoint puts in the place of ids and tokens.
+const NUMBER: u64 = 42;
+
+/// A request under the endpoint's number is one line, and the same but for its id and its progress token.
+fn renamed(json: &Json, body: &Body) {
+    let Ok(renamed) = rewrite::request(body, NUMBER) else { return };
+    let line = &renamed.line;
+    assert!(!line.contains(&b'\n') && !line.contains(&b'\r'), "more than a line");
+    let Ok(Message::Request(Id::Int(42), _)) = read(line, From::Client) else {
+        panic!("no request: {line:?}")
+    };
+    let number = Json::Number(NUMBER.to_string());
+    let mut expected = json.with(&["id"], &number);
+    if renamed.token.is_some() {
+        expected = expected.with(&["params", "_meta", "progressToken"], &number);
+    }
+    assert!(same(&expected, &Json::parse(line).expect("JSON")), "{expected:?} became {line:?}");
+}
+
+/// A notification under the client's own token or id is the same but for that.
+fn named_again(json: &Json, body: &Body) {
+    if let Some(line) = rewrite::progress_of(body).and_then(|_| rewrite::progress(body, "\"t\"")) {
+        let expected = json.with(&["params", "progressToken"], &Json::Text("t".to_owned()));
+        again(&expected, &line);
+    }
+    if let Named::Number(number) = named(body)
+        && let Some(line) = rewrite::subscribed(body, number, &Id::Text("s".to_owned()))
+    {
+        let key = "io.modelcontextprotocol/subscriptionId";
+        again(&json.with(&["params", "_meta", key], &Json::Text("s".to_owned())), &line);
+    }
+}
+
+/// What JSON-RPC does not know of a notification is not passed on.
+fn again(expected: &Json, line: &[u8]) {
+    assert!(!line.contains(&b'\n') && !line.contains(&b'\r'), "more than a line");
+    let line = Json::parse(line).expect("JSON");
+    for known in ["jsonrpc", "method", "params"] {
+        assert_eq!(expected.last(known), line.last(known));
+    }
+}
+
+/// Whether two objects have the same members, in any order on top.
+fn same(one: &Json, other: &Json) -> bool {
+    let (Json::Object(one), Json::Object(other)) = (one, other) else { return false };
+    one.len() == other.len() && one.iter().all(|member| other.contains(member))
 }
 
 fn identified(json: &Json, id: &Id) {

@@ -113,6 +113,7 @@ fn asked(ask: &Ask, read: &Json) {
     // Nobody who reads the same body finds another operation in it.
     assert_eq!(text(read.last("surface")).as_deref(), Some(ask.surface.as_str()));
     assert_eq!(text(read.last("action")).as_deref(), Some(ask.action.as_str()));
+    assert_eq!(text(read.last("acts_for")).as_deref(), ask.acts_for.as_ref().map(|named| named.as_str()));
     let resource = read.last("resource").expect("a resource");
     assert_eq!(text(resource.last("type")).as_deref(), Some(ask.resource.kind.as_str()));
     assert_eq!(text(resource.last("id")).as_deref(), Some(ask.resource.id.as_str()));
@@ -130,6 +131,10 @@ fn asked(ask: &Ask, read: &Json) {
     let other = ask.clone().by("other".parse().expect("a name"));
     let digest = request.digest().expect("exact");
     assert_ne!(digest, other.digest().expect("exact"));
+    let mut for_another = request.clone();
+    for_another.ask.acts_for = Some("another-principal".parse().expect("a name"));
+    let same = request.ask.acts_for == for_another.ask.acts_for;
+    assert_eq!(digest == for_another.digest().expect("exact"), same);
     let (one, two) = (Salt::from_bytes([1; 32]), Salt::from_bytes([2; 32]));
     assert_ne!(request.commitment(&one).expect("exact"), request.commitment(&two).expect("exact"));
 }

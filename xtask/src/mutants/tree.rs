@@ -5,14 +5,16 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::process;
 use crate::workspace::Workspace;
+use crate::{peers, process};
 
 /// A copy of the working tree.
 pub(super) struct Copy {
     pub(super) tree: PathBuf,
     /// Where Cargo builds it.
     pub(super) target: PathBuf,
+    /// Where the peers are that tests run.
+    pub(super) peers: PathBuf,
 }
 
 impl Copy {
@@ -20,7 +22,8 @@ impl Copy {
     pub(super) fn lay(workspace: &Workspace, number: usize) -> Result<Self, String> {
         let folder = workspace.target.join("mutants");
         let folder = if number == 1 { folder } else { folder.join(number.to_string()) };
-        let copy = Self { tree: folder.join("tree"), target: folder.join("target") };
+        let (tree, target) = (folder.join("tree"), folder.join("target"));
+        let copy = Self { tree, target, peers: peers::folder(workspace) };
         let files: BTreeSet<String> = workspace.files()?.into_iter().collect();
         for file in &files {
             copy.update(&workspace.root, file)?;
@@ -104,7 +107,8 @@ mod tests {
     fn only_what_differs_is_written() {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path().join("root");
-        let copy = Copy { tree: folder.path().join("tree"), target: folder.path().join("target") };
+        let at = |name: &str| folder.path().join(name);
+        let copy = Copy { tree: at("tree"), target: at("target"), peers: at("peers") };
         std::fs::create_dir_all(root.join("src")).expect("made");
         std::fs::write(root.join("src/a.rs"), "a").expect("written");
         copy.update(&root, "src/a.rs").expect("copied");

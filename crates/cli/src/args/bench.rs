@@ -19,6 +19,18 @@ pub(crate) struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
+    /// Measure the decisions of a daemon before, while and after a bundle of many policies is activated, in one run.
+    Activation {
+        /// Policies of the bundle that is activated.
+        #[arg(long, default_value_t = 10_000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(3..=20_000))]
+        policies: u32,
+        /// How long is asked before, and after.
+        #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        seconds: u32,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Measure durable decisions in process, beside what the disk takes at least, in one run.
     Ledger {
         /// How long each number of callers is measured.

@@ -11,6 +11,13 @@ use super::{ConfigArg, OperatorArg};
 pub(crate) struct BundleArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArg,
+    /// PEM file of the authorities that are believed where a bundle is fetched. Default: `policy.ca`.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) source_ca: Option<PathBuf>,
+    /// The file with the credential that its host is shown: a bearer token, or USER:PASSWORD. Default: for the host of the
+    /// configuration's own bundle, `policy.token_file`; for others none.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) source_token_file: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: BundleCommand,
 }
@@ -23,17 +30,20 @@ pub(crate) enum BundleCommand {
         #[arg(default_value = "bundle")]
         directory: PathBuf,
     },
-    /// Parse and validate a bundle; say what it declares. Nothing is decided by it.
+    /// Parse and validate a bundle; say what it declares, or all that is wrong, with the places. Nothing is decided by it.
     Check {
-        /// The bundle's directory or file. Default: the configuration's.
+        /// The bundle's directory or file. Default: the bundle in force.
         bundle: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Try a bundle with the cases in its `tests/*.toml`, and the cases with changed policies.
     ///
     /// Each policy is left out, turned round and freed of its conditions in turn; a case must notice. Exits 1 if a
     /// case fails or there is none. Nothing is decided by it. The form of a case: docs/bundle-tests.md.
     Test {
-        /// The bundle's directory or file. Default: the configuration's.
+        /// The bundle's directory or file. Default: the bundle in force.
         bundle: Option<PathBuf>,
         /// Exit 1 also if a policy, a surface or a change of a policy is tried by no case.
         #[arg(long)]
@@ -62,7 +72,7 @@ pub(crate) enum BundleCommand {
     },
     /// Say by whom a bundle is signed, and whether it could decide now. Exits 1 if it could not.
     Verify {
-        /// The bundle's directory or file. Default: the configuration's.
+        /// The bundle's directory or file, or where its file is: `https://…`, `oci://…`. Default: the bundle in force.
         bundle: Option<PathBuf>,
         #[command(flatten)]
         vouch: VouchArgs,
@@ -72,7 +82,7 @@ pub(crate) enum BundleCommand {
     },
     /// Print the people who may be asked for approvals, with their roles and keys, and the digest to pin them by.
     Roster {
-        /// The bundle's directory or file. Default: the configuration's.
+        /// The bundle's directory or file. Default: the bundle in force.
         bundle: Option<PathBuf>,
         /// Print JSON.
         #[arg(long)]
@@ -96,7 +106,7 @@ pub(crate) enum BundleCommand {
     /// be higher than every one that was in force: to go back, sign the old content under a higher version. From the first
     /// activation on, the log says which bundle decides, and `policy.bundle` and `policy.pin` do no more.
     Activate {
-        /// The bundle's file or directory.
+        /// The bundle's file or directory, or where its file is: `https://HOST/PATH`, `oci://HOST/REPOSITORY:TAG`.
         bundle: PathBuf,
         /// Why, for the record, where it stays in clear.
         #[arg(long)]
@@ -109,7 +119,8 @@ pub(crate) enum BundleCommand {
     },
     /// Write the digest of the configuration's bundle into the configuration, as it lies there now.
     ///
-    /// Takes effect when the arbiter is started again.
+    /// Takes effect when the arbiter is started again. A bundle that is fetched must be signed by those whom the
+    /// configuration believes, and is kept in the data directory.
     Pin,
     /// Say whether the pinned bundle is there, signed, no older than what was in force, and valid now.
     Show,

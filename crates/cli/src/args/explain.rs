@@ -15,7 +15,8 @@ pub(crate) struct ExplainArgs {
     /// The log's verifier key, or a file that holds it. May be given more than once. Default: the configuration's.
     #[arg(long, value_name = "VKEY|FILE")]
     pub(crate) key: Vec<String>,
-    /// The directory of the bundle that decided. Default: the configuration's. Another bundle explains nothing.
+    /// The directory or file of the bundle that decided. Default: as the configuration's ledger keeps it, else what the
+    /// configuration names. Another bundle explains nothing.
     #[arg(long, value_name = "DIR")]
     pub(crate) bundle: Option<PathBuf>,
     /// The request, as `portcullis decide` takes it. Default: as the configuration's vault keeps it.

@@ -37,8 +37,15 @@ pub(crate) struct AbandonArgs {
     #[arg(long, value_name = "RECORDS", requires = "root")]
     pub(crate) size: Option<u64>,
     /// Root of the head that is given up.
-    #[arg(long, value_name = "HASH", requires = "size", requires = "reason")]
+    #[arg(long, value_name = "HASH", requires = "size", requires = "reason", requires = "bundle_version")]
     pub(crate) root: Option<Hash>,
+    /// The highest version of a bundle that was in force, as far as is known: no lower one decides in the log that goes on.
+    #[arg(long, value_name = "VERSION", requires = "size")]
+    pub(crate) bundle_version: Option<u64>,
+    /// As far as is known, no bundle that only lost records had activated demanded a proof of the one after it. Without this, the
+    /// next bundle must be proved if any was.
+    #[arg(long, requires = "size")]
+    pub(crate) no_lost_proofs: bool,
     /// Why, for the record, where it stays in clear.
     #[arg(long)]
     pub(crate) reason: Option<String>,
@@ -54,9 +61,11 @@ pub(crate) struct AbandonArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogCommand {
-    /// Check all of the ledger here against its anchored head: records, tiles and state. Exits 0 if all of it is sound.
+    /// Check all of the ledger here against its anchored head: records, tiles, state and archives. Exits 0 if all of it is
+    /// sound, 1 if something is wrong or it was stopped, 2 if it went on from an earlier check and found nothing.
     ///
-    /// Works beside a running arbiter, on all processors. After Ctrl-C the next check goes on where this one stopped.
+    /// Works beside a running arbiter, on all processors. After Ctrl-C the next check goes on where this one stopped: what
+    /// the earlier one had read is not read again, and may have been changed since.
     Check {
         /// An older checkpoint of this log, which it must contain.
         #[arg(long, value_name = "FILE")]
@@ -64,6 +73,9 @@ pub(crate) enum LogCommand {
         /// Begin with the first record, whatever an earlier check had done.
         #[arg(long)]
         restart: bool,
+        /// Open the kept requests and results too, with the vault's master key.
+        #[arg(long)]
+        with_key: bool,
         /// Show how far it is even where standard error is no terminal.
         #[arg(long)]
         progress: bool,

@@ -6,7 +6,7 @@ use clap::Args;
 
 #[derive(Args, Debug)]
 pub(crate) struct ProveArgs {
-    /// The bundle's directory. Default: the configuration's.
+    /// The bundle's directory or file. Default: the bundle in force.
     pub(crate) directory: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) solver: SolverArgs,
@@ -20,9 +20,9 @@ pub(crate) struct ProveArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct DiffArgs {
-    /// The bundle's directory or file before.
+    /// The bundle's directory or file before, or where its file is: `https://…`, `oci://…`.
     pub(crate) old: PathBuf,
-    /// The bundle's directory or file after.
+    /// The same, after.
     pub(crate) new: PathBuf,
     /// Compare what the policies grant, not how they are written.
     #[arg(long)]

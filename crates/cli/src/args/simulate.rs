@@ -19,7 +19,7 @@ pub(crate) struct SimulateArgs {
     /// Ask about every decision on record: in this data directory, or in the configuration's.
     #[arg(long, value_name = "DIR", num_args = 0..=1)]
     pub(crate) ledger: Option<Option<PathBuf>>,
-    /// With a trace: the bundle's directory to compare with. Default: the configuration's.
+    /// With a trace: the bundle's directory or file to compare with. Default: the bundle in force.
     #[arg(long, value_name = "DIR", requires = "trace")]
     pub(crate) from: Option<PathBuf>,
     /// Do without the vault's master key: requests stay closed, and are counted as not simulated.

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use portcullis_drills::bench::{Options, run as measure};
+use portcullis_drills::bench_activation;
 use portcullis_drills::bench_ledger as ledger;
 
 use crate::args::{BenchArgs, BenchCommand};
@@ -16,6 +17,7 @@ use crate::say;
 pub(crate) fn run(args: &BenchArgs) -> ExitCode {
     match &args.command {
         None => gate(args),
+        Some(BenchCommand::Activation { policies, seconds, json }) => activation(*policies, *seconds, *json),
         Some(BenchCommand::Ledger { seconds, callers, records, directory, json }) => {
             let options = ledger::Options {
                 each: Duration::from_secs(u64::from(*seconds)),
@@ -47,6 +49,24 @@ fn measure_ledger(options: &ledger::Options) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => say::misuse("interrupted; its files are gone"),
         Err(error) => say::error(&error),
+    }
+}
+
+fn activation(policies: u32, seconds: u32, json: bool) -> ExitCode {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return say::error(&error),
+    };
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return say::error(&error),
+    };
+    let each = Duration::from_secs(u64::from(seconds));
+    let options = bench_activation::Options { program, policies, each, json };
+    match runtime.block_on(until_signal(bench_activation::run(&options, &mut say::line))) {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(error)) => say::error(&error),
+        None => say::misuse("interrupted; its processes and files are gone"),
     }
 }
 

@@ -1,57 +1,64 @@
 //! `portcullis bundle`
 
 mod activate;
+mod check;
 mod compare;
+mod fetch;
+mod finding;
 mod history;
 mod make;
 mod root;
 mod trial;
 mod vouch;
 
+pub(crate) use make::{a_year_from_now, name_of};
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use portcullis_policy::Snapshot;
-use portcullis_protocol::{Millis, Succession};
-use portcullis_server::config::ArbiterConfig;
+use portcullis_protocol::{BundleDigest, Millis, ProofDemand, Succession};
+use portcullis_server::config::{ArbiterConfig, SourceConfig};
 use portcullis_server::{
-    Config, RecordsError, bundle_source, deciding_source, open_ledger, pin_bundle, sign_bundle,
+    Config, RecordsError, deciding_source, open_ledger, pin_bundle, pin_fetched, sign_bundle,
 };
 
-use crate::args::{BundleArgs, BundleCommand};
-use crate::commands::{prove, roster, semantic};
+use crate::args::{BundleArgs, BundleCommand, DiffArgs};
+use crate::commands::{in_force_or, prove, roster, semantic};
 use crate::say;
 
 pub(crate) fn run(args: &BundleArgs) -> ExitCode {
     let done = match &args.command {
         BundleCommand::New { directory } => Ok(make::new(directory)),
-        BundleCommand::Check { bundle } => place(args, bundle.as_deref()).map(|place| check(&place)),
+        BundleCommand::Check { bundle, json } => {
+            place(args, bundle.as_deref()).map(|place| check::run(&place, *json))
+        }
         BundleCommand::Test { bundle, strict, json } => {
             place(args, bundle.as_deref()).map(|place| trial::test(&place, *strict, *json))
         }
         BundleCommand::Build { directory, output } => {
-            place(args, directory.as_deref()).map(|place| make::build(&place, output))
+            written(args, directory.as_deref()).map(|place| make::build(&place, output))
         }
         BundleCommand::Sign { bundle: Some(bundle), key } => Ok(sign(bundle, key)),
         BundleCommand::Sign { bundle: None, key } => config(args).and_then(|config| {
-            let bundle = place(args, None)?;
+            let bundle = written(args, None)?;
             Ok(sign(&bundle, &beside(&config, key)))
         }),
         BundleCommand::Verify { bundle, vouch, json } => place(args, bundle.as_deref())
             .and_then(|place| Ok((place, vouch::authority(args, vouch)?)))
-            .map(|(place, authority)| vouch::verify(&place, authority, *json)),
+            .and_then(|(place, authority)| Ok(vouch::verify(fetch::read(args, &place)?, authority, *json))),
         BundleCommand::Roster { bundle, json } => {
             place(args, bundle.as_deref()).map(|place| roster::run(&place, *json))
         }
         BundleCommand::Prove(prove) => Ok(prove::run(prove, &args.config.config)),
         BundleCommand::Diff(diff) if diff.semantic => {
-            Ok(semantic::run(&diff.old, &diff.new, &diff.solver, diff.json))
+            both(args, diff).map(|(old, new)| semantic::run(&old, &new, &diff.solver, diff.json))
         }
-        BundleCommand::Diff(diff) => Ok(compare::diff(&diff.old, &diff.new, diff.json)),
-        BundleCommand::Activate { bundle, reason, operator, json } => {
-            config(args).map(|config| activate::run(&config, bundle, reason, operator, *json))
-        }
+        BundleCommand::Diff(diff) => both(args, diff).map(|(old, new)| compare::diff(&old, &new, diff.json)),
+        BundleCommand::Activate { bundle, reason, operator, json } => config(args).and_then(|config| {
+            Ok(activate::run(&config, &fetch::have(args, bundle)?, reason, operator, *json))
+        }),
         BundleCommand::Pin => config(args).map(|config| pin(&config)),
         BundleCommand::Show => config(args).map(|config| show(&config)),
         BundleCommand::History { all, json } => config(args).map(|config| history::run(&config, *all, *json)),
@@ -62,12 +69,22 @@ pub(crate) fn run(args: &BundleArgs) -> ExitCode {
     }
 }
 
+/// The two bundles of a comparison.
+fn both(args: &BundleArgs, diff: &DiffArgs) -> Result<(Snapshot, Snapshot), ExitCode> {
+    Ok((fetch::have(args, &diff.old)?, fetch::have(args, &diff.new)?))
+}
+
 fn config(args: &BundleArgs) -> Result<Config, ExitCode> {
     Config::read(&args.config.config).map_err(|error| say::error(&error))
 }
 
-/// A bundle's place: the one given, else the configuration's.
+/// A bundle's place: the one given, else that of the bundle in force.
 fn place(args: &BundleArgs, given: Option<&Path>) -> Result<PathBuf, ExitCode> {
+    in_force_or(given, &args.config.config)
+}
+
+/// The place of a bundle that is worked on: the one given, else the configuration's.
+fn written(args: &BundleArgs, given: Option<&Path>) -> Result<PathBuf, ExitCode> {
     match given {
         Some(given) => Ok(given.to_owned()),
         None => config(args)?.arbiter().map(|arbiter| arbiter.bundle).map_err(|error| say::error(&error)),
@@ -80,48 +97,11 @@ fn beside(config: &Config, path: &Path) -> PathBuf {
 }
 
 /// The time, for what is said of validity.
-fn now() -> Result<Millis, ExitCode> {
+pub(super) fn now() -> Result<Millis, ExitCode> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| u64::try_from(since.as_millis()));
     match since {
         Ok(Ok(now)) => Ok(Millis(now)),
         Ok(Err(_)) | Err(_) => Err(say::misuse("the clock cannot be read")),
-    }
-}
-
-fn check(bundle: &Path) -> ExitCode {
-    match Snapshot::read(bundle).and_then(|snapshot| snapshot.check()) {
-        Ok(report) => {
-            say::line(&format!("{} version {}\n{}", report.name, report.version, report.digest));
-            for (surface, tier) in &report.surfaces {
-                say::line(&format!("  surface {surface} ({tier:?})"));
-            }
-            for limit in &report.limits {
-                say::line(&format!("  limit   {limit}"));
-            }
-            for policy in &report.policies {
-                say::line(&format!("  policy  {policy}"));
-            }
-            for invariant in &report.invariants {
-                say::line(&format!(
-                    "  invariant {invariant} (portcullis bundle prove says whether it holds)"
-                ));
-            }
-            for agent in &report.agents {
-                say::line(&format!("  agent   {agent}"));
-            }
-            if let Some(roster) = &report.roster {
-                roster::tell(roster);
-            }
-            for warning in &report.warnings {
-                say::note(&format!("warning: {warning}"));
-            }
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            let code = say::error(&error);
-            say::note(error.remedy());
-            code
-        }
     }
 }
 
@@ -153,16 +133,42 @@ fn pin(config: &Config) -> ExitCode {
             bundle.name, bundle.version
         ));
     }
-    match pin_bundle(config) {
+    match pinned(config) {
         Ok((old, new)) if old == new => {
             say::line(&format!("pinned already: {new}"));
             ExitCode::SUCCESS
         }
         Ok((old, new)) => {
-            say::line(&format!("was    {old}\npinned {new}\nStart the arbiter again to make it decide."));
+            say::line(&format!("was    {old}\npinned {new}\n{}", then(config)));
             ExitCode::SUCCESS
         }
-        Err(error) => say::error(&error),
+        Err(code) => code,
+    }
+}
+
+/// Pins what lies there. What is fetched is pinned only if enough of those signed it whom the configuration believes, and
+/// is kept.
+fn pinned(config: &Config) -> Result<(BundleDigest, BundleDigest), ExitCode> {
+    let arbiter = config.arbiter().map_err(|error| say::error(&error))?;
+    let Some(SourceConfig { remote, access, .. }) = arbiter.source else {
+        return pin_bundle(config).map_err(|error| say::error(&error));
+    };
+    let snapshot = fetch::fetched(remote, &access).map_err(|error| fetch::refused(&error))?;
+    let vouched = arbiter.signers.authority().and_then(|authority| snapshot.signed_by(&authority));
+    vouched.map_err(|error| vouch::refused(&error))?;
+    pin_fetched(config, &snapshot).map_err(|error| say::error(&error))
+}
+
+/// What there is to do after a pin. A pin is no proof.
+fn then(config: &Config) -> &'static str {
+    let demands = config.arbiter().is_ok_and(|arbiter| {
+        let report = Snapshot::read(&arbiter.bundle).and_then(|snapshot| snapshot.check());
+        arbiter.proofs.required || report.is_ok_and(|report| report.proofs == ProofDemand::Required)
+    });
+    if demands {
+        "A proof is demanded, and a pin is none: nothing is permitted until `portcullis bundle activate` makes it decide."
+    } else {
+        "Start the arbiter again to make it decide."
     }
 }
 
@@ -175,7 +181,7 @@ fn show(config: &Config) -> ExitCode {
         Ok(succession) => deciding_source(&arbiter, &succession),
         Err(error) => {
             say::note(&format!("portcullis: {error}; which bundle was in force cannot be told from the log"));
-            bundle_source(&arbiter)
+            deciding_source(&arbiter, &Succession::default())
         }
     };
     let bundle = match source.current() {

@@ -3,9 +3,12 @@
 use std::process::ExitCode;
 
 use portcullis_policy::{Held, Near, Rehearsal, Snapshot};
+use portcullis_protocol::obligations::Length;
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::{Decision, DecisionRecord, ReasonCode, Record, Request};
-use portcullis_server::{Config, ConfigError, config::ArbiterConfig, request_on_record};
+use portcullis_server::{
+    Config, ConfigError, archived_bundle, config::ArbiterConfig, facts_on_record, request_on_record,
+};
 use portcullis_verify::{LogKeys, UnverifiedReceipt};
 use serde::Serialize;
 
@@ -98,7 +101,15 @@ fn explain(
                     let file = file.display();
                     had("whether that was the request", format!("`{file}` is taken as given"));
                 }
-                bundle.nearest(&request, &record.labels.held)
+                let facts = match config {
+                    Ok(config) => facts_on_record(config, &record, bundle),
+                    Err(error) => Err(format!("no ledger: {error}")),
+                };
+                let facts = facts.unwrap_or_else(|cause| {
+                    had("what sources of facts gave", cause);
+                    None
+                });
+                bundle.nearest(&request, &record.labels.held, facts.as_ref())
             }
             Err(cause) => {
                 had("the grants that come nearest", cause);
@@ -126,12 +137,15 @@ fn bundle(
     record: &DecisionRecord,
 ) -> Result<Option<Rehearsal>, String> {
     let Some(decided) = &record.bundle else { return Ok(None) };
-    let directory = match (&args.bundle, config) {
-        (Some(directory), _) => directory,
-        (None, Ok(config)) => &config.bundle,
+    let snapshot = match (&args.bundle, config) {
+        (Some(directory), _) => Snapshot::read(directory).map_err(|error| error.to_string())?,
+        // Another may be in force by now, or the bundle may be gone: the ledger keeps what decided.
+        (None, Ok(config)) => match archived_bundle(config, &decided.digest) {
+            Some(archived) => archived,
+            None => Snapshot::read(&config.bundle).map_err(|error| error.to_string())?,
+        },
         (None, Err(error)) => return Err(format!("no --bundle is given, and no configuration: {error}")),
     };
-    let snapshot = Snapshot::read(directory).map_err(|error| error.to_string())?;
     if snapshot.digest() != decided.digest {
         return Err(format!("{} decided, and the bundle at hand is {}", decided.digest, snapshot.digest()));
     }
@@ -165,7 +179,8 @@ fn tell(explanation: &Explanation) {
     let Explanation { record, precondition, message, remedy, policies, nearest, unsaid } = explanation;
     let (word, agent, surface) = (record.decision.as_str(), &record.agent, &record.surface);
     say::line(&format!(
-        "{word}: {agent} asked for {} on {surface}, at {}",
+        "{word}: {agent}{} asked for {} on {surface}, at {}",
+        say::acts_for(record.acts_for.as_ref(), record.behind().is_some()),
         record.action,
         say::time(record.time)
     ));
@@ -180,8 +195,9 @@ fn tell(explanation: &Explanation) {
             .text
             .iter()
             .flat_map(|text| text.lines())
-            .for_each(|line| say::line(&format!("    {}", plain(line))));
+            .for_each(|line| say::line(&format!("    {}", say::harmless(line))));
     }
+    tell_facts(record);
     if let Some(limit) = &record.limit {
         say::line(&format!("limit {limit} has no room for it"));
         for used in record.limits.iter().filter(|used| used.limit == *limit) {
@@ -209,9 +225,23 @@ fn tell(explanation: &Explanation) {
     }
 }
 
-/// What a policy says must not steer the terminal of who reads it.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+/// The facts that policy was asked with, how old they were, and the exception by which they counted all the same.
+fn tell_facts(record: &DecisionRecord) {
+    for (name, used) in &record.facts.sources {
+        let (as_of, most) = (say::time(used.as_of), Length(used.max_age_ms));
+        let age = used
+            .age_at(record.time)
+            .map_or_else(|| "from the future".to_owned(), |age| format!("{} old", say::age(age)));
+        let word = if used.is_stale_at(record.time) { "stale" } else { "fresh" };
+        say::line(&format!("facts of {name} as of {as_of}, {age} (at most {most}): {word}"));
+    }
+    if let Some(excepted) = &record.exception {
+        let (code, most, until) =
+            (excepted.covers.code(), Length(excepted.max_age_ms), say::time(excepted.until));
+        say::line(&format!(
+            "permitted by an exception of the bundle for {code}: facts may be {most} old on this surface until {until}"
+        ));
+    }
 }
 
 fn tell_near(near: &Near) {
@@ -222,6 +252,6 @@ fn tell_near(near: &Near) {
             Held::No => "does not hold",
             Held::Errs => "cannot be evaluated by itself",
         };
-        say::line(&format!("    {word}: {}", plain(&part.text)));
+        say::line(&format!("    {word}: {}", say::harmless(&part.text)));
     }
 }

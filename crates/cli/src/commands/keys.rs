@@ -10,6 +10,7 @@ use portcullis_server::{
 use portcullis_verify::{CosignerKind, VerifierKey};
 
 use crate::args::{CosignerArg, KeysArgs, KeysCommand};
+use crate::commands::status;
 use crate::say;
 
 pub(crate) fn run(args: &KeysArgs) -> ExitCode {
@@ -46,6 +47,7 @@ pub(crate) fn run(args: &KeysArgs) -> ExitCode {
         KeysCommand::Agent { name } => agent(args, name),
         KeysCommand::Auditor { name } => auditor(args, name),
         KeysCommand::Operator { name } => operator(args, name),
+        KeysCommand::Issuers => status::issuers(&args.config),
     }
 }
 

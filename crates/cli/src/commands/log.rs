@@ -9,14 +9,15 @@ mod verify;
 
 use std::process::ExitCode;
 
+use portcullis_server::CheckAsked;
+
 use crate::args::{LogArgs, LogCommand};
 
 pub(crate) fn run(args: &LogArgs) -> ExitCode {
     match &args.command {
-        LogCommand::Check { since, restart, progress, json } => check::run(&check::Asked {
+        LogCommand::Check { since, restart, with_key, progress, json } => check::run(&check::Asked {
             config: &args.config.config,
-            since: since.as_deref(),
-            restart: *restart,
+            check: CheckAsked { since: since.as_deref(), restart: *restart, with_key: *with_key },
             progress: *progress,
             json: *json,
         }),

@@ -9,14 +9,14 @@ use portcullis_policy::{
     BundleError, Counterexample, Finding, Kind, Oddity, Proof, ProofReport, Prover, Snapshot, SolverLimits,
     Statement,
 };
-use portcullis_server::Config;
 
+use super::in_force_or;
 use crate::args::{ProveArgs, SolverArgs};
 use crate::progress::Progress;
 use crate::say;
 
 pub(crate) fn run(args: &ProveArgs, config: &Path) -> ExitCode {
-    let directory = match directory(args.directory.as_deref(), config) {
+    let directory = match in_force_or(args.directory.as_deref(), config) {
         Ok(directory) => directory,
         Err(code) => return code,
     };
@@ -35,15 +35,6 @@ pub(crate) fn run(args: &ProveArgs, config: &Path) -> ExitCode {
         tell(&report);
     }
     if passed { ExitCode::SUCCESS } else { ExitCode::from(say::FAILED) }
-}
-
-/// The directory that is named, or the configuration's.
-pub(super) fn directory(named: Option<&Path>, config: &Path) -> Result<PathBuf, ExitCode> {
-    if let Some(named) = named {
-        return Ok(named.to_owned());
-    }
-    let config = Config::read(config).map_err(|error| say::error(&error))?;
-    config.arbiter().map(|arbiter| arbiter.bundle).map_err(|error| say::error(&error))
 }
 
 /// Does work that asks the solver: with a line that says how far it is, until it is done or somebody asks to stop.

@@ -1,32 +1,51 @@
 //! `portcullis bundle diff --semantic`
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use portcullis_policy::{Comparison, Direction, Shift, Shown, Snapshot};
+use portcullis_policy::{Comparison, Direction, Meaning, Shift, Shown, Snapshot, Tendency};
 
 use super::prove::{tell_counterexample, with_prover};
 use crate::args::SolverArgs;
 use crate::say;
 
-pub(crate) fn run(old: &Path, new: &Path, solver: &SolverArgs, json: bool) -> ExitCode {
-    let read = Snapshot::read(old).and_then(|old| Snapshot::read(new).map(|new| (old, new)));
-    let (old, new) = match read {
-        Ok(both) => both,
+pub(crate) fn run(old: &Snapshot, new: &Snapshot, solver: &SolverArgs, json: bool) -> ExitCode {
+    let changes = match new.meaning(old) {
+        Ok(changes) => changes,
         Err(error) => return say::error(&error),
     };
-    let comparison = match with_prover(solver, "request environment", |prover| new.compare(&old, prover)) {
+    let comparison = match with_prover(solver, "request environment", |prover| new.compare(old, prover)) {
         Ok(comparison) => comparison,
         Err(code) => return code,
     };
+    // What policies and types do is the solver's to say, once for all of them.
+    let by_solver = |change: &&Meaning| change.part == "policy" || change.name == "schema.cedarschema";
+    let open = |change: &Meaning| change.tendency == Tendency::Unknown && !by_solver(&change);
+    let known = comparison.is_known() && !changes.iter().any(open);
     if json {
-        say::line(
-            &serde_json::json!({ "known": comparison.is_known(), "comparison": comparison }).to_string(),
-        );
+        let told = serde_json::json!({ "known": known, "comparison": comparison, "changes": changes });
+        say::line(&told.to_string());
     } else {
         tell(&comparison);
+        changes.iter().filter(|change| !by_solver(change)).for_each(tell_change);
     }
-    if comparison.is_known() { ExitCode::SUCCESS } else { ExitCode::from(say::FAILED) }
+    if known { ExitCode::SUCCESS } else { ExitCode::from(say::FAILED) }
+}
+
+/// A change in words, and as it is written where it is not judged.
+pub(super) fn tell_change(change: &Meaning) {
+    let Meaning { tendency, part, name, sentence, old, new } = change;
+    let word = match tendency {
+        Tendency::MorePermissive => "MORE PERMISSIVE",
+        Tendency::Unknown => "NOT KNOWN",
+        Tendency::Stricter => "stricter",
+        Tendency::Neither => "otherwise",
+    };
+    say::line(&say::harmless(&format!("{word} {part} {name}: {sentence}")));
+    for (sign, text) in [('-', old), ('+', new)] {
+        for line in text.iter().flat_map(|text| text.lines()) {
+            say::line(&say::harmless(&format!("  {sign} {line}")));
+        }
+    }
 }
 
 fn tell(comparison: &Comparison) {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use portcullis_policy::{Rehearsal, Snapshot};
 use portcullis_server::{Config, Simulation, open_ledger, simulate_ledger, simulate_trace, vault_key};
 
-use super::prove::directory;
+use super::in_force_or;
 use crate::args::SimulateArgs;
 use crate::progress::Progress;
 use crate::say;
@@ -24,7 +24,7 @@ fn simulation(args: &SimulateArgs) -> Result<Option<Simulation>, ExitCode> {
     let other = rehearse(&args.bundle)?;
     match &args.trace {
         Some(trace) => {
-            let before = rehearse(&directory(args.from.as_deref(), &args.config.config)?)?;
+            let before = rehearse(&in_force_or(args.from.as_deref(), &args.config.config)?)?;
             let text = read(trace)
                 .map_err(|error| say::misuse(&format!("`{}` cannot be read: {error}", trace.display())))?;
             let said = simulate_trace(&text, &before, &other);
@@ -57,7 +57,8 @@ fn rehearse(directory: &Path) -> Result<Rehearsal, ExitCode> {
     Snapshot::read(directory).and_then(|snapshot| snapshot.rehearse()).map_err(|error| say::error(&error))
 }
 
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+/// A file's content; `-` is standard input.
+pub(super) fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     if path == Path::new("-") {
         let mut text = Vec::new();
         std::io::stdin().lock().read_to_end(&mut text)?;

@@ -3,8 +3,12 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use portcullis_protocol::obligations::Length;
 use portcullis_sdk::Endpoint;
-use portcullis_server::{Config, Health, Spool, ask_health, is_shut};
+use portcullis_server::config::ArbiterConfig;
+use portcullis_server::{
+    Config, FactsHealth, Health, IssuerHealth, SourceHealth, Spool, ask_health, is_shut,
+};
 
 use crate::args::{ConfigArg, ShutArgs, StatusArgs};
 use crate::commands::runtime;
@@ -13,28 +17,50 @@ use crate::say;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(args: &StatusArgs) -> ExitCode {
-    let read = Config::read(&args.config.config).and_then(|config| {
+    match ask(&args.config) {
+        Ok((health, arbiter)) => show(&health, args.json, is_shut(&arbiter.data).unwrap_or(None)),
+        Err(code) => code,
+    }
+}
+
+/// `portcullis keys issuers`
+pub(crate) fn issuers(config: &ConfigArg) -> ExitCode {
+    match ask(config) {
+        Ok((health, _)) => {
+            if health.issuers.is_empty() {
+                say::line("no identity provider is configured");
+            }
+            health.issuers.iter().for_each(show_issuer);
+            ExitCode::SUCCESS
+        }
+        Err(code) => code,
+    }
+}
+
+/// How the arbiter of a configuration is.
+fn ask(config: &ConfigArg) -> Result<(Health, ArbiterConfig), ExitCode> {
+    let read = Config::read(&config.config).and_then(|config| {
         // A gate with an arbiter elsewhere asks there; any other asks the data directory's host.
         let remote = config.gate().map_or(None, |gate| gate.arbiter);
         Ok((config.arbiter()?, remote))
     });
     let (arbiter, remote) = match read {
         Ok(read) => read,
-        Err(error) => return say::error(&error),
+        Err(error) => return Err(say::error(&error)),
     };
     let endpoint = remote.unwrap_or_else(|| Endpoint::Unix { path: arbiter.data.join("arbiter.sock") });
     let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => return say::error(&error),
+        Err(error) => return Err(say::error(&error)),
     };
     match runtime.block_on(ask_health(&endpoint, PATIENCE)) {
-        Ok(health) => show(&health, args.json, is_shut(&arbiter.data).unwrap_or(None)),
+        Ok(health) => Ok((health, arbiter)),
         Err(refusal) => {
             let detail = refusal.reason().detail.unwrap_or_default();
-            say::misuse(&format!(
+            Err(say::misuse(&format!(
                 "{}: no arbiter answers ({detail}); start `portcullis serve` or a gate of this data directory",
                 refusal.code()
-            ))
+            )))
         }
     }
 }
@@ -79,6 +105,14 @@ fn show(health: &Health, json: bool, shut: Option<String>) -> ExitCode {
             let error = cosigning.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
             say::line(&format!("  cosigned {size}{error}"));
         }
+        if let Some(source) = &health.source {
+            show_source(source);
+        }
+        health.facts.iter().for_each(show_facts);
+        health.issuers.iter().for_each(show_issuer);
+        for (code, count) in &health.refused_tokens {
+            say::line(&format!("  {count} access tokens were refused: {code}"));
+        }
         if let (Some(records), Some(open)) = (health.records, health.open_permits) {
             say::line(&format!("  {records} records, {open} permits without outcome"));
         }
@@ -94,6 +128,36 @@ fn show(health: &Health, json: bool, shut: Option<String>) -> ExitCode {
         }
     }
     if health.ready { ExitCode::SUCCESS } else { ExitCode::from(say::FAILED) }
+}
+
+fn show_source(source: &SourceHealth) {
+    let SourceHealth { location, state, bundle, code, error, failures } = source;
+    let bundle = bundle
+        .as_ref()
+        .map_or_else(String::new, |bundle| format!(" {} version {}", bundle.name, bundle.version));
+    let code = code.as_ref().map_or_else(String::new, |code| format!(" {code}"));
+    let error = error.as_ref().map_or_else(String::new, |error| format!(": {}", error.escape_debug()));
+    let failures = if *failures > 1 { format!(", {failures} times in a row") } else { String::new() };
+    say::line(&format!("  source {location} {state}{bundle}{code}{failures}{error}"));
+}
+
+fn show_facts(facts: &FactsHealth) {
+    let age = facts.age_ms.map_or_else(String::new, |age| format!(", {} old", say::age(age)));
+    let most = facts.max_age_ms.map_or_else(String::new, |most| format!(" (at most {})", Length(most)));
+    let error = facts.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
+    say::line(&format!("  facts of {} {}{age}{most}{error}", facts.name, facts.state));
+}
+
+fn show_issuer(issuer: &IssuerHealth) {
+    let IssuerHealth { issuer, state, keys, passed_over, age_ms, expire_ms, failures, error } = issuer;
+    let age = age_ms.map_or_else(String::new, |age| format!(", {} old", say::age(age)));
+    let most = Length(*expire_ms);
+    let others = if *passed_over > 0 { format!(", {passed_over} others not taken") } else { String::new() };
+    let failures = if *failures > 1 { format!(", {failures} times in a row") } else { String::new() };
+    let error = error.as_ref().map_or_else(String::new, |error| format!(": {}", error.escape_debug()));
+    say::line(&format!(
+        "  issuer {issuer} {state}: {keys} keys{others}{age} (at most {most}){failures}{error}"
+    ));
 }
 
 fn show_spool(spool: &Spool) {

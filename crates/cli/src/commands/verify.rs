@@ -173,10 +173,11 @@ fn describe_late(late: &LateRecord) -> String {
     let attempted = &late.entry.attempted;
     format!(
         "late: no decision, but an attempt that was refused ({}) while nothing could be recorded, kept by the {}\n  \
-         agent   {}\n  surface {}\n  attempt {}",
+         agent   {}{}\n  surface {}\n  attempt {}",
         attempted.reason,
         late.keeper.as_str(),
         attempted.agent,
+        say::acts_for(attempted.acts_for.as_ref(), false),
         attempted.surface,
         attempted.attempt
     )
@@ -185,10 +186,15 @@ fn describe_late(late: &LateRecord) -> String {
 fn describe_decision(decision: &DecisionRecord) -> String {
     let reason = decision.reason.map_or("", ReasonCode::as_str);
     let policies: Vec<_> = decision.policies.iter().map(|policy| policy.as_str()).collect();
+    let exception = decision.exception.as_ref().map_or_else(String::new, |excepted| {
+        let sources: Vec<_> = excepted.sources.iter().map(|name| name.as_str()).collect();
+        format!("\n  by an exception for {}, of {}", excepted.covers.code(), sources.join(", "))
+    });
     format!(
-        "{} {reason}\n  agent   {}\n  surface {}\n  action  {} on {}::{}\n  policy  {} by [{}]\n  attempt {}",
+        "{} {reason}\n  agent   {}{}\n  surface {}\n  action  {} on {}::{}\n  policy  {} by [{}]\n  attempt {}{exception}",
         decision.decision.as_str(),
         decision.agent,
+        say::acts_for(decision.acts_for.as_ref(), decision.behind().is_some()),
         decision.surface,
         decision.action,
         decision.resource.kind,

@@ -1,9 +1,11 @@
 //! What becomes of a ledger that grows: its memory, how long it takes to open, to prove a record and to check them all.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use portcullis_ledger::{Check, LedgerReader};
+use portcullis_ledger::{Check, CheckBeside, LedgerReader};
+use portcullis_server::bundle_digest;
 use serde_json::{Value, json};
 
 use super::place::Place;
@@ -80,7 +82,8 @@ pub(super) fn read_again(place: &Place, scene: &Reading<'_>) -> Result<Value, Dr
     drop(reader);
     forget(&place.data())?;
     let (began, cpu) = (Instant::now(), processor_time());
-    let check = Check::open(&place.data(), &place.anchor(), &place.verifier)?;
+    let beside = CheckBeside { bundle_digest: Arc::new(bundle_digest), master: None };
+    let check = Check::open(&place.data(), &place.anchor(), &place.verifier, beside)?;
     let checked = check.run(None, scene.stop, &|_, _, _| ())?;
     let (took, cpu) = (began.elapsed(), processor_time().saturating_sub(cpu));
     let (hashing, comparing): (Duration, Duration) = (checked.log.0, checked.state.0);

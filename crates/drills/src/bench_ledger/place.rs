@@ -11,7 +11,8 @@ use portcullis_ledger::{
     DirectoryLock, KeyFile, Ledger, LedgerConfig, SystemClocks, generate, generate_vault_key,
 };
 use portcullis_policy::{Bundle, Snapshot, Trust, bundles};
-use portcullis_protocol::Millis;
+use portcullis_protocol::{InForce, Millis};
+use portcullis_server::bundle_digest;
 use portcullis_verify::VerifierKey;
 
 use crate::DrillError;
@@ -41,6 +42,7 @@ impl Place {
             directory: self.data(),
             anchor: self.anchor(),
             vault_key: self.directory.join("vault.key"),
+            bundle_digest: Arc::new(bundle_digest),
             disk_reserve: 0,
             spool: None,
             clocks: Arc::new(SystemClocks),
@@ -49,8 +51,9 @@ impl Place {
         let lock = lock.map_err(|error| DrillError::Answer(error.to_string()))?;
         let lock = lock.ok_or_else(|| DrillError::Answer("the directory is locked".into()))?;
         let signer = KeyFile::new(self.directory.join("log.key"), self.verifier.clone());
-        let digest = Some(self.bundle.reference().digest);
-        let ports = Steady(PolicyNow { digest, policy: Policy::InForce(Validity::Valid) });
+        let bundle = self.bundle.reference().clone();
+        let policy = PolicyNow { digest: Some(bundle.digest), policy: Policy::InForce(Validity::Valid) };
+        let ports = Steady(policy, InForce { bundle, root: None });
         let started = Ledger::start(config, lock, Box::new(signer), Box::new(ports));
         started.map_err(DrillError::system("starting the ledger"))
     }
@@ -64,7 +67,7 @@ impl Place {
     }
 }
 
-struct Steady(PolicyNow);
+struct Steady(PolicyNow, InForce);
 
 impl Ports for Steady {
     fn gate(&self) -> Fact<GateState> {
@@ -73,6 +76,10 @@ impl Ports for Steady {
 
     fn policy(&self, _now: Millis) -> Fact<PolicyNow> {
         Fact::Known(self.0)
+    }
+
+    fn in_force(&self) -> Option<InForce> {
+        Some(self.1.clone())
     }
 }
 

@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use portcullis_protocol::request::Ask;
 use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeReply, ReasonBody, StoredResult};
-use portcullis_protocol::{Captured, Decision, Nonce, Outcome, ReasonCode, SurfaceTable};
+use portcullis_protocol::{Captured, Decision, Nonce, Outcome, PrincipalId, ReasonCode, SurfaceTable};
 use portcullis_sdk::{Authorizer, BootInstant, Call, OutcomeReport, Refusal};
 use tokio::sync::{Semaphore, watch};
 
@@ -25,12 +26,16 @@ pub(crate) enum Act {
     Completed(StoredResult, bool),
     /// Permits whatever was mapped with the bundle of this version.
     PermitMappedWith(u8),
+    /// Permits what the pins of the table that it gives out let through, as a real one does.
+    PermitAsPinned,
     /// Never answers.
     Hang,
     /// PERMIT, with this for a receipt.
     Garbage(String),
     /// PERMIT, with the receipt of another attempt.
     OtherAttempt,
+    /// PERMIT, with the receipt of the same asked for this principal, or for nobody.
+    OtherPrincipal(Option<PrincipalId>),
     /// PERMIT, without a receipt.
     NoReceipt,
     /// The connection is lost.
@@ -123,11 +128,22 @@ impl TestArbiter {
             }
             Act::PermitMappedWith(version) if self.reads_by(version, &call) => Ok(permit(&call, 60_000)),
             Act::PermitMappedWith(_) => Ok(refusal(&call, ReasonCode::SurfaceMappingChanged, None)),
+            Act::PermitAsPinned => {
+                let pins = self.table.lock().unwrap().clone().unwrap().pins;
+                match pins.judge_ask(&call.request) {
+                    Ok(()) => Ok(permit(&call, 60_000)),
+                    Err(code) => Ok(refusal(&call, code, None)),
+                }
+            }
             Act::Hang => std::future::pending().await,
             Act::Garbage(text) => Ok(DecisionReply { receipt: Some(text), ..permit(&call, 60_000) }),
             Act::OtherAttempt => {
                 let other = Nonce::from_bytes([9; 32]).attempt_id();
                 Ok(permit(&DecisionCall { attempt: other, ..call }, 60_000))
+            }
+            Act::OtherPrincipal(acts_for) => {
+                let request = Ask { acts_for, ..call.request };
+                Ok(permit(&DecisionCall { request, ..call }, 60_000))
             }
             Act::NoReceipt => Ok(DecisionReply { receipt: None, ..permit(&call, 60_000) }),
             Act::Lost => Err(Refusal::own(ReasonCode::ArbiterUnreachable, None)),

@@ -13,6 +13,7 @@ async fn harmless_requests_pass_without_a_decision() {
     gate.arbiter.will(Act::Lost);
     let methods = [
         "initialize",
+        "server/discover",
         "ping",
         "tools/list",
         "prompts/list",
@@ -46,7 +47,6 @@ async fn every_other_method_needs_a_decision() {
         ("tasks/get", "rec.mcp.tasks.get"),
         ("tasks/cancel", "rec.mcp.tasks.cancel"),
         ("tasks/result", "rec.mcp.tasks.result"),
-        ("server/discover", "rec.mcp.server.discover"),
         ("Tools/Call", "rec.mcp.tools.call"),
         ("tools/call ", "rec.mcp.tools.call_"),
         ("unknown", "rec.mcp.unknown"),

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_p
 use super::PATIENCE;
 use super::arbiter::TestArbiter;
 use super::receipts::trusted;
-use super::support::{Gate, config, example, table, told};
+use super::support::{Gate, config, example, local, table, told};
 
 #[tokio::test]
 async fn a_gate_does_not_start_without_what_makes_it_one() {
@@ -24,16 +24,19 @@ async fn a_gate_does_not_start_without_what_makes_it_one() {
     assert!(matches!(refused(|c| c.server = "a.b".into()).await, GateError::ServerName(_)));
     assert!(matches!(refused(|c| c.server = "A".into()).await, GateError::ServerName(_)));
     assert!(matches!(refused(|c| c.server = String::new()).await, GateError::ServerName(_)));
-    assert!(matches!(refused(|c| c.command.clear()).await, GateError::NoCommand));
-    assert!(matches!(refused(|c| c.supervisor.clear()).await, GateError::NoSupervisor));
-    assert!(matches!(refused(|c| c.supervisor = vec!["/nonexistent".into()]).await, GateError::Start(_)));
-    let own = |c: &mut portcullis_gate::McpGate| c.pass_environment = vec!["PORTCULLIS_TOKEN".into()];
+    assert!(matches!(refused(|c| local(c).command.clear()).await, GateError::NoCommand));
+    assert!(matches!(refused(|c| local(c).supervisor.clear()).await, GateError::NoSupervisor));
+    assert!(matches!(
+        refused(|c| local(c).supervisor = vec!["/nonexistent".into()]).await,
+        GateError::Start(_)
+    ));
+    let own = |c: &mut portcullis_gate::McpGate| local(c).pass_environment = vec!["PORTCULLIS_TOKEN".into()];
     assert!(matches!(refused(own).await, GateError::PassEnvironment(_)));
 }
 
 #[tokio::test]
 async fn a_tool_server_that_does_not_read_holds_up_neither_the_client_nor_the_end() {
-    let mut gate = Gate::with(|config| config.command = vec!["sleep".into(), "1000".into()]);
+    let mut gate = Gate::with(|config| local(config).command = vec!["sleep".into(), "1000".into()]);
     let big = "x".repeat(1 << 20);
     for id in 0..3 {
         gate.send(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping","params":{{"a":"{big}"}}}}"#))
@@ -130,7 +133,7 @@ fn a_gate_that_ends_in_good_order_leaves_nobody_behind() {
 
 #[test]
 fn a_supervisor_that_is_told_to_end_leaves_nobody_behind() {
-    let mut supervisor = start(&["__upstream", "--"]);
+    let mut supervisor = start(&["__upstream", "--unconfined", "--"]);
     let pids = pids(supervisor.stderr.take().unwrap());
     let own = Pid::from_raw(i32::try_from(supervisor.id()).unwrap()).unwrap();
     kill_process(own, Signal::TERM).unwrap();
@@ -140,7 +143,7 @@ fn a_supervisor_that_is_told_to_end_leaves_nobody_behind() {
 
 #[test]
 fn a_supervisor_that_is_killed_takes_its_server_along() {
-    let mut supervisor = start(&["__upstream", "--"]);
+    let mut supervisor = start(&["__upstream", "--unconfined", "--"]);
     let pids = pids(supervisor.stderr.take().unwrap());
     supervisor.kill().unwrap();
     supervisor.wait().unwrap();
@@ -154,7 +157,7 @@ fn a_supervisor_that_is_killed_takes_its_server_along() {
 fn a_supervisor_ends_with_its_server_and_says_how() {
     let run = |script: &str| {
         let mut command = Command::new(example("gate_host"));
-        command.args(["__upstream", "--", "sh", "-c", script]).stdin(Stdio::null());
+        command.args(["__upstream", "--unconfined", "--", "sh", "-c", script]).stdin(Stdio::null());
         command.output().unwrap()
     };
     assert_eq!(run("exit 7").status.code(), Some(7));
@@ -170,7 +173,7 @@ fn a_supervisor_of_a_gate_that_is_gone_starts_nothing() {
     let marker = tempfile::tempdir().unwrap();
     let touched = marker.path().join("touched");
     let mut command = Command::new(example("gate_host"));
-    command.args(["__upstream", "--", "touch"]).arg(&touched).env("PORTCULLIS_GATE_PID", "1");
+    command.args(["__upstream", "--unconfined", "--", "touch"]).arg(&touched).env("PORTCULLIS_GATE_PID", "1");
     assert_eq!(command.status().unwrap().code(), Some(126));
     assert!(!touched.exists());
 }

@@ -7,17 +7,31 @@ mod arbiters;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod confined;
+#[cfg(test)]
+mod door;
+#[cfg(test)]
+mod endpoint;
+#[cfg(test)]
+mod endpoint_attacks;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod mapping;
 #[cfg(test)]
 mod permits;
 #[cfg(test)]
+mod pins;
+#[cfg(test)]
 mod receipts;
+#[cfg(test)]
+mod remote;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
 mod upstreams;
+#[cfg(test)]
+mod web;
 
 /// How long a test waits for what must happen.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);

@@ -1,7 +1,7 @@
 //! What runs under a permit, and what becomes of it.
 
 use portcullis_protocol::wire::StoredResult;
-use portcullis_protocol::{Digest, Domain, Outcome, ReasonCode};
+use portcullis_protocol::{Digest, Domain, Outcome, PrincipalId, ReasonCode};
 use serde_json::json;
 
 use super::arbiter::Act;
@@ -39,6 +39,23 @@ async fn a_permitted_call_runs_once_as_the_bytes_that_were_decided() {
     assert_eq!(question.action.as_str(), "act");
     assert_eq!((question.resource.kind.as_str(), question.resource.id.as_str()), ("Surface", "rec.read"));
     assert_eq!(gate.arbiter.settled(1).await, [(Outcome::Ok, None)]);
+}
+
+#[tokio::test]
+async fn every_call_says_for_whom_the_agent_acts_and_a_receipt_for_another_runs_nothing() {
+    let maya: PrincipalId = "maya".parse().unwrap();
+    let mut gate = Gate::with(|config| config.acts_for = Some(maya.clone()));
+    assert_eq!(gate.tool(1, "read", "{}").await["result"]["isError"], false);
+    assert_eq!(gate.arbiter.questions()[0].request.acts_for.as_ref(), Some(&maya));
+    // What a client says in its arguments is the tool's, and names nobody.
+    assert_eq!(gate.tool(2, "read", r#"{"acts_for":"kim"}"#).await["result"]["isError"], false);
+    assert_eq!(gate.arbiter.questions()[1].request.acts_for.as_ref(), Some(&maya));
+    let before = gate.journal().await;
+    for other in [Some("kim".parse().unwrap()), None] {
+        gate.arbiter.will(Act::OtherPrincipal(other));
+        assert_eq!(code(&gate.tool(3, "read", "{}").await), "receipt.unverifiable");
+    }
+    assert_eq!(gate.journal().await, before);
 }
 
 #[tokio::test]

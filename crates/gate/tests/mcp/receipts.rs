@@ -1,9 +1,10 @@
 //! Receipts that verify: each of a log with one record.
 
 use ed25519_dalek::{Signer, SigningKey};
+use portcullis_protocol::facts::PrincipalFact;
 use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{
-    AgentId, BundleDigest, BundleRef, DecisionRecord, Digest, Millis, ReasonCode, Record, Tier,
+    AgentId, BundleDigest, BundleRef, DecisionRecord, Digest, Millis, ReasonCode, Record, RecordedFacts, Tier,
 };
 use portcullis_sdk::TrustedLog;
 use portcullis_verify::merkle::leaf_hash;
@@ -32,6 +33,11 @@ pub(crate) fn bundle(version: u8) -> BundleDigest {
     BundleDigest(Digest::sha256(&[version]))
 }
 
+/// As if the agent's credential admitted whom the request names.
+fn principal(call: &DecisionCall) -> PrincipalFact {
+    call.request.acts_for.as_ref().map_or(PrincipalFact::Nobody, |_| PrincipalFact::Admitted)
+}
+
 /// The record of a decision: a PERMIT without a code.
 pub(crate) fn record(call: &DecisionCall, code: Option<ReasonCode>, ttl_ms: u64) -> DecisionRecord {
     let request = call.request.clone().by(agent());
@@ -42,6 +48,7 @@ pub(crate) fn record(call: &DecisionCall, code: Option<ReasonCode>, ttl_ms: u64)
         decision: code.map_or(portcullis_protocol::Decision::Permit, ReasonCode::decision),
         reason: code,
         agent: agent(),
+        acts_for: call.request.acts_for.clone(),
         gate: call.gate.clone(),
         attempt: call.attempt,
         surface: call.request.surface.clone(),
@@ -57,10 +64,11 @@ pub(crate) fn record(call: &DecisionCall, code: Option<ReasonCode>, ttl_ms: u64)
         limits: Vec::new(),
         labels: portcullis_protocol::Labels::none(),
         obligations: portcullis_protocol::Obligations::none(),
+        exception: None,
         permit_ttl_ms: permit.then_some(ttl_ms),
         outcome_due: permit.then_some(Millis(1_700_000_060_000)),
         engine: "test".into(),
-        facts: portcullis_protocol::RecordedFacts::sound(),
+        facts: RecordedFacts { principal: principal(call), ..RecordedFacts::sound() },
     }
 }
 

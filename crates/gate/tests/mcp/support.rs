@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use portcullis_gate::{Ending, GateError, McpGate, serve};
+use portcullis_gate::confine::Confinement;
+use portcullis_gate::{Ending, GateError, LocalServer, McpGate, ToolServer, serve};
 use portcullis_protocol::{
-    ContextKind, ContextRule, Idempotency, OnSilence, SurfaceName, SurfaceSpec, SurfaceTable, Tier,
+    ContextKind, ContextRule, Idempotency, OnSilence, SurfaceName, SurfaceSpec, SurfaceTable, Tier, ToolPins,
 };
 use portcullis_sdk::TrustedLog;
 use serde_json::{Value, json};
@@ -55,7 +56,8 @@ pub(crate) fn table(version: u8) -> SurfaceTable {
         ("rec.mcp.resources.read", surface(Idempotency::None, &[("uri", ContextKind::String)])),
     ];
     let named = |(name, spec): (&str, SurfaceSpec)| (name.parse::<SurfaceName>().unwrap(), spec);
-    SurfaceTable { bundle: bundle(version), surfaces: surfaces.into_iter().map(named).collect() }
+    let (bundle, surfaces) = (bundle(version), surfaces.into_iter().map(named).collect());
+    SurfaceTable { bundle, surfaces, pins: ToolPins::none() }
 }
 
 pub(crate) struct Gate {
@@ -72,12 +74,25 @@ pub(crate) fn config(command: Vec<std::ffi::OsString>) -> McpGate {
     McpGate {
         server: "rec".into(),
         agent: agent(),
+        acts_for: None,
         gate: "gate".parse().unwrap(),
         deadline: PATIENCE,
-        command,
-        pass_environment: Vec::new(),
-        supervisor: vec![example("gate_host").into(), "__upstream".into(), "--".into()],
+        upstream: ToolServer::Local(LocalServer {
+            command,
+            pass_environment: Vec::new(),
+            supervisor: vec![example("gate_host").into(), "__upstream".into()],
+            confinement: Confinement { hidden: Vec::new(), kept: vec![example("gate_host")] },
+        }),
         spool: None,
+        listed_within: McpGate::LISTED_WITHIN,
+    }
+}
+
+/// The tool server of a gate that starts it.
+pub(crate) fn local(config: &mut McpGate) -> &mut LocalServer {
+    match &mut config.upstream {
+        ToolServer::Local(local) => local,
+        ToolServer::Remote(remote) => panic!("{remote:?} is not started"),
     }
 }
 
@@ -156,6 +171,14 @@ impl Gate {
         }
     }
 
+    /// What the tool server says its tools are, from now on: see the recording server.
+    pub(crate) fn offers(&self, said: &Value) {
+        // At once: the server may be reading it.
+        let (new, file) = (self.folder.path().join("new"), self.folder.path().join("journal.tools"));
+        std::fs::write(&new, said.to_string()).unwrap();
+        std::fs::rename(new, file).unwrap();
+    }
+
     pub(crate) fn notes(&self) -> String {
         self.notes.lock().unwrap().join("\n")
     }
@@ -188,6 +211,8 @@ impl Gate {
 /// The blocked answer's structured part, of a tool call or another method.
 pub(crate) fn told(answer: &Value) -> &Value {
     let tool = answer.pointer("/result/structuredContent/portcullis");
+    // A tool with an output schema has it elsewhere.
+    let tool = tool.or_else(|| answer.pointer("/result/_meta/portcullis~1decision"));
     tool.or_else(|| answer.pointer("/error/data/portcullis"))
         .unwrap_or_else(|| panic!("not blocked: {answer}"))
 }

@@ -4,7 +4,7 @@ use portcullis_protocol::{Outcome, ReasonCode};
 use serde_json::{Value, json};
 
 use super::arbiter::Act;
-use super::support::{Gate, code, told};
+use super::support::{Gate, code, local, told};
 
 #[tokio::test]
 async fn an_answer_counts_once_and_only_for_its_own_call() {
@@ -73,7 +73,7 @@ async fn a_call_decided_while_the_tool_server_dies_is_given_up() {
 
 #[tokio::test]
 async fn a_server_that_does_not_start_blocks_everything() {
-    let mut gate = Gate::with(|config| config.command = vec!["/nonexistent/server".into()]);
+    let mut gate = Gate::with(|config| local(config).command = vec!["/nonexistent/server".into()]);
     gate.told("the tool server is gone").await;
     assert_eq!(code(&gate.tool(1, "read", "{}").await), "upstream.unavailable");
     assert_eq!(gate.arbiter.questions().len(), 0);
@@ -159,7 +159,7 @@ async fn a_refused_request_of_the_tool_server_does_not_reach_the_client() {
 
 #[tokio::test]
 async fn the_tool_server_sees_a_scrubbed_environment() {
-    let mut gate = Gate::with(|config| config.pass_environment = vec!["CARGO_PKG_NAME".into()]);
+    let mut gate = Gate::with(|config| local(config).pass_environment = vec!["CARGO_PKG_NAME".into()]);
     let answer = gate.tool(1, "environment", "{}").await;
     let names: Vec<&str> =
         answer["result"]["names"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
@@ -168,4 +168,33 @@ async fn the_tool_server_sees_a_scrubbed_environment() {
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
     assert!(!names.contains(&"CARGO_MANIFEST_DIR"), "{names:?}");
     assert!(!names.iter().any(|name| name.starts_with("PORTCULLIS_")), "{names:?}");
+}
+
+#[tokio::test]
+async fn word_to_no_subscriber_is_dropped() {
+    let mut gate = Gate::start();
+    let mut table = super::support::table(1);
+    let listening = super::support::surface(portcullis_protocol::Idempotency::None, &[]);
+    table.surfaces.insert("rec.mcp.subscriptions.listen".parse().unwrap(), listening);
+    *gate.arbiter.table.lock().unwrap() = Ok(table);
+    let listen = r#"{"jsonrpc":"2.0","id":"s","method":"subscriptions/listen","params":{}}"#;
+    let id = "/params/_meta/io.modelcontextprotocol~1subscriptionId";
+    assert_eq!(gate.ask(listen).await.pointer(id), Some(&json!("s")));
+    gate.call(7, "announce", "{}").await;
+    // Of all that the server says, what names requests of this client's, under the ids that it has for them.
+    for named in [json!(7), json!("s")] {
+        let told = gate.next().await;
+        assert_eq!(
+            (&told["method"], told.pointer(id)),
+            (&json!("notifications/tools/list_changed"), Some(&named))
+        );
+    }
+    let ended = [gate.next().await, gate.next().await];
+    let of = |wanted: serde_json::Value| ended.iter().find(|answer| answer["id"] == wanted).unwrap();
+    assert_eq!(
+        of(json!("s")).pointer("/result/_meta/io.modelcontextprotocol~1subscriptionId"),
+        Some(&json!("s"))
+    );
+    assert_eq!(of(json!(7))["result"]["isError"], false);
+    gate.told("word to no subscriber").await;
 }

@@ -1,7 +1,12 @@
 //! An attempt whose answer was lost: what it is told again, and what can be found of it.
 
-use portcullis_arbiter::{Fact, Intake, Room, Settled, settle};
-use portcullis_protocol::{AttemptId, DecisionRecord, Outcome, ReasonCode, Record, Verdict};
+use std::collections::BTreeSet;
+
+use portcullis_arbiter::{Fact, Intake, Room, Settled, Standing, settle, share_labels};
+use portcullis_protocol::{
+    AttemptId, Decision, DecisionRecord, LabelName, Millis, Outcome, ReasonCode, Record, Verdict,
+};
+use rusqlite::Connection;
 
 use super::Batch;
 use crate::command::Found;
@@ -17,11 +22,7 @@ const OTHERWISE: &str = "the call would be permitted on other terms than those o
 impl Batch<'_> {
     /// The same attempt, asked again because its answer was lost: the same record, never a second one.
     pub(super) fn ask_again(&mut self, intake: &Intake, seq: u64) -> Result<Answer, LedgerError> {
-        let body = store::record(self.connection, seq)?
-            .ok_or_else(|| LedgerError::Corrupt(format!("record {seq} of an attempt is missing")))?;
-        let Record::Decision(entry) = Record::parse(&body)? else {
-            return Err(LedgerError::Corrupt(format!("record {seq} of an attempt is no decision")));
-        };
+        let (body, entry) = decided(self.connection, seq)?;
         if entry.request != intake.commitment || entry.agent != intake.request.agent {
             return Ok(Answer::Unlogged(ReasonCode::RequestAttemptReused, None));
         }
@@ -48,21 +49,88 @@ impl Batch<'_> {
         if entry.permit_ttl_ms.is_none_or(|ttl| age >= ttl) {
             return Ok(Some(Answer::Unlogged(ReasonCode::PermitExpired, None)));
         }
-        // Its key is consumed by itself and its reservations are its own, which is no reason against it.
-        Ok(match settle(intake, self.health, Fact::Known(None), Room::Taken(self.standing)) {
+        // Its key is consumed by itself, its reservations are its own and so are the labels that it gives, which is no
+        // reason against it.
+        let beside = labels_beside(self.connection, self.standing, entry, self.now())?;
+        Ok(match settle(intake, self.health, Fact::Known(None), Room::Taken(self.standing, &beside)) {
             Settled::Decided(now) => match now.reason() {
                 Some(code) => Some(Answer::Unlogged(code, intake.detail_of(code))),
-                None if intake.is_permit_of(&now, entry) => None,
+                None if intake.is_permit_of(&now, entry, self.now()) => None,
                 None => Some(Answer::Unlogged(ReasonCode::OverloadContended, Some(OTHERWISE.to_owned()))),
             },
-            Settled::EvaluateAgain => Some(Answer::EvaluateAgain),
+            Settled::EvaluateAgain => Some(Answer::EvaluateAgain(Some(beside))),
         })
     }
 }
 
+/// The decision that an attempt's row names, with its bytes.
+fn decided(connection: &Connection, seq: u64) -> Result<(Vec<u8>, Box<DecisionRecord>), LedgerError> {
+    let missing = || LedgerError::Corrupt(format!("record {seq} of an attempt is missing"));
+    let body = store::record(connection, seq)?.ok_or_else(missing)?;
+    match Record::parse(&body)? {
+        Record::Decision(entry) => Ok((body, entry)),
+        Record::Outcome(_) | Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => {
+            Err(LedgerError::Corrupt(format!("record {seq} of an attempt is no decision")))
+        }
+    }
+}
+
+/// The labels that count for a PERMIT on record that is about to be handed out: [`Standing::labels_beside`]. What others of
+/// its agent's PERMITs, or of whom that acts for, gave in its own millisecond cannot be told by how long it stays, and is looked up.
+fn labels_beside(
+    connection: &Connection,
+    standing: &Standing,
+    entry: &DecisionRecord,
+    now: Millis,
+) -> Result<BTreeSet<LabelName>, LedgerError> {
+    let mut beside = standing.labels_beside(entry, now);
+    let mut next = entry.seq.saturating_add(1);
+    while !entry.labels.added.is_empty()
+        && let Some(body) = store::record(connection, next)?
+        && let record = Record::parse(&body)?
+        && record.time() == entry.time
+    {
+        if let Record::Decision(other) = record
+            && share_labels(&other, entry)
+        {
+            beside.extend(other.labels.added.into_keys());
+        }
+        next = next.saturating_add(1);
+    }
+    Ok(beside)
+}
+
 impl Opened {
-    /// The record of an attempt with its receipt, if it is there and proves itself.
-    pub(crate) fn find(&self, attempt: &AttemptId) -> Option<Found> {
+    /// The PERMIT at this index, and the labels that count for it.
+    pub(crate) fn beside(
+        &self,
+        seq: u64,
+        now: Millis,
+    ) -> Result<(Box<DecisionRecord>, BTreeSet<LabelName>), LedgerError> {
+        let (_, entry) = decided(&self.store.connection, seq)?;
+        let labels = labels_beside(&self.store.connection, &self.standing, &entry, now)?;
+        Ok((entry, labels))
+    }
+}
+
+/// Whether the receipt of a decision could still make a permit. That its PERMIT was released is not on record: it may be that
+/// nobody has it, and that it would not be released now.
+fn could_be_spent(entry: &DecisionRecord, outcome: Option<Outcome>, now: Option<Millis>) -> bool {
+    let alive = |ttl| now.is_none_or(|now| now.since(entry.time) < ttl);
+    entry.decision == Decision::Permit
+        && match outcome {
+            Some(Outcome::Ok | Outcome::Failed) => false,
+            // One that witnesses must see is released by a receipt of theirs alone.
+            None if entry.witnessed => true,
+            None | Some(Outcome::Unknown | Outcome::Expired | Outcome::Withheld) => {
+                entry.permit_ttl_ms.is_none_or(alive)
+            }
+        }
+}
+
+impl Opened {
+    /// The record of an attempt with its receipt, if it is there and proves itself. `now` is the time, if it can be trusted.
+    pub(crate) fn find(&self, attempt: &AttemptId, now: Option<Millis>) -> Option<Found> {
         let found = || -> Result<Option<Found>, LedgerError> {
             let Some(seq) = store::attempt(&self.store.connection, attempt)? else { return Ok(None) };
             let Some(body) = store::record(&self.store.connection, seq)? else { return Ok(None) };
@@ -73,12 +141,12 @@ impl Opened {
             if matches!(taken_back, Some(Outcome::Withheld | Outcome::Expired)) {
                 return Ok(None);
             }
-            // One that witnesses must see is released by a receipt of theirs alone.
-            let held = matches!(&record, Record::Decision(decision) if decision.witnessed);
-            if held && taken_back.is_none() {
-                return Ok(None);
-            }
-            Ok(Some(Found { record, receipt: self.receipt(seq, body)? }))
+            let spendable = match &record {
+                Record::Decision(entry) => could_be_spent(entry, taken_back, now),
+                Record::Outcome(_) | Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => false,
+            };
+            let receipt = if spendable { None } else { Some(self.receipt(seq, body)?) };
+            Ok(Some(Found { record, receipt }))
         };
         found().unwrap_or(None) // tidy: allow what does not prove itself is not shown
     }

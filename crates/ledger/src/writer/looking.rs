@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_arbiter::{Fact, GateState, Health};
+use portcullis_arbiter::{Evidence, Fact, GateState, Health, Heard};
 use portcullis_protocol::{BundleDigest, Millis, ReasonCode};
 
 use super::Writer;
+use crate::archive;
 use crate::command::Status;
-use crate::health::tripped;
+use crate::health::{Surroundings, tripped};
 use crate::payloads;
 use crate::scrub::Scrub;
 use crate::store::{self, PermitRow};
@@ -17,19 +18,68 @@ const EXPIRY_EVERY: u64 = 60_000;
 /// PERMITs that are ended in one batch because their outcome is overdue.
 const MOST_OVERDUE: u32 = 256;
 
+/// The bundle in force is another by the time it is described. Nothing is decided by one that is not on record as in force:
+/// it is looked at again for the next batch.
+pub(super) struct Unclear;
+/// A bundle that came into force, and what a record says of it.
+type CameIntoForce = (BundleDigest, BTreeMap<String, String>);
+
 impl Writer {
-    /// The bundle that came into force since the last batch, and what a record says of it. One that is another by the
-    /// time it is looked at is looked at again for the next batch.
-    pub(super) fn changed_bundle(&self, health: &Health) -> Option<(BundleDigest, BTreeMap<String, String>)> {
+    pub(super) fn health(&mut self) -> Health {
+        let mut health = self.surroundings();
+        if let Ok(opened) = &self.phase
+            && let Some(code) = opened.pending
+            && tripped(&health).is_none()
+        {
+            health.evidence = Fact::Known(Evidence::Tripped(code));
+        }
+        health
+    }
+
+    /// The health of everything but the first batch.
+    pub(super) fn surroundings(&mut self) -> Health {
+        if let Ok(opened) = &self.phase {
+            self.ports.stands(&opened.succession);
+        }
+        let surroundings =
+            Surroundings { config: &self.config, lock: &self.lock, ports: self.ports.as_ref() };
+        let mut health =
+            surroundings.health(&mut self.watch, &mut self.phase, self.signer.as_mut(), &mut self.vault);
+        // Before anything was signed those outside are asked when the ledger is opened: then they must be asked again.
+        let refuted = self.known.as_ref().and_then(|_| self.heads.refuted());
+        if let (None, Some(code)) = (tripped(&health), refuted) {
+            health.evidence = Fact::Known(Evidence::Tripped(code));
+        }
+        health
+    }
+
+    /// Whether the next batch need not wait for anybody.
+    pub(super) fn has_more(&self) -> bool {
+        self.entering || self.archives.are_waiting()
+    }
+
+    /// Has a bundle that comes into force archived, before there is a decision that would have to wait for it.
+    pub(super) fn archive_in_force(&mut self, digest: Option<&BundleDigest>) {
+        let Some(digest) = digest else { return };
+        let is_archived = self.phase.as_ref().is_ok_and(|opened| opened.archived.contains(digest));
+        if let (false, Some(archive)) = (is_archived, self.ports.archive(digest)) {
+            self.archives.add(*digest, archive, None);
+        }
+    }
+
+    /// The bundle that came into force since the last batch, and what a record says of it.
+    ///
+    /// # Errors
+    /// [`Unclear`].
+    pub(super) fn changed_bundle(&self, health: &Health) -> Result<Option<CameIntoForce>, Unclear> {
         let digest = match &health.policy {
-            Fact::Known(policy) => policy.digest.filter(|digest| self.bundle != Some(*digest))?,
-            Fact::Unknown => return None,
+            Fact::Known(policy) => policy.digest.filter(|digest| self.bundle != Some(*digest)),
+            Fact::Unknown => None,
         };
+        let Some(digest) = digest else { return Ok(None) };
         match self.ports.in_force() {
-            Some(found) if found.bundle.digest == digest => Some((digest, found.detail())),
-            Some(_) => None,
-            // Nothing is known of it but what it is.
-            None => Some((digest, BTreeMap::from([("digest".to_owned(), digest.to_string())]))),
+            Some(found) if found.bundle.digest == digest => Ok(Some((digest, found.detail()))),
+            Some(_) | None => Err(Unclear),
         }
     }
 
@@ -55,6 +105,7 @@ impl Writer {
             last: opened.map_or(Millis(0), |opened| opened.last),
             scrub: opened.and_then(|opened| opened.scrub.as_ref()).map(Scrub::status),
             spool: self.spooling.status(),
+            facts: opened.map_or_else(Heard::new, |opened| opened.standing.heard().clone()),
         }
     }
 
@@ -71,7 +122,10 @@ impl Writer {
             return false;
         }
         // If it cannot be read now it is looked at again; nothing is decided by it.
-        let expired = payloads::any_expired(&opened.store.connection, health.now).is_ok_and(|any| any);
+        let connection = &opened.store.connection;
+        let expired =
+            [payloads::any_expired(connection, health.now), archive::any_expired(connection, health.now)];
+        let expired = expired.into_iter().any(|any| any.is_ok_and(|any| any));
         self.unexpired = (!expired).then_some(health.boot);
         expired
     }

@@ -74,15 +74,18 @@ impl Writer {
         }
         let permit = store::permit(&opened.store.connection, &proved.attempt());
         let permit = permit.map_err(|_| ReasonCode::StateUnreachable)?;
-        if permit.is_none_or(|permit| permit.outcome.is_some()) {
+        let Some(permit) = permit.filter(|permit| permit.outcome.is_none()) else {
             return Err(ReasonCode::RequestAttemptReused);
-        }
+        };
+        let (entry, beside) = opened.beside(permit.seq, health.now).map_err(|error| error.code())?;
         // Its witnesses have seen it, whether or not they answer now; its key is consumed by itself, and
-        // what it takes of limits is reserved.
+        // what it takes of limits is reserved, and what labels it gives, it gave itself.
         let health = Health { witnesses: Fact::Known(true), ..health.clone() };
-        match settle(proved.intake(), &health, Fact::Known(None), Room::Taken(&opened.standing)) {
-            Settled::Decided(Verdict::Permit(_)) => Ok(()),
+        match settle(proved.intake(), &health, Fact::Known(None), Room::Taken(&opened.standing, &beside)) {
             Settled::Decided(Verdict::Refuse(code, _)) => Err(code),
+            Settled::Decided(verdict) if proved.intake().is_permit_of(&verdict, &entry, health.now) => Ok(()),
+            // It would be permitted on other terms than those on record, by an exception for one.
+            Settled::Decided(Verdict::Permit(_)) => Err(ReasonCode::OverloadContended),
             Settled::EvaluateAgain => Err(ReasonCode::OverloadContended),
         }
     }

@@ -3,19 +3,27 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use portcullis_ledger::{AbandonError, KeyFile, Loss, Succession, survey};
-use portcullis_protocol::{Event, Outcome, ReasonCode};
+use portcullis_ledger::{AbandonError, KeyFile, Loss, Successor, survey};
+use portcullis_protocol::{Event, LostProofs, Outcome, ProofDemand, ReasonCode, Succession};
 use portcullis_verify::{LogKeys, VerifiedCheckpoint};
 
 use crate::crash::crash_before_signing;
 use crate::harness::{Call, World, copy_tree, write_private};
 
-fn look(world: &World, outside: &[VerifiedCheckpoint]) -> Result<Loss, AbandonError> {
+pub(crate) fn look(world: &World, outside: &[VerifiedCheckpoint]) -> Result<Loss, AbandonError> {
     survey(&world.data(), &world.anchor(), &LogKeys::from(&world.verifier), outside)
 }
 
 /// The log that goes on, at a place and under a key of its own.
-fn gone_on(world: &World, loss: &Loss) -> Result<(World, KeyFile), AbandonError> {
+pub(crate) fn gone_on(world: &World, loss: &Loss) -> Result<(World, KeyFile), AbandonError> {
+    gone_on_after(world, loss, (&loss.succession, LostProofs::Unknown))
+}
+
+fn gone_on_after(
+    world: &World,
+    loss: &Loss,
+    (seen, lost): (&Succession, LostProofs),
+) -> Result<(World, KeyFile), AbandonError> {
     let directory = tempfile::tempdir().unwrap();
     for name in ["anchor", "keys"] {
         std::fs::create_dir(directory.path().join(name)).unwrap();
@@ -28,15 +36,28 @@ fn gone_on(world: &World, loss: &Loss) -> Result<(World, KeyFile), AbandonError>
     next.verifier = verifier.clone();
     let mut signer = KeyFile::new(file, verifier);
     let (data, anchor, vault_key) = (next.data(), next.anchor(), next.vault_key());
-    let succession =
-        Succession { from: &world.data(), directory: &data, anchor: &anchor, vault_key: &vault_key };
+    let successor = Successor {
+        from: &world.data(),
+        directory: &data,
+        anchor: &anchor,
+        vault_key: &vault_key,
+        seen,
+        lost,
+    };
     let detail = BTreeMap::from([("given_up_root".to_owned(), loss.given_up.root().to_string())]);
-    let head = succession.make(loss, &mut signer, &*world.clocks, detail)?;
+    let head = successor.make(loss, &mut signer, &*world.clocks, detail)?;
     assert_eq!((head.origin().as_str(), head.size() > loss.size), ("gate.test/another", true));
     Ok((next, signer))
 }
 
-fn put_back(from: &Path, to: &Path) {
+/// What the surroundings of a log that goes on are told was in force.
+fn told(world: &World, signer: KeyFile) -> portcullis_protocol::Succession {
+    *world.ports.in_force.lock().unwrap() = None;
+    drop(world.start_with(Box::new(signer)));
+    world.ports.stood.lock().unwrap().clone().unwrap()
+}
+
+pub(crate) fn put_back(from: &Path, to: &Path) {
     std::fs::remove_dir_all(to).unwrap();
     std::fs::create_dir(to).unwrap();
     copy_tree(from, to);
@@ -171,4 +192,97 @@ fn a_clock_before_the_newest_record_begins_no_log() {
     assert!(matches!(gone_on(&world, &loss), Err(AbandonError::Clock)));
     world.clocks.set_readable(false);
     assert!(matches!(gone_on(&world, &loss), Err(AbandonError::Clock)));
+}
+
+/// What decided by the lost records is not known, and the old copy says that an older one was in force: a signed and pinned
+/// bundle of before, in which an agent is not suspended yet, decided again.
+#[test]
+fn a_bundle_that_only_lost_records_had_replaced_decided_again_after_an_abandon() {
+    let world = World::new();
+    let chain = portcullis_protocol::Digest::sha256(b"a root");
+    let comes = |version, root| {
+        let mut bundle = world.bundle.reference().clone();
+        bundle.version = version;
+        *world.ports.in_force.lock().unwrap() =
+            Some(portcullis_protocol::InForce { bundle, root: Some((chain, root)) });
+        let ledger = world.start();
+        world.permitted(&ledger, &Call::read(version));
+    };
+    comes(3, 1);
+    let yesterday = world.crashed();
+    comes(8, 2);
+    put_back(&yesterday.data(), &world.data());
+    let loss = look(&world, &[]).unwrap();
+    let left = &loss.succession;
+    assert_eq!((left.version, left.roots.get(&chain)), (3, Some(&1)));
+    assert_eq!(left.digest, Some(world.bundle.reference().digest));
+    // By an operator's word version 8 was in force, and by the configuration root 2.
+    let mut known = left.clone();
+    known.saw_root(chain, 2);
+    let seen = left.clone().beside(&known).raised_to(8, LostProofs::Unknown);
+    let unknown = |seen: &Succession| gone_on_after(&world, &loss, (seen, LostProofs::Unknown));
+    let (next, signer) = unknown(&seen).unwrap();
+    assert_eq!(next.reader().succession().unwrap(), seen);
+    assert_eq!(told(&next, signer), seen);
+    // It stands in the record that gives the head up, and no less than what is left can.
+    assert_eq!(
+        seen.demand,
+        ProofDemand::Required,
+        "of what is lost nobody knows whether it demanded a proof"
+    );
+    let waived = Succession { demand: ProofDemand::Unsaid, ..seen.clone() };
+    for forgets in [Succession { version: 2, ..seen.clone() }, waived.clone()] {
+        assert!(matches!(unknown(&forgets), Err(AbandonError::Successor(_))));
+    }
+    // Unless an operator says so, and then on record.
+    let (next, _) = gone_on_after(&world, &loss, (&waived, LostProofs::NotDemanded)).unwrap();
+    assert_eq!(next.reader().succession().unwrap(), waived);
+    crate::released::assert_sound(&next);
+}
+
+/// Whoever could write the data directory had an activation decide that no head was ever signed over.
+#[test]
+fn an_activation_beyond_the_newest_head_that_is_left_does_not_decide_in_the_log_that_goes_on() {
+    let world = World::new();
+    let ledger = world.start();
+    world.permitted(&ledger, &Call::read(0));
+    let bundle = portcullis_protocol::BundleRef {
+        name: "next".into(),
+        version: 5,
+        digest: portcullis_protocol::BundleDigest(portcullis_protocol::Digest::sha256(b"next")),
+    };
+    let crashed = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let (copy, from) = (std::sync::Arc::clone(&crashed), world.directory.path().to_owned());
+    world.behaviour.before(move |_| {
+        let mut copy = copy.lock().unwrap();
+        if copy.is_none() {
+            let directory = tempfile::tempdir().unwrap();
+            copy_tree(&from, directory.path());
+            *copy = Some(directory);
+        }
+    });
+    let ordered = portcullis_protocol::Ordered {
+        by: "alice".parse().unwrap(),
+        what: portcullis_protocol::Order::ActivateBundle { bundle: bundle.clone() },
+        reason: "a test".parse().unwrap(),
+    };
+    let vetted = portcullis_protocol::Vetted {
+        bundle: bundle.digest,
+        demand: portcullis_protocol::ProofDemand::Unsaid,
+        proof: None,
+        pinned: portcullis_protocol::ProofDemand::Unsaid,
+    };
+    let ordered = portcullis_ledger::Given { vetted: Some(vetted), ordered };
+    let (sender, receiver) = std::sync::mpsc::channel();
+    ledger.order(ordered, move |reply| sender.send(reply).unwrap()).unwrap();
+    receiver.recv().unwrap().unwrap();
+    drop(ledger);
+    let copied = world.at(crashed.lock().unwrap().take().unwrap());
+    put_back(&copied.data(), &world.data());
+    let loss = look(&world, &[]).unwrap();
+    assert!(loss.proved.as_ref().unwrap().size() < loss.size, "{loss:?}");
+    // Its version counts, as a lower bound, and it does not.
+    assert_eq!((loss.succession.version, &loss.succession.activated), (5, &None));
+    let (next, signer) = gone_on(&world, &loss).unwrap();
+    assert_eq!(told(&next, signer).activated, None);
 }

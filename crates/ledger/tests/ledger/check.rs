@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use portcullis_ledger::{Anchor, Check, CheckPosition, Checked, LedgerError};
+use portcullis_ledger::{Anchor, CheckPosition, Checked, LedgerError};
 use portcullis_protocol::{Outcome, ReasonCode};
 use portcullis_verify::UnverifiedCheckpoint;
 
@@ -10,9 +10,30 @@ use crate::harness::{Call, World};
 use crate::scrub::long;
 use crate::tampered::named;
 
+/// What rots beside the records, and how it is named.
+pub(crate) const ROTTEN: [(&str, &str); 9] = [
+    ("UPDATE payloads SET seq = seq + 1000000", "does not open"),
+    (
+        "UPDATE bundles SET bytes = CAST(substr(bytes, 1, 99) || x'00' || substr(bytes, 101) AS BLOB)",
+        "the archive of bundle ",
+    ),
+    ("UPDATE bundles SET parts = parts + 1", "is missing, and records name it"),
+    ("DELETE FROM bundles", "is missing, and records name it"),
+    ("UPDATE snapshots SET entities = CAST(x'00' || substr(entities, 2) AS BLOB)", "the kept facts "),
+    ("DELETE FROM snapshots", "the kept facts are not those"),
+    ("UPDATE snapshot_uses SET erased = 1", "the kept facts are not those"),
+    (
+        "UPDATE payloads SET sealed = CAST(substr(sealed, 1, 40) || x'00' || substr(sealed, 42) AS BLOB)",
+        "does not open",
+    ),
+    (
+        "UPDATE subjects SET wrapped = CAST(substr(wrapped, 1, 40) || x'00' || substr(wrapped, 42) AS BLOB)",
+        "does not open",
+    ),
+];
+
 fn check(world: &World, earlier: Option<CheckPosition>) -> Result<Checked, LedgerError> {
-    let check = Check::open(&world.data(), &world.anchor(), &world.verifier)?;
-    check.run(earlier, &AtomicBool::new(false), &|_, _, _| ())
+    world.check()?.run(earlier, &AtomicBool::new(false), &|_, _, _| ())
 }
 
 #[test]
@@ -23,7 +44,8 @@ fn a_sound_ledger_is_checked_beside_its_writer() {
     let checked = check(&world, None).unwrap();
     let size = world.size();
     assert_eq!((checked.head.size(), checked.log.1, checked.state.1), (size, size, size));
-    assert!(checked.stopped.is_none() && checked.resumed.is_none());
+    assert!(checked.stopped.is_none() && checked.resumed.is_none() && checked.is_whole());
+    assert!(checked.payloads.is_some_and(|opened| opened > 1_000), "{:?}", checked.payloads);
 }
 
 #[test]
@@ -70,6 +92,26 @@ fn what_is_wrong_is_named_with_its_record() {
     }
 }
 
+#[test]
+fn what_is_kept_beside_the_records_is_checked_with_them() {
+    let world = World::sourced("");
+    let ledger = world.start();
+    world.permitted(&ledger, &Call::read(1));
+    drop(ledger);
+    let sound = check(&world, None).unwrap();
+    assert_eq!(sound.payloads, Some(1));
+    for (statement, expected) in ROTTEN {
+        let damaged = world.crashed();
+        damaged.sql(statement);
+        let error = check(&damaged, None).unwrap_err();
+        assert_eq!(error.code(), ReasonCode::EvidenceCorrupt, "{statement}: {error}");
+        assert!(error.to_string().contains(expected), "{statement}: {error}");
+    }
+    let other = World::new();
+    std::fs::copy(other.vault_key(), world.vault_key()).unwrap();
+    assert_eq!(check(&world, None).unwrap_err().code(), ReasonCode::EvidenceVaultWrongKey);
+}
+
 /// A second look, record by record, is for what differs: a sound state, with every outcome, late ones and keys that were
 /// given back, is read once.
 #[test]
@@ -91,7 +133,7 @@ fn a_sound_state_is_read_once() {
     assert_ne!(world.refused(&ledger, &Call::ungoverned(6_004)).as_str(), "");
     drop(ledger);
     let read = AtomicU64::new(0);
-    let check = Check::open(&world.data(), &world.anchor(), &world.verifier).unwrap();
+    let check = world.check().unwrap();
     let checked = check.run(None, &AtomicBool::new(false), &|what, done, of| {
         read.fetch_add(u64::from(what == "comparing state" && done == of), Ordering::Relaxed);
     });
@@ -102,7 +144,7 @@ fn a_sound_state_is_read_once() {
 #[test]
 fn a_check_that_is_stopped_goes_on_where_it_was_and_nowhere_else() {
     let world = long();
-    let opened = Check::open(&world.data(), &world.anchor(), &world.verifier).unwrap();
+    let opened = world.check().unwrap();
     let stop = AtomicBool::new(true);
     let stopped = opened.run(None, &stop, &|_, _, _| ()).unwrap().stopped.unwrap();
     assert_eq!((stopped.log, stopped.state), (0, 0));
@@ -123,6 +165,7 @@ fn a_check_that_is_stopped_goes_on_where_it_was_and_nowhere_else() {
     let hashed = CheckPosition { log: stopped.size, state: 0, ..stopped };
     let checked = check(&world, Some(hashed)).unwrap();
     assert_eq!((checked.resumed, checked.log.1, checked.state.1), (Some(hashed), 0, stopped.size));
+    assert!(checked.stopped.is_none() && !checked.is_whole(), "what an earlier one had read it did not");
     let grown = world.start();
     world.permitted(&grown, &Call::read(5_000));
     let checked = check(&world, Some(hashed)).unwrap();
@@ -142,11 +185,11 @@ fn a_log_that_does_not_go_on_from_an_older_checkpoint_is_named() {
     };
     let older = head(&older, &world);
     world.permitted(&world.start(), &Call::read(5_000));
-    let opened = Check::open(&world.data(), &world.anchor(), &world.verifier).unwrap();
+    let opened = world.check().unwrap();
     opened.since(&older).unwrap();
     let other = long();
     other.permitted(&other.start(), &Call::read(6_000));
     let newer = head(&Anchor::read(&other.anchor()).unwrap().unwrap(), &other);
-    let behind = Check::open(&world.data(), &world.anchor(), &world.verifier).unwrap().since(&newer);
+    let behind = world.check().unwrap().since(&newer);
     assert_eq!(behind.unwrap_err().code(), ReasonCode::EvidenceBehindAnchor);
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use portcullis_arbiter::{Fact, GateState};
 use portcullis_ledger::DecideReply;
-use portcullis_protocol::{Captured, Decision, Event, ReasonCode};
+use portcullis_protocol::{Captured, Decision, Event, Outcome, ReasonCode};
 
 use crate::harness::{Call, Held, World, answer};
 
@@ -70,10 +70,37 @@ fn a_found_record_comes_with_a_receipt_that_verifies() {
         ledger.find(attempt, move |found| drop(sender.send(found))).unwrap();
         receiver.recv().unwrap()
     };
+    world.report(&ledger, &call, Outcome::Ok, None).unwrap();
     let found = find(call.attempt()).unwrap();
-    assert_eq!(world.verified(&found.receipt).index(), record.seq);
+    assert_eq!(world.verified(&found.receipt.unwrap()).index(), record.seq);
     assert_eq!(found.record.seq(), record.seq);
     assert!(find(Call::read(3).attempt()).is_none());
+}
+
+/// Nothing says that a PERMIT was ever released, and looking for it asked for nothing: a gate could run by it though the
+/// operator had shut the gate meanwhile.
+#[test]
+fn the_receipt_of_an_open_permit_was_handed_out_to_whoever_looked_for_it() {
+    let world = World::new();
+    let ledger = world.start();
+    let (open, refused) = (Call::read(1), Call::ungoverned(2));
+    let ttl = world.permitted(&ledger, &open).permit_ttl_ms.unwrap();
+    world.refused(&ledger, &refused);
+    *world.ports.gate.lock().unwrap() = Fact::Known(GateState::Shut);
+    let shown = |call: &Call| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        ledger.find(call.attempt(), move |found| drop(sender.send(found))).unwrap();
+        receiver.recv().unwrap().unwrap().receipt.is_some()
+    };
+    assert!(!shown(&open), "it could be spent");
+    assert!(shown(&refused), "it proves a refusal");
+    world.clocks.advance(ttl - 1);
+    assert!(!shown(&open));
+    world.clocks.advance(1);
+    assert!(shown(&open), "it can make no permit any more");
+    // What the clock says counts only while it can be trusted.
+    world.clocks.jump(-3_600_000);
+    assert!(!shown(&open));
 }
 
 #[test]
@@ -82,10 +109,15 @@ fn a_verdict_of_a_bundle_that_was_replaced_is_computed_again() {
     let ledger = world.start();
     let mut policy = world.ports.policy.lock().unwrap();
     let portcullis_arbiter::Fact::Known(now) = &mut *policy else { panic!() };
-    now.digest = Some(portcullis_protocol::BundleDigest(portcullis_protocol::Digest::sha256(b"other")));
+    let other = portcullis_protocol::BundleDigest(portcullis_protocol::Digest::sha256(b"other"));
+    now.digest = Some(other);
     drop(policy);
+    let mut in_force = world.ports.in_force.lock().unwrap();
+    let bundle = &mut in_force.as_mut().unwrap().bundle;
+    (bundle.version, bundle.digest) = (2, other);
+    drop(in_force);
     let reply = world.ask(&ledger, &Call::read(1)).recv().unwrap();
-    assert!(matches!(reply, DecideReply::EvaluateAgain));
+    assert!(matches!(reply, DecideReply::EvaluateAgain(_)));
 }
 
 #[test]

@@ -8,16 +8,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ed25519_dalek::{Signer as _, SigningKey};
-use portcullis_arbiter::{Credential, Fact, GateState, Intake, Policy, PolicyNow, Ports, Validity, prepare};
-use portcullis_ledger::{
-    Clocks, DecideReply, Decided, DirectoryLock, KeyFile, Ledger, LedgerConfig, OutcomeRefused,
-    ReportedOutcome, SignError, Signer, SpoolConfig, Status,
+use portcullis_arbiter::{
+    Credential, Fact, GateState, Intake, Mandate, Policy, PolicyNow, Ports, Validity, prepare_informed,
 };
-use portcullis_policy::{Bundle, Snapshot, Trust, bundles};
+use portcullis_ledger::{
+    Check, CheckBeside, Clocks, DecideReply, Decided, DirectoryLock, KeyFile, Ledger, LedgerConfig,
+    LedgerError, MasterKey, OutcomeRefused, ReportedOutcome, SignError, Signer, SpoolConfig, Status,
+};
+use portcullis_policy::{Bundle, FactSnapshot, Gathered, Given, Snapshot, Trust, bundles};
 use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{
-    AttemptId, Decision, DecisionRecord, Digest, Event, InForce, LabelName, Millis, Outcome, ReasonCode,
-    Record, Salt, Succession, request::Ask,
+    AttemptId, BundleDigest, Decision, DecisionRecord, Digest, Event, InForce, LabelName, Millis, Outcome,
+    ReasonCode, Record, Salt, Snapshots, Succession, request::Ask,
 };
 use portcullis_verify::{Checkpoint, UnverifiedReceipt, VerifiedReceipt, VerifierKey};
 use tempfile::TempDir;
@@ -81,6 +83,10 @@ pub(crate) struct TestPorts {
     pub(crate) in_force: Arc<Mutex<Option<InForce>>>,
     /// What was last told of those that were.
     pub(crate) stood: Arc<Mutex<Option<Succession>>>,
+    /// What the bundle's sources of facts give, if it has any.
+    pub(crate) facts: Arc<Mutex<Option<Gathered>>>,
+    /// The archive of the bundle in force.
+    pub(crate) archive: Arc<Mutex<Option<Arc<[u8]>>>>,
 }
 
 impl Ports for TestPorts {
@@ -96,8 +102,17 @@ impl Ports for TestPorts {
         self.in_force.lock().unwrap().clone()
     }
 
+    fn archive(&self, _digest: &BundleDigest) -> Option<Arc<[u8]>> {
+        self.archive.lock().unwrap().clone()
+    }
+
     fn stands(&self, succession: &Succession) {
         *self.stood.lock().unwrap() = Some(succession.clone());
+    }
+
+    fn sources(&self) -> Fact<Snapshots> {
+        let facts = self.facts.lock().unwrap();
+        Fact::Known(facts.as_ref().map_or_else(Snapshots::new, |facts| facts.used().clone()))
     }
 
     fn policy(&self, _now: Millis) -> Fact<PolicyNow> {
@@ -180,13 +195,41 @@ pub(crate) struct World {
     pub(crate) elsewhere: Option<crate::watched::Judge>,
 }
 
+/// A directory of agents, and an exception for reads on what it said up to an hour ago.
+const DIRECTORY: &str = r#"
+[facts.directory]
+types = ["Agent"]
+max_age = "10m"
+
+[roster.people.zoe]
+name = "Zoe"
+roles = ["security"]
+keys = [{ type = "ed25519", key = "V3D4WZ+CZa7gLcBOttAja3VDSil3UDrfx5DX8eTrcdg=" }]
+
+[[exceptions]]
+surface = "demo.read_balance"
+covers = ["fact.stale"]
+sources = ["directory"]
+max_age = "1h"
+owner = "zoe"
+reason = "the directory is moved"
+review = "2027-01-02T00:00:00Z"
+until = "2027-01-31T00:00:00Z"
+
+"#;
+
+/// The digest of an archived bundle.
+fn bundle_digest(archive: &[u8]) -> Option<BundleDigest> {
+    Snapshot::from_archive(archive).ok().map(|bundle| bundle.digest())
+}
+
 /// The demo bundle, with other words in its manifest.
 fn bundle(words: &[(&str, &str)]) -> Bundle {
     changed(bundles::demo(), words)
 }
 
 /// Who reads account `web` has read untrusted input, who reads account `customer` confidential data; who has read both
-/// charges nothing.
+/// charges nothing. Agents act for maya and kim.
 pub(crate) fn labelled() -> BTreeMap<String, Vec<u8>> {
     let mut files = bundles::demo();
     files.retain(|path, _| !path.starts_with("tests/"));
@@ -197,8 +240,14 @@ pub(crate) fn labelled() -> BTreeMap<String, Vec<u8>> {
     };
     let schema =
         edit(&files["schema.cedarschema"], "amount: decimal", "amount: decimal, labels: Set<String>");
+    let schema = edit(&schema, "entity Agent;", "entity Agent;\nentity User;");
     files.insert("schema.cedarschema".into(), schema);
-    let labels = "[labels.untrusted-input]\nlifetime = \"8h\"\n[labels.confidential]\nlifetime = \"1d\"\n\n";
+    let people = r#"[ { "uid": { "type": "User", "id": "maya" }, "attrs": {}, "parents": [] },
+        { "uid": { "type": "User", "id": "kim" }, "attrs": {}, "parents": [] },"#;
+    let entities = edit(&files["entities.json"], "[\n", people);
+    files.insert("entities.json".into(), entities);
+    let labels = "[labels.untrusted-input]\nlifetime = \"8h\"\n[labels.confidential]\nlifetime = \"1d\"\n\n\
+                  [principals]\ntype = \"User\"\n\n";
     let begin = "[surfaces.\"demo.read_balance\"]";
     let manifest = edit(&files["bundle.toml"], begin, &format!("{labels}{begin}"));
     files.insert("bundle.toml".into(), manifest);
@@ -261,6 +310,30 @@ impl World {
         Self::with(bundle(&[(begin, &format!("{limits}\n{begin}"))]))
     }
 
+    /// Whose agents come from a directory, which gives them as of now; and whose reads say this of what is kept of them.
+    pub(crate) fn sourced(keep: &str) -> Self {
+        let mut files = bundles::demo();
+        let begin = "[surfaces.\"demo.read_balance\"]\n";
+        let source = "[facts.directory]\ntypes = [\"Agent\"]\nmax_age = \"7d\"\n\n";
+        let agents = files.insert("entities.json".into(), b"[]".to_vec()).unwrap();
+        files.insert("tests/directory.json".into(), agents);
+        let world = Self::with(changed(files, &[(begin, &format!("{source}{begin}{keep}\n"))]));
+        world.directory(0, &[]);
+        world
+    }
+
+    /// The directory gives the demo's agent and these, as of so many milliseconds ago.
+    pub(crate) fn directory(&self, ago: u64, agents: &[&str]) {
+        let agent =
+            |id: &&str| format!(r#"{{"uid":{{"type":"Agent","id":"{id}"}},"attrs":{{}},"parents":[]}}"#);
+        let agents: Vec<_> = ["demo-agent"].iter().chain(agents).map(agent).collect();
+        let text = format!(r#"{{"v":1,"as_of":"2026-01-01T00:00:00Z","entities":[{}]}}"#, agents.join(","));
+        let as_of = Millis(self.clocks.wall().unwrap().0 - ago);
+        let snapshot = FactSnapshot::parse(text.as_bytes()).unwrap().at(as_of);
+        let given = Given::from([("directory".parse().unwrap(), Arc::new(snapshot))]);
+        *self.ports.facts.lock().unwrap() = Some(self.bundle.gather(&given, None).unwrap());
+    }
+
     /// Whose agents get labels: see [`labelled`].
     pub(crate) fn labelled() -> Self {
         Self::with(changed(labelled(), &[]))
@@ -272,10 +345,32 @@ impl World {
         Self::with(changed(labelled(), &[(begin, &format!("{begin}witnessed = true\n"))]))
     }
 
+    /// Whose reads must be witnessed, and whose agents come from a directory that may be ten minutes old or, by an
+    /// exception, an hour. What it says is so old, in milliseconds.
+    pub(crate) fn excepting(age: u64) -> Self {
+        let mut files = bundles::demo();
+        let agents = files.insert("entities.json".into(), b"[]".to_vec()).unwrap();
+        files.insert("tests/directory.json".into(), agents);
+        let begin = "[surfaces.\"demo.read_balance\"]\n";
+        let words = [
+            ("2025-01-01T00:00:00Z", "2027-01-01T00:00:00Z"),
+            (begin, &format!("{DIRECTORY}{begin}witnessed = true\n")),
+        ];
+        let world = Self::with(changed(files, &words));
+        let said = r#"{"v":1,"as_of":"2026-01-01T00:00:00Z","entities":[{"uid":{"type":"Agent","id":"demo-agent"},"attrs":{},"parents":[]}]}"#;
+        let said = FactSnapshot::parse(said.as_bytes()).unwrap().at(Millis(BEGIN - age));
+        let given = Given::from([("directory".parse().unwrap(), Arc::new(said))]);
+        *world.ports.facts.lock().unwrap() = Some(world.bundle.gather(&given, None).unwrap());
+        world
+    }
+
     /// The same world once its bundle was replaced by one with other limits.
     pub(crate) fn with_limits(self, limits: &str) -> Self {
-        let other = Self::limited(limits);
+        let begin = "[surfaces.\"demo.read_balance\"]\n";
+        let version = format!("version = {}", self.bundle.reference().version + 1);
+        let other = Self::with(bundle(&[(begin, &format!("{limits}\n{begin}")), ("version = 1", &version)]));
         self.ports.policy.lock().unwrap().clone_from(&other.ports.policy.lock().unwrap());
+        self.ports.in_force.lock().unwrap().clone_from(&other.ports.in_force.lock().unwrap());
         Self { bundle: other.bundle, ..self }
     }
 
@@ -293,8 +388,10 @@ impl World {
         let ports = TestPorts {
             gate: Arc::new(Mutex::new(Fact::Known(GateState::Open))),
             policy: Arc::new(Mutex::new(Fact::Known(policy))),
-            in_force: Arc::default(),
+            in_force: Arc::new(Mutex::new(Some(InForce { bundle: bundle.reference().clone(), root: None }))),
             stood: Arc::default(),
+            facts: Arc::default(),
+            archive: Arc::default(),
         };
         Self {
             directory,
@@ -357,6 +454,13 @@ impl World {
         DirectoryLock::acquire(&self.data()).unwrap().unwrap()
     }
 
+    /// A check of the ledger, its payloads included, beside whoever has it open.
+    pub(crate) fn check(&self) -> Result<Check, LedgerError> {
+        let master = Some(Arc::new(MasterKey::read(&self.vault_key()).unwrap()));
+        let beside = CheckBeside { bundle_digest: Arc::new(bundle_digest), master };
+        Check::open(&self.data(), &self.anchor(), &self.verifier, beside)
+    }
+
     /// Starts the ledger with the signer that the test controls.
     pub(crate) fn start(&self) -> Ledger {
         self.start_with(self.signer())
@@ -376,6 +480,7 @@ impl World {
             directory: self.data(),
             anchor: self.anchor(),
             vault_key: self.vault_key(),
+            bundle_digest: Arc::new(bundle_digest),
             disk_reserve: self.disk_reserve,
             spool: self.spool.map(|entries| SpoolConfig {
                 path: self.spool_path(),
@@ -425,23 +530,48 @@ impl World {
 
     /// What policy says of a call of an agent with these labels.
     pub(crate) fn intake_with(&self, call: &Call, labels: &BTreeSet<LabelName>) -> Intake {
-        let credential =
-            Credential { agent: call.agent.parse().unwrap(), expires: None, authenticated: None };
-        prepare(call.wire(), credential, Ok(&self.bundle), self.clocks.boot(), labels).unwrap()
+        let credential = Credential {
+            agent: call.agent.parse().unwrap(),
+            acts_for: call.mandate(),
+            expires: None,
+            authenticated: None,
+        };
+        let facts = self.ports.facts.lock().unwrap();
+        let known = (labels, facts.as_ref());
+        prepare_informed(call.wire(), credential, Ok(&self.bundle), self.clocks.boot(), known).unwrap()
     }
 
     /// Asks, and does not wait.
     pub(crate) fn ask(&self, ledger: &Ledger, call: &Call) -> Receiver<DecideReply> {
         let (sender, receiver) = channel();
-        let labels =
-            ledger.labels(&call.agent.parse().unwrap(), Millis(self.clocks.wall.load(Ordering::SeqCst)));
+        let labels = self.labels(ledger, call);
         ledger.decide(self.intake_with(call, &labels), move |reply| drop(sender.send(reply))).unwrap();
         receiver
     }
 
-    /// Asks and waits.
+    /// Asks and waits, and asks policy again where that is to be done.
     pub(crate) fn decide(&self, ledger: &Ledger, call: &Call) -> Decided {
-        answer(&self.ask(ledger, call))
+        let mut reply = self.ask(ledger, call);
+        for evaluation in 2..=3 {
+            let labels = match reply.recv_timeout(PATIENCE).expect("an answer") {
+                DecideReply::Decided(decided) => return *decided,
+                DecideReply::Held(_) => panic!("held for witnesses"),
+                DecideReply::EvaluateAgain(labels) => labels,
+            };
+            let labels = labels.unwrap_or_else(|| self.labels(ledger, call));
+            let mut intake = self.intake_with(call, &labels);
+            intake.last_try = evaluation == 3;
+            let (sender, receiver) = channel();
+            ledger.decide(intake, move |answer| drop(sender.send(answer))).unwrap();
+            reply = receiver;
+        }
+        answer(&reply)
+    }
+
+    fn labels(&self, ledger: &Ledger, call: &Call) -> BTreeSet<LabelName> {
+        let (request, mandate) = (call.wire().request, call.mandate());
+        let now = Millis(self.clocks.wall.load(Ordering::SeqCst));
+        ledger.labels(&call.agent.parse().unwrap(), mandate.behind(request.acts_for.as_ref()), now)
     }
 
     /// Asks, and expects a refusal with its code.
@@ -552,7 +682,7 @@ pub(crate) fn answer(receiver: &Receiver<DecideReply>) -> Decided {
     match receiver.recv_timeout(PATIENCE).expect("an answer") {
         DecideReply::Decided(decided) => *decided,
         DecideReply::Held(_) => panic!("held for witnesses"),
-        DecideReply::EvaluateAgain => panic!("evaluate again"),
+        DecideReply::EvaluateAgain(_) => panic!("evaluate again"),
     }
 }
 
@@ -560,6 +690,8 @@ pub(crate) fn answer(receiver: &Receiver<DecideReply>) -> Decided {
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) agent: &'static str,
+    /// For whom its credential lets it act.
+    may_act_for: Vec<&'static str>,
     attempt: u64,
     ask: String,
 }
@@ -572,14 +704,14 @@ impl Call {
             r#"{{"surface":"demo.charge","action":"demo.charge","resource":{{"type":"Surface","id":"demo.charge"}},
             "context":{{"account":"a","amount":"{amount}"}}{key}}}"#
         );
-        Self { agent: "demo-agent", attempt, ask }
+        Self { agent: "demo-agent", may_act_for: Vec::new(), attempt, ask }
     }
 
     /// A read, permitted. Its surface keeps no keys.
     pub(crate) fn read(attempt: u64) -> Self {
         let ask = r#"{"surface":"demo.read_balance","action":"demo.read_balance",
             "resource":{"type":"Surface","id":"demo.read_balance"},"context":{"account":"a"}}"#;
-        Self { agent: "demo-agent", attempt, ask: ask.to_owned() }
+        Self { agent: "demo-agent", may_act_for: Vec::new(), attempt, ask: ask.to_owned() }
     }
 
     /// A read of an account that a label may hang on.
@@ -591,7 +723,7 @@ impl Call {
     /// Something that nothing governs: SILENCE.
     pub(crate) fn ungoverned(attempt: u64) -> Self {
         let ask = r#"{"surface":"demo.other","action":"demo.other","resource":{"type":"Surface","id":"x"}}"#;
-        Self { agent: "demo-agent", attempt, ask: ask.to_owned() }
+        Self { agent: "demo-agent", may_act_for: Vec::new(), attempt, ask: ask.to_owned() }
     }
 
     /// A read of a resource called `poison`: SILENCE, for policy does not know it.
@@ -602,6 +734,26 @@ impl Call {
 
     pub(crate) fn by(self, agent: &'static str) -> Self {
         Self { agent, ..self }
+    }
+
+    /// The same for somebody for whom the credential lets the agent act.
+    pub(crate) fn acting_for(self, principal: &'static str) -> Self {
+        self.trusted_for(principal).claiming(principal)
+    }
+
+    /// The same, by an agent whose credential lets it act for somebody.
+    pub(crate) fn trusted_for(self, principal: &'static str) -> Self {
+        Self { may_act_for: vec![principal], ..self }
+    }
+
+    /// The same for somebody, whatever the credential says.
+    pub(crate) fn claiming(self, principal: &'static str) -> Self {
+        let ask = self.ask.replacen('{', &format!("{{\"acts_for\":\"{principal}\","), 1);
+        Self { ask, ..self }
+    }
+
+    fn mandate(&self) -> Mandate {
+        Mandate::of(self.may_act_for.iter().map(|principal| principal.parse().unwrap()).collect())
     }
 
     pub(crate) fn attempt(&self) -> AttemptId {

@@ -39,7 +39,7 @@ impl Scene {
     fn held(&self, call: &Call) -> Held {
         match self.world.ask(&self.ledger, call).recv_timeout(PATIENCE).unwrap() {
             DecideReply::Held(held) => *held,
-            other @ (DecideReply::Decided(_) | DecideReply::EvaluateAgain) => panic!("{other:?}"),
+            other @ (DecideReply::Decided(_) | DecideReply::EvaluateAgain(_)) => panic!("{other:?}"),
         }
     }
 
@@ -62,7 +62,7 @@ impl Scene {
     fn is_shown(&self, call: &Call) -> bool {
         let (sender, receiver) = channel();
         self.ledger.find(call.attempt(), move |found| drop(sender.send(found))).unwrap();
-        receiver.recv_timeout(PATIENCE).unwrap().is_some()
+        receiver.recv_timeout(PATIENCE).unwrap().is_some_and(|found| found.receipt.is_some())
     }
 
     /// Waits until so many outcomes are on record.
@@ -215,11 +215,20 @@ fn a_released_permit_asked_again_after_a_crash_gave_its_key_back_when_witnesses_
     let ledger = crashed.start();
     match crashed.ask(&ledger, &charge(1)).recv_timeout(PATIENCE).unwrap() {
         DecideReply::Held(held) => drop(held),
-        other @ (DecideReply::Decided(_) | DecideReply::EvaluateAgain) => panic!("{other:?}"),
+        other @ (DecideReply::Decided(_) | DecideReply::EvaluateAgain(_)) => panic!("{other:?}"),
     }
     crashed.permitted(&ledger, &Call::read(2));
     assert_eq!(crashed.outcomes(), []);
     assert_eq!(crashed.refused(&ledger, &charge(3)), ReasonCode::IdempotencyInFlight);
+}
+
+#[test]
+fn a_permit_that_is_held_for_witnesses_is_released_though_it_gave_a_label_that_forbids_the_next() {
+    let scene = Scene::of(World::labelled_and_witnessed());
+    scene.world.permitted(&scene.ledger, &Call::reads(1, "web"));
+    let send = |attempt, key| Call::charge(attempt, "7.00", Some(key));
+    scene.release(scene.prove(scene.held(&send(2, "k")))).unwrap();
+    assert_eq!(scene.world.refused(&scene.ledger, &send(3, "other")), ReasonCode::PolicyForbidden);
 }
 
 #[test]
@@ -233,4 +242,21 @@ fn a_permit_that_is_held_for_witnesses_is_withheld_if_labels_move() {
     assert_eq!(scene.outcomes(1), [Outcome::Withheld]);
     assert!(!scene.is_shown(&charge(2)));
     assert_eq!(scene.world.refused(&scene.ledger, &charge(4)), ReasonCode::PolicyForbidden);
+}
+
+/// Nothing on record says of the exception by which it would be permitted now: nobody would know that it ran on stale facts.
+#[test]
+fn a_held_permit_on_fresh_facts_was_released_on_stale_ones_by_an_exception_that_is_not_on_record() {
+    let scene = Scene::of(World::excepting(10 * 60_000 - 1_000));
+    let later = |attempt, milliseconds| {
+        let proved = scene.prove(scene.held(&Call::read(attempt)));
+        scene.world.clocks.advance(milliseconds);
+        scene.release(proved).map(|decided| scene.world.recorded(&decided).exception.is_some())
+    };
+    assert_eq!(later(1, 1_000), Ok(false));
+    assert_eq!(later(2, 1_000).unwrap_err(), ReasonCode::OverloadContended);
+    assert_eq!(scene.outcomes(1), [Outcome::Withheld]);
+    assert!(!scene.is_shown(&Call::read(2)));
+    // Permitted anew it is on record as such, and is released on the same terms.
+    assert_eq!(later(3, 1_000), Ok(true));
 }

@@ -33,7 +33,7 @@ fn settled(
     ledger.decide(intake, move |reply| sender.send(reply).unwrap()).unwrap();
     match receiver.recv().unwrap() {
         DecideReply::Decided(decided) => Some(decided.verdict.reason()),
-        DecideReply::EvaluateAgain => None,
+        DecideReply::EvaluateAgain(_) => None,
         DecideReply::Held(_) => panic!("held"),
     }
 }
@@ -114,7 +114,7 @@ fn a_send_that_waits_beside_the_read_is_not_permitted_after_it() {
     held.release();
     assert_eq!(answer(&before).verdict.reason(), None);
     assert_eq!(answer(&read).verdict.reason(), None);
-    assert!(matches!(after.recv().unwrap(), DecideReply::EvaluateAgain));
+    assert!(matches!(after.recv().unwrap(), DecideReply::EvaluateAgain(_)));
     assert_eq!(world.refused(&ledger, &charge(5)), ReasonCode::PolicyForbidden);
     assert_eq!(replay(&world), (vec![], vec![]));
 }
@@ -147,6 +147,28 @@ fn a_permit_whose_answer_was_lost_was_released_on_other_terms_than_those_on_reco
     let other = world.permitted(&ledger, &Call::charge(3, "7.00", Some("other")));
     assert_eq!(other.labels.added.keys().cloned().collect::<BTreeSet<_>>(), labels(&["confidential"]));
     assert_eq!(replay(&world), (vec![], vec![]));
+}
+
+#[test]
+fn a_permit_whose_own_label_forbids_the_call_was_refused_to_its_retry_and_ended_as_unknown() {
+    let send = Call::charge(2, "7.00", Some("k"));
+    for later in [0, 1] {
+        let world = World::labelled();
+        let ledger = world.start();
+        world.permitted(&ledger, &Call::reads(1, "web"));
+        let before = world.permitted(&ledger, &send);
+        assert_eq!(before.labels.added.keys().cloned().collect::<BTreeSet<_>>(), labels(&["confidential"]));
+        // Its answer was lost. The label that it gives itself is no reason against it, though it is against another.
+        assert_eq!(world.permitted(&ledger, &send).seq, before.seq);
+        assert_eq!(world.refused(&ledger, &charge(3)), ReasonCode::PolicyForbidden);
+        // The same label, given by another PERMIT since, is one: in the same millisecond, or later.
+        world.clocks.advance(later);
+        world.permitted(&ledger, &Call::reads(4, "customer").by("stranger-agent"));
+        assert_eq!(world.permitted(&ledger, &send).seq, before.seq, "the other agent's is not its own");
+        world.permitted(&ledger, &Call::reads(5, "customer"));
+        assert_eq!(world.refused(&ledger, &send), ReasonCode::PolicyForbidden, "{later}");
+        assert_eq!(replay(&world), (vec![], vec![]));
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Limits: what is reserved, what is given back, and what a start, a replay and a check make of it.
 
-use portcullis_ledger::{Check, Ledger};
+use portcullis_ledger::Ledger;
 use portcullis_protocol::{Event, Outcome, ReasonCode};
 use std::sync::atomic::AtomicBool;
 
@@ -68,6 +68,52 @@ fn a_limit_that_is_used_up_refuses_names_itself_and_says_what_it_had_counted() {
     // Another surface is not counted.
     assert_eq!(world.permitted(&ledger, &Call::read(6)).limits, []);
     assert_eq!(replay(&world), (vec![], vec![]));
+}
+
+#[test]
+fn what_comes_too_fast_is_refused_until_its_time_is_over() {
+    let limits =
+        "[limits.pace]\nkind = \"rate\"\nsurfaces = [\"demo.read_balance\"]\nevery = \"10s\"\nmax = 2\n";
+    let world = World::limited(limits);
+    let ledger = world.start();
+    for attempt in [1, 2] {
+        world.permitted(&ledger, &Call::read(attempt));
+    }
+    let decided = world.decide(&ledger, &Call::read(3));
+    assert_eq!(decided.verdict.reason(), Some(ReasonCode::LimitsTooFast));
+    assert_eq!(decided.detail.as_deref(), Some("limit `pace`"));
+    // Another surface has no pace to keep.
+    world.permitted(&ledger, &charge(4, "1.00"));
+    world.clocks.advance(9_000);
+    assert_eq!(world.refused(&ledger, &Call::read(5)), ReasonCode::LimitsTooFast);
+    world.clocks.advance(1_001);
+    for attempt in [6, 7] {
+        world.permitted(&ledger, &Call::read(attempt));
+    }
+    assert_eq!(world.refused(&ledger, &Call::read(8)), ReasonCode::LimitsTooFast);
+    assert_eq!(replay(&world), (vec![], vec![]));
+}
+
+#[test]
+fn surfaces_share_a_limit_unless_it_counts_each_by_itself() {
+    for (per, others) in [("", false), ("per = [\"surface\"]\n", true)] {
+        let limits = format!(
+            "[limits.calls]\nkind = \"count\"\nsurfaces = [\"demo.read_balance\", \"demo.charge\"]\n{per}max = 2\n\
+             window = {{ fixed = \"1d\" }}\n"
+        );
+        let world = World::limited(&limits);
+        let ledger = world.start();
+        for attempt in [1, 2] {
+            world.permitted(&ledger, &Call::read(attempt));
+        }
+        assert_eq!(world.refused(&ledger, &Call::read(3)), ReasonCode::LimitsExceeded);
+        for attempt in [4, 5] {
+            let decided = world.decide(&ledger, &charge(attempt, "1.00"));
+            assert_eq!(decided.verdict.reason().is_none(), others, "{per}: {attempt}");
+        }
+        assert_eq!(world.refused(&ledger, &charge(6, "1.00")), ReasonCode::LimitsExceeded);
+        assert_eq!(replay(&world), (vec![], vec![]));
+    }
 }
 
 #[test]
@@ -201,7 +247,7 @@ fn a_reservation_missing_from_the_state_gave_its_room_away() {
         damaged.sql(&statements);
         let (_, found) = replay(&damaged);
         assert!(found.iter().any(|found| found.what.contains("in `standing`")), "{what}: {found:?}");
-        let check = Check::open(&damaged.data(), &damaged.anchor(), &damaged.verifier).unwrap();
+        let check = damaged.check().unwrap();
         let checked = check.run(None, &AtomicBool::new(false), &|_, _, _| {});
         assert!(checked.unwrap_err().to_string().contains("limits"), "{what}");
         let ledger = damaged.start();

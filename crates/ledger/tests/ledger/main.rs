@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod abandoned;
 #[cfg(test)]
+mod archive;
+#[cfg(test)]
 mod attempts;
 #[cfg(test)]
 mod check;
@@ -12,6 +14,8 @@ mod clocks;
 mod crash;
 #[cfg(test)]
 mod evidence;
+#[cfg(test)]
+mod facts;
 #[cfg(test)]
 mod floods;
 #[cfg(test)]
@@ -31,9 +35,13 @@ mod outcomes;
 #[cfg(test)]
 mod poison;
 #[cfg(test)]
+mod principals;
+#[cfg(test)]
 mod pulled;
 #[cfg(test)]
 mod reader;
+#[cfg(test)]
+mod released;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]

@@ -115,8 +115,7 @@ fn an_order_in_a_batch_that_fails_is_not_confirmed() {
     let held = Held::hold(&world, &ledger, 0);
     let (sender, receiver) = channel();
     ledger.order(ordered(&call, Resolution::Ok), move |reply| sender.send(reply).unwrap()).unwrap();
-    let detail = std::collections::BTreeMap::from([("why".to_owned(), "poison".to_owned())]);
-    ledger.event(Event::Shut, detail, |_| ()).unwrap();
+    drop(world.ask(&ledger, &Call::poison(9)));
     held.release();
     let unavailable = OrderRefused::Unavailable(ReasonCode::EvidenceUnwritable);
     assert_eq!(receiver.recv().unwrap(), Err(unavailable));

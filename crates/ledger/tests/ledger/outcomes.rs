@@ -1,7 +1,10 @@
-use portcullis_ledger::OutcomeRefused;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use portcullis_ledger::{OutcomeRefused, ReportedOutcome};
 use portcullis_protocol::{Outcome, ReasonCode, Record};
 
-use crate::harness::{Call, Held, POISON, World};
+use crate::harness::{Call, Held, POISON, World, answer};
 
 #[test]
 fn a_permit_has_one_outcome_and_the_same_again_is_the_same_record() {
@@ -95,8 +98,7 @@ fn an_outcome_reported_twice_in_one_batch_was_confirmed_before_it_was_durable() 
         };
         ledger.outcome(report, move |reply| sender.send(reply).unwrap()).unwrap();
     }
-    let detail = std::collections::BTreeMap::from([("why".to_owned(), "poison".to_owned())]);
-    ledger.event(portcullis_protocol::Event::Shut, detail, |_| ()).unwrap();
+    drop(world.ask(&ledger, &Call::poison(9)));
     held.release();
     for _ in 0..2 {
         assert_eq!(
@@ -122,4 +124,26 @@ fn of_a_huge_result_only_the_digest_is_kept() {
         let again = world.decide(&ledger, &Call::charge(attempt + 10, "1.00", Some(key)));
         assert_eq!(again.stored.unwrap().result.as_ref(), stored);
     }
+}
+
+#[test]
+fn an_outcome_was_taken_of_a_permit_that_had_reached_nobody() {
+    let world = World::new();
+    let ledger = world.start();
+    let held = Held::hold(&world, &ledger, 1);
+    // Both in one batch: whoever asks chooses the attempt, and can tell of it before it was decided.
+    let call = Call::read(2);
+    let asked = world.ask(&ledger, &call);
+    let (sender, told) = channel();
+    let report = ReportedOutcome {
+        attempt: call.attempt(),
+        agent: call.agent.parse().unwrap(),
+        outcome: Outcome::Ok,
+        result: None,
+    };
+    ledger.outcome(report, move |reply| sender.send(reply).unwrap()).unwrap();
+    held.release();
+    assert_eq!(told.recv_timeout(Duration::from_secs(100)).unwrap(), Err(OutcomeRefused::NoSuchPermit));
+    assert!(answer(&asked).receipt.is_some());
+    assert!(world.report(&ledger, &call, Outcome::Ok, None).is_ok(), "it has been handed out by now");
 }

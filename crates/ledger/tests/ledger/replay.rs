@@ -1,8 +1,11 @@
 use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
 
 use portcullis_arbiter::Replay;
-use portcullis_ledger::{Anchor, Contradiction, Kept, LedgerReader, MasterKey, Prior};
-use portcullis_protocol::{DecisionRecord, Millis, Outcome, ReasonCode, Record};
+use portcullis_ledger::{Anchor, Contradiction, Kept, LedgerReader, MasterKey, Prior, Signer};
+use portcullis_protocol::{
+    BundleDigest, DecisionRecord, Digest, Event, InForce, Millis, Outcome, ReasonCode, Record,
+};
 use portcullis_verify::note::{signature_line, signed_text};
 
 use crate::harness::{Call, World};
@@ -52,6 +55,9 @@ pub(crate) fn replay(world: &World) -> (Vec<DecisionRecord>, Vec<Contradiction>)
     let (_, found) = reader
         .replay(|record, body, state| {
             let Record::Decision(entry) = record else { return ControlFlow::Continue(None) };
+            if state.in_force(entry).is_err() {
+                different.push(entry.as_ref().clone());
+            }
             let Kept::Here(kept) = reader.kept_request(&master, entry).unwrap() else {
                 panic!("everything is kept")
             };
@@ -75,13 +81,17 @@ pub(crate) fn replay(world: &World) -> (Vec<DecisionRecord>, Vec<Contradiction>)
 
 /// Signs and anchors what the database holds now, as somebody who has the log's key can.
 fn sign(world: &World) {
+    sign_with(world, world.signer().as_mut());
+}
+
+pub(crate) fn sign_with(world: &World, signer: &mut dyn Signer) {
     let connection = rusqlite::Connection::open(world.database()).unwrap();
     let (size, root): (u64, [u8; 32]) = connection
         .query_row("SELECT size, root FROM head", [], |row| Ok((row.get(0)?, row.get(1)?)))
         .unwrap();
     let (origin, root) = (world.verifier.name().clone(), portcullis_verify::Hash(root));
     let text = portcullis_verify::Checkpoint { origin, size, root }.to_string();
-    let signature = world.signer().sign(signed_text(&text).unwrap()).unwrap();
+    let signature = signer.sign(signed_text(&text).unwrap()).unwrap();
     let note = format!("{text}\n{}", signature_line(&world.verifier, &signature));
     Anchor::open(&world.anchor()).unwrap().0.keep(note.as_bytes()).unwrap();
 }
@@ -120,6 +130,41 @@ fn a_verdict_flipped_by_whoever_has_the_log_s_key_is_named() {
     // Its outcome has no PERMIT any more, and the state has one too many.
     assert!(found.iter().any(|found| found.what.contains(&format!("record {} is no PERMIT", entry.seq))));
     assert!(found.iter().any(|found| found.seq.is_none() && found.what.contains("permits")));
+}
+
+/// By its own request and bundle each decision comes out the same: only the log says that another bundle was in force.
+#[test]
+fn a_decision_by_a_bundle_that_was_not_in_force_replayed_as_identical() {
+    let world = lived();
+    assert_eq!(replay(&world), (vec![], vec![]));
+    let came = world.records().into_iter().find_map(|record| match record {
+        Record::Event(event) if event.event == Event::BundleInForce => Some(event),
+        Record::Decision(_)
+        | Record::Outcome(_)
+        | Record::Aggregate(_)
+        | Record::Event(_)
+        | Record::Late(_) => None,
+    });
+    let mut came = came.unwrap();
+    let mut other = InForce::of_detail(&came.detail).unwrap();
+    other.bundle.digest = BundleDigest(Digest::sha256(b"another bundle"));
+    came.detail = other.detail();
+    let first = world.records().iter().map(Record::seq).find(|seq| *seq > came.seq).unwrap();
+    let body = Record::Event(came.clone()).to_bytes().unwrap();
+    let connection = rusqlite::Connection::open(world.database()).unwrap();
+    connection.execute("UPDATE records SET body = ?1 WHERE seq = ?2", (body, came.seq)).unwrap();
+    forge(&world, "");
+    sign(&world);
+    let (different, _) = replay(&world);
+    assert!(different.iter().any(|entry| entry.seq == first), "{first} of {}", different.len());
+    let check = world.check().unwrap();
+    for resumed in [None, check.run(None, &AtomicBool::new(true), &|_, _, _| ()).unwrap().stopped] {
+        let error = check.run(resumed, &AtomicBool::new(false), &|_, _, _| ()).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("record {first}: the bundle that decided it was not in force")),
+            "{error}"
+        );
+    }
 }
 
 #[test]
@@ -168,6 +213,35 @@ fn records_that_cannot_follow_one_another_are_named() {
         let found = rewrite(outcome.seq, change);
         assert!(found.iter().any(|what| what.contains(words)), "{words}: {found:?}");
     }
+}
+
+/// What policy says of the second is not to be told once its request is gone; that it cannot have been permitted is.
+#[test]
+fn two_permits_that_may_have_run_under_one_key_contradicted_nothing() {
+    let world = lived();
+    let permits = world.records().into_iter().filter_map(|record| match record {
+        Record::Decision(entry) if entry.reason.is_none() => Some(*entry),
+        Record::Decision(_)
+        | Record::Outcome(_)
+        | Record::Aggregate(_)
+        | Record::Event(_)
+        | Record::Late(_) => None,
+    });
+    let permits: Vec<_> = permits.collect();
+    let of = |attempt| {
+        let attempt = Call::charge(attempt, "1.00", None).attempt();
+        permits.iter().find(|entry| entry.attempt == attempt).unwrap().clone()
+    };
+    let (first, mut second) = (of(4), of(13));
+    second.key = first.key;
+    let body = Record::Decision(Box::new(second.clone())).to_bytes().unwrap();
+    let connection = rusqlite::Connection::open(world.database()).unwrap();
+    connection.execute("UPDATE records SET body = ?1 WHERE seq = ?2", (body, second.seq)).unwrap();
+    forge(&world, "");
+    sign(&world);
+    let found = replay(&world).1;
+    let words = format!("its key is in use since record {}", first.seq);
+    assert!(found.iter().any(|it| it.seq == Some(second.seq) && it.what.contains(&words)), "{found:?}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use portcullis_ledger::Ledger;
 use portcullis_protocol::{Event, Outcome, ReasonCode};
 
+use crate::check::ROTTEN;
 use crate::harness::{Call, World, answer, copy_tree};
 use crate::tampered::named;
 
@@ -40,7 +41,7 @@ pub(crate) fn long() -> World {
 }
 
 /// Waits until the scrub has read everything, or has found something.
-fn scrubbed(world: &World, ledger: &Ledger) -> Option<ReasonCode> {
+pub(crate) fn scrubbed(world: &World, ledger: &Ledger) -> Option<ReasonCode> {
     loop {
         let status = world.status(ledger);
         let passed = status.scrub.is_some_and(|scrub| scrub.passes > 0);
@@ -103,6 +104,69 @@ fn damage_before_the_tail_is_found_and_stays_found_until_it_is_repaired() {
         damaged.permitted(&damaged.start(), &Call::read(5_002));
         assert!(!damaged.data().join("doubted").exists(), "it was read whole");
     }
+}
+
+/// What decisions are replayed by rotted, and PERMITs went on until somebody needed it.
+#[test]
+fn what_rots_beside_the_records_is_found_and_stays_found_until_it_is_repaired() {
+    let world = World::sourced("");
+    let ledger = world.start();
+    world.permitted(&ledger, &Call::read(1));
+    drop(ledger);
+    for (statement, _) in ROTTEN {
+        let damaged = world.crashed();
+        damaged.sql(statement);
+        let ledger = damaged.start();
+        assert_eq!(scrubbed(&damaged, &ledger), Some(ReasonCode::EvidenceCorrupt), "{statement}");
+        // It was opened anew, all of it read, and refused.
+        for attempt in 10..13 {
+            assert_eq!(
+                damaged.refused(&ledger, &Call::read(attempt)),
+                ReasonCode::EvidenceCorrupt,
+                "{statement}"
+            );
+        }
+        drop(ledger);
+        let ledger = damaged.start();
+        assert_eq!(damaged.refused(&ledger, &Call::read(20)), ReasonCode::EvidenceCorrupt, "{statement}");
+        drop(ledger);
+        fs::copy(world.database(), damaged.database()).unwrap();
+        fs::copy(world.anchor(), damaged.anchor()).unwrap();
+        fs::copy(world.data().join("released"), damaged.data().join("released")).unwrap();
+        let ledger = damaged.start();
+        damaged.permitted(&ledger, &Call::read(21));
+        assert_eq!(scrubbed(&damaged, &ledger), None, "{statement}");
+    }
+}
+
+/// Whoever read the whole log looked at no mark: what the scrub had found in one was forgotten, and the next start built on
+/// it or was refused by it, as the note of the finding was there or not.
+#[test]
+fn a_mark_in_doubt_was_forgotten_because_all_of_the_log_was_read() {
+    let limit = "[limits.charges]\nkind = \"count\"\nsurfaces = [\"demo.charge\"]\nmax = 9\nwindow = { sliding = \"1d\" }\n";
+    let world = World::limited(limit);
+    let ledger = world.start();
+    run(&world, &ledger, 1, "ran", Some(Outcome::Ok));
+    read(&world, &ledger, 10..READS);
+    drop(ledger);
+    assert!(world.events().contains(&Event::Marked));
+    let doubted = |world: &World| fs::write(world.data().join("doubted"), "a test\n").unwrap();
+    for statement in [
+        "UPDATE standing SET body = x'00'",
+        "DELETE FROM standing",
+        "UPDATE chains SET heads = zeroblob(8192)",
+        "UPDATE marks SET seq = seq - 1",
+    ] {
+        let damaged = world.crashed();
+        damaged.sql(statement);
+        doubted(&damaged);
+        let ledger = damaged.start();
+        assert_eq!(damaged.refused(&ledger, &Call::read(5_000)), ReasonCode::EvidenceCorrupt, "{statement}");
+        assert!(damaged.data().join("doubted").exists(), "{statement}");
+    }
+    doubted(&world);
+    world.permitted(&world.start(), &Call::read(5_000));
+    assert!(!world.data().join("doubted").exists());
 }
 
 #[test]

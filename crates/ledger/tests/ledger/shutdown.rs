@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use portcullis_protocol::{Event, ReasonCode};
 
 use crate::harness::{Call, Held, World, answer};
@@ -62,21 +60,4 @@ fn a_ledger_closed_before_its_first_batch_was_left_with_a_head_that_was_not_its_
     let ledger = world.start();
     assert_eq!(world.tripped(&ledger), None);
     world.permitted(&ledger, &Call::read(2));
-}
-
-#[test]
-fn an_operators_event_is_on_record_and_one_that_is_too_long_poisoned_the_ledger() {
-    let world = World::new();
-    let ledger = world.start();
-    let event = |detail: BTreeMap<String, String>| {
-        let (sender, receiver) = std::sync::mpsc::channel();
-        ledger.event(Event::Shut, detail, move |reply| sender.send(reply).unwrap()).unwrap();
-        receiver.recv().unwrap()
-    };
-    let seq = event(BTreeMap::from([("by".into(), "operator".into())])).unwrap();
-    assert_eq!(world.records()[usize::try_from(seq).unwrap()].seq(), seq);
-    let long = BTreeMap::from([("why".to_owned(), "x".repeat(70_000))]);
-    assert_eq!(event(long), Err(ReasonCode::RequestTooLarge));
-    world.permitted(&ledger, &Call::read(1));
-    assert!(!world.events().contains(&Event::Recovered));
 }

@@ -113,9 +113,9 @@ fn the_log_grew_and_was_copied_with_every_call_while_the_signer_failed() {
     }
     world.behaviour.garbage.store(false, Ordering::SeqCst);
     world.permitted(&ledger, &Call::read(21));
-    // The first refused call's record, the event of the recovery, its PERMIT withheld, the count of the others,
-    // the last PERMIT.
-    assert_eq!(world.status(&ledger).size, size + 5);
+    // The first refused call's record, the event of the recovery, its PERMIT withheld, the bundle in force, the count of
+    // the others, the last PERMIT.
+    assert_eq!(world.status(&ledger).size, size + 6);
     assert!(generations(&world) <= 2, "one failed generation is kept");
 }
 

@@ -1,10 +1,13 @@
 //! That the log remembers which bundles were in force.
 
+use portcullis_ledger::{Given, OrderRefused};
 use portcullis_protocol::{
-    BundleDigest, BundleRef, Digest, Event, InForce, Order, Ordered, Record, Succession,
+    BundleDigest, BundleRef, Digest, Event, InForce, Order, Ordered, ProofDemand, ProofRef, ReasonCode,
+    Record, Succession, Vetted,
 };
 
 use crate::harness::{Call, Held, World, answer};
+use crate::replay::replay;
 
 /// The world's bundle, as if it had this version and root.
 fn set(world: &World, version: u64, root: Option<(Digest, u64)>) {
@@ -13,34 +16,48 @@ fn set(world: &World, version: u64, root: Option<(Digest, u64)>) {
     *world.ports.in_force.lock().unwrap() = Some(InForce { bundle, root });
 }
 
+/// An activation of a bundle that says nothing of proofs.
+fn vetted(ordered: Ordered) -> Given {
+    let Order::ActivateBundle { bundle } = &ordered.what else { panic!("no activation") };
+    let vetted = Vetted {
+        bundle: bundle.digest,
+        demand: ProofDemand::Unsaid,
+        proof: None,
+        pinned: ProofDemand::Unsaid,
+    };
+    Given { vetted: Some(vetted), ordered }
+}
+
 /// What the ledger tells its surroundings of the past before it decides anything.
 fn told(world: &World) -> Succession {
     *world.ports.stood.lock().unwrap() = None;
     *world.ports.in_force.lock().unwrap() = None;
-    let ledger = world.start();
-    world.permitted(&ledger, &Call::read(900_000 + world.size()));
-    drop(ledger);
+    drop(world.start());
     world.ports.stood.lock().unwrap().clone().unwrap()
+}
+
+/// What is remembered of a world whose bundle had this version.
+fn seen(world: &World, version: u64, roots: &[(Digest, u64)]) -> Succession {
+    let digest = Some(world.bundle.reference().digest);
+    Succession { version, digest, roots: roots.iter().copied().collect(), ..Succession::default() }
 }
 
 #[test]
 fn what_was_in_force_is_told_after_a_restart_and_from_the_records_alone() {
     let world = World::new();
-    let chain = Digest::sha256(b"a root");
-    for (version, root, expected) in [
-        (7, None, Succession { version: 7, root: None, activated: None }),
-        (5, Some((chain, 2)), Succession { version: 7, root: Some((chain, 2)), activated: None }),
-        (9, Some((chain, 1)), Succession { version: 9, root: Some((chain, 2)), activated: None }),
-    ] {
+    let (one, two) = (Digest::sha256(b"a root"), Digest::sha256(b"another"));
+    for (version, root, roots) in
+        [(7, None, &[][..]), (8, Some((one, 2)), &[(one, 2)]), (9, Some((two, 1)), &[(one, 2), (two, 1)])]
+    {
         set(&world, version, root);
         world.permitted(&world.start(), &Call::read(version));
-        assert_eq!(told(&world), expected);
+        assert_eq!(told(&world), seen(&world, version, roots));
     }
     let named = world.records().into_iter().filter_map(|record| {
         let Record::Event(record) = record else { return None };
         InForce::of_detail(&record.detail)
     });
-    assert_eq!(named.map(|it| it.bundle.version).collect::<Vec<_>>(), [7, 5, 9]);
+    assert_eq!(named.map(|it| it.bundle.version).collect::<Vec<_>>(), [7, 8, 9]);
     assert_eq!(world.reader().succession().unwrap(), told(&world));
 }
 
@@ -48,15 +65,15 @@ fn what_was_in_force_is_told_after_a_restart_and_from_the_records_alone() {
 #[test]
 fn a_mark_carries_what_was_in_force_before_it() {
     let world = World::new();
-    let root = Some((Digest::sha256(b"a root"), 3));
-    set(&world, 12, root);
+    let root = (Digest::sha256(b"a root"), 3);
+    set(&world, 12, Some(root));
     let ledger = world.start();
     let reads: Vec<_> = (10..1_300).map(|attempt| world.ask(&ledger, &Call::read(attempt))).collect();
     reads.iter().for_each(|reply| drop(crate::harness::answer(reply)));
     drop(ledger);
     let position = |event| world.events().iter().position(|it| *it == event);
     assert!(position(Event::BundleInForce).unwrap() < position(Event::Marked).unwrap());
-    let expected = Succession { version: 12, root, activated: None };
+    let expected = seen(&world, 12, &[root]);
     assert_eq!(told(&world), expected);
     assert_eq!(world.reader().succession().unwrap(), expected);
     // Of a ledger whose every record is read, the mark must say the same.
@@ -64,19 +81,32 @@ fn a_mark_carries_what_was_in_force_before_it() {
     assert_eq!(told(&world), expected);
 }
 
-/// Between two looks the file may have become another one: its version must not go on record for the first.
+/// Between two looks the file may have become another one: its version must not go on record for the first, and the first
+/// must not decide without being on record.
 #[test]
-fn a_bundle_that_is_another_by_the_time_it_is_described_is_looked_at_again() {
+fn a_bundle_that_was_another_by_the_time_it_was_described_decided_without_being_on_record() {
     let world = World::new();
-    set(&world, 7, None);
-    world.ports.in_force.lock().unwrap().as_mut().unwrap().bundle.digest =
-        portcullis_protocol::BundleDigest(Digest::sha256(b"another"));
+    let another = |world: &World| {
+        set(world, 7, None);
+        let digest = BundleDigest(Digest::sha256(b"another"));
+        world.ports.in_force.lock().unwrap().as_mut().unwrap().bundle.digest = digest;
+    };
+    let gone = |world: &World| *world.ports.in_force.lock().unwrap() = None;
+    // Before the ledger looks: what is set in two steps it could see between them.
+    another(&world);
     let ledger = world.start();
-    world.permitted(&ledger, &Call::read(1));
-    assert!(!world.events().contains(&Event::BundleInForce));
+    let stays = |_: &World| {};
+    let becomes: [&dyn Fn(&World); 2] = [&stays, &gone];
+    for (attempt, becomes) in (1..).zip(becomes) {
+        becomes(&world);
+        assert_eq!(world.refused(&ledger, &Call::read(attempt)), ReasonCode::PolicyMissing);
+        assert!(!world.events().contains(&Event::BundleInForce));
+    }
     set(&world, 7, None);
-    world.permitted(&ledger, &Call::read(2));
+    world.permitted(&ledger, &Call::read(9));
     assert!(world.events().contains(&Event::BundleInForce));
+    drop(ledger);
+    assert_eq!(replay(&world), (vec![], vec![]));
 }
 
 /// Nobody was told of it and no head was signed over it: whoever could write the data directory had another bundle decide.
@@ -106,13 +136,13 @@ fn an_activation_that_was_never_sealed_took_effect_when_the_ledger_was_opened() 
         }
     });
     let (sender, receiver) = std::sync::mpsc::channel();
-    ledger.order(ordered, move |reply| sender.send(reply).unwrap()).unwrap();
+    ledger.order(vetted(ordered), move |reply| sender.send(reply).unwrap()).unwrap();
     is_held.recv().unwrap();
     let crashed = world.crashed();
     go.send(()).unwrap();
     receiver.recv().unwrap().unwrap();
     drop(ledger);
-    let before = Succession { version: 3, root: None, activated: None };
+    let before = seen(&world, 3, &[]);
     assert_eq!(told(&crashed), before);
     assert!(
         crashed
@@ -143,7 +173,7 @@ fn an_activation_ends_its_batch_and_what_waited_behind_it_is_settled_anew() {
             what: Order::ActivateBundle { bundle: bundle(version) },
             reason: "a test".parse().unwrap(),
         };
-        ledger.order(ordered, move |reply| sender.send(reply).unwrap()).unwrap();
+        ledger.order(vetted(ordered), move |reply| sender.send(reply).unwrap()).unwrap();
         receiver
     };
     let before = world.ask(&ledger, &Call::read(2));
@@ -152,7 +182,7 @@ fn an_activation_ends_its_batch_and_what_waited_behind_it_is_settled_anew() {
     let after = world.ask(&ledger, &Call::read(3));
     held.release();
     answer(&before);
-    assert_eq!(old.recv().unwrap(), Err(portcullis_ledger::OrderRefused::NotNewer));
+    assert_eq!(old.recv().unwrap(), Err(OrderRefused::NotNewer));
     let seq = new.recv().unwrap().unwrap();
     let after = answer(&after);
     assert!(after.verdict.reason().is_none());
@@ -163,4 +193,62 @@ fn an_activation_ends_its_batch_and_what_waited_behind_it_is_settled_anew() {
     assert_eq!(world.reader().succession().unwrap().activated, Some(bundle(5)));
     // Its record is the last of its batch: a head was signed right behind it.
     assert!(world.behaviour.roots.lock().unwrap().contains_key(&(seq + 1)), "{seq}");
+}
+
+/// Whatever was found out beforehand, it is held against the bundle that is in force when the order is carried out.
+#[test]
+fn an_activation_is_held_against_what_the_bundle_before_it_demands_in_log_order() {
+    let world = World::new();
+    set(&world, 1, None);
+    let ledger = world.start();
+    world.permitted(&ledger, &Call::read(1));
+    let bundle = |version: u64| BundleRef {
+        name: "next".into(),
+        version,
+        digest: BundleDigest(Digest::sha256(&version.to_be_bytes())),
+    };
+    let ordered = |version| Ordered {
+        by: "alice".parse().unwrap(),
+        what: Order::ActivateBundle { bundle: bundle(version) },
+        reason: "a test".parse().unwrap(),
+    };
+    let proof = || ProofRef {
+        report: Digest::sha256(b"a report"),
+        engine: "engine".into(),
+        compiler: "compiler".into(),
+        solver: "solver".into(),
+        statements: 2,
+    };
+    let give = |given: Given| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        ledger.order(given, move |reply| sender.send(reply).unwrap()).unwrap();
+        receiver.recv().unwrap()
+    };
+    let try_it = |version, demand, proof| {
+        let pinned = ProofDemand::Unsaid;
+        let vetted = Vetted { bundle: bundle(version).digest, demand, proof, pinned };
+        give(Given { ordered: ordered(version), vetted: Some(vetted) })
+    };
+    let refused = |code| Err(OrderRefused::Bundle(code));
+    let unproved = refused(ReasonCode::PolicyUnproved);
+    assert_eq!(give(ordered(2).into()), unproved, "nobody looked into it");
+    let (pinned, waived) = (ProofDemand::Unsaid, ProofDemand::Waived);
+    let others = Vetted { bundle: bundle(3).digest, demand: waived, proof: None, pinned };
+    assert_eq!(give(Given { ordered: ordered(2), vetted: Some(others) }), unproved, "of another bundle");
+    assert_eq!(try_it(2, ProofDemand::Required, None), unproved);
+    try_it(2, ProofDemand::Required, Some(proof())).unwrap();
+    assert_eq!(try_it(3, ProofDemand::Waived, None), unproved);
+    assert_eq!(try_it(3, ProofDemand::Unsaid, Some(proof())), refused(ReasonCode::PolicyProofsDropped));
+    drop(ledger);
+    let ledger = world.start();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let vetted =
+        Vetted { bundle: bundle(3).digest, demand: ProofDemand::Unsaid, proof: Some(proof()), pinned };
+    let given = Given { ordered: ordered(3), vetted: Some(vetted) };
+    ledger.order(given, move |reply| sender.send(reply).unwrap()).unwrap();
+    assert_eq!(receiver.recv().unwrap(), refused(ReasonCode::PolicyProofsDropped), "after a restart");
+    drop(ledger);
+    let succession = world.reader().succession().unwrap();
+    assert_eq!((succession.activated, succession.proof), (Some(bundle(2)), Some(proof().report)));
+    assert_eq!(succession.demand, ProofDemand::Required);
 }

@@ -167,7 +167,7 @@ fn the_bundle_is_archived_once_with_the_first_record_that_names_it() {
     world.permitted(&world.start(), &Call::read(3));
     assert_eq!(count(&world, "bundles"), 1);
     let connection = rusqlite::Connection::open(world.database()).unwrap();
-    let row = connection.query_row("SELECT digest, archive FROM bundles", [], |row| {
+    let row = connection.query_row("SELECT digest, bytes FROM bundles", [], |row| {
         Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, Vec<u8>>(1)?))
     });
     let (digest, archive) = row.unwrap();

@@ -4,6 +4,7 @@
 //! bounded time, memory and output, and is killed with its group when it overruns or the work is stopped. Only an exit
 //! without error after exactly one known word is an answer; everything else is none.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -21,6 +22,7 @@ use rustix::process::{
 };
 
 use crate::clock::Deadline;
+use crate::program::fit_program;
 
 /// The most bytes that are read of an answer. A model of a request and its entities is a few kilobytes.
 const MAX_ANSWER: u64 = 8 * 1024 * 1024;
@@ -46,7 +48,7 @@ impl Default for SolverLimits {
     }
 }
 
-/// A program that answered two questions rightly of which the answers are known.
+/// A program that answered questions rightly of which the answers are known.
 #[derive(Clone, Debug)]
 pub(super) struct Known<'a> {
     program: &'a Path,
@@ -55,12 +57,27 @@ pub(super) struct Known<'a> {
     pub(super) version: String,
 }
 
+/// Eight questions with their answers, drawn anew each time: whether a number lies below and above another one, which none
+/// does, or neither, which one does. There are some of either kind.
+fn known_questions(seed: u64) -> impl Iterator<Item = (String, Decision)> {
+    let drawn = if matches!(seed & 0xff, 0 | 0xff) { seed ^ 0x0f } else { seed };
+    (0..8).map(move |place| {
+        let other = drawn.rotate_left(place * 8);
+        let (smaller, greater, answer) = match (drawn >> place) & 1 {
+            0 => ("bvslt", "bvsgt", Decision::Unsat),
+            _ => ("bvsle", "bvsge", Decision::Sat),
+        };
+        let asserted = format!("(assert (and ({smaller} x #x{other:016x}) ({greater} x #x{other:016x})))");
+        (format!("(set-logic ALL)\n(declare-const x (_ BitVec 64))\n{asserted}\n"), answer)
+    })
+}
+
 /// Why there is no answer. The text is for people.
 pub(super) type Unanswered = String;
 
 impl<'a> Known<'a> {
-    /// Asks a program who it is, and for a contradiction and its opposite: a program that says one thing whatever it is
-    /// asked would otherwise prove anything.
+    /// Looks whose the program is, and asks it who it is and what is known: a program that says one thing whatever it is
+    /// asked, or knows some questions by heart, would otherwise prove anything.
     pub(super) fn meet(
         program: &'a Path,
         limits: SolverLimits,
@@ -76,11 +93,10 @@ impl<'a> Known<'a> {
             return Err("the program does not say that it is cvc5".to_owned());
         }
         version.clone_into(&mut known.version);
-        let declared = "(set-logic ALL)\n(declare-const x (_ BitVec 64))\n";
-        let contradiction = format!("{declared}(assert (and (bvslt x #x0000000000000000) (bvsgt x x)))\n");
-        let possible = format!("{declared}(assert (bvslt (bvadd x #x0000000000000001) x))\n");
-        if known.decide(&contradiction)? != Decision::Unsat || known.decide(&possible)? != Decision::Sat {
-            return Err("the solver is wrong about what is known".to_owned());
+        for (question, answer) in known_questions(RandomState::new().hash_one(0)) {
+            if known.decide(&question)? != answer {
+                return Err(format!("the solver is wrong about what is known: {question}").replace('\n', " "));
+            }
         }
         known.limits = limits;
         Ok(known)
@@ -119,6 +135,9 @@ impl<'a> Known<'a> {
 
     /// Runs the program over one input, and gives what it printed if it ended well and in time.
     fn run(&self, arguments: &[&str], input: &str) -> Result<String, Unanswered> {
+        // Each time: it is run by its name, behind which another may have come meanwhile.
+        fit_program(self.program)
+            .map_err(|unfit| format!("the solver `{}` {unfit}", self.program.display()))?;
         let milliseconds = self.limits.time.as_millis();
         let mut command = Command::new(self.program);
         command.args(arguments).arg(format!("--tlimit={milliseconds}"));

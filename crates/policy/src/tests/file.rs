@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use portcullis_protocol::ReasonCode;
 use tempfile::TempDir;
 
-use crate::testing::{edit, files, signed, trust, with, write};
-use crate::{BundleSource, Snapshot};
+use crate::Snapshot;
+use crate::testing::{edit, files, signed, source, with, write};
 
 /// The signed bundle's file.
 fn built() -> Vec<u8> {
@@ -27,7 +27,7 @@ fn place() -> (TempDir, PathBuf) {
 fn code(bytes: &[u8]) -> ReasonCode {
     let (_home, path) = place();
     std::fs::write(&path, bytes).unwrap();
-    let error = BundleSource::open(&path, trust(&files())).current().unwrap_err();
+    let error = source(&path, &files()).current().unwrap_err();
     assert!(!error.to_string().is_empty() && !error.remedy().is_empty());
     error.code()
 }
@@ -68,13 +68,13 @@ fn equal_content_is_equal_bytes_wherever_it_lay_and_whenever_it_was_written() {
     let digest = portcullis_protocol::Digest::sha256(
         &Snapshot::from_files(crate::bundles::demo()).unwrap().to_bytes().unwrap(),
     );
-    assert_eq!(digest.to_string(), "sha256:430a9e22ac3b38a33fe53b746dcf99ee56686bcbbf5f2e234a0a14a13d2a07d9");
+    assert_eq!(digest.to_string(), "sha256:465ae128c90bbb5181d55c496ddeac1c7de940a5fd3a65f8ab95550f1ac358bd");
 }
 
 #[test]
 fn a_file_decides_as_its_directory_does_and_only_as_long_as_it_is_what_was_signed() {
     let (_home, path) = place();
-    let source = BundleSource::open(&path, trust(&files()));
+    let source = source(&path, &files());
     assert_eq!(source.current().unwrap_err().code(), ReasonCode::PolicyMissing);
     std::fs::write(&path, built()).unwrap();
     assert_eq!(source.current().unwrap().reference().version, 7);
@@ -207,7 +207,7 @@ fn what_is_too_large_is_not_read_to_its_end() {
     let (_home, path) = place();
     // Sparse: a terabyte that takes no disk, and that nobody could hold.
     std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
-    let error = BundleSource::open(&path, trust(&files())).current().unwrap_err();
+    let error = source(&path, &files()).current().unwrap_err();
     assert_eq!(error.code(), ReasonCode::PolicyCorrupt);
     let mut large = signed(files());
     large.insert("README.md".into(), vec![b'x'; 1024 * 1024 + 1]);
@@ -232,7 +232,7 @@ fn what_lies_in_the_files_place_is_a_file_or_nothing() {
     let real = home.path().join("real");
     std::fs::write(&real, built()).unwrap();
     std::os::unix::fs::symlink(&real, &path).unwrap();
-    let source = BundleSource::open(&path, trust(&files()));
+    let source = source(&path, &files());
     assert!(source.current().is_ok());
     std::fs::write(&real, b"PK\x03\x04").unwrap();
     assert_eq!(source.current().unwrap_err().code(), ReasonCode::PolicyCorrupt);

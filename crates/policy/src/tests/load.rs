@@ -35,6 +35,51 @@ fn a_good_bundle_loads_and_reports() {
     assert_eq!(report.warnings, Vec::<String>::new());
 }
 
+/// Many policies, in files of several hundred each: several threads read and validate them.
+fn many() -> Files {
+    let mut files = files();
+    for file in 0..6 {
+        let policies = (0..400).map(|number| {
+            let own = format!("@id(\"own-{file}-{number}\")\npermit (principal == Agent::\"bot\", ");
+            own + "action == Action::\"charge\", resource)\nwhen { context.amount == decimal(\"1.00\") };\n"
+        });
+        files.insert(format!("policies/own-{file}.cedar"), policies.collect::<String>().into_bytes());
+    }
+    files
+}
+
+#[test]
+fn many_policies_are_read_whole_and_the_first_of_their_defects_is_told() {
+    let report = Snapshot::from_files(many()).unwrap().check().unwrap();
+    assert_eq!(report.policies.len(), 3 + 6 * 400);
+    let last = ("policies/own-5.cedar", "@id(\"own-5-399\")");
+    let wrong = [
+        ("policies/own-0.cedar", "@id(\"own-0-7\")\n", ""),
+        ("policies/own-3.cedar", "own-3-0\"", "own-1-0\""),
+        (last.0, "resource)\nwhen", "resource\nwhen"),
+    ];
+    // Each alone is told, and the first of all before the others.
+    let mut all = many();
+    for (path, from, to) in wrong.into_iter().rev() {
+        let alone = edit(many(), path, from, to);
+        let told = Snapshot::from_files(alone).unwrap().check().unwrap_err().to_string();
+        assert!(told.contains(path), "{told}");
+        all = edit(all, path, from, to);
+        let first = Snapshot::from_files(all.clone()).unwrap().check().unwrap_err().to_string();
+        assert_eq!(first, told);
+    }
+    for (path, id) in [("policies/own-0.cedar", "@id(\"own-0-0\")"), last] {
+        let (before, after) = ("decimal(\"1.00\")", "\"1.00\"");
+        let text = String::from_utf8(many()[path].clone()).unwrap();
+        let at = text.find(id).unwrap();
+        let wrong = format!("{}{}", &text[..at], text[at..].replacen(before, after, 1));
+        let mut files = many();
+        files.insert(path.to_owned(), wrong.into_bytes());
+        let told = Snapshot::from_files(files).unwrap().check().unwrap_err().to_string();
+        assert!(told.contains(path), "{told}");
+    }
+}
+
 #[test]
 fn surfaces_have_their_declared_terms_and_defaults() {
     let bundle = bundle(files());
@@ -259,7 +304,7 @@ fn the_schemas_context_equals_the_surfaces() {
         ("amount: Long, count: Long, note?: String", "charge amount: `Long` / `decimal`"),
         (
             "amount: decimal, count: Long, note?: Agent",
-            "charge note: `optional a type that no surface has` / `optional String`",
+            "charge note: `optional entity Agent` / `optional String`",
         ),
         (
             "amount: decimal, count: Long, note?: { a: String }",

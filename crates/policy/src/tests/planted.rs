@@ -31,6 +31,9 @@ on_silence = "terminate"
 permit_ttl = "1s"
 context.path = { type = "path", from = "/path" }
 context.tags = { type = "strings", from = "/tags", optional = true }
+
+[labels.internal]
+lifetime = "8h"
 "#;
 
 const SCHEMA: &str = r#"
@@ -83,6 +86,7 @@ when { resource has keeper && resource.keeper == principal }
 when { context.amount.lessThanOrEqual(decimal("50.00")) };
 
 @id("reads")
+@adds_label("internal")
 permit (principal in Group::"staff", action == Action::"fs.read", resource)
 when { context.path like "/srv/reports/*" };
 
@@ -214,6 +218,7 @@ agent = "intern"
 surface = "fs.read"
 context = { path = "/srv/reports/may" }
 expect = "permit"
+adds = ["internal"]
 
 [[case]]
 name = "another file"
@@ -273,7 +278,7 @@ const fn passed(
     Mistake { what, file: POLICY, from, to, check: None, test, prove }
 }
 
-const MISTAKES: [Mistake; 34] = [
+const MISTAKES: [Mistake; 35] = [
     checked(
         "an attribute's name misspelt",
         (
@@ -498,6 +503,12 @@ const MISTAKES: [Mistake; 34] = [
         ("when { resource.frozen };", "when { resource.frozen || context.cents > 10000 };"),
         Some("a large charge"),
         Some("large-charges"),
+    ),
+    passed(
+        "a label that a grant is to add, lost with a line",
+        ("@adds_label(\"internal\")\n", ""),
+        Some("a report"),
+        None,
     ),
 ];
 

@@ -155,7 +155,7 @@ fn the_demo_bundle_decides_as_the_demo_tells() {
     }
     assert_eq!(demo_call(&bundle, "demo-agent", "charge", &charge("100")), "surface.context");
     for agent in ["demo-agent", "stranger-agent"] {
-        assert!(bundle.knows_agent(&agent.parse().unwrap()));
+        assert_eq!(bundle.knows_agent(&agent.parse().unwrap(), None), Some(true));
         assert_eq!(demo_call(&bundle, agent, "delete_account", account), "policy.forbidden demo-no-deletion");
     }
     assert_eq!(demo_call(&bundle, "stranger-agent", "read_balance", account), "policy.no_grant");
@@ -168,8 +168,8 @@ fn the_demo_bundle_decides_as_the_demo_tells() {
         (spec.tier, spec.idempotency, spec.permit_ttl_ms)
     };
     assert_eq!(terms("demo.read_balance"), (Tier::Read, Idempotency::None, 5_000));
-    assert_eq!(terms("demo.charge"), (Tier::Critical, Idempotency::Key, 5_000));
-    assert_eq!(terms("demo.delete_account"), (Tier::Critical, Idempotency::Key, 5_000));
+    assert_eq!(terms("demo.charge"), (Tier::High, Idempotency::Key, 5_000));
+    assert_eq!(terms("demo.delete_account"), (Tier::High, Idempotency::Key, 5_000));
 }
 
 /// Records name the engine; a replay by another version must be able to tell.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use portcullis_protocol::ReasonCode;
 use tempfile::TempDir;
 
-use crate::testing::{charge, files, said, signed, trust, with, write};
-use crate::{BundleSource, SIGNATURE_FILE};
+use crate::testing::{charge, files, said, signed, source, with, write};
+use crate::{BundleSource, SIGNATURE_FILE, Snapshot};
 
 /// A directory `bundle` with the signed bundle, and its source: one that has to read the files at every look,
 /// since they are younger than file times can tell apart, and one that goes by the fingerprint.
@@ -15,7 +15,7 @@ fn sources() -> [(TempDir, BundleSource); 2] {
         write(&home.path().join("bundle"), &signed(files()));
         home
     };
-    let open = |home: &TempDir| BundleSource::open(home.path().join("bundle"), trust(&files()));
+    let open = |home: &TempDir| source(home.path().join("bundle"), &files());
     let (young, old) = (home(), home());
     let (reading, settled) = (open(&young), open(&old).when_settled());
     [(young, reading), (old, settled)]
@@ -68,7 +68,7 @@ fn a_bundle_that_is_pulled_is_missing_and_works_again_when_put_back() {
 fn a_source_may_be_opened_before_its_bundle_is_there() {
     let home = TempDir::new().unwrap();
     let dir = home.path().join("bundle");
-    let source = BundleSource::open(&dir, trust(&files()));
+    let source = source(&dir, &files());
     assert_eq!(code(&source), ReasonCode::PolicyMissing);
     write(&dir, &signed(files()));
     assert!(source.current().is_ok());
@@ -132,13 +132,13 @@ fn every_kind_of_change_is_seen() {
 
 #[test]
 fn another_signed_version_is_refused_until_it_is_pinned() {
-    for (home, source) in sources() {
+    for (home, other) in sources() {
         let dir = home.path().join("bundle");
-        assert!(source.current().is_ok());
+        assert!(other.current().is_ok());
         let next = with("bundle.toml", "version = 7", "version = 8");
         write(&dir, &signed(next.clone()));
-        assert_eq!(code(&source), ReasonCode::PolicyPinMismatch);
-        let pinned = BundleSource::open(&dir, trust(&next));
+        assert_eq!(code(&other), ReasonCode::PolicyPinMismatch);
+        let pinned = source(&dir, &next);
         assert_eq!(pinned.current().unwrap().reference().version, 8);
     }
 }
@@ -186,13 +186,41 @@ fn many_threads_share_one_source() {
 #[test]
 fn a_source_that_is_told_of_a_newer_version_serves_the_older_no_more() {
     for (_home, source) in sources() {
-        let seen = |version| crate::Seen { version, root: None };
-        source.raise(seen(7));
+        let seen = |version| portcullis_protocol::Succession { version, ..Default::default() };
+        source.raise(&seen(7));
         let first = source.current().unwrap();
-        source.raise(seen(7));
+        source.raise(&seen(7));
         assert!(Arc::ptr_eq(&first, &source.current().unwrap()));
-        source.raise(seen(8));
+        source.raise(&seen(8));
         assert_eq!(code(&source), ReasonCode::PolicyRolledBack);
         assert_eq!(code(&source), ReasonCode::PolicyRolledBack);
     }
+}
+
+/// Reading a bundle of ten thousand policies at each decision, for the three seconds in which its times were young, held
+/// the decisions up.
+#[test]
+fn a_bundle_that_was_just_laid_was_read_again_for_each_decision() {
+    let home = TempDir::new().unwrap();
+    let place = home.path().join("new.bundle");
+    let bytes = Snapshot::from_files(signed(files())).unwrap().to_bytes().unwrap();
+    std::fs::write(&place, &bytes).unwrap();
+    let probe = |path: &str| crate::disk::read(&place, 0, Some(&home.path().join(path))).unwrap().1;
+    let (without, with) = (crate::disk::read(&place, 0, None).unwrap().1, probe("probe"));
+    assert!(!without.settled && with.settled, "the file's times tell every change from now on");
+    // Every change from now on: the same size, over the same file, at once.
+    let source = source(&place, &files()).with_probe(home.path().join("probe"));
+    for _ in 0..100 {
+        assert!(source.current().is_ok());
+        let mut bad = bytes.clone();
+        bad[0] ^= 1;
+        std::fs::write(&place, &bad).unwrap();
+        assert_eq!(code(&source), ReasonCode::PolicyCorrupt);
+        std::fs::write(&place, &bytes).unwrap();
+    }
+    // Where nothing can be touched, or on another file system, a young file is read again as before.
+    assert!(!probe("none/probe").settled);
+    assert!(!crate::disk::read(&place, 0, Some("/dev/null".as_ref())).unwrap().1.settled);
+    std::os::unix::fs::symlink("probe", home.path().join("link")).unwrap();
+    assert!(!probe("link").settled, "whose file would that be?");
 }

@@ -1,12 +1,16 @@
 //! Bundles that it takes several keys of a root to sign.
 
-use portcullis_protocol::{Digest, Millis, ReasonCode};
+use std::sync::Arc;
+
+use portcullis_protocol::{Digest, Millis, ReasonCode, Succession};
 use portcullis_verify::VerifierKey;
+use tempfile::TempDir;
 
 use crate::files::Files;
-use crate::testing::{edit, files, signing_key, with};
+use crate::testing::{edit, files, signing_key, with, write};
 use crate::{
-    Authority, Bundle, BundleError, Root, RootChain, RootRef, SIGNATURE_FILE, Seen, Snapshot, Trust,
+    Authority, Bundle, BundleError, BundleSigners, BundleSource, Root, RootChain, RootRef, SIGNATURE_FILE,
+    Snapshot, Trust,
 };
 
 const UNTIL: &str = "2026-01-20T00:00:00Z";
@@ -52,7 +56,7 @@ fn by(mut files: Files, seeds: &[u8]) -> Files {
 
 fn trust(authority: Authority, files: &Files) -> Trust {
     let pin = Snapshot::from_files(files.clone()).unwrap().digest();
-    Trust { authority, pin, seen: Seen::default() }
+    Trust { authority, pin, seen: Succession::default() }
 }
 
 fn verify(files: Files, authority: Authority) -> Result<Bundle, BundleError> {
@@ -127,18 +131,39 @@ fn signing_after_a_change_leaves_the_signatures_of_what_was_behind() {
     assert!(verify(by(changed, &[1]), two_of_three()).is_ok());
 }
 
+/// A log in which bundles of up to this version were in force, of which nobody knows the digest, and this root.
+fn seen(version: u64, root: Option<RootRef>) -> Succession {
+    let roots = root.map(RootRef::named).into_iter().collect();
+    Succession { version, roots, ..Succession::default() }
+}
+
 /// Incident: an old bundle, validly signed in its day, was put back in place.
 #[test]
 fn a_version_lower_than_one_that_was_in_force_is_policy_rolled_back() {
     let signed = by(files(), &[1, 2]);
-    let with = |version, root| Trust { seen: Seen { version, root }, ..trust(two_of_three(), &signed) };
+    let with = |version| Trust { seen: seen(version, None), ..trust(two_of_three(), &signed) };
     let verify = |trust: &Trust| Snapshot::from_files(signed.clone()).unwrap().verify(trust).map(drop);
-    assert!(verify(&with(6, None)).is_ok());
-    assert!(verify(&with(7, None)).is_ok());
-    assert_eq!(verify(&with(8, None)).unwrap_err().code(), ReasonCode::PolicyRolledBack);
+    assert!(verify(&with(6)).is_ok());
+    assert!(verify(&with(7)).is_ok());
+    assert_eq!(verify(&with(8)).unwrap_err().code(), ReasonCode::PolicyRolledBack);
     // It is told even where the pin would refuse it too: an operator who pins it anew gets no further.
-    let elsewhere = Trust { pin: portcullis_protocol::BundleDigest(Digest::sha256(b"x")), ..with(8, None) };
+    let elsewhere = Trust { pin: portcullis_protocol::BundleDigest(Digest::sha256(b"x")), ..with(8) };
     assert_eq!(verify(&elsewhere).unwrap_err().code(), ReasonCode::PolicyRolledBack);
+}
+
+/// An operator pinned other content of the version that was in force: what it replaced could not be told apart from it.
+#[test]
+fn other_content_of_a_version_that_was_in_force_is_policy_rolled_back_though_it_is_pinned() {
+    let signed = by(files(), &[1, 2]);
+    let pinned = trust(two_of_three(), &signed);
+    let with = |digest| Succession { digest: Some(digest), ..seen(7, None) };
+    let verify = |trust: Trust| Snapshot::from_files(signed.clone()).unwrap().verify(&trust).map(drop);
+    assert!(verify(Trust { seen: with(pinned.pin), ..pinned.clone() }).is_ok());
+    let other = portcullis_protocol::BundleDigest(Digest::sha256(b"other content"));
+    let code = |trust: Trust| verify(trust).unwrap_err().code();
+    assert_eq!(code(Trust { seen: with(other), ..pinned.clone() }), ReasonCode::PolicyRolledBack);
+    // One that is not the pinned one is told by that.
+    assert_eq!(code(Trust { seen: with(other), pin: other, ..pinned }), ReasonCode::PolicyPinMismatch);
 }
 
 /// A key that root 2 left out signs again once root 2 is taken off the chain's end.
@@ -146,7 +171,7 @@ fn a_version_lower_than_one_that_was_in_force_is_policy_rolled_back() {
 fn a_root_older_than_one_that_was_in_force_is_policy_rolled_back() {
     let signed = by(files(), &[1, 2]);
     let chain = two_of_three().root().unwrap().chain;
-    let seen = |chain, version| Seen { version: 0, root: Some(RootRef { chain, version }) };
+    let seen = |chain, version| seen(0, Some(RootRef { chain, version }));
     let verify = |seen| {
         let trust = Trust { seen, ..trust(two_of_three(), &signed) };
         Snapshot::from_files(signed.clone()).unwrap().verify(&trust).map(drop)
@@ -163,7 +188,7 @@ fn what_roots_vouched_for_is_not_vouched_for_by_trusted_keys_again() {
     let signed = by(files(), &[1]);
     let alone = Authority::any_of(root(1, 1, &[1]).keys().to_vec());
     let verify = |root| {
-        let trust = Trust { seen: Seen { version: 0, root }, ..trust(alone.clone(), &signed) };
+        let trust = Trust { seen: seen(0, root), ..trust(alone.clone(), &signed) };
         Snapshot::from_files(signed.clone()).unwrap().verify(&trust).map(drop)
     };
     assert!(verify(None).is_ok());
@@ -180,4 +205,82 @@ fn a_bundle_ends_with_its_root() {
     assert_eq!(bundle.validity_at(Millis(end)), Err(ReasonCode::PolicyRootExpired));
     assert_eq!(bundle.validity_at(Millis(u64::MAX)), Err(ReasonCode::PolicyRootExpired));
     assert_eq!(bundle.validity_at(Millis(0)), Err(ReasonCode::PolicyNotYetValid));
+}
+
+/// The bundle of Alice and Bob (keys 1 and 2), in a directory beside the chain that says that two of three must sign, and
+/// its source.
+fn rooted() -> (TempDir, RootChain, BundleSource) {
+    let home = TempDir::new().unwrap();
+    write(&home.path().join("bundle"), &by(files(), &[1, 2]));
+    let mut chain = RootChain::new(root(1, 2, &[1, 2, 3]));
+    sign_root(&mut chain, &[1, 2]);
+    let file = home.path().join("team.root");
+    std::fs::write(&file, chain.to_text()).unwrap();
+    let pin = chain.roots().next().unwrap().digest();
+    let wanted = Snapshot::from_files(files()).unwrap().digest();
+    let source = BundleSource::open(home.path().join("bundle"), BundleSigners::Root { file, pin }, wanted);
+    (home, chain, source)
+}
+
+/// A running arbiter held the root of its start: a chain that was spoiled since was noticed at a restart only.
+#[test]
+fn a_chain_that_was_spoiled_vouched_on_until_a_restart() {
+    let (home, chain, source) = rooted();
+    let code = |source: &BundleSource| source.current().unwrap_err().code();
+    let file = home.path().join("team.root");
+    for source in [source, rooted_again(&home, &chain).when_settled()] {
+        let before = source.current().unwrap();
+        assert!(Arc::ptr_eq(&before, &source.current().unwrap()));
+        for spoiled in [String::new(), chain.to_text().replacen("team", "teem", 1), chain.to_text() + "\n"] {
+            std::fs::write(&file, &spoiled).unwrap();
+            assert_eq!(code(&source), ReasonCode::PolicyRootInvalid, "{spoiled}");
+            assert_eq!(code(&source), ReasonCode::PolicyRootInvalid, "{spoiled}");
+            std::fs::write(&file, chain.to_text()).unwrap();
+            assert!(source.current().is_ok());
+        }
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(code(&source), ReasonCode::PolicyRootInvalid);
+        std::fs::create_dir(&file).unwrap();
+        assert_eq!(code(&source), ReasonCode::PolicyRootInvalid);
+        std::fs::remove_dir(&file).unwrap();
+        std::fs::write(&file, chain.to_text()).unwrap();
+        assert!(source.current().is_ok());
+    }
+}
+
+fn rooted_again(home: &TempDir, chain: &RootChain) -> BundleSource {
+    let (file, pin) = (home.path().join("team.root"), chain.roots().next().unwrap().digest());
+    let wanted = Snapshot::from_files(files()).unwrap().digest();
+    BundleSource::open(home.path().join("bundle"), BundleSigners::Root { file, pin }, wanted)
+}
+
+/// A key that the next root left out signed on in an arbiter that ran.
+#[test]
+fn a_new_root_took_effect_at_a_restart_only() {
+    let (home, mut chain, source) = rooted();
+    // Of a bundle whose files' times say that nothing changed.
+    let source = source.when_settled();
+    let before = source.current().unwrap();
+    chain.add(root(2, 2, &[2, 3, 4])).unwrap();
+    sign_root(&mut chain, &[2, 3]);
+    let file = home.path().join("team.root");
+    std::fs::write(&file, chain.to_text()).unwrap();
+    assert_eq!(source.current().unwrap_err().code(), ReasonCode::PolicyThreshold, "of Bob alone");
+    std::fs::write(home.path().join("bundle/bundle.sig"), &by(files(), &[2, 3])[SIGNATURE_FILE]).unwrap();
+    let after = source.current().unwrap();
+    assert_eq!(after.authority().root().unwrap().version, 2);
+    assert_eq!(before.authority().root().unwrap().version, 1);
+    // An older chain that is put back in its place is what the log tells, not the file.
+    source.raise(&seen(0, after.authority().root()));
+    sign_root(&mut chain, &[4]);
+    std::fs::write(&file, chain.to_text()).unwrap();
+    assert!(source.current().is_ok(), "one more signature changes nothing");
+    let old = {
+        let mut old = RootChain::new(root(1, 2, &[1, 2, 3]));
+        sign_root(&mut old, &[1, 2]);
+        old
+    };
+    std::fs::write(&file, old.to_text()).unwrap();
+    std::fs::write(home.path().join("bundle/bundle.sig"), &by(files(), &[1, 2])[SIGNATURE_FILE]).unwrap();
+    assert_eq!(source.current().unwrap_err().code(), ReasonCode::PolicyRolledBack);
 }

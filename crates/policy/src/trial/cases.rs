@@ -1,11 +1,14 @@
 //! `tests/*.toml`: requests, and what policy must say of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
 
+use cedar_policy::Entities;
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::{
-    ActionName, AgentId, ApprovalNeed, Decision, LabelName, Millis, Obligations, PolicyId, ReasonCode,
-    Request, Resource, RoleName, SurfaceName, SurfaceSpec, Value,
+    ActionName, AgentId, ApprovalNeed, Decision, LabelName, Millis, Obligations, PolicyId, PrincipalId,
+    ReasonCode, Request, Resource, RoleName, SourceName, SurfaceName, SurfaceSpec, Value,
 };
 use serde::Deserialize;
 
@@ -22,6 +25,10 @@ pub(crate) struct Case {
     pub(crate) request: Request,
     /// The labels that the agent has.
     pub(crate) labels: BTreeSet<LabelName>,
+    /// By source, the file of its facts where it is not the one of the source's name.
+    pub(crate) named: BTreeMap<SourceName, String>,
+    /// The bundle's entities with those that the case gives in the place of sources; `None` if the bundle has no sources.
+    pub(crate) facts: Option<Arc<Entities>>,
     /// When it is asked; `None` for a time at which the bundle is valid.
     pub(crate) at: Option<Millis>,
     pub(crate) expected: Expected,
@@ -39,6 +46,7 @@ struct CasesText {
 struct CaseText {
     name: String,
     agent: AgentId,
+    acts_for: Option<PrincipalId>,
     surface: SurfaceName,
     action: Option<ActionName>,
     resource: Option<Resource>,
@@ -46,11 +54,15 @@ struct CaseText {
     context: BTreeMap<String, Value>,
     #[serde(default)]
     labels: BTreeSet<LabelName>,
+    #[serde(default)]
+    facts: BTreeMap<SourceName, String>,
     at: Option<Instant>,
     expect: Expect,
     reason: Option<ReasonCode>,
     policies: Option<BTreeSet<PolicyId>>,
     obligations: Option<Vec<ObligationText>>,
+    #[serde(default)]
+    adds: BTreeSet<LabelName>,
 }
 
 /// One obligation: an approval, or a freshness of identity, or witnesses.
@@ -94,6 +106,8 @@ enum Expect {
 }
 
 /// Every case of a bundle, by file, in the order in which each file has them.
+///
+/// They have no facts yet: [`crate::trial::inform`] gives them.
 pub(crate) fn cases(
     files: &Files,
     surfaces: &BTreeMap<SurfaceName, SurfaceSpec>,
@@ -101,7 +115,7 @@ pub(crate) fn cases(
     let mut cases = Vec::new();
     let mut names = BTreeSet::new();
     let directory = format!("{TESTS}/");
-    for file in files.keys().filter(|path| path.starts_with(&directory)) {
+    for file in files.keys().filter(|path| path.starts_with(&directory) && path.ends_with(".toml")) {
         for case in parse(files, file)? {
             let case = case.into_case(file, surfaces)?;
             if !names.insert(case.name.clone()) {
@@ -122,7 +136,15 @@ fn parse(files: &Files, file: &str) -> Result<Vec<CaseText>, BundleError> {
     Ok(parsed.cases)
 }
 
-fn fault(file: &str, name: &str, message: &str) -> BundleError {
+/// Where the text of a file of cases is not understood.
+pub(crate) fn misread(text: &str) -> Option<Range<usize>> {
+    match toml::from_str::<CasesText>(text) {
+        Ok(_) => None,
+        Err(error) => error.span(),
+    }
+}
+
+pub(super) fn fault(file: &str, name: &str, message: &str) -> BundleError {
     BundleError::corrupt(file, Fault::Case { message: format!("case `{name}`: {message}") })
 }
 
@@ -144,20 +166,31 @@ impl CaseText {
             .or_else(|| spec.and_then(|spec| spec.resource.clone()))
             .ok_or_else(|| fault("`resource` must be given: its surface has none"))?;
         let owed = obligations(self.obligations).map_err(fault)?;
-        let expected = expected(self.expect, self.reason, self.policies, owed).map_err(fault)?;
+        let expected = expected(self.expect, self.reason, self.policies, (owed, self.adds)).map_err(fault)?;
         let ask = Ask {
             surface: self.surface,
             action,
             resource,
+            acts_for: self.acts_for,
             context: self.context,
             idempotency_key: None,
             payload: None,
             envelope: None,
             mapped_with: None,
+            tool: None,
         };
         let at = self.at.map(|Instant(at)| at);
         let (file, request) = (file.to_owned(), ask.by(self.agent));
-        Ok(Case { file, name: self.name, request, labels: self.labels, at, expected })
+        Ok(Case {
+            file,
+            name: self.name,
+            request,
+            labels: self.labels,
+            named: self.facts,
+            facts: None,
+            at,
+            expected,
+        })
     }
 }
 
@@ -165,7 +198,7 @@ fn expected(
     expect: Expect,
     reason: Option<ReasonCode>,
     policies: Option<BTreeSet<PolicyId>>,
-    obligations: Obligations,
+    (obligations, adds): (Obligations, BTreeSet<LabelName>),
 ) -> Result<Expected, &'static str> {
     let decision = match expect {
         Expect::Permit => Decision::Permit,
@@ -177,9 +210,12 @@ fn expected(
         (Decision::Deny | Decision::Silence, _) if !obligations.is_empty() => {
             Err("`obligations` go with `expect = \"permit\"`: they are what granting asks for")
         }
+        (Decision::Deny | Decision::Silence, _) if !adds.is_empty() => {
+            Err("`adds` goes with `expect = \"permit\"`: only a grant adds labels")
+        }
         (Decision::Deny | Decision::Silence, None) => Err("a refusal is expected for a `reason`"),
         (_, Some(reason)) if reason.decision() != decision => Err("`reason` belongs to another decision"),
-        (_, reason) => Ok(Expected { decision, reason, policies, obligations }),
+        (_, reason) => Ok(Expected { decision, reason, policies, obligations, adds }),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Policies changed one at a time: does a case notice?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use cedar_policy::{Authorizer, Policy, PolicySet};
+use cedar_policy::{Authorizer, Entities, Policy, PolicySet};
 use portcullis_protocol::{Obligations, PolicyId};
 use serde::Serialize;
 
@@ -27,6 +27,8 @@ pub enum Change {
     Unrefreshed,
     /// It asks for no witnesses.
     Unwitnessed,
+    /// It adds no labels.
+    Unlabelled,
 }
 
 impl fmt::Display for Change {
@@ -38,6 +40,7 @@ impl fmt::Display for Change {
             Self::Unapproved => "without its approval",
             Self::Unrefreshed => "without its freshness of identity",
             Self::Unwitnessed => "without its witnesses",
+            Self::Unlabelled => "without its labels",
         })
     }
 }
@@ -67,13 +70,14 @@ enum Altered {
 }
 
 /// All that can be done to a policy.
-const CHANGES: [Change; 6] = [
+const CHANGES: [Change; 7] = [
     Change::Dropped,
     Change::Flipped,
     Change::Widened,
     Change::Unapproved,
     Change::Unrefreshed,
     Change::Unwitnessed,
+    Change::Unlabelled,
 ];
 
 /// Tries every mutant with every case. A case can notice a mutant only if the policy's scope may hold for it, and only
@@ -82,14 +86,11 @@ pub(super) fn try_all(compiled: &Compiled) -> Result<Vec<Mutant>, BundleError> {
     let changed = changed(compiled)?;
     let mut noticed: BTreeMap<(PolicyId, Change), String> = BTreeMap::new();
     for case in &compiled.cases {
-        let passes = case
-            .against(case.evaluate(compiled, compiled.evaluate(&case.request, Some(&case.labels))))
-            .passed;
-        let Ok(question) = compiled.question(&case.request, Some(&case.labels)) else { continue };
-        if !passes {
-            continue;
-        }
-        let policies = compiled.slices.policies_for(&question, &compiled.entities);
+        let passes = case.tried(compiled).passed;
+        let Some(entities) = case.entities(compiled).filter(|_| passes) else { continue };
+        let question = compiled.question(&case.request, Some(&case.labels), Some(entities));
+        let Ok(question) = question else { continue };
+        let policies = compiled.slices.policies_for(&question, entities);
         for id in policies.keys() {
             let Ok(policy) = id.to_string().parse::<PolicyId>() else { continue };
             for change in CHANGES {
@@ -102,7 +103,7 @@ pub(super) fn try_all(compiled: &Compiled) -> Result<Vec<Mutant>, BundleError> {
                 let Mutated { policies, annotations } = mutated;
                 let set = PolicySet::from_policies(policies.into_values().cloned());
                 let set = set.map_err(|error| broken(&policy, &error))?;
-                if notices(compiled, case, (&question, &set, &annotations)) {
+                if notices(compiled, (case, entities), (&question, &set, &annotations)) {
                     noticed.insert(key, case.name.clone());
                 }
             }
@@ -150,11 +151,11 @@ impl<'a> Mutated<'a> {
 
 fn notices(
     compiled: &Compiled,
-    case: &Case,
+    (case, entities): (&Case, &Entities),
     (question, set, annotations): (&Question, &PolicySet, &BTreeMap<PolicyId, Annotations>),
 ) -> bool {
     let mut answer = Answer::default();
-    answer.add(&Authorizer::new().is_authorized(&question.request, set, &compiled.entities));
+    answer.add(&Authorizer::new().is_authorized(&question.request, set, entities));
     !case.against(case.evaluate(compiled, settled(answer, annotations, &compiled.manifest.labels))).passed
 }
 
@@ -187,7 +188,7 @@ fn changed(compiled: &Compiled) -> Result<Changed, BundleError> {
     Ok(changed)
 }
 
-/// A policy's annotations, each obligation left out in turn.
+/// A policy's annotations, each obligation and then the labels left out in turn.
 fn relieved(annotations: &Annotations) -> Vec<(Change, Annotations)> {
     let all = &annotations.obligations;
     let without = [
@@ -197,7 +198,9 @@ fn relieved(annotations: &Annotations) -> Vec<(Change, Annotations)> {
     ];
     let changed = without.into_iter().filter(|(_, left)| left != all);
     let labels = || annotations.labels.clone();
-    changed.map(|(change, obligations)| (change, Annotations { obligations, labels: labels() })).collect()
+    let asked = changed.map(|(change, obligations)| (change, Annotations { obligations, labels: labels() }));
+    let bare = Annotations { obligations: all.clone(), labels: BTreeSet::new() };
+    asked.chain((!annotations.labels.is_empty()).then_some((Change::Unlabelled, bare))).collect()
 }
 
 fn broken(policy: &PolicyId, error: &dyn fmt::Display) -> BundleError {

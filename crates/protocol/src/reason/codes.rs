@@ -63,6 +63,11 @@ reason_codes! {
         remedy: "Make a new attempt for each request.",
         doc: "An attempt names one request. The same attempt with another digest is refused."
     }
+    RequestPermitOpen = "request.permit_open", Silence, Request, 409 {
+        message: "the PERMIT of this attempt can still be spent; its receipt is for its gate alone",
+        remedy: "Ask again once it has ended or its lifetime is over. A gate whose answer was lost asks for the decision again.",
+        doc: "The receipt of a PERMIT is shown once it can make no permit any more. Until then it is handed out with a decision only, if it would be released now."
+    }
     RequestOutcomeRecorded = "request.outcome_recorded", Silence, Request, 409 {
         message: "another outcome of this PERMIT is on record already",
         remedy: "Nothing is to be done: the outcome on record stands.",
@@ -199,9 +204,9 @@ reason_codes! {
         doc: "A signature of a trusted key does not fit the bundle's digest, name and version."
     }
     PolicyRolledBack = "policy.rolled_back", Silence, Policy, 503 {
-        message: "the policy bundle, or the root of its keys, is older than one that was in force",
-        remedy: "To go back, ask the bundle's author to sign the old content under a higher version.",
-        doc: "The version is lower than one that the log says was in force. An old signature never becomes a new permission."
+        message: "the policy bundle, or the root of its keys, is older than one that was in force, or another of its version",
+        remedy: "To go back, or to change it, ask the bundle's author to sign the content under a higher version.",
+        doc: "The version is lower than one that the log says was in force, or another bundle of this version was. An old signature never becomes a new permission, and a version names one content."
     }
     PolicyPinMismatch = "policy.pin_mismatch", Silence, Policy, 503 {
         message: "the policy bundle is not the pinned one",
@@ -212,6 +217,16 @@ reason_codes! {
         message: "the policy bundle cannot be understood",
         remedy: "Ask the bundle's author to run `portcullis bundle check`.",
         doc: "A file of the bundle does not parse, does not validate, or asks for what this version does not have."
+    }
+    PolicyUnproved = "policy.unproved", Silence, Policy, 503 {
+        message: "the policy bundle is not proved, and a proof is demanded",
+        remedy: "Ask an operator to activate it with `portcullis bundle activate`, where the arbiter has a solver; `portcullis bundle prove` says what does not hold.",
+        doc: "The bundle, the one before it or the configuration demands that every statement of it be proved, and the log names no proof by which it came into force. No solver, too little time and an unclear answer are no proof, and a pin is none."
+    }
+    PolicyProofsDropped = "policy.proofs_dropped", Silence, Policy, 503 {
+        message: "the policy bundle passes over that the one before it demands proofs",
+        remedy: "Ask the bundle's author to say `[proofs]` with `required = true`, or `required = false` to end the demand.",
+        doc: "A demand for proofs ends only in a proved bundle that says so, under its signatures. One that says nothing of them does not follow one that demands them."
     }
     PolicyRootExpired = "policy.root_expired", Silence, Policy, 503 {
         message: "the root of the policy bundle's keys has expired",
@@ -228,6 +243,21 @@ reason_codes! {
         remedy: "Ask the bundle's author to sign a new version.",
         doc: "Now lies at or after the bundle's `valid_until`. An expired bundle permits nothing from that moment."
     }
+    FactUnavailable = "fact.unavailable", Silence, Facts, 503 {
+        message: "facts that policy depends on are not there",
+        remedy: "Ask an operator to look at the source of facts that `portcullis status` names; it clears by itself.",
+        doc: "A source of facts that the bundle declares is not configured, cannot be read, is not understood or not fit for the bundle, or says to be from the future."
+    }
+    FactRolledBack = "fact.rolled_back", Silence, Facts, 503 {
+        message: "facts that policy depends on are older than facts that are on record",
+        remedy: "Ask an operator why the source of facts that `portcullis status` names gives what it gave before; it clears when the source gives what is newer.",
+        doc: "What a source of facts gave says to be as of an earlier time than other facts of the same source that a record names. No exception stands in for it."
+    }
+    FactStale = "fact.stale", Silence, Facts, 503 {
+        message: "facts that policy depends on are too old",
+        remedy: "Ask an operator to bring the source of facts that `portcullis status` names up to date.",
+        doc: "What a source of facts gave is older than its `max_age` in the bundle, and no exception of the surface stands in for it."
+    }
     IdentityUnknown = "identity.unknown", Silence, Identity, 403 {
         message: "the agent is not known to policy",
         remedy: "Ask the bundle's author to add the agent to the bundle's entities.",
@@ -243,6 +273,18 @@ reason_codes! {
         remedy: "Present the agent's credential.",
         doc: "Who is asking could not be established."
     }
+    IdentityUnavailable = "identity.unavailable", Silence, Identity, 503 {
+        message: "the keys of the agent's identity provider cannot be had, so it cannot be told who asks", remedy: "Wait, or ask an operator to bring back the identity provider that `portcullis status` names.", doc: "The keys of the issuer that an access token names are older than `expire_seconds`, or have never been had. The attempt is counted and gets no record of its own: who made it is not known." }
+    IdentityPrincipal = "identity.principal", Silence, Identity, 403 {
+        message: "the agent's credential does not let it act for whom the request says",
+        remedy: "Name one for whom the credential lets the agent act, or nobody if it lists none; an operator lists them in `agents.NAME.acts_for`.",
+        doc: "The request names somebody whom the agent's credential does not list, or nobody although it lists some."
+    }
+    IdentityPrincipalUnknown = "identity.principal_unknown", Silence, Identity, 403 {
+        message: "whom the agent acts for is not known to policy",
+        remedy: "Ask the bundle's author to add the person to the bundle's entities, in the type that `[principals]` names, or the agent.",
+        doc: "The credential admits whom the request names, and the bundle's entities hold neither such an agent nor such a person."
+    }
     SurfaceUnknown = "surface.unknown", Silence, Surface, 403 {
         message: "nothing governs this operation, so it is not permitted",
         remedy: "Ask the bundle's author to declare the surface.",
@@ -257,6 +299,26 @@ reason_codes! {
         message: "the gate read the call by the rules of another bundle",
         remedy: "Ask again: the gate reads the active bundle's rules before its next call.",
         doc: "The request was mapped under another bundle than the one that would decide it."
+    }
+    ToolAmbiguous = "tool.ambiguous", Silence, Surface, 403 {
+        message: "the tool could be taken for another one, or says what people do not see",
+        remedy: "Have the server's operator look at it with `portcullis mcp list` and `portcullis mcp inspect`.",
+        doc: "The server lists the tool twice, or another by a name that looks the same; or there are invisible or direction-changing characters in what it says of it. No pin changes that."
+    }
+    ToolUnpinned = "tool.unpinned", Silence, Surface, 403 {
+        message: "the tool was not reviewed: the bundle pins tools, and not this one",
+        remedy: "Ask the bundle's author to review it and pin it with `portcullis mcp pin`.",
+        doc: "The bundle pins tools of this server, or requires pins of every server, and has none of this tool."
+    }
+    ToolDefinitionUnknown = "tool.definition_unknown", Silence, Surface, 503 {
+        message: "the server does not say how it defines the tool, so that it cannot be held against its pin",
+        remedy: "Nothing: the gate asks the server again with the next call. Its operator sees more with `portcullis mcp list`.",
+        doc: "The server's list of tools could not be had in time, is not understood, or changed while it was read."
+    }
+    ToolDefinitionChanged = "tool.definition_changed", Silence, Surface, 409 {
+        message: "the server defines the tool otherwise than when it was reviewed",
+        remedy: "Ask the bundle's author to look at the change with `portcullis mcp diff`, and to pin the tool again if it is meant.",
+        doc: "Some member of the tool's definition is another than the pinned one, or the server does not list the tool any more."
     }
     SurfaceContext = "surface.context", Silence, Surface, 400 {
         message: "the request's context does not fit the surface's declaration",
@@ -363,6 +425,11 @@ reason_codes! {
         remedy: "Wait, or ask an operator to look at the ledger.",
         doc: "What limits have counted is not known, or there is no room to count more: more than 131,072 amounts are being kept."
     }
+    LimitsAgentFull = "limits.agent_full", Silence, Limits, 503 {
+        message: "so much is counted of this agent that no more can be",
+        remedy: "Report the outcomes of this agent's actions, and wait until what is counted has lapsed.",
+        doc: "More than 32,768 of the amounts that limits have counted and keep are of this agent's PERMITs: a quarter of what is kept of all."
+    }
     IdentityStale = "identity.stale", Silence, Freshness, 403 {
         message: "the agent proved its identity too long ago, or it is not known when",
         remedy: "Authenticate anew and ask again. A static token never says when its bearer proved anything.",
@@ -422,5 +489,10 @@ reason_codes! {
         message: "the tool server is not running",
         remedy: "Ask an operator to look at the tool server.",
         doc: "The gate has no tool server to hand the action to, so it does not ask for a permit."
+    }
+    UpstreamUnconfined = "upstream.unconfined", Silence, Enforcement, 503 {
+        message: "the tool server could reach what governs it",
+        remedy: "Ask an operator to run the gate on Linux 6.2 or later with Landlock, or to take the surface out of the tier `critical`.",
+        doc: "The kernel cannot keep the tool server from the gate's configuration, keys and data, so that nothing runs on a surface of the tier `critical`."
     }
 }

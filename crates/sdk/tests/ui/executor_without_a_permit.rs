@@ -1,20 +1,20 @@
 //! An executor that takes a permit does not run without one.
 
 use portcullis_protocol::Request;
-use portcullis_sdk::{Attempt, Permit, Running};
+use portcullis_sdk::{Attempt, Outcomes, Permit, Running};
 
-fn charge(permit: Permit) {
-    drop(permit.begin());
+fn charge(permit: Permit, outcomes: &Outcomes) {
+    drop(permit.begin(outcomes));
 }
 
 fn send(running: &Running) -> &Request {
     running.request()
 }
 
-fn without(attempt: Attempt, request: Request, permit: Permit) {
-    charge();
-    charge(attempt);
-    charge(request);
+fn without(attempt: Attempt, request: Request, permit: Permit, outcomes: &Outcomes) {
+    charge(outcomes);
+    charge(attempt, outcomes);
+    charge(request, outcomes);
     send(&permit);
 }
 

@@ -1,13 +1,14 @@
 //! What `authorize` answers is no permit before its refusal was handled.
 
-use portcullis_sdk::{Attempt, Authorizer, Permit, TrustedLog, authorize};
+use portcullis_sdk::{Attempt, Outcomes, Permit, TrustedLog, authorize};
 
-fn charge(permit: Permit) {
-    drop(permit.begin());
+fn charge(permit: Permit, outcomes: &Outcomes) {
+    drop(permit.begin(outcomes));
 }
 
-async fn pay(arbiter: &dyn Authorizer, attempt: Attempt, log: &TrustedLog) {
-    charge(authorize(arbiter, attempt, log, std::time::Duration::from_secs(1)).await);
+async fn pay(outcomes: &Outcomes, attempt: Attempt, log: &TrustedLog) {
+    let deadline = std::time::Duration::from_secs(1);
+    charge(authorize(outcomes.arbiter(), attempt, log, deadline).await, outcomes);
 }
 
 fn main() {}

@@ -1,10 +1,10 @@
 //! A permit is spent once.
 
-use portcullis_sdk::Permit;
+use portcullis_sdk::{Outcomes, Permit};
 
-fn twice(permit: Permit) {
-    drop(permit.begin());
-    drop(permit.begin());
+fn twice(permit: Permit, outcomes: &Outcomes) {
+    drop(permit.begin(outcomes));
+    drop(permit.begin(outcomes));
 }
 
 fn main() {}

@@ -4,7 +4,8 @@ use portcullis_protocol::{Nonce, Request};
 use portcullis_sdk::{BootInstant, Permit};
 
 fn forge(request: Request) -> Permit {
-    Permit::new(Nonce::from_bytes([0; 32]), request, BootInstant::now(), String::new())
+    let times = (BootInstant::now(), std::time::Duration::ZERO);
+    Permit::new(Nonce::from_bytes([0; 32]), request, times, (String::new(), None))
 }
 
 fn main() {}

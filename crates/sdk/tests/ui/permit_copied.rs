@@ -1,14 +1,14 @@
 //! A permit is not copied: whoever gave it away has it no more.
 
-use portcullis_sdk::Permit;
+use portcullis_sdk::{Outcomes, Permit};
 
-fn charge(permit: Permit) {
-    drop(permit.begin());
+fn charge(permit: Permit, outcomes: &Outcomes) {
+    drop(permit.begin(outcomes));
 }
 
-fn twice(permit: Permit) {
-    charge(permit);
-    charge(permit);
+fn twice(permit: Permit, outcomes: &Outcomes) {
+    charge(permit, outcomes);
+    charge(permit, outcomes);
 }
 
 fn main() {}

@@ -3,20 +3,26 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use portcullis_protocol::{AgentId, Digest, Millis, OperatorId};
+use portcullis_protocol::{AgentId, Digest, Millis, OperatorId, PrincipalId};
 use portcullis_sdk::Token;
 
-use super::{AgentSection, AuditorConfig, Config, ConfigError, OperatorsSection, parse};
+use super::{
+    AgentSection, AuditorConfig, Config, ConfigError, OperatorsSection, SubjectConfig, parse, value,
+};
 
 /// An agent's credential, as kept at rest.
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
     /// The agent.
     pub agent: AgentId,
-    /// Digest of its token.
-    pub token: Digest,
-    /// When the token expires.
+    /// Digest of its static token, if it has one.
+    pub token: Option<Digest>,
+    /// Which access tokens of an identity provider name it, if some do.
+    pub subject: Option<SubjectConfig>,
+    /// When its credentials expire, at the latest.
     pub expires: Option<Millis>,
+    /// For whom they let the agent act; for nobody, if there is none.
+    pub acts_for: BTreeSet<PrincipalId>,
 }
 
 /// An operator's credential, as kept at rest.
@@ -33,13 +39,24 @@ pub struct OperatorConfig {
 impl Config {
     pub(super) fn agents(&self) -> Result<Vec<AgentConfig>, ConfigError> {
         let agent = |(name, section): (&String, &AgentSection)| {
+            let subject = SubjectConfig::read(section)?;
+            if section.token.is_none() && subject.is_none() {
+                let error = "or `subject` must be given, or nobody is this agent; `portcullis keys agent` makes a token";
+                return Err(value("agents.token", &error));
+            }
+            let mut acts_for = principals(section.acts_for.as_deref().unwrap_or_default())?;
+            acts_for.extend(subject.iter().flat_map(|subject| subject.subs.values().flatten().cloned()));
             Ok(AgentConfig {
                 agent: parse("agents", name)?,
-                token: parse("agents.token", &section.token)?,
+                token: section.token.as_deref().map(|token| parse("agents.token", token)).transpose()?,
+                subject,
                 expires: section.expires_ms.map(Millis),
+                acts_for,
             })
         };
-        self.file.agents.iter().map(agent).collect()
+        let agents = self.file.agents.iter().map(agent).collect::<Result<Vec<_>, _>>()?;
+        refuse_chains(&agents)?;
+        Ok(agents)
     }
 
     pub(super) fn operators(&self) -> Result<Vec<OperatorConfig>, ConfigError> {
@@ -68,14 +85,44 @@ impl Config {
     }
 }
 
+fn principals(names: &[String]) -> Result<BTreeSet<PrincipalId>, ConfigError> {
+    let parsed: BTreeSet<PrincipalId> =
+        names.iter().map(|name| parse("agents.acts_for", name)).collect::<Result<_, _>>()?;
+    if parsed.len() < names.len() {
+        let error = "names one twice";
+        return Err(ConfigError::Value { key: "agents.acts_for", error: error.into() });
+    }
+    Ok(parsed)
+}
+
+/// One who acts for somebody is acted for by nobody: what the last one in a chain does would be told of the one before
+/// it alone, and labels would not come to the person at its end.
+fn refuse_chains(agents: &[AgentConfig]) -> Result<(), ConfigError> {
+    let acting = agents.iter().filter(|agent| !agent.acts_for.is_empty());
+    let acting: BTreeSet<_> = acting.map(|agent| PrincipalId::from(&agent.agent)).collect();
+    for agent in agents {
+        if let Some(between) = agent.acts_for.intersection(&acting).next() {
+            let error = format!(
+                "`{}` would act for `{between}`, which acts for others itself; name the person or agent at the end of the \
+                 chain",
+                agent.agent
+            );
+            return Err(ConfigError::Value { key: "agents.acts_for", error });
+        }
+    }
+    Ok(())
+}
+
 /// A token that named two would not tell who asks, and one of an agent and an operator would make the agent one.
 pub(super) fn distinct(
     agents: &[AgentConfig],
     operators: &[OperatorConfig],
     auditors: &[AuditorConfig],
 ) -> Result<(), ConfigError> {
-    let of_agents: BTreeSet<_> = agents.iter().map(|agent| agent.token).collect();
-    if of_agents.len() < agents.len() {
+    let of_agents: Vec<_> = agents.iter().filter_map(|agent| agent.token).collect();
+    let all = of_agents.len();
+    let of_agents: BTreeSet<_> = of_agents.into_iter().collect();
+    if of_agents.len() < all {
         let error = "two agents have one token, so it would not tell who asks; make each its own";
         return Err(ConfigError::Value { key: "agents.token", error: error.into() });
     }

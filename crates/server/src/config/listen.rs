@@ -64,7 +64,11 @@ pub struct ListenConfig {
     pub tls: Option<Arc<rustls::ServerConfig>>,
 }
 
-fn tls(keys: &DoorKeys, certificate: &Path, key: &Path) -> Result<Arc<rustls::ServerConfig>, ConfigError> {
+pub(super) fn tls(
+    keys: &DoorKeys,
+    certificate: &Path,
+    key: &Path,
+) -> Result<Arc<rustls::ServerConfig>, ConfigError> {
     refuse_exposed(keys.key, key)?;
     let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect)

@@ -40,7 +40,7 @@ impl Config {
             })
         });
         let auditors: Vec<AuditorConfig> = auditors.collect::<Result<_, _>>()?;
-        let mut tokens: BTreeSet<Digest> = self.agents()?.iter().map(|agent| agent.token).collect();
+        let mut tokens: BTreeSet<Digest> = self.agents()?.iter().filter_map(|agent| agent.token).collect();
         if !auditors.iter().all(|auditor| tokens.insert(auditor.token)) {
             let error =
                 "is also another auditor's or an agent's, who must not read the whole log; make each its own";

@@ -1,86 +1,95 @@
 //! Whose signatures on bundles count.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-
-use portcullis_policy::{Authority, BundleError, MAX_CHAIN_BYTES, RootChain, RootError};
-use portcullis_protocol::Digest;
+use portcullis_policy::BundleSigners;
 use portcullis_verify::VerifierKey;
-use rustix::fs::{Mode, OFlags};
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use portcullis_protocol::BundleDigest;
+use portcullis_sdk::Authorities;
+
+use super::credentials::read_token;
 use super::sections::PolicySection;
-use super::{Config, ConfigError, parse};
+use super::{Config, ConfigError, parse, value};
+use crate::bundles::activated_file;
+use crate::sources::{Access, Location, Remote};
 
-/// Who may sign bundles.
+/// How often a source may be asked, in seconds.
+const POLLS: std::ops::RangeInclusive<u64> = 1..=86_400;
+
+/// Where the configuration's bundle is fetched from.
 #[derive(Clone, Debug)]
-pub enum BundleSigners {
-    /// Any one of these keys.
-    Keys(Vec<VerifierKey>),
-    /// Whom the newest root of a chain names.
-    Root {
-        /// The chain's file.
-        file: PathBuf,
-        /// The digest of its first root.
-        pin: Digest,
-    },
+pub struct SourceConfig {
+    /// The place.
+    pub remote: Remote,
+    /// By what it is reached.
+    pub access: Access,
+    /// How often it is asked.
+    pub interval: Duration,
 }
 
-impl BundleSigners {
-    /// Who may sign now. A chain is read anew each time.
-    ///
-    /// # Errors
-    /// [`BundleError::Root`].
-    pub fn authority(&self) -> Result<Authority, BundleError> {
-        match self {
-            Self::Keys(keys) => Ok(Authority::any_of(keys.clone())),
-            Self::Root { file, pin } => {
-                read_chain(file).and_then(|chain| chain.verify(*pin)).map_err(refused)
-            }
-        }
-    }
+/// A file that may be named, and what it is called there.
+type Named<'a> = (&'static str, Option<&'a Path>);
 
-    /// Who may sign now or might at some time before, oldest first: for bundles of that time.
-    ///
-    /// # Errors
-    /// As [`Self::authority`].
-    pub fn authorities(&self) -> Result<Vec<Authority>, BundleError> {
-        match self {
-            Self::Keys(_) => self.authority().map(|authority| vec![authority]),
-            Self::Root { file, pin } => {
-                read_chain(file).and_then(|chain| chain.verify_all(*pin)).map_err(refused)
-            }
-        }
-    }
-}
-
-fn refused(error: RootError) -> BundleError {
-    BundleError::Root(Box::new(error))
-}
-
-/// Reads a chain of roots. None of it is verified.
+/// Reads by what places across the network are reached: a PEM file of authorities, and a file with a credential, each with
+/// what it is called where it was named.
 ///
 /// # Errors
-/// [`RootError`]: `Unreadable`, `Form` or `Text`.
-pub fn read_chain(file: &Path) -> Result<RootChain, RootError> {
-    let unreadable = |error: std::io::Error| RootError::Unreadable {
-        path: file.display().to_string(),
-        cause: error.to_string(),
-    };
-    let limit = u64::try_from(MAX_CHAIN_BYTES).map_or(u64::MAX, |limit| limit.saturating_add(1));
-    let mut bytes = Vec::new();
-    open(file).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(unreadable)?;
-    RootChain::parse(&bytes)
-}
-
-/// Opens a file. A pipe in its place would hold whoever opens it until somebody writes.
-fn open(path: &Path) -> std::io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is not a regular file")) }
+/// [`ConfigError`].
+pub fn read_access(ca: Named<'_>, token: Named<'_>) -> Result<Access, ConfigError> {
+    let authorities = ca.1.map(Authorities::read).transpose();
+    let authorities = authorities.map_err(|error| value(ca.0, &error))?;
+    let token = token.1.map(|file| read_token(token.0, file)).transpose()?;
+    Ok(Access { authorities, token })
 }
 
 impl Config {
+    /// Where the bundle lies on this machine, and where it is fetched from, if it is.
+    pub(super) fn source(
+        &self,
+        policy: &PolicySection,
+        data: &Path,
+        pin: &BundleDigest,
+    ) -> Result<(PathBuf, Option<SourceConfig>), ConfigError> {
+        let remote = match Location::parse(&policy.bundle).map_err(|error| value("policy.bundle", &error))? {
+            Location::Here(path) => return Ok((self.at(&path), None)),
+            Location::Elsewhere(remote) => remote,
+        };
+        let access = self.access_of(policy)?;
+        if remote.needs_authorities() && access.authorities.is_none() {
+            let error =
+                "is needed, for `bundle` is fetched over TLS: a PEM file of the authorities to believe";
+            return Err(ConfigError::Value { key: "policy.ca", error: error.into() });
+        }
+        let interval = policy.poll_seconds.map_or(300, |seconds| seconds);
+        if !POLLS.contains(&interval) {
+            let error = "must be from 1 to 86400";
+            return Err(ConfigError::Value { key: "policy.poll_seconds", error: error.into() });
+        }
+        let interval = Duration::from_secs(interval);
+        Ok((activated_file(data, pin), Some(SourceConfig { remote, access, interval })))
+    }
+
+    fn access_of(&self, policy: &PolicySection) -> Result<Access, ConfigError> {
+        let [ca, token] =
+            [&policy.ca, &policy.token_file].map(|file| file.as_ref().map(|file| self.at(file)));
+        read_access(("policy.ca", ca.as_deref()), ("policy.token_file", token.as_deref()))
+    }
+
+    /// By what a place across the network is reached. The credential of the configuration is for the host of its own
+    /// `bundle`, and for no other.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn access(&self, remote: &Remote) -> Result<Access, ConfigError> {
+        let policy = Self::section(self.file.policy.as_ref(), "policy")?;
+        let access = self.access_of(policy)?;
+        let own = Location::parse(&policy.bundle).map_err(|error| value("policy.bundle", &error))?;
+        let is_own = matches!(&own, Location::Elsewhere(own) if own.has_origin_of(remote));
+        Ok(Access { token: access.token.filter(|_| is_own), ..access })
+    }
+
     pub(super) fn signers(&self, policy: &PolicySection) -> Result<BundleSigners, ConfigError> {
         match (&policy.trusted_keys, &policy.root, &policy.root_pin) {
             (Some(keys), None, None) => {

@@ -1,9 +1,12 @@
 //! What may be written: every section and key, once.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+
+use super::issuers::SubjectTable;
+use super::paths::Paths;
 
 /// A key of the configuration, for its reference.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +28,12 @@ macro_rules! sections {
             #[derive(Clone, Debug, Deserialize)]
             #[serde(deny_unknown_fields)]
             pub(super) struct $name { $( $(#[doc = $doc])* pub(super) $key: $type, )* }
+
+            impl Paths for $name {
+                fn paths(&self, _: &'static str, found: &mut dyn FnMut(&'static str, &Path)) {
+                    $( self.$key.paths(stringify!($key), found); )*
+                }
+            }
         )*
 
         /// Every key, in the order of the reference.
@@ -77,9 +86,9 @@ sections! {
         /// Of `pkcs11`: the file with the user's PIN, mode 0600. A PIN that was refused is not tried again before the
         /// file has changed, for a token locks itself after a few.
         pin_file: Option<PathBuf> = "none",
-        /// Of a `command`: absolute path of the program, which others must not be able to write, and its arguments.
-        /// It reads the text to be signed from standard input and writes one signature line of a C2SP signed note.
-        /// It sees no environment but PATH, and is killed at the deadline with its process group.
+        /// Of a `command`: absolute path of the program, which others must not be able to write, nor any folder or link on
+        /// the way to it, and its arguments. It reads the text to be signed from standard input and writes one signature
+        /// line of a C2SP signed note. It sees no environment but PATH, and is killed at the deadline with its process group.
         command: Option<Vec<String>> = "none",
         /// Of `http`: `https://HOST:PORT`, `http://127.0.0.1:PORT` or `unix:/path`. The text to be signed is posted;
         /// the answer is 200 with one signature line of a C2SP signed note.
@@ -103,7 +112,9 @@ sections! {
     }
     /// The policy.
     "policy" PolicySection {
-        /// The bundle: its directory, or the file that `portcullis bundle build` makes of it.
+        /// The bundle: its directory, or the file that `portcullis bundle build` makes of it. Or where that file is fetched
+        /// from, `https://HOST/PATH` or `oci://HOST/REPOSITORY:TAG`; only the pinned bundle is kept and decides.
+        /// docs/bundle-sources.md.
         bundle: PathBuf = "required",
         /// The digest of the only bundle that may decide; `portcullis bundle pin` writes it.
         pin: String = "required",
@@ -114,13 +125,76 @@ sections! {
         root: Option<PathBuf> = "none",
         /// The digest of the first root of that chain; `portcullis bundle root show` says it.
         root_pin: Option<String> = "required with `root`",
+        /// PEM file with the certificate authorities that are believed where bundles are fetched. The system's authorities
+        /// are not believed unless this is their file.
+        ca: Option<PathBuf> = "required where bundles are fetched over TLS",
+        /// The file with the credential that the host of `bundle` is shown, mode 0600: a bearer token, or `USER:PASSWORD`.
+        /// No other host is shown it.
+        token_file: Option<PathBuf> = "none",
+        /// How often it is looked what lies where `bundle` is fetched from, in seconds, from 1 to 86400.
+        poll_seconds: Option<u64> = "300",
+        /// Whether a bundle decides only if the arbiter proved it when it was activated. docs/proofs.md.
+        require_proofs: Option<bool> = "false",
+        /// The solver that proves: a cvc5 program.
+        solver: Option<PathBuf> = "/usr/bin/cvc5",
+        /// How long the proof of a bundle may take, in seconds, from 1 to 86400. After it the bundle is not proved.
+        prove_within_s: Option<u64> = "600",
+    }
+    /// Where a source of facts is that the bundle declares, by the name that it has there. Either a file, or a service.
+    "facts.NAME" FactsSection {
+        /// The file with the document; whoever keeps it replaces it by renaming another into its place.
+        file: Option<PathBuf> = "required without `endpoint`",
+        /// The service that gives the document: `https://HOST:PORT`, `http://127.0.0.1:PORT` or `unix:/path`.
+        endpoint: Option<String> = "required without `file`",
+        /// Of a service: the path that is asked for.
+        path: Option<String> = "/",
+        /// Of a service: PEM file with the certificate authority of an `https` endpoint.
+        ca: Option<PathBuf> = "none",
+        /// Of a service: the file with the bearer token that it is shown, mode 0600.
+        token_file: Option<PathBuf> = "none",
+        /// Of a service: how often it is asked, in milliseconds, from 100 to 3600000.
+        interval_ms: Option<u64> = "30000",
     }
     /// An agent, by its name.
     "agents.NAME" AgentSection {
         /// Digest of the agent's bearer token; `portcullis keys agent` makes both.
-        token: String = "required",
-        /// When the token expires, in milliseconds since 1970; never, if left out.
+        token: Option<String> = "required without `subject`",
+        /// Which access tokens name the agent: `{ issuer = "URL", sub = "SUBJECT" }`, with `client_id` if it matters of
+        /// which client they are; or `{ issuer = "URL", client_id = "CLIENT", people = { "SUBJECT" = "NAME" } }` for tokens
+        /// that people got for that client, by each of which the agent acts for that person alone. docs/identity.md.
+        subject: Option<SubjectTable> = "required without `token`",
+        /// When the agent's credentials expire at the latest, in milliseconds since 1970; never, if left out. An access
+        /// token expires when it says so, if that is earlier.
         expires_ms: Option<u64> = "never",
+        /// For whom the agent may act: names of people or of other agents. Each request must then name one of them;
+        /// without any, none may name anybody. Whoever is listed here acts for nobody: name the person behind an agent
+        /// that acts for one.
+        acts_for: Option<Vec<String>> = "nobody",
+    }
+    /// An identity provider whose access tokens name agents, by its issuer: letter for letter as its tokens say it.
+    "issuers.URL" IssuerSection {
+        /// The arbiter's own name at the provider (RFC 8707): `aud` of a token must have it.
+        audience: String = "required",
+        /// Where the provider's JWK set is, `https://HOST/PATH` or `http://127.0.0.1:PORT/PATH`. Without it and `jwks_file`
+        /// the provider's metadata are asked (RFC 8414, else OpenID Connect Discovery), which must be of this very issuer.
+        jwks: Option<String> = "as the metadata say",
+        /// Instead of `jwks`: the file with the JWK set, which only its owner may be able to write. Whoever keeps it replaces
+        /// it by renaming another into its place, at least as often as `expire_seconds` says.
+        jwks_file: Option<PathBuf> = "none",
+        /// PEM file with the certificate authorities that are believed of the provider. The system's authorities are not
+        /// believed unless this is their file.
+        ca: Option<PathBuf> = "required where the provider is asked over TLS",
+        /// Algorithms that count.
+        algorithms: Option<Vec<String>> = "`[\"ES256\", \"EdDSA\", \"PS256\", \"RS256\"]`",
+        /// Types that are taken as access tokens. `JWT` is for providers that do not follow RFC 9068.
+        types: Option<Vec<String>> = "`[\"at+jwt\"]`",
+        /// How far the provider's clock may be ahead of this machine's, in seconds, up to 60. No token lives longer by it.
+        skew_seconds: Option<u64> = "10",
+        /// How old the provider's keys may become before they are asked for again, in seconds, from 1 to 86400.
+        fresh_seconds: Option<u64> = "300",
+        /// How old they may become before they count for nothing, in seconds, more than `fresh_seconds` and at most 604800.
+        /// After it tokens of this issuer name nobody until there is an answer.
+        expire_seconds: Option<u64> = "12 times `fresh_seconds`",
     }
     /// The log, as others may read it.
     "log" LogSection {
@@ -170,6 +244,9 @@ sections! {
         agent: String = "required",
         /// The file with that agent's token, mode 0600.
         token_file: PathBuf = "required",
+        /// For whom that agent acts here. Each call says so, and the arbiter refuses it unless the agent's credential
+        /// lists that name. `portcullis decide` asks for whom its request says.
+        acts_for: Option<String> = "nobody",
         /// How long a decision may take, in milliseconds. After it the call does not run.
         deadline_ms: Option<u64> = "2000",
         /// An arbiter elsewhere, `https://HOST:PORT`, `http://127.0.0.1:PORT` or `unix:/path`. Without it, the gate
@@ -189,6 +266,20 @@ sections! {
         server: String = "required",
         /// Environment variables that the tool server gets beside PATH, HOME, LANG and the like.
         pass_environment: Option<Vec<String>> = "none",
+    }
+    /// The MCP gate as an endpoint, `portcullis mcp --listen`. docs/endpoint.md.
+    "endpoint" EndpointSection {
+        /// Hosts that it is known by beside its address, `HOST` or `HOST:PORT`, as clients write them. `--host` names more.
+        hosts: Option<Vec<String>> = "none",
+        /// Origins of the web pages that may ask.
+        origins: Option<Vec<String>> = "none",
+        /// The URL that it is known by to those who give out tokens: what tokens for it name as their audience. Where
+        /// clients learn of them is served then (RFC 9728).
+        resource: Option<String> = "none",
+        /// With `resource`: the issuers' URLs of the authorization servers that give out tokens for it.
+        authorization_servers: Option<Vec<String>> = "none",
+        /// With `resource`: the scopes that clients should ask for.
+        scopes: Option<Vec<String>> = "none",
     }
     /// Witnesses of this log, as a whole. Only with `[witnesses.NAME]`.
     "witnessing" WitnessingSection {
@@ -247,7 +338,11 @@ pub(super) struct File {
     pub(super) spool: Option<SpoolSection>,
     pub(super) policy: Option<PolicySection>,
     #[serde(default)]
+    pub(super) facts: BTreeMap<String, FactsSection>,
+    #[serde(default)]
     pub(super) agents: BTreeMap<String, AgentSection>,
+    #[serde(default)]
+    pub(super) issuers: BTreeMap<String, IssuerSection>,
     pub(super) log: Option<LogSection>,
     pub(super) cosigning: Option<CosigningSection>,
     #[serde(default)]
@@ -257,6 +352,7 @@ pub(super) struct File {
     pub(super) operator: Option<OperatorSection>,
     pub(super) gate: Option<GateSection>,
     pub(super) mcp: Option<McpSection>,
+    pub(super) endpoint: Option<EndpointSection>,
     pub(super) witnessing: Option<WitnessingSection>,
     #[serde(default)]
     pub(super) witnesses: BTreeMap<String, WitnessSection>,

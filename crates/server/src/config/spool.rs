@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use portcullis_ledger::SpoolConfig;
 
+use super::place::lies_within;
 use super::{ArbiterSection, Config, ConfigError};
 
 /// How long callers are kept waiting for the spool's disk.
@@ -16,7 +17,7 @@ impl Config {
     pub(super) fn spool(&self, arbiter: &ArbiterSection) -> Result<Option<SpoolConfig>, ConfigError> {
         let Some(section) = &self.file.spool else { return Ok(None) };
         let path = self.at(&section.path);
-        if path.starts_with(self.at(&arbiter.data)) {
+        if lies_within(&path, &self.at(&arbiter.data)) {
             let error = "must lie outside the data directory, or it fails with what it stands in for";
             return Err(ConfigError::Value { key: "spool.path", error: error.into() });
         }

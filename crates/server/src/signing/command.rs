@@ -5,13 +5,13 @@
 //! what hangs is killed, with everything that it started in its process group.
 
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use portcullis_ledger::SignError;
+use portcullis_policy::fit_program;
 use portcullis_sdk::BootInstant;
 use portcullis_verify::VerifierKey;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -55,14 +55,7 @@ impl Program {
 
 impl Device for Program {
     fn watch(&mut self) -> Result<(), SignError> {
-        let metadata = std::fs::metadata(&self.program).map_err(unavailable)?;
-        if !metadata.is_file() || metadata.mode() & 0o111 == 0 {
-            return Err(SignError::Unavailable("the signer's program is not an executable file".into()));
-        }
-        if metadata.mode() & 0o022 != 0 {
-            return Err(SignError::Unavailable("others may write the signer's program".into()));
-        }
-        Ok(())
+        fit_program(&self.program).map_err(|unfit| unavailable(format!("the signer's program {unfit}")))
     }
 
     fn sign(&mut self, text: &[u8], until: BootInstant) -> Result<[u8; 64], SignError> {

@@ -78,7 +78,13 @@ fn a_program_that_is_gone_exposed_or_not_executable_is_not_run() {
         assert_eq!(code(script.sign(PATIENCE)), Some(ReasonCode::SignerUnavailable), "{mode:o}");
         assert!(!script.directory.path().join("ran").exists(), "{mode:o}");
     }
-    let mut script = script("LINE");
+    let mut script = script("touch ran; LINE");
+    let folder = |mode| {
+        std::fs::set_permissions(script.directory.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    folder(0o770);
+    assert_eq!(code(script.program.watch()), Some(ReasonCode::SignerUnavailable), "others could replace it");
+    folder(0o700);
     assert!(script.program.watch().is_ok());
     std::fs::remove_file(&script.program.program).unwrap();
     assert_eq!(code(script.program.watch()), Some(ReasonCode::SignerUnavailable));

@@ -10,8 +10,13 @@ use crate::support::{Answer, DEADLINE, Served, recorded};
 #[tokio::test]
 async fn an_agent_gets_the_receipts_of_its_own_attempts_and_no_others() {
     let served = Served::start().await;
-    let attempt = served.read();
-    let (id, answer) = (attempt.id(), served.decide(&attempt.call(DEADLINE), "demo-agent").await);
+    let open = served.read();
+    assert!(served.decide(&open.call(DEADLINE), "demo-agent").await.json()["receipt"].is_string());
+    let pending = served.get(&format!("/v1/receipts/{}", open.id()), "demo-agent").await;
+    assert_eq!((pending.status, pending.code().as_str()), (409, "request.permit_open"));
+    let spent = served.spent(served.charge("1.00", "a receipt"), Outcome::Ok).await;
+    assert_eq!(served.report(&spent, "demo-agent").await.status, 200);
+    let id = spent.attempt;
     let path = format!("/v1/receipts/{id}");
     let found = served.get(&path, "demo-agent").await;
     assert_eq!(found.status, 200);
@@ -19,9 +24,8 @@ async fn an_agent_gets_the_receipts_of_its_own_attempts_and_no_others() {
     let record = receipt.verify(std::slice::from_ref(&served.config.log_key)).unwrap().record().unwrap();
     let Record::Decision(record) = record else { panic!("{record:?}") };
     assert_eq!((record.attempt, record.agent.as_str()), (id, "demo-agent"));
-    assert!(answer.json()["receipt"].is_string());
-    for agent in ["stranger-agent", "ghost"] {
-        let hidden = served.get(&path, agent).await;
+    for (agent, id) in [("stranger-agent", id), ("ghost", id), ("stranger-agent", open.id())] {
+        let hidden = served.get(&format!("/v1/receipts/{id}"), agent).await;
         assert_eq!((hidden.status, hidden.body.len()), (404, 0), "{agent}");
     }
     let nobodys = served.get(&format!("/v1/receipts/{}", "0".repeat(64)), "demo-agent").await;
@@ -48,7 +52,8 @@ async fn a_receipt_that_cannot_be_looked_for_is_not_said_to_be_absent() {
 /// The report with another nonce.
 fn forged(report: &OutcomeReport, nonce: &str) -> OutcomeReport {
     let OutcomeCall { outcome, result, .. } = report.call.clone();
-    OutcomeReport { attempt: report.attempt, call: OutcomeCall { nonce: nonce.into(), outcome, result } }
+    let call = OutcomeCall { nonce: nonce.into(), outcome, result };
+    OutcomeReport { attempt: report.attempt, call, within: report.within }
 }
 
 fn refused(answer: &Answer) {
@@ -126,11 +131,57 @@ async fn the_same_attempt_for_another_request_is_refused_and_for_the_same_answer
     assert_eq!(permits, 1);
 }
 
+/// What a body says of whom it is asked for is held against the credential that came with it, and recorded either way.
+#[tokio::test]
+async fn a_principal_is_a_claim_that_the_credential_admits_or_not() {
+    let served = Served::start().await;
+    let cases = [
+        ("demo-agent", None, ""),
+        ("demo-agent", Some("stranger-agent"), "identity.principal"),
+        ("demo-agent", Some("demo-agent"), "identity.principal"),
+        // The same agent by two credentials: one lets it act for somebody, the other for itself.
+        ("delegate", Some("demo-agent"), "policy.no_grant"),
+        ("delegate", Some("maya"), "identity.principal"),
+        ("delegate", None, "identity.principal"),
+        ("stranger-agent", None, "policy.no_grant"),
+        ("stranger-agent", Some("demo-agent"), "identity.principal"),
+    ];
+    for (token, acts_for, code) in cases {
+        let mut call = served.read().call(DEADLINE);
+        call.request.acts_for = acts_for.map(|name| name.parse().unwrap());
+        let answer = served.decide(&call, token).await;
+        assert_eq!(answer.code(), code, "{token} {acts_for:?}");
+        assert_eq!(answer.json()["captured"], "logged");
+        assert!(code != "identity.principal" || answer.status == 403, "{answer:?}");
+    }
+    let mut spelled = serde_json::to_value(served.read().call(DEADLINE)).unwrap();
+    for (acts_for, code) in [
+        (serde_json::json!("Maya"), "request.invalid_value"),
+        (serde_json::json!(["maya"]), "request.malformed"),
+        (serde_json::json!({ "id": "maya" }), "request.malformed"),
+    ] {
+        spelled["request"]["acts_for"] = acts_for;
+        let answer = served.post("/v1/decisions", "demo-agent", spelled.to_string().as_bytes()).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, code), "{spelled}");
+    }
+    let (_folder, config) = served.stop().await;
+    let named: Vec<_> = recorded(&config)
+        .iter()
+        .map(|row| (row.record.acts_for.clone(), row.record.behind().is_some()))
+        .collect();
+    let expected = cases.map(|(_, acts_for, code)| {
+        let named = acts_for.map(|name| name.parse().unwrap());
+        (named, acts_for.is_some() && code != "identity.principal")
+    });
+    assert_eq!(named, expected);
+}
+
 /// Who may do what at which endpoint, as checked in.
 #[tokio::test]
 async fn the_roles_at_every_endpoint_are_as_checked_in() {
     let served = Served::start().await;
     let spent = served.spent(served.charge("1.00", "roles"), Outcome::Ok).await;
+    assert_eq!(served.report(&spent, "demo-agent").await.status, 200);
     let receipt = format!("/v1/receipts/{}", spent.attempt);
     let said = |answer: &Answer| {
         let code = answer.code();
@@ -144,6 +195,7 @@ async fn the_roles_at_every_endpoint_are_as_checked_in() {
         "expired",
         "ghost",
         "stranger-agent",
+        "delegate",
         "auditor",
         "demo-agent",
         "retired",
@@ -161,6 +213,7 @@ async fn the_roles_at_every_endpoint_are_as_checked_in() {
         row("receipt of demo-agent's attempt", &served.get(&receipt, token).await);
         row("outcome of demo-agent's attempt", &served.report(&spent, token).await);
         row("surfaces", &served.get("/v1/surfaces", token).await);
+        row("whoami", &served.get("/v1/whoami", token).await);
         let order = serde_json::json!({
             "what": { "resolve_outcome": { "attempt": spent.attempt, "outcome": "ok" } }, "reason": "x",
         });

@@ -10,6 +10,7 @@
 mod agents;
 mod bodies;
 mod health;
+mod identity;
 mod keys;
 mod late;
 mod limits;

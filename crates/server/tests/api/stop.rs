@@ -53,7 +53,8 @@ async fn what_was_answered_before_a_stop_is_on_record_after_it() {
     // And the same directory serves again.
     let again = Served::over(folder, config).await;
     let attempt = permitted.first().unwrap();
-    assert_eq!(again.get(&format!("/v1/receipts/{attempt}"), "demo-agent").await.status, 200);
+    let found = again.get(&format!("/v1/receipts/{attempt}"), "demo-agent").await;
+    assert_eq!((found.status, found.code().as_str()), (409, "request.permit_open"));
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! A served deployment, and callers of it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{AgentId, Millis, Outcome};
-use portcullis_sdk::{Attempt, OutcomeReport, TrustedLog};
+use portcullis_sdk::{Attempt, HttpAuthorizer, OutcomeReport, Outcomes, Permit, Running, Token, TrustedLog};
 use portcullis_server::config::ListenConfig;
 use portcullis_server::config::{AgentConfig, ArbiterConfig, AuditorConfig, OperatorConfig};
 use portcullis_server::{Agents, Config, Row, ServeError, demo, open_ledger, rows, serve};
@@ -72,9 +73,14 @@ impl Served {
         let mut config = Config::read(&made.config).unwrap().arbiter().unwrap();
         let agent = |name: &str, token: &str, expires| AgentConfig {
             agent: name.parse().unwrap(),
-            token: Agents::digest(token),
+            token: Some(Agents::digest(token)),
+            subject: None,
             expires,
+            acts_for: Default::default(),
         };
+        let mut delegate = agent("stranger-agent", "delegate", None);
+        delegate.acts_for = ["demo-agent".parse().unwrap()].into();
+        config.agents.push(delegate);
         config.agents.push(agent("ghost-agent", "ghost", None));
         config.agents.push(agent("demo-agent", "expired", Some(Millis(1))));
         let auditor = |name: &str, token: &str, expires| AuditorConfig {
@@ -195,7 +201,15 @@ impl Served {
         let answer = self.decide(&attempt.call(DEADLINE), "demo-agent").await;
         let receipt = answer.json()["receipt"].as_str().expect("a receipt").to_owned();
         let permit = attempt.redeem(&receipt, &self.trusted()).unwrap();
-        permit.begin().unwrap().finish(outcome, None)
+        self.begin(permit).finish(outcome, None)
+    }
+
+    /// Spends a PERMIT.
+    pub(crate) fn begin(&self, permit: Permit) -> Running {
+        let endpoint = format!("http://{}", self.address).parse().unwrap();
+        let arbiter = HttpAuthorizer::new(endpoint, Token::new(""), DEADLINE);
+        let outcomes = Outcomes::start(Arc::new(arbiter), DEADLINE, |remark| panic!("{remark}"));
+        permit.begin(&outcomes).unwrap()
     }
 
     /// What `/metrics` says of a counter; 0 if nothing.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use chrono::DateTime;
-use portcullis_protocol::{Millis, Outcome, ReasonCode, Record};
+use portcullis_protocol::{DecisionRecord, Millis, Outcome, ReasonCode, Record};
 
 use crate::pack::VerifiedPack;
 
@@ -97,9 +97,10 @@ fn records(text: &mut String, pack: &VerifiedPack) -> std::fmt::Result {
                     outcomes.get(index).map_or("no outcome in the range", |outcome| outcome.as_str());
                 let became = decision.reason.map_or(became, ReasonCode::as_str);
                 format!(
-                    "{:<8} {became:<28} {} on {}",
+                    "{:<8} {became:<28} {}{} on {}",
                     decision.decision.as_str(),
                     decision.agent,
+                    acts_for(decision),
                     decision.surface
                 )
             }
@@ -128,6 +129,15 @@ fn records(text: &mut String, pack: &VerifiedPack) -> std::fmt::Result {
         writeln!(text, "{index:>10}  {}  {what}", time(record.time()))?;
     }
     Ok(())
+}
+
+/// For whom an agent acted; of one whom its credential did not admit, that it said so.
+fn acts_for(decision: &DecisionRecord) -> String {
+    match (&decision.acts_for, decision.behind()) {
+        (None, _) => String::new(),
+        (Some(named), Some(_)) => format!(" for {named}"),
+        (Some(named), None) => format!(" claiming to act for {named}"),
+    }
 }
 
 fn bundles(text: &mut String, pack: &VerifiedPack) -> std::fmt::Result {

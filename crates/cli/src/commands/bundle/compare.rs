@@ -1,15 +1,13 @@
 //! `portcullis bundle diff`
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use portcullis_policy::{Difference, Snapshot};
 
 use crate::say;
 
-pub(super) fn diff(old: &Path, new: &Path, json: bool) -> ExitCode {
-    let found = Snapshot::read(old).and_then(|old| Snapshot::read(new).and_then(|new| new.differences(&old)));
-    let found = match found {
+pub(super) fn diff(old: &Snapshot, new: &Snapshot, json: bool) -> ExitCode {
+    let found = match new.differences(old) {
         Ok(found) => found,
         Err(error) => return say::error(&error),
     };
@@ -39,9 +37,7 @@ fn tell(difference: &Difference) {
     say::line(&format!("{part} {} {word}", name.escape_debug()));
     for (sign, text) in [('-', old), ('+', new)] {
         for line in text.iter().flat_map(|text| text.lines()) {
-            // What a bundle says must not steer the terminal of who reads it.
-            let line: String = line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-            say::line(&format!("  {sign} {line}"));
+            say::line(&format!("  {sign} {}", say::harmless(line)));
         }
     }
 }

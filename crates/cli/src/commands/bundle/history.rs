@@ -1,9 +1,10 @@
 //! `portcullis bundle history`
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use portcullis_protocol::{BundleDigest, InForce};
-use portcullis_server::{CameIntoForce, Config, bundle_history, open_ledger};
+use portcullis_protocol::{BundleDigest, InForce, ProofDemand, ProofRef, Vetted};
+use portcullis_server::{CameIntoForce, Config, bundle_history, is_kept, open_ledger, proof_file};
 
 use crate::say;
 
@@ -20,7 +21,7 @@ pub(super) fn run(config: &Config, all: bool, json: bool) -> ExitCode {
     for came in &found {
         let digest = came.bundle.as_ref().map(|it| it.bundle.digest);
         if all || digest.is_none() || digest != before || came.ordered.is_some() {
-            tell(came, json);
+            tell(came, &arbiter.data, json);
         }
         before = digest;
     }
@@ -30,16 +31,17 @@ pub(super) fn run(config: &Config, all: bool, json: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn tell(came: &CameIntoForce, json: bool) {
-    let CameIntoForce { seq, time, bundle, ordered } = came;
+fn tell(came: &CameIntoForce, data: &Path, json: bool) {
+    let CameIntoForce { seq, time, bundle, ordered, vetted } = came;
     if json {
         let root = bundle.as_ref().map(|it| {
             it.root.map(|(chain, version)| serde_json::json!({ "chain": chain, "version": version }))
         });
         let named = bundle.as_ref().map(|it| &it.bundle);
         say::line(
-            &serde_json::json!({ "record": seq, "time": time, "bundle": named, "root": root.flatten(), "ordered": ordered })
-                .to_string(),
+            &serde_json::json!({ "record": seq, "time": time, "bundle": named, "root": root.flatten(), "ordered": ordered,
+                "proof": vetted.as_ref().and_then(|vetted| proof_json(vetted, data)) })
+            .to_string(),
         );
         return;
     }
@@ -50,11 +52,35 @@ fn tell(came: &CameIntoForce, json: bool) {
     if let Some(ordered) = ordered {
         let (by, why) = (&ordered.by, ordered.reason.as_str().escape_debug());
         let (name, version) = (&bundle.name, bundle.version);
-        return say::line(&format!("{at}  record {seq}  {by} activates {name} version {version}: {why}"));
+        say::line(&format!("{at}  record {seq}  {by} activates {name} version {version}: {why}"));
+        return vetted.iter().for_each(|vetted| tell_proof(vetted, data));
     }
     let root = root.map_or_else(String::new, |(_, version)| format!("  root {version}"));
     say::line(&format!(
         "{at}  record {seq}  {} version {}  {}{root}",
         bundle.name, bundle.version, bundle.digest
     ));
+}
+
+fn proof_json(vetted: &Vetted, data: &Path) -> Option<serde_json::Value> {
+    let ProofRef { report, engine, compiler, solver, statements } = vetted.proof.as_ref()?;
+    Some(serde_json::json!({
+        "report": report, "engine": engine, "compiler": compiler, "solver": solver, "statements": statements,
+        "kept": is_kept(data, report),
+    }))
+}
+
+fn tell_proof(vetted: &Vetted, data: &Path) {
+    if let Some(word) = vetted.demand.as_str() {
+        say::line(&format!("      it says of proofs: {word}"));
+    }
+    if vetted.pinned == ProofDemand::Required {
+        say::line("      the pinned bundle before it demanded a proof of it");
+    }
+    let Some(ProofRef { report, compiler, solver, statements, .. }) = &vetted.proof else { return };
+    let solver = solver.escape_debug();
+    say::line(&format!("      {statements} statements proved by {compiler} and {solver}"));
+    let file = proof_file(data, report);
+    let kept = if is_kept(data, report) { "kept in" } else { "MISSING, or changed:" };
+    say::line(&format!("      report {report}, {kept} {}", file.display()));
 }

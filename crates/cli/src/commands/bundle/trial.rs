@@ -57,6 +57,10 @@ fn expectation(expected: &Expected) -> String {
     if !expected.obligations.is_empty() {
         text.push_str(&format!(" with {}", expected.obligations));
     }
+    if !expected.adds.is_empty() {
+        let labels: Vec<_> = expected.adds.iter().map(ToString::to_string).collect();
+        text.push_str(&format!(" adding {}", labels.join(", ")));
+    }
     if let Some(policies) = &expected.policies {
         let policies: Vec<_> = policies.iter().map(ToString::to_string).collect();
         text.push_str(&format!(

@@ -1,14 +1,14 @@
 //! `portcullis bundle verify`
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use portcullis_policy::{Authority, Bundle, BundleError, Seen, Snapshot, Trust};
-use portcullis_protocol::Digest;
+use portcullis_policy::{Authority, Bundle, BundleError, Snapshot, Trust};
+use portcullis_protocol::{Digest, Succession};
+use portcullis_server::SourceError;
 use portcullis_server::config::BundleSigners;
 use portcullis_verify::VerifierKey;
 
-use super::{config, now};
+use super::{config, fetch, now};
 use crate::args::{BundleArgs, VouchArgs};
 use crate::commands::verify::read_key;
 use crate::say;
@@ -37,10 +37,10 @@ pub(super) fn refused(error: &BundleError) -> ExitCode {
     say::error(error)
 }
 
-pub(super) fn verify(place: &Path, authority: Authority, json: bool) -> ExitCode {
-    let verified = Snapshot::read(place).and_then(|snapshot| {
+pub(super) fn verify(read: Result<Snapshot, SourceError>, authority: Authority, json: bool) -> ExitCode {
+    let verified = read.and_then(|snapshot| {
         let pin = snapshot.digest();
-        snapshot.verify(&Trust { authority, pin, seen: Seen::default() })
+        Ok(snapshot.verify(&Trust { authority, pin, seen: Succession::default() })?)
     });
     let bundle = match verified {
         Ok(bundle) => bundle,
@@ -51,7 +51,7 @@ pub(super) fn verify(place: &Path, authority: Authority, json: bool) -> ExitCode
             say::line(&said.to_string());
             return ExitCode::from(say::FAILED);
         }
-        Err(error) => return refused(&error),
+        Err(error) => return fetch::refused(&error),
     };
     let now = match now() {
         Ok(now) => now,

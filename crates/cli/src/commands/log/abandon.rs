@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use portcullis_protocol::OrderReason;
+use portcullis_protocol::{LostProofs, OrderReason, ProofDemand, Succession};
 use portcullis_server::{AbandonLogError, Abandoned, Abandonment, Config, Outlook, abandon, look};
 use portcullis_verify::Hash;
 use serde_json::json;
@@ -14,9 +14,16 @@ use crate::say;
 
 /// What is lost with the records, in words that fit every such loss.
 const UNKNOWN: &str = "\
-Nobody knows any more what the lost records permitted, nor which keys they consumed: a call that ran under one of
-them can be permitted again. Payload keys that they erased are back, and must be erased again. Find out from the tool
-servers what ran. PERMITs that are left without outcome end as `unknown`; keys of what is left stay consumed.";
+Carried over, with every record that is left: keys with their results, attempts, what is reserved of limits, agents' labels,
+and which bundles were in force, the one that was activated last with its file. PERMITs that are left without outcome end as
+`unknown`.
+Not carried over: nobody knows any more what the lost records permitted. A call that ran under one of them can be permitted
+again, its key is free, the labels that it gave its agent are forgotten, and the room of limits that it took is there again:
+find out from the tool servers what ran, and do not open the gate before the longest lifetime of a label and window of a limit
+has passed, or what ran says otherwise. Payload keys that they erased are back, and must be erased again. A bundle that only
+they say was in force counts by the version that --bundle-version names: nothing lower decides from here on. Where that is
+higher than what is left says, it counts as one that demanded a proof of the next bundle, which no pin is, unless
+--no-lost-proofs says that none did.";
 
 pub(super) fn run(config: &Path, args: &AbandonArgs) -> ExitCode {
     let config = match Config::read(config) {
@@ -31,11 +38,13 @@ pub(super) fn run(config: &Path, args: &AbandonArgs) -> ExitCode {
 
 fn told(config: &Config, args: &AbandonArgs) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let outlook = runtime()?.block_on(look(&config.arbiter()?, &args.seen))?;
-    let (Some(size), Some(root), Some(reason)) = (args.size, args.root, &args.reason) else {
+    let (Some(size), Some(root), Some(reason), Some(version)) =
+        (args.size, args.root, &args.reason, args.bundle_version)
+    else {
         say::line(&if args.json { described(&outlook) } else { in_words(config, &outlook) });
         return Ok(ExitCode::from(say::FAILED));
     };
-    let done = done(config, args, &outlook, (size, root), reason)?;
+    let done = done(config, args, &outlook, (size, root, version), reason)?;
     say::line(&if args.json { gone_on(&done) } else { done_in_words(&done) });
     Ok(ExitCode::SUCCESS)
 }
@@ -44,12 +53,13 @@ fn done(
     config: &Config,
     args: &AbandonArgs,
     outlook: &Outlook,
-    (size, root): (u64, Hash),
+    (size, root, bundle_version): (u64, Hash, u64),
     reason: &str,
 ) -> Result<Abandoned, Box<dyn std::error::Error>> {
     let token = config.operator_token(args.operator.token_file.as_deref())?;
     let reason = reason.parse::<OrderReason>()?;
-    let asked = Abandonment { size, root, token, reason };
+    let lost_proofs = if args.no_lost_proofs { LostProofs::NotDemanded } else { LostProofs::Unknown };
+    let asked = Abandonment { size, root, token, reason, bundle_version, lost_proofs };
     Ok(abandon(config, outlook, &asked).map_err(Box::<AbandonLogError>::new)?)
 }
 
@@ -63,6 +73,9 @@ fn described(outlook: &Outlook) -> String {
             "signed": loss.proved.as_ref().map(portcullis_verify::VerifiedCheckpoint::size) },
         "lost": { "least": loss.least(), "most": loss.most(), "open_ended": loss.open_ended },
         "open_permits": loss.open_permits,
+        "bundles": seen(&loss.succession),
+        "agents_with_labels": loss.labelled,
+        "counters_of_limits": loss.counters,
         "silent_witnesses": outlook.silent,
     })
     .to_string()
@@ -74,13 +87,18 @@ fn in_words(config: &Config, outlook: &Outlook) -> String {
     let signed = loss.proved.as_ref().map_or(0, portcullis_verify::VerifiedCheckpoint::size);
     let mut text = format!(
         "log         {}\ngiven up    {size} records, root {root}\nleft        {} records, root {}; signed up to {signed}\n\
-         lost        {} records at least, {} at most\nin doubt    {} PERMITs that are left have no outcome\n",
+         lost        {} records at least, {} at most\nin doubt    {} PERMITs that are left have no outcome\n\
+         bundles     {} was in force, by what is left\n\
+         labels      {} agents have some, by what is left\nlimits      {} counters have something reserved, by what is left\n",
         loss.given_up.origin(),
         loss.size,
         loss.root,
         loss.least(),
         loss.most(),
-        loss.open_permits
+        loss.open_permits,
+        highest(&loss.succession),
+        loss.labelled,
+        loss.counters
     );
     if loss.open_ended {
         text.push_str("            the anchor is lost, or old as well: what was signed after that head, nobody can tell\n");
@@ -95,9 +113,31 @@ fn in_words(config: &Config, outlook: &Outlook) -> String {
     }
     format!(
         "{text}\n{UNKNOWN}\n\nNothing is changed. If the lost records can be had back, put them back instead. To give that head up:\n  \
-         portcullis log abandon --config {} --size {size} --root {root} --reason \"…\"",
-        config.path().display()
+         portcullis log abandon --config {} --size {size} --root {root} --bundle-version VERSION --reason \"…\"\n\
+         VERSION is the highest of a bundle that was in force, as far as you know, and at least {}.",
+        config.path().display(),
+        loss.succession.version
     )
+}
+
+/// Which bundles count as having been in force, for machines.
+fn seen(seen: &Succession) -> serde_json::Value {
+    json!({
+        "version": seen.version,
+        "digest": seen.digest.map(|digest| digest.to_string()),
+        "activated": seen.activated.as_ref().map(|bundle| bundle.digest.to_string()),
+        "proofs": seen.demand.as_str(),
+        "roots": seen.roots.iter().map(|(chain, version)| json!({ "chain": chain.to_string(), "version": version }))
+            .collect::<Vec<_>>(),
+    })
+}
+
+fn highest(seen: &Succession) -> String {
+    match (seen.version, &seen.digest) {
+        (0, None) => "none".to_owned(),
+        (version, None) => format!("version {version}, nobody knows which,"),
+        (version, Some(digest)) => format!("version {version}, {digest},"),
+    }
 }
 
 fn gone_on(done: &Abandoned) -> String {
@@ -110,6 +150,8 @@ fn gone_on(done: &Abandoned) -> String {
         "data": done.data,
         "anchor": done.anchor,
         "archive": done.archive,
+        "bundles": seen(&done.seen),
+        "activated_bundle_carried": done.carried,
     })
     .to_string()
 }
@@ -118,13 +160,33 @@ fn done_in_words(done: &Abandoned) -> String {
     let archive = done.archive.as_ref().map_or_else(String::new, |archive| {
         format!("old log     read and checked with --config {}\n", archive.display())
     });
+    let bundle = match (&done.seen.activated, done.carried) {
+        (Some(bundle), Some(true)) => {
+            format!("version {} of `{}` was activated last, and is carried over", bundle.version, bundle.name)
+        }
+        (Some(bundle), Some(false) | None) => {
+            format!(
+                "version {} of `{}` was activated last, and its file is not there: activate another",
+                bundle.version, bundle.name
+            )
+        }
+        (None, _) => "the one that the configuration pins".to_owned(),
+    };
+    let proofs = match done.seen.demand {
+        ProofDemand::Required => {
+            "proofs      a proof is demanded of the next bundle, and of one that is only pinned\n"
+        }
+        ProofDemand::Unsaid | ProofDemand::Waived => "",
+    };
     format!(
-        "log key     {}\nrecord      {} says what was given up, by whom and why\ndata        {}\nanchor      {}\n{archive}\n\
+        "log key     {}\nrecord      {} says what was given up, by whom and why\ndata        {}\nanchor      {}\n{archive}\
+         bundle      {bundle}; none decides that is older than {}\n{proofs}\n\
          {UNKNOWN}\n\nThe gate is shut. Give the new log key to all who check receipts: gates elsewhere as `arbiter.log_key`, witnesses\n\
          as a line of `logs`, auditors. Start the arbiter, settle `portcullis outcomes unknown`, then `portcullis open`.",
         done.log_key,
         done.record,
         done.data.display(),
-        done.anchor.display()
+        done.anchor.display(),
+        highest(&done.seen).trim_end_matches(',')
     )
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use portcullis_server::{Checked, Config, POSITION, check_log};
+use portcullis_server::{CheckAsked, Checked, Config, POSITION, check_log};
 use serde_json::json;
 
 use crate::say;
@@ -15,11 +15,13 @@ use crate::say;
 /// How often the line of progress is written anew.
 const EVERY: Duration = Duration::from_millis(200);
 
+/// The exit code of a check that found nothing, and left to an earlier one what that had read.
+const NOT_WHOLE: u8 = 2;
+
 /// What is asked.
 pub(super) struct Asked<'a> {
     pub(super) config: &'a Path,
-    pub(super) since: Option<&'a Path>,
-    pub(super) restart: bool,
+    pub(super) check: CheckAsked<'a>,
     pub(super) progress: bool,
     pub(super) json: bool,
 }
@@ -36,7 +38,7 @@ pub(super) fn run(asked: &Asked<'_>) -> ExitCode {
         }
     }
     let line = Line::new(asked.progress);
-    let checked = check_log(&config, asked.since, asked.restart, &stop, &|what, done, of| {
+    let checked = check_log(&config, &asked.check, &stop, &|what, done, of| {
         line.show(what, done, of);
     });
     line.clear();
@@ -46,7 +48,7 @@ pub(super) fn run(asked: &Asked<'_>) -> ExitCode {
     };
     report(&checked, asked.json);
     if checked.stopped.is_none() {
-        return ExitCode::SUCCESS;
+        return if checked.is_whole() { ExitCode::SUCCESS } else { ExitCode::from(NOT_WHOLE) };
     }
     let place = config.data.join(POSITION);
     say::misuse(&format!("stopped; the next `log check` goes on from there, as `{}` says", place.display()))
@@ -59,7 +61,8 @@ fn report(checked: &Checked, json: bool) {
         let resumed = checked.resumed.map(|position| json!({ "log": position.log, "state": position.state }));
         let said = json!({
             "log": head.origin().as_str(), "size": head.size(), "root": head.root().to_string(),
-            "done": checked.stopped.is_none(), "resumed": resumed,
+            "done": checked.stopped.is_none(), "whole": checked.is_whole(), "resumed": resumed,
+            "payloads": checked.payloads,
             "hashing": part(checked.log), "state": part(checked.state),
         });
         return say::line(&said.to_string());
@@ -74,13 +77,20 @@ fn report(checked: &Checked, json: bool) {
         let (seconds, rate) = (took.as_secs_f64(), rate(took, records));
         say::line(&format!("{records} records {what} in {seconds:.1} s: {rate} a second"));
     }
-    if checked.stopped.is_none() {
-        say::line(&format!(
-            "the log `{}` is what was signed: {} records, root {}",
-            head.origin(),
-            head.size(),
-            head.root()
-        ));
+    if let Some(payloads) = checked.payloads {
+        say::line(&format!("{payloads} kept requests and results opened"));
+    }
+    let (origin, size, root) = (head.origin(), head.size(), head.root());
+    match checked.resumed {
+        _ if checked.stopped.is_some() => {}
+        Some(from) if !checked.is_whole() => say::line(&format!(
+            "of the log `{origin}`, {size} records, root {root}, nothing wrong was found; what lies before record {} was \
+             not hashed by this check, and before record {} not compared with the state: `--restart` reads everything",
+            from.log, from.state
+        )),
+        Some(_) | None => {
+            say::line(&format!("the log `{origin}` is what was signed: {size} records, root {root}"));
+        }
     }
 }
 

@@ -2,9 +2,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeReply};
 use portcullis_protocol::{Outcome, SurfaceTable};
-use portcullis_sdk::{Call, Refusal};
 
 use super::*;
+use crate::authorizer::Call;
+use crate::refusal::Refusal;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What the arbiter answers to reports.
@@ -12,6 +13,7 @@ const AWAY: u8 = 0;
 const RECORDED: u8 = 1;
 const ENDED_OTHERWISE: u8 = 2;
 const NO_SUCH_PERMIT: u8 = 3;
+const HUNG: u8 = 4;
 
 #[derive(Default)]
 struct Arbiter(AtomicU8);
@@ -30,6 +32,7 @@ impl Authorizer for Arbiter {
             AWAY => refused(ReasonCode::ArbiterUnreachable),
             RECORDED => Box::pin(async { Ok(OutcomeReply { seq: 1 }) }),
             ENDED_OTHERWISE => refused(ReasonCode::RequestOutcomeRecorded),
+            HUNG => Box::pin(std::future::pending()),
             _ => refused(ReasonCode::RequestInvalidValue),
         }
     }
@@ -41,30 +44,23 @@ impl Authorizer for Arbiter {
 
 fn report(number: u8) -> OutcomeReport {
     let call = OutcomeCall { nonce: String::new(), outcome: Outcome::Ok, result: None };
-    OutcomeReport { attempt: AttemptId::from_bytes([number; 32]), call }
-}
-
-async fn told(outcomes: &Outcomes, seen: &Arc<Mutex<Vec<String>>>) -> Vec<String> {
-    outcomes.notes.flush(PATIENCE).await;
-    seen.lock().unwrap().clone()
+    OutcomeReport { attempt: AttemptId::from_bytes([number; 32]), call, within: PATIENCE }
 }
 
 struct Scene {
     arbiter: Arc<Arbiter>,
-    outcomes: Arc<Outcomes>,
+    outcomes: Outcomes,
     seen: Arc<Mutex<Vec<String>>>,
-    retrying: tokio::task::JoinHandle<()>,
 }
 
 impl Scene {
     fn new() -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&seen);
-        let notes = Notes::start(move |line| sink.lock().unwrap().push(line)).unwrap();
         let arbiter = Arc::new(Arbiter::default());
-        let outcomes = Arc::new(Outcomes::new(arbiter.clone(), Duration::from_secs(1), notes));
-        let retrying = tokio::spawn(Arc::clone(&outcomes).retry());
-        Self { arbiter, outcomes, seen, retrying }
+        let remark = move |line| sink.lock().unwrap().push(line);
+        let outcomes = Outcomes::start(arbiter.clone(), Duration::from_secs(1), remark);
+        Self { arbiter, outcomes, seen }
     }
 
     fn answers(&self, how: u8) {
@@ -72,18 +68,12 @@ impl Scene {
     }
 }
 
-impl Drop for Scene {
-    fn drop(&mut self) {
-        self.retrying.abort();
-    }
-}
-
 #[tokio::test]
 async fn nothing_runs_while_an_outcome_is_not_on_record_and_the_next_call_runs_once_it_is() {
     let scene = Scene::new();
     assert!(scene.outcomes.are_recorded().await, "nothing was to be reported yet");
-    scene.outcomes.settle(report(1), Duration::from_secs(60)).await;
-    scene.outcomes.settle(report(2), Duration::from_secs(60)).await;
+    assert!(!scene.outcomes.settle(report(1)).await);
+    assert!(!scene.outcomes.settle(report(2)).await);
     for _ in 0..3 {
         assert!(!scene.outcomes.are_recorded().await);
     }
@@ -96,21 +86,21 @@ async fn nothing_runs_while_an_outcome_is_not_on_record_and_the_next_call_runs_o
 async fn only_the_arbiters_word_that_an_outcome_is_on_record_ends_the_wait() {
     let scene = Scene::new();
     scene.answers(NO_SUCH_PERMIT);
-    scene.outcomes.settle(report(1), Duration::from_secs(60)).await;
+    assert!(!scene.outcomes.settle(report(1)).await);
     assert!(!scene.outcomes.are_recorded().await);
     scene.answers(ENDED_OTHERWISE);
     assert!(scene.outcomes.are_recorded().await);
-    assert!(told(&scene.outcomes, &scene.seen).await[0].contains("is on record already"));
+    assert!(scene.seen.lock().unwrap()[0].contains("is on record already"));
 }
 
 #[tokio::test]
 async fn a_report_outlives_the_arbiters_patience_and_that_is_said_once() {
     let scene = Scene::new();
-    scene.outcomes.settle(report(1), Duration::ZERO).await;
+    assert!(!scene.outcomes.settle(OutcomeReport { within: Duration::ZERO, ..report(1) }).await);
     for _ in 0..3 {
         assert!(!scene.outcomes.are_recorded().await);
     }
-    let told = told(&scene.outcomes, &scene.seen).await;
+    let told = scene.seen.lock().unwrap();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("calls are blocked until it is"));
 }
@@ -118,13 +108,36 @@ async fn a_report_outlives_the_arbiters_patience_and_that_is_said_once() {
 #[tokio::test]
 async fn results_that_wait_are_bounded_and_outcomes_are_not_lost_for_it() {
     let scene = Scene::new();
-    scene.retrying.abort();
+    scene.outcomes._retrying.0.abort();
     for number in 0..20 {
         let mut report = report(number);
         report.call.result = Some("x".repeat(1024 * 1024));
-        scene.outcomes.settle(report, Duration::from_secs(60)).await;
+        assert!(!scene.outcomes.settle(report).await);
     }
-    let queue = scene.outcomes.queue();
+    let queue = scene.outcomes.desk.queue();
     let bytes: usize = queue.iter().filter_map(|waiting| waiting.call.result.as_ref()).map(String::len).sum();
     assert_eq!((queue.len(), bytes), (20, KEPT_RESULTS));
+}
+
+#[tokio::test]
+async fn a_report_that_nobody_waits_for_any_more_is_not_lost() {
+    let scene = Scene::new();
+    scene.answers(HUNG);
+    {
+        let settling = std::pin::pin!(scene.outcomes.settle(report(1)));
+        assert!(tokio::time::timeout(Duration::from_millis(1), settling).await.is_err(), "it was answered");
+    }
+    assert!(scene.outcomes.is_any_overdue());
+    scene.answers(RECORDED);
+    assert_eq!(scene.outcomes.flush(PATIENCE).await, 0);
+    assert!(!scene.outcomes.is_any_overdue());
+}
+
+#[tokio::test]
+async fn what_is_recorded_at_once_holds_up_nobody() {
+    let scene = Scene::new();
+    scene.answers(RECORDED);
+    assert!(scene.outcomes.settle(report(1)).await);
+    assert!(!scene.outcomes.is_any_overdue());
+    assert_eq!(scene.outcomes.flush(Duration::ZERO).await, 0);
 }

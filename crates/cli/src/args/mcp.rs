@@ -1,0 +1,114 @@
+//! Arguments of `portcullis mcp`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::ConfigArg;
+
+/// Be an MCP server over stdio that gates each call to the one behind it.
+///
+/// With a command of its own it gates nothing: it starts the server, asks which tools it has, and ends it. No tool is called.
+#[derive(Args, Debug)]
+#[command(subcommand_negates_reqs = true)]
+pub(crate) struct McpArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    /// The tool server's name: the first word of its surfaces. Default: `mcp.server` of the configuration.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) server: Option<String>,
+    /// A variable of this process that the tool server gets besides those of `mcp.pass_environment`. May be given again.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) pass_env: Vec<String>,
+    /// The client's configuration, which names this gate: a tool server that is started is kept from it and from its backup, as
+    /// from all that are where clients keep them.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) client: Option<PathBuf>,
+    /// A tool server that is reached by URL, instead of a command: `https://HOST/PATH`, or `http://127.0.0.1:PORT/PATH`.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["command", "pass_env"])]
+    pub(crate) url: Option<portcullis_gate::ServerUrl>,
+    /// With `--url`: PEM file with the only certificate authorities that are believed. Default: the system's.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub(crate) ca: Option<PathBuf>,
+    /// With `--url`: file with the bearer token that the server is shown, mode 0600. The agent never sees it.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Serve agents' clients over Streamable HTTP at this address, instead of one over stdio: `http://ADDRESS:PORT/mcp`. Each
+    /// request carries its agent's token. Other than loopback addresses need TLS. docs/endpoint.md
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+    /// With `--listen`: PEM file with the certificate chain; TLS 1.3 is spoken then.
+    #[arg(long, value_name = "FILE", requires_all = ["listen", "tls_key"])]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// With `--listen`: PEM file with the certificate's private key, mode 0600.
+    #[arg(long, value_name = "FILE", requires_all = ["listen", "tls_cert"])]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// With `--listen`: a host that the endpoint is known by beside its address, as clients write it. May be given again.
+    #[arg(long, value_name = "HOST", requires = "listen")]
+    pub(crate) host: Vec<String>,
+    /// The tool server's command.
+    #[arg(last = true, required_unless_present = "url", value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+    #[command(subcommand)]
+    pub(crate) tools: Option<McpCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum McpCommand {
+    /// Pin the tools that a server has, as it defines them now, in a bundle's directory.
+    ///
+    /// Each definition is kept whole in `tools/SERVER.json`, a file of the bundle. Once the bundle is signed and in force, a
+    /// tool of the server that is defined otherwise, or is not there, is neither listed nor called. Look at them first:
+    /// `mcp inspect`. What could be taken for another tool, or has hidden characters, is left out. docs/tool-pinning.md
+    Pin(PinArgs),
+    /// Say which tools a server has, and how each stands against the bundle's pins.
+    List(ToolsArgs),
+    /// Show a tool's definition as a person should read it: every member, and what is hidden in it.
+    Inspect(InspectArgs),
+    /// Show what changed in a server's tools since they were pinned, member by member. Exits 2 if something did.
+    Diff(ToolsArgs),
+}
+
+/// Which server to ask.
+#[derive(Args, Debug)]
+pub(crate) struct ServerArg {
+    /// The tool server's command.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PinArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArg,
+    /// The bundle's directory. Default: the configuration's.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// Pin only this tool; the server has no others then. May be given more than once.
+    #[arg(long, value_name = "TOOL")]
+    pub(crate) only: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ToolsArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArg,
+    /// The directory or file of the bundle with the pins. Default: the bundle in force.
+    #[arg(long, value_name = "BUNDLE")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    /// The tool's name, as the server has it.
+    pub(crate) tool: String,
+    #[command(flatten)]
+    pub(crate) tools: ToolsArgs,
+}

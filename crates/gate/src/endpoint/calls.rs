@@ -1,0 +1,294 @@
+//! What is done about a POST, a GET and a DELETE of an agent's.
+
+use std::sync::Arc;
+
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, StatusCode};
+use portcullis_protocol::{Limits, ReasonCode};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+use crate::harmless::{CANCELLED, ClientRequest, cancellation};
+use crate::message::{Body, Id, members_of};
+
+use super::Served;
+use super::bounds::Part;
+use super::conversation::{Conversation, Era, OWN, Question};
+use super::era::{self, Post, REVISION, SESSION, Said, Session};
+use super::guard::{accepts, is_json, one};
+use super::reader::Reader;
+use super::refused::{HEADER_MISMATCH, NO_METHOD, Refused, UNSUPPORTED_REVISION};
+use super::respond::{Answer, empty, events, json};
+use super::rewrite;
+use super::streams::{Message, Next};
+use super::who::Caller;
+
+/// Longest body, in bytes: the longest message of a client over stdio.
+const LONGEST: usize = Limits::MESSAGE.bytes;
+const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
+const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+/// A client's capability is missing (MCP 2026-07-28).
+const MISSING_CAPABILITY: i64 = -32021;
+
+impl Served {
+    /// A message of an agent's.
+    pub(super) async fn post(
+        &self,
+        parts: &Parts,
+        body: Incoming,
+        caller: &Caller,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Answer, Refused> {
+        is_json(&parts.headers).map_err(Refused::and_close)?;
+        let body = self.body(&parts.headers, body, caller).await.map_err(Refused::and_close)?;
+        match era::post(&parts.headers, body)? {
+            Post::Opens(id, body) => {
+                self.opens(parts, caller, (&id, &body), place).await.map_err(|refused| refused.to(&id))
+            }
+            Post::Within(session, said) => {
+                let conversation = self.within(&session, caller)?;
+                self.said(parts, (&conversation, caller), said, place).await
+            }
+            Post::Stateless(id, body) => {
+                let asked = async {
+                    accepts(&parts.headers, &[JSON, EVENTS])?;
+                    let conversation = self.sessions.stateless(caller).await?;
+                    self.asked(&conversation, caller, (&id, &body), place).await
+                };
+                asked.await.map_err(|refused| refused.to(&id))
+            }
+            Post::Nothing => Ok(empty(StatusCode::ACCEPTED)),
+        }
+    }
+
+    /// The body of a request: whole, within its limit and in time.
+    async fn body(
+        &self,
+        headers: &HeaderMap,
+        mut body: Incoming,
+        caller: &Caller,
+    ) -> Result<Vec<u8>, Refused> {
+        let long = || {
+            let detail = format!("a body of more than {LONGEST} bytes");
+            Refused::new(StatusCode::PAYLOAD_TOO_LARGE, ReasonCode::RequestTooLarge, &detail)
+        };
+        let said = one(headers, &CONTENT_LENGTH)?.map_or(Some(0), |length| length.parse::<usize>().ok());
+        if said.is_none_or(|said| said > LONGEST)
+            || body.size_hint().lower() > u64::try_from(LONGEST).unwrap_or(0)
+        {
+            return Err(long());
+        }
+        let read = async {
+            let (mut whole, mut room) = (Vec::new(), Vec::new());
+            while let Some(frame) = body.frame().await {
+                let broken = |_| {
+                    Refused::new(StatusCode::BAD_REQUEST, ReasonCode::RequestMalformed, "the body broke off")
+                };
+                let Ok(piece) = frame.map_err(broken)?.into_data() else { continue };
+                if whole.len().saturating_add(piece.len()) > LONGEST {
+                    return Err(long());
+                }
+                let many = || Refused::too_many("too many long messages of this agent arrive at once");
+                room.push(Part::take(&caller.share.bodies, piece.len()).ok_or_else(many)?);
+                let busy = || Refused::shed("too many long messages arrive at once");
+                room.push(Part::take(&self.bodies, piece.len()).ok_or_else(busy)?);
+                whole.extend_from_slice(&piece);
+            }
+            Ok(whole)
+        };
+        match timeout(self.bounds.body, read).await {
+            Ok(read) => read,
+            Err(_) => {
+                let detail = "the body did not arrive in time";
+                Err(Refused::new(StatusCode::REQUEST_TIMEOUT, ReasonCode::OverloadDeadline, detail))
+            }
+        }
+    }
+
+    /// The session that a message names, if it is the caller's and the message is of its revision.
+    fn within(&self, session: &Session, caller: &Caller) -> Result<Arc<Conversation>, Refused> {
+        let conversation = self.sessions.find(&session.id, caller)?;
+        let chosen = conversation.state().revision.clone();
+        match (&session.revision, chosen) {
+            // Who does not say it goes by what was agreed upon (MCP 2025-11-25, "Protocol Version Header").
+            (None, _) => Ok(conversation),
+            (Some(said), Some(chosen)) if *said == chosen => Ok(conversation),
+            (Some(_), _) => {
+                let detail = "`MCP-Protocol-Version` is not the revision that the session was begun with";
+                Err(Refused::new(StatusCode::BAD_REQUEST, ReasonCode::RequestInvalidValue, detail))
+            }
+        }
+    }
+
+    async fn opens(
+        &self,
+        parts: &Parts,
+        caller: &Caller,
+        (id, body): (&Id, &Body),
+        place: OwnedSemaphorePermit,
+    ) -> Result<Answer, Refused> {
+        accepts(&parts.headers, &[JSON, EVENTS])?;
+        let (session, conversation) = self.sessions.open(caller).await?;
+        // Of a session whose beginning nobody heard nobody can make use.
+        let unheard = Unheard(Some(&conversation));
+        let mut reader = conversation.ask(&Question { id, body, streams: false, opens: true }).await?;
+        let Next::Message(message) = reader.next().await else { return Err(Refused::gone()) };
+        let mut answer = json(StatusCode::OK, message.text.to_vec());
+        if conversation.state().revision.is_some() {
+            let value = HeaderValue::from_str(&session).map_err(|_| Refused::gone())?;
+            answer.headers_mut().insert(SESSION, value);
+            unheard.heard();
+        }
+        drop(place);
+        Ok(answer)
+    }
+
+    async fn said(
+        &self,
+        parts: &Parts,
+        (conversation, caller): (&Arc<Conversation>, &Caller),
+        said: Said,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Answer, Refused> {
+        match said {
+            Said::Request(id, body) => {
+                let asked = async {
+                    accepts(&parts.headers, &[JSON, EVENTS])?;
+                    self.asked(conversation, caller, (&id, &body), place).await
+                };
+                return asked.await.map_err(|refused| refused.to(&id));
+            }
+            Said::Notice(body) if body.method == CANCELLED => match cancellation(&body) {
+                Some((id, reason)) => conversation.cancel(&id, reason).await?,
+                None => {
+                    let detail = "a cancellation that names no request";
+                    return Err(Refused::new(StatusCode::BAD_REQUEST, ReasonCode::RequestMalformed, detail));
+                }
+            },
+            Said::Notice(body) => conversation.tell(rewrite::notice(&body)).await?,
+            Said::Answer(id, reply) => conversation.tell(rewrite::answer(&id, &reply)).await?,
+        }
+        Ok(empty(StatusCode::ACCEPTED))
+    }
+
+    /// Asks, and answers with one message or with a stream of them.
+    async fn asked(
+        &self,
+        conversation: &Arc<Conversation>,
+        caller: &Caller,
+        (id, body): (&Id, &Body),
+        place: OwnedSemaphorePermit,
+    ) -> Result<Answer, Refused> {
+        let harmless = ClientRequest::of(&body.method).is_some();
+        let mut reader = conversation.ask(&Question { id, body, streams: !harmless, opens: false }).await?;
+        // What may take long is a stream from the start: whoever loses the connection can take it up again.
+        if conversation.era == Era::Session && !harmless {
+            return Ok(events(reader.hand_over(Vec::new(), caller, place)));
+        }
+        match timeout(self.bounds.quiet, reader.next()).await {
+            Ok(Next::Message(message)) if message.answers => Ok(whole(conversation.era, body, &message)),
+            Ok(Next::Gone) => Err(Refused::gone()),
+            Ok(next) => Ok(events(reader.hand_over(vec![next], caller, place))),
+            Err(_) => Ok(events(reader.hand_over(Vec::new(), caller, place))),
+        }
+    }
+
+    /// Opens the server's own stream, or takes up a stream that broke.
+    pub(super) fn listen(
+        &self,
+        parts: &Parts,
+        caller: &Caller,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Answer, Refused> {
+        let conversation = self.named(parts, caller)?;
+        accepts(&parts.headers, &[EVENTS])?;
+        let (stream, from) = match one(&parts.headers, &LAST_EVENT)? {
+            None => (OWN, None),
+            Some(last) => {
+                let unknown = || {
+                    let detail = "`Last-Event-ID` names no event of this session";
+                    Refused::new(StatusCode::BAD_REQUEST, ReasonCode::RequestInvalidValue, detail)
+                };
+                let (stream, from) = behind(last).ok_or_else(unknown)?;
+                (stream, Some(from))
+            }
+        };
+        let gone = || {
+            let detail = "the stream of `Last-Event-ID` is not kept any more";
+            Refused::new(StatusCode::BAD_REQUEST, ReasonCode::RequestInvalidValue, detail)
+        };
+        let reader: Reader = conversation.read(stream, from).ok_or_else(gone)?;
+        Ok(events(reader.hand_over(Vec::new(), caller, place)))
+    }
+
+    /// Ends a session.
+    pub(super) fn leave(&self, parts: &Parts, caller: &Caller) -> Result<Answer, Refused> {
+        self.named(parts, caller)?.end();
+        Ok(empty(StatusCode::NO_CONTENT))
+    }
+
+    /// The session that a request without a body names.
+    fn named(&self, parts: &Parts, caller: &Caller) -> Result<Arc<Conversation>, Refused> {
+        let id = one(&parts.headers, &SESSION)?;
+        let revision = one(&parts.headers, &REVISION)?.map(str::to_owned);
+        match id {
+            Some(id) => self.within(&Session { id: id.to_owned(), revision }, caller),
+            None => Err(Refused::allow("POST")),
+        }
+    }
+}
+
+/// Which stream an event is of, and the number behind it.
+fn behind(event: &str) -> Option<(u64, u64)> {
+    let (stream, last) = event.split_once('-')?;
+    let from = if last == "start" { 0 } else { last.parse::<u64>().ok()?.checked_add(1)? };
+    Some((stream.parse().ok()?, from))
+}
+
+/// A whole answer. In the stateless era, what the protocol itself says is a status too (MCP 2026-07-28, "Protocol Version
+/// Header" and "Server Validation").
+fn whole(era: Era, asked: &Body, message: &Message) -> Answer {
+    let status = match (era, error_code(&message.text)) {
+        (Era::Session, _) | (Era::Stateless, None) => StatusCode::OK,
+        (Era::Stateless, Some(code)) => {
+            let spoken = [HEADER_MISMATCH, UNSUPPORTED_REVISION].map(i64::from);
+            // A server that does not know this question is of the other era.
+            let other = asked.method == ClientRequest::Discover.as_str();
+            match code {
+                code if other || spoken.contains(&code) || code == MISSING_CAPABILITY => {
+                    StatusCode::BAD_REQUEST
+                }
+                code if code == i64::from(NO_METHOD) => StatusCode::NOT_FOUND,
+                _ => StatusCode::OK,
+            }
+        }
+    };
+    json(status, message.text.to_vec())
+}
+
+fn error_code(text: &[u8]) -> Option<i64> {
+    let message = std::str::from_utf8(text).ok().and_then(members_of)?;
+    let error = message.get("error").and_then(members_of)?;
+    error.get("code")?.parse().ok()
+}
+
+/// A session of which no client knows yet. When this is dropped, it ends.
+struct Unheard<'a>(Option<&'a Arc<Conversation>>);
+
+impl Unheard<'_> {
+    fn heard(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        if let Some(conversation) = self.0 {
+            conversation.end();
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! One conversation with the gate: a session of its own, behind which is a tool server of its own. Whatever a client posts
+//! becomes a line of it, and whatever comes from it is kept for the POST that it belongs to.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hyper::StatusCode;
+use portcullis_protocol::{AgentId, Digest, ReasonCode};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use crate::message::{Body, Defect, Id, Reply};
+use crate::session::CLIENT_LINE;
+
+use super::bounds::{Bounds, Part, Share};
+use super::reader::Reader;
+use super::refused::Refused;
+use super::rewrite;
+use super::streams::Stream;
+
+/// The stream of the server's own, beside those of requests.
+pub(super) const OWN: u64 = 0;
+/// Requests of one conversation that may be without an answer at once.
+const ASKED: usize = 512;
+/// The request that subscribes: what comes on its stream is what it subscribed to, and nothing else.
+const LISTEN: &str = "subscriptions/listen";
+/// Streams that have ended and may be asked for again.
+const FINISHED: usize = 64;
+
+/// How a conversation is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Era {
+    /// Within a session: streams outlive connections, and may be taken up again.
+    Session,
+    /// Each request by itself: who closes its stream cancels it.
+    Stateless,
+}
+
+/// A request without an answer.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) id: Id,
+    /// The client's progress token, as raw JSON.
+    pub(super) token: Option<String>,
+    /// Whether what the server says meanwhile may come on its stream.
+    pub(super) streams: bool,
+    pub(super) opens: bool,
+    /// Whether it is a subscription.
+    pub(super) listens: bool,
+    /// What it takes of the agent's room until it is answered.
+    pub(super) room: Option<[Part; 2]>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    last: u64,
+    pub(super) asked: BTreeMap<u64, Asked>,
+    pub(super) streams: BTreeMap<u64, Stream>,
+    finished: VecDeque<u64>,
+    used: Instant,
+    /// The revision that the server chose.
+    pub(super) revision: Option<String>,
+    /// Nothing more is taken up.
+    closing: bool,
+    to_gate: Option<mpsc::Sender<Vec<u8>>>,
+}
+
+/// A conversation.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    /// The digest of the token that began it. Nobody else has part in it.
+    pub(super) token: Digest,
+    pub(super) agent: AgentId,
+    pub(super) era: Era,
+    pub(super) share: Arc<Share>,
+    pub(super) bounds: Bounds,
+    state: Mutex<State>,
+    pub(super) answered: Notify,
+}
+
+/// What is asked, and how.
+#[derive(Debug)]
+pub(super) struct Question<'a> {
+    pub(super) id: &'a Id,
+    pub(super) body: &'a Body,
+    pub(super) streams: bool,
+    pub(super) opens: bool,
+}
+
+impl Conversation {
+    pub(super) fn new(
+        (token, agent): (Digest, AgentId),
+        era: Era,
+        share: Arc<Share>,
+        bounds: Bounds,
+        to_gate: mpsc::Sender<Vec<u8>>,
+    ) -> Arc<Self> {
+        let own = (OWN, Stream::default());
+        let state = State {
+            last: OWN,
+            asked: BTreeMap::new(),
+            streams: [own].into_iter().filter(|_| era == Era::Session).collect(),
+            finished: VecDeque::new(),
+            used: Instant::now(),
+            revision: None,
+            closing: false,
+            to_gate: Some(to_gate),
+        };
+        Arc::new(Self { token, agent, era, share, bounds, state: Mutex::new(state), answered: Notify::new() })
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn to_gate(&self) -> Result<mpsc::Sender<Vec<u8>>, Refused> {
+        let mut state = self.state();
+        state.used = Instant::now();
+        state.to_gate.clone().filter(|_| !state.closing).ok_or_else(Refused::gone)
+    }
+
+    /// Asks. Where nobody reads the answer any more, a request of the stateless era is cancelled.
+    pub(super) async fn ask(self: &Arc<Self>, question: &Question<'_>) -> Result<Reader, Refused> {
+        let to_gate = self.to_gate()?;
+        // Whoever goes away while it waits here has asked nothing.
+        let place = to_gate.reserve().await.map_err(|_| Refused::gone())?;
+        let (number, reader, line) = self.take_up(question)?;
+        place.send(line);
+        Ok(Reader::new(Arc::clone(self), number, (reader, 0)))
+    }
+
+    fn take_up(&self, question: &Question<'_>) -> Result<(u64, u64, Vec<u8>), Refused> {
+        let mut state = self.state();
+        if state.closing {
+            return Err(Refused::gone());
+        }
+        if state.asked.len() >= ASKED {
+            return Err(Refused::too_many("too many requests are without an answer"));
+        }
+        // Two of one id could not be told apart by who cancels one of them.
+        if self.era == Era::Session && state.asked.values().any(|asked| asked.id == *question.id) {
+            return Err(misread(crate::message::Refused::new(
+                ReasonCode::RequestInvalidValue,
+                "a request with this id is in flight",
+            )));
+        }
+        let number = state.last.saturating_add(1);
+        // A server that folds case would read another spelling of `_meta` as it.
+        question.body.unambiguous(&["_meta"]).map_err(misread)?;
+        let renamed = rewrite::request(question.body, number).map_err(misread)?;
+        if renamed.line.len() > CLIENT_LINE {
+            // The gate would cut it, and nobody could tell whose it was.
+            let detail = format!("longer than {CLIENT_LINE} bytes");
+            return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, ReasonCode::RequestTooLarge, &detail));
+        }
+        let mut room = self.share.hold(renamed.line.len());
+        while room.is_none() && state.forget() {
+            room = self.share.hold(renamed.line.len());
+        }
+        if room.is_none() {
+            return Err(Refused::too_many("what this agent has asked, and not read, takes all its room"));
+        }
+        state.last = number;
+        let (id, token) = (question.id.clone(), renamed.token);
+        let (streams, opens) = (question.streams, question.opens);
+        let listens = question.body.method == LISTEN;
+        let streams = streams && !listens;
+        state.asked.insert(number, Asked { id, token, streams, opens, listens, room });
+        let mut stream = Stream::default();
+        let reader = stream.attach();
+        state.streams.insert(number, stream);
+        Ok((number, reader, renamed.line))
+    }
+
+    /// Passes on what has no answer.
+    pub(super) async fn tell(&self, line: Vec<u8>) -> Result<(), Refused> {
+        self.to_gate()?.send(line).await.map_err(|_| Refused::gone())
+    }
+
+    /// Passes a cancellation on. Who cancels what nobody asked has cancelled nothing.
+    pub(super) async fn cancel(&self, id: &Id, reason: Option<&str>) -> Result<(), Refused> {
+        let number = self.state().asked.iter().find(|(_, asked)| asked.id == *id).map(|(number, _)| *number);
+        let Some(number) = number else { return Ok(()) };
+        self.tell(rewrite::cancelled(number, reason)).await?;
+        // No answer comes to what was cancelled.
+        let mut state = self.state();
+        state.asked.remove(&number);
+        state.finish(number);
+        drop(state);
+        self.answered.notify_waiters();
+        Ok(())
+    }
+
+    /// A reader of the stream, from this message on.
+    pub(super) fn read(self: &Arc<Self>, stream: u64, from: Option<u64>) -> Option<Reader> {
+        let mut state = self.state();
+        state.used = Instant::now();
+        let found = state.streams.get_mut(&stream)?;
+        let from = from.unwrap_or_else(|| found.first_unread());
+        let reader = found.attach();
+        drop(state);
+        Some(Reader::new(Arc::clone(self), stream, (reader, from)))
+    }
+
+    /// Whether nothing was heard of the client for so long that it is taken to have gone.
+    pub(super) fn is_idle(&self, now: Instant) -> bool {
+        let state = self.state();
+        let read = state.streams.values().any(Stream::is_read);
+        !read && now.saturating_duration_since(state.used) >= self.bounds.idle
+    }
+
+    /// When it was last used, if it is not in use.
+    pub(super) fn unused_since(&self) -> Option<Instant> {
+        let state = self.state();
+        let busy = !state.asked.is_empty() || state.streams.values().any(Stream::is_read);
+        (!busy).then_some(state.used)
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.state().closing
+    }
+
+    /// Takes up nothing more.
+    pub(super) fn close(&self) {
+        self.state().closing = true;
+    }
+
+    /// Ends it: the gate reads to the end of what it was told, and then ends the tool server.
+    pub(super) fn end(&self) {
+        let mut state = self.state();
+        state.closing = true;
+        state.to_gate = None;
+    }
+
+    /// The gate's session has ended. Whoever waits still is told that no answer comes.
+    pub(super) fn has_ended(&self) {
+        self.end();
+        let left: Vec<u64> = self.state().asked.keys().copied().collect();
+        for number in left {
+            self.answer(number, &lost());
+        }
+        let mut state = self.state();
+        state.streams.values_mut().for_each(Stream::end);
+        drop(state);
+        self.answered.notify_waiters();
+    }
+}
+
+/// Nobody knows what became of it: that it did not run is not for the endpoint to say.
+fn lost() -> Reply {
+    let message = "Portcullis: the conversation with the tool server ended before there was an answer. What was asked may or \
+                   may not have taken effect; do not repeat it.";
+    Reply::Error(format!(r#"{{"code":-32603,"message":{}}}"#, crate::message::quote(message)))
+}
+
+fn misread(refused: crate::message::Refused) -> Refused {
+    Refused::defect(&Defect { id: None, tool: false, answerable: true, refused })
+}
+
+impl State {
+    /// A stream comes to its end. It is kept to be asked for again, as long as it is among the last.
+    pub(super) fn finish(&mut self, number: u64) {
+        let Some(stream) = self.streams.get_mut(&number) else { return };
+        stream.end();
+        self.finished.push_back(number);
+        if self.finished.len() > FINISHED
+            && let Some(oldest) = self.finished.pop_front()
+        {
+            self.streams.remove(&oldest);
+        }
+    }
+
+    /// Makes room: forgets the oldest message that was read.
+    pub(super) fn forget(&mut self) -> bool {
+        self.streams.values_mut().any(Stream::forget_read)
+    }
+
+    /// Removes a stream that nobody will ask for again.
+    pub(super) fn remove(&mut self, number: u64) {
+        self.finished.retain(|finished| *finished != number);
+        self.streams.remove(&number);
+    }
+}

@@ -1,0 +1,182 @@
+//! What comes from the gate, and for whom it is.
+
+use bytes::Bytes;
+
+use crate::harmless::ServerNotice;
+use crate::message::{Body, From, Id, Message, Reply, members_of, on_one_line, quote, read, string};
+use crate::subscription::{self, Named};
+
+use super::conversation::{Conversation, Era, OWN, State};
+use super::rewrite;
+
+/// What a message weighs beside its text, in bytes.
+const WEIGHT: usize = 256;
+
+/// What is to be done with a message that is for no client.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    Nothing,
+    /// The gate is answered this.
+    Answer(Vec<u8>),
+    /// It is dropped, and people are told.
+    Dropped(&'static str),
+}
+
+impl Conversation {
+    /// Takes a line of the gate's.
+    pub(super) fn deliver(&self, line: Vec<u8>) -> Rest {
+        let line = on_one_line(line);
+        match read(&line, From::Upstream) {
+            Ok(Message::Response(id, Some(reply))) => {
+                let number = if let Id::Int(number) = id { u64::try_from(number).ok() } else { None };
+                // To nobody, if it was cancelled or its client has gone.
+                let _waited = number.is_some_and(|number| self.answer(number, &reply));
+                Rest::Nothing
+            }
+            Ok(Message::Request(id, body)) => self.asks(&id, &body, line),
+            Ok(Message::Notification(body)) => self.notice(&body, line),
+            Ok(Message::Response(_, None)) | Err(_) => {
+                Rest::Dropped("a message for the client that cannot be read")
+            }
+        }
+    }
+
+    /// Answers the request of this number, under the id that its client knows. Whether somebody waits for it.
+    pub(super) fn answer(&self, number: u64, reply: &Reply) -> bool {
+        let mut state = self.state();
+        let Some(mut asked) = state.asked.remove(&number) else { return false };
+        // What was asked makes room for what is answered.
+        drop(asked.room.take());
+        if asked.opens
+            && let Reply::Result(result) = reply
+        {
+            state.revision =
+                members_of(result).as_ref().and_then(|result| result.get("protocolVersion")).and_then(string);
+        }
+        let text = rewrite::answer_to(&asked.id, number, reply);
+        if !self.put(&mut state, number, text, true) {
+            let message = "Portcullis: the answer is not handed out: more waits for this agent to read than there is room for. What \
+                           was asked may have taken effect; do not repeat it.";
+            let error = Reply::Error(format!(r#"{{"code":-32603,"message":{}}}"#, quote(message)));
+            self.put_small(&mut state, number, rewrite::answer(&asked.id, &error));
+        }
+        state.finish(number);
+        drop(state);
+        self.answered.notify_waiters();
+        true
+    }
+
+    /// A request of the server's.
+    fn asks(&self, id: &Id, body: &Body, line: Vec<u8>) -> Rest {
+        if self.era == Era::Stateless {
+            // Who asks in this revision does it in its result; nobody could answer.
+            let message = quote(&format!("a client of this revision is not asked `{}`", body.method));
+            let error = Reply::Error(format!(r#"{{"code":-32601,"message":{message}}}"#));
+            return Rest::Answer(rewrite::answer(id, &error));
+        }
+        let mut state = self.state();
+        let stream = state.place();
+        self.put(&mut state, stream, line, false);
+        Rest::Nothing
+    }
+
+    fn notice(&self, body: &Body, line: Vec<u8>) -> Rest {
+        let mut state = self.state();
+        if body.method == ServerNotice::Progress.as_str() {
+            let number = rewrite::progress_of(body);
+            let token = number.and_then(|number| Some((number, state.asked.get(&number)?.token.clone()?)));
+            // Progress of what has been answered, or of nothing that a client asked: it is for nobody.
+            let Some((number, token)) = token else { return Rest::Nothing };
+            let text = rewrite::progress(body, &token);
+            if let Some(text) = text {
+                self.put(&mut state, number, text, false);
+            }
+            return Rest::Nothing;
+        }
+        match subscription::named(body) {
+            Named::Nothing => {}
+            Named::Other => return Rest::Nothing,
+            Named::Number(number) => {
+                let listening = state.asked.get(&number).filter(|asked| asked.listens);
+                let id = listening.map(|asked| asked.id.clone());
+                let text = id.and_then(|id| rewrite::subscribed(body, number, &id));
+                if let Some(text) = text {
+                    self.put(&mut state, number, text, false);
+                }
+                return Rest::Nothing;
+            }
+        }
+        match self.era {
+            Era::Session => {
+                let stream = state.place();
+                self.put(&mut state, stream, line, false);
+                Rest::Nothing
+            }
+            // Nothing says to whose request it belongs, unless there is but one.
+            Era::Stateless => match state.only() {
+                Some(number) => {
+                    self.put(&mut state, number, line, false);
+                    Rest::Nothing
+                }
+                None => Rest::Nothing,
+            },
+        }
+    }
+
+    /// Puts a message on a stream, if there is room. Where there is none, a stream that is not read is let go of.
+    fn put(&self, state: &mut State, number: u64, text: Vec<u8>, answers: bool) -> bool {
+        let bytes = text.len().saturating_add(WEIGHT);
+        let mut room = self.share.hold(bytes);
+        while room.is_none() && state.forget() {
+            room = self.share.hold(bytes);
+        }
+        let Some(stream) = state.streams.get_mut(&number) else { return false };
+        while stream.len() >= self.bounds.waiting && stream.forget_read() {}
+        let full = stream.waiting() >= self.bounds.waiting;
+        if room.is_none() || (full && !answers) {
+            // Who has read all there was is not to blame for an answer that is too long.
+            if !answers || stream.waiting() > 0 {
+                stream.spill();
+                room = self.share.hold(bytes);
+            }
+            // What did not fit is lost, unless it is what the stream is for.
+            if !answers || room.is_none() {
+                return false;
+            }
+        }
+        stream.push(Bytes::from(text), answers, room);
+        true
+    }
+
+    /// Puts a short answer on a stream, whatever room there is: there are no more of them than requests.
+    fn put_small(&self, state: &mut State, number: u64, text: Vec<u8>) {
+        if let Some(stream) = state.streams.get_mut(&number) {
+            stream.push(Bytes::from(text), true, None);
+        }
+    }
+}
+
+impl State {
+    /// The one request under way on whose stream something may come, if there is but one.
+    fn only(&self) -> Option<u64> {
+        let mut open = self.open();
+        let (first, second) = (open.next(), open.next());
+        first.filter(|_| second.is_none())
+    }
+
+    fn open(&self) -> impl Iterator<Item = u64> {
+        let read = |number: &u64| self.streams.get(number).is_some_and(super::streams::Stream::is_read);
+        self.asked.iter().filter(|(_, asked)| asked.streams).map(|(number, _)| *number).filter(read)
+    }
+
+    /// Where something goes that belongs to no request for certain: to the only one under way, else to the server's own
+    /// stream, else, if nobody reads that, to the oldest request.
+    fn place(&self) -> u64 {
+        let own = self.streams.get(&OWN).is_some_and(super::streams::Stream::is_read);
+        self.only().or_else(|| self.open().next().filter(|_| !own)).unwrap_or(OWN)
+    }
+}
+
+#[cfg(test)]
+#[path = "delivering_tests.rs"]
+mod tests;

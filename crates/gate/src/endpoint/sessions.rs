@@ -1,0 +1,273 @@
+//! The conversations that there are, and whose they are.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use portcullis_protocol::{AgentId, Digest, Domain};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::gate::{Held as HeldBy, McpGate, serve_held};
+use crate::line::{Line, Lines};
+use crate::session::UPSTREAM_LINE;
+
+use super::Ground;
+use super::bounds::Bounds;
+use super::conversation::{Conversation, Era};
+use super::delivering::Rest;
+use super::refused::Refused;
+use super::who::Caller;
+
+/// Bytes between the endpoint and a gate.
+const PIPE: usize = 64 * 1024;
+/// Lines that wait for a gate.
+const WAITING: usize = 16;
+/// How much longer a gate's line may be than what the tool server said: what it puts around it.
+const AROUND: usize = 64 * 1024;
+/// How long it is waited for the end of a conversation that makes room for another.
+const ENDING: Duration = Duration::from_secs(5);
+/// How often it is looked for conversations that nobody has.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long what is under way may take when the endpoint stops.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+#[derive(Default)]
+struct Held {
+    sessions: BTreeMap<String, Arc<Conversation>>,
+    stateless: BTreeMap<Digest, Arc<Conversation>>,
+    stopped: bool,
+}
+
+/// All conversations.
+pub(super) struct Sessions {
+    ground: Ground,
+    bounds: Bounds,
+    all: Arc<Semaphore>,
+    held: Mutex<Held>,
+    /// A token's stateless conversation is begun once at a time, so that it has one.
+    beginning: Mutex<BTreeMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    /// What the runs of agents whose requests are of no session are made of.
+    secret: [u8; 32],
+    tasks: Mutex<JoinSet<()>>,
+}
+
+type Places = [OwnedSemaphorePermit; 2];
+
+impl Sessions {
+    pub(super) fn new(ground: Ground, bounds: Bounds, secret: [u8; 32]) -> Self {
+        let all = Arc::new(Semaphore::new(bounds.sessions));
+        Self {
+            ground,
+            bounds,
+            all,
+            held: Mutex::default(),
+            beginning: Mutex::default(),
+            secret,
+            tasks: Mutex::default(),
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session of this name, if it is the caller's: one of somebody else is as one that is not there.
+    pub(super) fn find(&self, id: &str, caller: &Caller) -> Result<Arc<Conversation>, Refused> {
+        let held = self.held();
+        let found = held.sessions.get(id).filter(|found| found.token == caller.token && !found.is_closing());
+        found.cloned().ok_or_else(Refused::no_session)
+    }
+
+    /// Begins a session.
+    pub(super) async fn open(&self, caller: &Caller) -> Result<(String, Arc<Conversation>), Refused> {
+        let places = self.places(caller).await?;
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|_| Refused::shed("the system gives no random bytes"))?;
+        let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let conversation = self.begin(caller, Era::Session, places)?;
+        self.held().sessions.insert(id.clone(), Arc::clone(&conversation));
+        Ok((id, conversation))
+    }
+
+    /// The conversation of a token's requests that are of no session.
+    pub(super) async fn stateless(&self, caller: &Caller) -> Result<Arc<Conversation>, Refused> {
+        let there = || self.held().stateless.get(&caller.token).filter(|found| !found.is_closing()).cloned();
+        if let Some(found) = there() {
+            return Ok(found);
+        }
+        let alone = self.begins(&caller.token);
+        let _alone = alone.lock().await;
+        if let Some(found) = there() {
+            return Ok(found);
+        }
+        let places = self.places(caller).await?;
+        let conversation = self.begin(caller, Era::Stateless, places)?;
+        self.held().stateless.insert(caller.token, Arc::clone(&conversation));
+        Ok(conversation)
+    }
+
+    /// What a token's conversations are begun under. Nobody waits there for another's.
+    fn begins(&self, token: &Digest) -> Arc<tokio::sync::Mutex<()>> {
+        let mut beginning = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
+        beginning.retain(|_, one| Arc::strong_count(one) > 1);
+        Arc::clone(beginning.entry(*token).or_default())
+    }
+
+    /// The run that a conversation is a part of. A session is one of its own, as it is for clients over stdio. Whose requests
+    /// are of no session knows nothing of conversations: that its server died, or that it was silent for long, must not make
+    /// what it asks again another request.
+    fn run_of(&self, agent: &AgentId, era: Era) -> Option<[u8; 32]> {
+        match era {
+            Era::Session => None,
+            Era::Stateless => {
+                Some(*Digest::of(Domain::Key, &[&self.secret, agent.as_str().as_bytes()]).as_bytes())
+            }
+        }
+    }
+
+    /// Room for one more conversation. Where the agent has none, the one that it has not used for longest makes it.
+    async fn places(&self, caller: &Caller) -> Result<Places, Refused> {
+        let own = match Arc::clone(&caller.share.sessions).try_acquire_owned() {
+            Ok(own) => own,
+            Err(_) => {
+                let many = || Refused::too_many("this agent has too many sessions in use");
+                self.longest_unused(caller).ok_or_else(many)?.end();
+                let freed = timeout(ENDING, Arc::clone(&caller.share.sessions).acquire_owned()).await;
+                freed.ok().and_then(Result::ok).ok_or_else(many)?
+            }
+        };
+        let all = Arc::clone(&self.all).try_acquire_owned();
+        Ok([own, all.map_err(|_| Refused::shed("there are too many sessions"))?])
+    }
+
+    fn longest_unused(&self, caller: &Caller) -> Option<Arc<Conversation>> {
+        let held = self.held();
+        let all = held.sessions.values().chain(held.stateless.values());
+        let own = all.filter(|one| one.agent == caller.agent && !one.is_closing());
+        own.filter_map(|one| Some((one.unused_since()?, one)))
+            .min_by_key(|(since, _)| *since)
+            .map(|(_, one)| Arc::clone(one))
+    }
+
+    /// Begins a conversation: a gate's session like any other, to which this is the client.
+    fn begin(&self, caller: &Caller, era: Era, places: Places) -> Result<Arc<Conversation>, Refused> {
+        if self.held().stopped {
+            return Err(Refused::shed("the endpoint stops"));
+        }
+        let gate = McpGate { agent: caller.agent.clone(), ..self.ground.gate.clone() };
+        let (client_in, gate_in) = tokio::io::duplex(PIPE);
+        let (gate_out, client_out) = tokio::io::duplex(PIPE);
+        let (to_gate, lines) = mpsc::channel(WAITING);
+        let named = (caller.token, caller.agent.clone());
+        let conversation = Conversation::new(named, era, Arc::clone(&caller.share), self.bounds, to_gate);
+        let (lost, is_lost) = watch::channel(false);
+        let held = HeldBy { lost, run: self.run_of(&caller.agent, era) };
+        let (arbiter, log) = (Arc::clone(&caller.arbiter), self.ground.log.clone());
+        let report = self.ground.report_of(&caller.agent);
+        let failed = self.ground.report_of(&caller.agent);
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move {
+            let _places = places;
+            let ended = serve_held(gate, arbiter, log, (gate_in, gate_out), report, held).await;
+            if let Err(error) = ended {
+                failed(format!("the gate does not start: {error}"));
+            }
+        });
+        tasks.spawn(write(lines, client_in));
+        let tell = self.ground.report_of(&caller.agent);
+        tasks.spawn(read(
+            Arc::clone(&conversation),
+            Lines::new(client_out, UPSTREAM_LINE.saturating_add(AROUND)),
+            tell,
+        ));
+        tasks.spawn(without_server(Arc::clone(&conversation), is_lost));
+        Ok(conversation)
+    }
+
+    /// Ends conversations of which nothing was heard for long, and forgets those that have ended. For ever.
+    pub(super) async fn tend(&self) {
+        loop {
+            sleep(LOOK).await;
+            let mut held = self.held();
+            let now = Instant::now();
+            for one in held.sessions.values().chain(held.stateless.values()) {
+                if one.is_idle(now) {
+                    one.end();
+                }
+            }
+            held.sessions.retain(|_, one| !one.is_closing());
+            held.stateless.retain(|_, one| !one.is_closing());
+        }
+    }
+
+    /// Ends every conversation, and waits, for a bounded time, until their tool servers have ended and outcomes are reported.
+    pub(super) async fn stop(&self) {
+        {
+            let mut held = self.held();
+            held.stopped = true;
+            held.sessions.values().chain(held.stateless.values()).for_each(|one| one.end());
+            held.sessions.clear();
+            held.stateless.clear();
+        }
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(timeout(FAREWELL, async { while tasks.join_next().await.is_some() {} }).await);
+    }
+}
+
+/// Writes lines, one whole one after the other: a line whose client has gone half-way would join with the next.
+async fn write(mut lines: mpsc::Receiver<Vec<u8>>, mut gate: tokio::io::DuplexStream) {
+    use tokio::io::AsyncWriteExt;
+    while let Some(mut line) = lines.recv().await {
+        line.push(b'\n');
+        if gate.write_all(&line).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read(
+    conversation: Arc<Conversation>,
+    mut lines: Lines<tokio::io::DuplexStream>,
+    tell: impl Fn(String),
+) {
+    while let Ok(Some(line)) = lines.next().await {
+        let rest = match line {
+            Line::Whole(line) => conversation.deliver(line),
+            Line::Cut(_) => Rest::Dropped("a message for the client that is too long"),
+        };
+        match rest {
+            Rest::Nothing => {}
+            Rest::Dropped(what) => tell(format!("dropped {what}")),
+            Rest::Answer(line) => {
+                let conversation = Arc::clone(&conversation);
+                // Beside what else comes: the gate reads when it has written.
+                tokio::spawn(async move { drop(conversation.tell(line).await) });
+            }
+        }
+    }
+    conversation.has_ended();
+}
+
+/// A conversation whose tool server has gone takes up nothing more, and ends when what was asked is answered: whoever begins
+/// another has another server.
+async fn without_server(conversation: Arc<Conversation>, mut lost: watch::Receiver<bool>) {
+    if lost.wait_for(|lost| *lost).await.is_err() {
+        return;
+    }
+    conversation.close();
+    let answered = async {
+        loop {
+            let mut told = std::pin::pin!(conversation.answered.notified());
+            told.as_mut().enable();
+            if conversation.state().asked.is_empty() {
+                return;
+            }
+            told.await;
+        }
+    };
+    drop(timeout(FAREWELL, answered).await);
+    conversation.end();
+}

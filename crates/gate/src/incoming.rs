@@ -1,0 +1,102 @@
+//! What comes from a tool server, and how it is sent to: alike for a process and for a server that is reached by URL.
+
+use std::future::Future;
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{mpsc, watch};
+
+use crate::line::{Line, Lines};
+
+/// What comes from a tool server.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    /// A message, and which of the gate's requests it may answer.
+    Message(Line, Answers),
+    /// No answer will come to the gate's request of this number.
+    Unanswered(u64, Fate),
+    /// The server has ended the session, and another will be begun: the tools may be others. To be told once that is known.
+    Ended(watch::Sender<()>),
+}
+
+/// Which requests a message may answer by where it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answers {
+    /// Any: one stream carries all.
+    Any,
+    /// That of this number: it came in answer to it.
+    Only(u64),
+    /// None: it came unasked.
+    None,
+}
+
+impl Answers {
+    pub(crate) fn admit(self, number: u64) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(asked) => asked == number,
+            Self::None => false,
+        }
+    }
+}
+
+/// Why no answer comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It did not reach the server, or the server took it for none: nothing came of it.
+    Void(String),
+    /// It was sent, and nobody knows what came of it.
+    Lost(String),
+}
+
+/// Where messages of a tool server come from.
+pub(crate) trait Source: Send {
+    /// The next; `None` once nothing comes any more.
+    fn next(&mut self) -> impl Future<Output = Option<Incoming>> + Send;
+}
+
+impl<R: AsyncRead + Unpin + Send> Source for Lines<R> {
+    async fn next(&mut self) -> Option<Incoming> {
+        let line = Self::next(self).await.ok()??;
+        Some(Incoming::Message(line, Answers::Any))
+    }
+}
+
+impl Source for mpsc::Receiver<Incoming> {
+    async fn next(&mut self) -> Option<Incoming> {
+        self.recv().await
+    }
+}
+
+/// Where messages for one side go.
+pub(crate) trait Sink: Send {
+    /// Makes ready for a message: whether one can be sent now.
+    fn ready(&mut self) -> impl Future<Output = bool> + Send;
+
+    /// Sends one message, at once if it was made ready for. After an error none can be sent any more.
+    fn send(&mut self, message: Vec<u8>) -> impl Future<Output = io::Result<Handed>> + Send;
+}
+
+/// What became of a message, as far as that is known once it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handed {
+    /// It was handed over.
+    Over,
+    /// The other side has it for none: nothing came of it.
+    Void,
+    /// Nobody knows.
+    Lost,
+}
+
+impl<W: AsyncWrite + Unpin + Send> Sink for W {
+    async fn ready(&mut self) -> bool {
+        true
+    }
+
+    async fn send(&mut self, mut message: Vec<u8>) -> io::Result<Handed> {
+        message.push(b'\n');
+        self.write_all(&message).await?;
+        self.flush().await?;
+        Ok(Handed::Over)
+    }
+}

@@ -1,0 +1,75 @@
+//! A page of a server's tools: what an answer to `tools/list` holds, each tool as the bytes that came.
+
+use serde_json::value::RawValue;
+
+use crate::message::{Members, Refused, members_of, string};
+
+/// Members of the answer that have a meaning.
+const KNOWN: [&str; 3] = ["tools", "nextCursor", "_meta"];
+/// The longest cursor, in bytes.
+const MAX_CURSOR: usize = 4_096;
+/// The most tools that are read of one server, over all pages.
+pub(crate) const MAX_TOOLS: usize = 10_000;
+/// The most pages.
+pub(crate) const MAX_PAGES: usize = 1_000;
+
+/// One page.
+#[derive(Debug)]
+pub(crate) struct Page {
+    members: Members,
+    /// Each tool's text.
+    pub(crate) tools: Vec<String>,
+    /// Where the next page begins.
+    pub(crate) next: Option<String>,
+}
+
+/// Why an answer is no page.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoPage {
+    /// No object, or one that two parsers could read differently.
+    #[error("is no object that is read in one way only")]
+    Ambiguous,
+    /// Nothing in it could be taken for a list of tools.
+    #[error("has no array `tools`")]
+    NoTools,
+    /// The list is none.
+    #[error("has no array `tools`")]
+    OtherTools,
+    /// A cursor that is none.
+    #[error("has a `nextCursor` that is no string of at most {MAX_CURSOR} bytes")]
+    Cursor,
+}
+
+impl From<Refused> for NoPage {
+    fn from(_: Refused) -> Self {
+        Self::Ambiguous
+    }
+}
+
+impl Page {
+    pub(crate) fn read(result: &str) -> Result<Self, NoPage> {
+        let members = members_of(result).ok_or(NoPage::Ambiguous)?;
+        members.unambiguous(&KNOWN)?;
+        let raw = members.get("tools").ok_or(NoPage::NoTools)?;
+        let tools: Vec<Box<RawValue>> = serde_json::from_str(raw).map_err(|_| NoPage::OtherTools)?;
+        let next = match members.get("nextCursor") {
+            None | Some("null") => None,
+            Some(raw) => {
+                let cursor = string(raw).filter(|cursor| cursor.len() <= MAX_CURSOR);
+                Some(cursor.ok_or(NoPage::Cursor)?)
+            }
+        };
+        let tools = tools.into_iter().map(|tool| Box::<str>::from(tool).into_string()).collect();
+        Ok(Self { members, tools, next })
+    }
+
+    /// The answer with these of its tools alone.
+    pub(crate) fn with(&self, tools: &[&str]) -> String {
+        let list = format!("[{}]", tools.join(","));
+        let members = self.members.0.iter().map(|(key, raw)| {
+            let raw = if key == "tools" { &list } else { raw };
+            (key.clone(), raw.clone())
+        });
+        Members(members.collect()).to_text()
+    }
+}

@@ -1,0 +1,349 @@
+//! What the tool server says its tools are, and what of that its client gets to see.
+//!
+//! Two lists are looked at. The client's own passes through, and loses what may not be called: a description is read by a
+//! model, and works there without a call. Where the bundle pins tools of the server, the gate asks for a list by itself too,
+//! before a call and again when its own is too old or the server says that it changed: what the client saw is not proof of
+//! what the server would run. A server that tells the two different things is held to the worse of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use portcullis_protocol::{CalledTool, ToolDefinition, ToolName, ToolPins, ToolSeen};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use crate::answer;
+use crate::harmless::{ClientRequest, Harmless};
+use crate::lookalike::{Entry, are_alike, seen, visible};
+use crate::message::{Body, Members, Params, Reply, members_of, quote};
+use crate::notes::Notes;
+use crate::page::{MAX_PAGES, MAX_TOOLS, NoPage, Page};
+use crate::peer::{Outgoing, Peer};
+use crate::table::Asking;
+
+/// How often a list is asked for anew that changed while it was read, before it counts as unknown.
+const TRIES: usize = 3;
+/// Lists that may be on their way to the client at once.
+const PASSING: usize = 64;
+/// Tools that people are told of by name, of one list.
+const NAMED: usize = 10;
+
+/// Definitions by name, as they were seen.
+type Seen = BTreeMap<String, ToolSeen>;
+
+/// The tools of one server.
+pub(crate) struct Tools {
+    server: String,
+    upstream: Peer,
+    /// How old the gate's own list may be when a call is judged by it.
+    within: Duration,
+    state: Mutex<State>,
+    /// One list at a time: whoever waits for it uses it too.
+    listing: tokio::sync::Mutex<()>,
+    slots: Arc<Semaphore>,
+    notes: Notes,
+}
+
+#[derive(Default)]
+struct State {
+    /// Grows with everything after which a list is not to be gone by.
+    changes: u64,
+    listed: Option<Listed>,
+    /// What was on the pages that the client asked for last.
+    shown: BTreeSet<Entry>,
+    /// What is seen in them.
+    shown_as: Seen,
+    /// What a client of the stateless revision says of itself with each request, as the members of `_meta` that the
+    /// protocol reads.
+    client: Option<String>,
+}
+
+/// The gate's own list.
+struct Listed {
+    at: Instant,
+    changes: u64,
+    tools: Seen,
+}
+
+impl Listed {
+    fn is_fresh(&self, changes: u64, within: Duration) -> bool {
+        self.changes == changes && self.at.elapsed() < within
+    }
+}
+
+/// What is seen of a tool, and until which change that holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sight {
+    pub(crate) seen: ToolSeen,
+    pub(crate) changes: u64,
+}
+
+/// That a server has said nothing of its tools since one of their changes.
+#[derive(Clone)]
+pub(crate) struct Since {
+    tools: Arc<Tools>,
+    changes: u64,
+}
+
+impl Since {
+    pub(crate) fn new(tools: Arc<Tools>, changes: u64) -> Self {
+        Self { tools, changes }
+    }
+
+    /// Whether nothing is known to have changed.
+    pub(crate) fn holds(&self) -> bool {
+        self.tools.state().changes == self.changes
+    }
+}
+
+impl std::fmt::Debug for Since {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Since").field("changes", &self.changes).finish_non_exhaustive()
+    }
+}
+
+impl Tools {
+    pub(crate) fn new(server: String, upstream: Peer, within: Duration, notes: Notes) -> Self {
+        let (state, listing, slots) =
+            (Mutex::default(), tokio::sync::Mutex::new(()), Semaphore::new(PASSING));
+        Self { server, upstream, within, state, listing, slots: Arc::new(slots), notes }
+    }
+
+    /// Room for one more list on its way to the client.
+    pub(crate) fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).try_acquire_owned().ok()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes up what a client of the stateless revision says of itself: the gate's own questions say the same.
+    pub(crate) fn hear(&self, body: &Body) {
+        let (Some(_), Some(params)) = (body.revision(), &body.params) else { return };
+        let Some(mut meta) = params.raw.get("_meta").and_then(members_of) else { return };
+        meta.0.retain(|(key, _)| key.starts_with("io.modelcontextprotocol/"));
+        self.state().client = Some(meta.to_text());
+    }
+
+    /// The server says that its tools are others now. What could be mistaken stays so until the client lists again: a server
+    /// without pins is asked by nobody else.
+    pub(crate) fn changed(&self) {
+        let mut state = self.state();
+        state.changes = state.changes.saturating_add(1);
+        state.shown.clear();
+        state.shown_as.retain(|_, seen| *seen == ToolSeen::Ambiguous);
+    }
+
+    /// What is seen of a tool that is to be called. Where pins bind the server it is asked, if what it said is too old; that
+    /// takes no longer than half of the time until `end`, so that the refusal can still be put on record.
+    pub(crate) async fn look(&self, tool: &ToolName, pins: &ToolPins, end: Instant) -> Sight {
+        let (_, name) = tool.parts();
+        if !pins.bind(&self.server) {
+            let state = self.state();
+            let seen = state.shown_as.get(name).copied().map_or(ToolSeen::Unknown, |seen| seen);
+            return Sight { seen, changes: state.changes };
+        }
+        let now = Instant::now();
+        let half = end.saturating_duration_since(now).checked_div(2).map_or(Duration::ZERO, |half| half);
+        let known = match timeout_at(now + half, self.list()).await {
+            Ok(known) => known,
+            Err(_) => {
+                self.notes.say("the tool server does not list its tools to the gate in time");
+                false
+            }
+        };
+        let state = self.state();
+        let unknown = Sight { seen: ToolSeen::Unknown, changes: state.changes };
+        let Some(listed) = state.listed.as_ref().filter(|listed| known && listed.changes == state.changes)
+        else {
+            return unknown;
+        };
+        let own = listed.tools.get(name).copied().map_or(ToolSeen::Absent, |seen| seen);
+        let pin = pins.tools.get(tool).map(|pin| ToolSeen::Defined(*pin));
+        let seen = match state.shown_as.get(name).copied() {
+            // Whichever is not the pinned one.
+            Some(shown) if Some(own) == pin => shown,
+            Some(_) | None => own,
+        };
+        let other = pins.of(&self.server).any(|(pinned, _)| are_alike(pinned, name));
+        let seen = if other && !pins.tools.contains_key(tool) { ToolSeen::Ambiguous } else { seen };
+        Sight { seen, ..unknown }
+    }
+
+    /// Sees to it that there is a list that is not too old. Whether there is one.
+    async fn list(&self) -> bool {
+        let _one = self.listing.lock().await;
+        for _ in 0..TRIES {
+            let before = {
+                let state = self.state();
+                if state.listed.as_ref().is_some_and(|it| it.is_fresh(state.changes, self.within)) {
+                    return true;
+                }
+                state.changes
+            };
+            let at = Instant::now();
+            let tools = match self.ask_for_all().await {
+                Ok(tools) => seen(&tools),
+                Err(why) => {
+                    self.notes.say(format!("the tool server does not list its tools to the gate: {why}"));
+                    return false;
+                }
+            };
+            let mut state = self.state();
+            state.listed = Some(Listed { at, changes: before, tools });
+            if state.changes == before {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// All tools, page by page. A definition that cannot be read makes a list that cannot.
+    async fn ask_for_all(&self) -> Result<Vec<Entry>, String> {
+        let (mut tools, mut cursor, mut cursors) = (Vec::new(), None, BTreeSet::new());
+        for _ in 0..MAX_PAGES {
+            let text = match self.ask(cursor.as_deref()).await {
+                Some(Reply::Result(text)) => text,
+                Some(Reply::Error(_)) => return Err("it answers with an error".to_owned()),
+                None => return Err("it does not answer".to_owned()),
+            };
+            let page = Page::read(&text).map_err(|error| format!("its answer {error}"))?;
+            for tool in &page.tools {
+                let tool = ToolDefinition::parse(tool.as_bytes());
+                tools.push(Entry::of(&tool.map_err(|error| format!("one is not understood: {error}"))?));
+            }
+            if tools.len() > MAX_TOOLS {
+                break;
+            }
+            cursor = page.next;
+            let Some(next) = &cursor else { return Ok(tools) };
+            if !cursors.insert(next.clone()) {
+                return Err("its pages lead back to one that was read".to_owned());
+            }
+        }
+        Err(format!("more than {MAX_TOOLS} tools or {MAX_PAGES} pages"))
+    }
+
+    async fn ask(&self, cursor: Option<&str>) -> Option<Reply> {
+        let (reply, answer) = oneshot::channel();
+        let Ok(number) = self.upstream.table.own(reply) else { return None };
+        let _own = Own { tools: self, number };
+        let client = self.state().client.clone();
+        let cursor = cursor.map(|cursor| ("cursor".to_owned(), quote(cursor)));
+        let meta = client.map(|client| ("_meta".to_owned(), client));
+        let members = Members(meta.into_iter().chain(cursor).collect());
+        let params = (!members.0.is_empty()).then(|| {
+            let text = members.to_text();
+            Params { raw: members, text, read: BTreeMap::new() }
+        });
+        let message = Harmless::request(ClientRequest::ToolsList, number, params.as_ref());
+        self.upstream.give(Outgoing::Harmless(message)).await;
+        answer.await.ok()
+    }
+
+    /// What the client gets of an answer to its own `tools/list`.
+    pub(crate) fn shown(&self, reply: Reply, first: bool, pins: &ToolPins) -> Reply {
+        let Reply::Result(text) = &reply else { return reply };
+        let page = match Page::read(text) {
+            Ok(page) => page,
+            // Nothing in it is a tool to any reader.
+            Err(NoPage::NoTools) => return reply,
+            Err(error) => return answer::unlisted(&format!("the tool server's list of tools {error}")),
+        };
+        let read = page.tools.iter().map(|text| (text, ToolDefinition::parse(text.as_bytes())));
+        let (mut tools, mut left_out) = (Vec::new(), Vec::new());
+        for (text, tool) in read {
+            match tool {
+                Ok(tool) => tools.push((text.as_str(), tool)),
+                Err(error) => left_out.push(format!("one that is not understood ({error})")),
+            }
+        }
+        let Some(seen) = self.learn(&tools, first) else {
+            return answer::unlisted(&format!("the tool server lists more than {MAX_TOOLS} tools"));
+        };
+        let mut kept: Vec<&str> = Vec::new();
+        for (text, tool) in &tools {
+            match self.may_show(tool, &seen, pins) {
+                Ok(()) => kept.push(text),
+                Err(why) => left_out.push(format!("`{}` ({why})", visible(tool.name()))),
+            }
+        }
+        self.say_left_out(&left_out);
+        if kept.len() == page.tools.len() {
+            return reply;
+        }
+        Reply::Result(page.with(&kept))
+    }
+
+    /// Takes up a page, and says what is seen of all that the client was shown since the first. `None` if that is too much.
+    fn learn(&self, tools: &[(&str, ToolDefinition)], first: bool) -> Option<Seen> {
+        let page: Vec<Entry> = tools.iter().map(|(_, tool)| Entry::of(tool)).collect();
+        let mut state = self.state();
+        if first {
+            state.shown.clear();
+        }
+        // What an earlier page had, and has come again as it was, is not there twice.
+        let again: BTreeSet<&Entry> = page.iter().collect();
+        let mut all: Vec<Entry> = state.shown.iter().filter(|tool| !again.contains(tool)).cloned().collect();
+        all.extend(page.iter().cloned());
+        if all.len() > MAX_TOOLS {
+            return None;
+        }
+        let seen = seen(&all);
+        state.shown.extend(page);
+        state.shown_as.clone_from(&seen);
+        // What the client is told differs from what the gate was: it asks again before the next call.
+        let news = tools.iter().any(|(_, tool)| {
+            let (name, now) = (tool.name(), seen.get(tool.name()));
+            state.listed.as_ref().is_some_and(|listed| listed.tools.get(name) != now)
+        });
+        if news {
+            state.changes = state.changes.saturating_add(1);
+        }
+        Some(seen)
+    }
+
+    fn may_show(&self, tool: &ToolDefinition, seen: &Seen, pins: &ToolPins) -> Result<(), String> {
+        let definition = seen.get(tool.name()).copied().map_or(ToolSeen::Ambiguous, |seen| seen);
+        match format!("{}/{}", self.server, tool.name()).parse() {
+            Ok(name) => pins.judge(&CalledTool { name, definition }).map_err(|code| code.to_string()),
+            // No bundle can name it, so that it never runs.
+            Err(_) if pins.bind(&self.server) => Err("its name cannot be pinned".to_owned()),
+            Err(_) if definition == ToolSeen::Ambiguous => Err("tool.ambiguous".to_owned()),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn say_left_out(&self, left_out: &[String]) {
+        if left_out.is_empty() {
+            return;
+        }
+        let named: Vec<&str> = left_out.iter().take(NAMED).map(String::as_str).collect();
+        let more = if left_out.len() > NAMED { ", …" } else { "" };
+        let (count, named) = (left_out.len(), named.join(", "));
+        self.notes
+            .say(format!("left out of the tool server's list, and not callable: {count}: {named}{more}"));
+    }
+}
+
+/// A request of the gate's own. When nobody waits for it any more, its answer is one to no request.
+struct Own<'a> {
+    tools: &'a Tools,
+    number: u64,
+}
+
+impl Drop for Own<'_> {
+    fn drop(&mut self) {
+        self.tools.upstream.table.unsend(self.number);
+    }
+}
+
+/// What a `tools/list` of the client's asks for.
+pub(crate) fn asking(method: ClientRequest, params: Option<&Params>) -> Asking {
+    if method != ClientRequest::ToolsList {
+        return Asking::Other;
+    }
+    Asking::Tools { first: params.is_none_or(|params| params.raw.get("cursor").is_none()) }
+}

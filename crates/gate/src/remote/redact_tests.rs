@@ -1,0 +1,113 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn of(secret: &str) -> Redaction {
+    Redaction::of(Some(&Token::new(secret)))
+}
+
+fn message(secret: &str, message: &str) -> String {
+    String::from_utf8(of(secret).message(message.as_bytes().to_vec())).unwrap()
+}
+
+fn text(secret: &str, said: &str) -> String {
+    String::from_utf8(of(secret).text(said.as_bytes())).unwrap()
+}
+
+/// Ways to write a character in a JSON string.
+fn written(c: char, way: u32) -> String {
+    match way {
+        0 => c.to_string(),
+        1 => format!("\\u{:04x}", u32::from(c)),
+        _ => format!("\\u{:04X}", u32::from(c)),
+    }
+}
+
+#[test]
+fn a_token_is_found_however_its_characters_are_escaped_and_nothing_else_changes() {
+    let secret = "se/6k";
+    for ways in 0..3_u32.pow(5) {
+        let echoed: String = secret
+            .chars()
+            .enumerate()
+            .map(|(at, c)| written(c, ways / 3_u32.pow(at.try_into().unwrap()) % 3))
+            .collect();
+        let line = format!(r#"{{"a\n{echoed}": ["x{echoed}\"", "\\{echoed}{echoed}", "se/6"], "n": 1}}"#);
+        let expected = r#"{"a\n***": ["x***\"", "\\******", "se/6"], "n": 1}"#;
+        assert_eq!(message(secret, &line), expected, "{line}");
+    }
+    assert_eq!(message(secret, r#"["s\u0065\/6k"]"#), r#"["***"]"#);
+}
+
+#[test]
+fn what_is_taken_out_never_changes_where_a_string_ends() {
+    // Tokens of the very characters that JSON is made of.
+    for secret in ["\"", "\\", "\\\"", "\",\"", "a\":\"b", "u0041", "\\u0041", "{}", "n\\"] {
+        for said in
+            [secret.to_owned(), format!("x{secret}y"), format!("{secret}{secret}\\"), "a\\u0041b".to_owned()]
+        {
+            let value = json!({ said.clone(): [said.clone(), 7, null, { "b": said.clone() }] });
+            let redacted: Value = serde_json::from_str(&message(secret, &value.to_string())).unwrap();
+            let without = said.replace(secret, "***");
+            let expected = json!({ without.clone(): [without.clone(), 7, null, { "b": without }] });
+            assert_eq!(redacted, expected, "{secret:?} in {value}");
+        }
+    }
+}
+
+#[test]
+fn a_token_of_digits_is_no_number_either() {
+    assert_eq!(
+        message("123", r#"{"id":1234,"a":[-123.5e1, 12, 3],"b":"123"}"#),
+        r#"{"id":"***","a":["***", 12, 3],"b":"***"}"#
+    );
+    assert_eq!(message("true", "[true,false]"), "[\"***\",false]");
+}
+
+#[test]
+fn escapes_that_say_no_character_hide_nothing_behind_them() {
+    for odd in [r"\ud800", r"\udc00", r"\ud800\u0041", r"\uzzzz", r"\u12", r"\x", r"\u00"] {
+        let redacted = message("sesame", &format!(r#"["{odd}sesame","x"]"#));
+        assert!(!redacted.contains("sesame") && redacted.ends_with(r#"","x"]"#), "{redacted}");
+    }
+    assert_eq!(message("\u{1f511}", r#"["\ud83d\udd11","\ud83d","🔑"]"#), r#"["***","\ud83d","***"]"#);
+}
+
+#[test]
+fn what_is_no_json_is_a_text() {
+    for garbage in [
+        "sesame",
+        "\"sesame",
+        "{\"a\": sesame",
+        "<p title='sesame'>",
+        "a:sesame,\\",
+        "\\u0073",
+        "\"s\\u0065same",
+    ] {
+        for redacted in [message("sesame", garbage), text("sesame", garbage)] {
+            assert!(!redacted.contains("sesame") && !redacted.contains("same\""), "{redacted}");
+        }
+    }
+    assert_eq!(message("user:pass", "no such user:pass here"), "no such *** here");
+    assert_eq!(text("a\":\"b", r#"{"a":"b"}"#), r#"{"***"}"#);
+    assert_eq!(text("sesame", r#"{"e":"s\u0065same"} sesame"#), r#"{"e":"***"} "***""#);
+}
+
+#[test]
+fn without_a_token_everything_stays() {
+    for none in [None, Some(Token::new(" "))] {
+        let nothing = Redaction::of(none.as_ref());
+        assert_eq!(nothing.message(b"[\"***\"]".to_vec()), b"[\"***\"]");
+        assert_eq!(nothing.text(b"x"), b"x");
+    }
+}
+
+#[test]
+fn the_work_grows_with_the_message_and_not_with_the_token_times_it() {
+    // Each place of the message begins a match that fails at the token's last character: 10^11 comparisons one by one.
+    let secret = format!("{}b", "a".repeat(60_000));
+    let long = format!(r#"["{}","\n{}"]"#, "a".repeat(1_000_000), "a".repeat(1_000_000));
+    assert_eq!(message(&secret, &long), long);
+    let echoed = format!(r#"["\n{long}{secret}"]"#, long = "a".repeat(1_000_000));
+    assert_eq!(message(&secret, &echoed).len(), 1_000_000 + "[\"\\n***\"]".len());
+}

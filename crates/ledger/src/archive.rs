@@ -1,0 +1,153 @@
+//! What sources of facts gave, kept for whoever decides again by it: as long as a request is kept that was decided by it.
+//!
+//! The entities lie in a table by their digest, and beside them, of each source, until when they are needed. They are in
+//! clear, and not one agent's: whom they are about, the ledger does not know. An operator erases all that a source gave.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portcullis_protocol::{Digest, Millis, SourceName};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::error::LedgerError;
+use crate::payloads::Kept;
+
+/// Its tables.
+pub(crate) const SCHEMA: &str = "
+CREATE TABLE snapshots (digest BLOB PRIMARY KEY, entities BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE snapshot_uses (source TEXT NOT NULL, digest BLOB NOT NULL, expires INTEGER NOT NULL,
+  erased INTEGER NOT NULL, PRIMARY KEY (source, digest)) STRICT, WITHOUT ROWID;
+CREATE INDEX snapshot_uses_digest ON snapshot_uses (digest);
+";
+
+/// The grain of the time for which facts are kept, in milliseconds: an hour. What every decision needs for a moment longer
+/// than the one before is written once in it.
+const GRAIN: u64 = 60 * 60 * 1_000;
+
+/// Of each source, until when its facts of a digest are kept. A function of the table, in memory for the writer; like the
+/// standing, only good as long as nothing fails.
+#[derive(Debug, Default)]
+pub(crate) struct Archive(BTreeMap<(SourceName, Digest), Millis>);
+
+/// What is kept of the facts that a source gave.
+pub(crate) fn facts(
+    connection: &Connection,
+    source: &SourceName,
+    digest: &Digest,
+) -> Result<Kept<Vec<u8>>, LedgerError> {
+    let text = "SELECT entities FROM snapshots WHERE digest = ?1";
+    let mut statement = connection.prepare_cached(text)?;
+    if let Some(entities) = statement.query_row([digest.as_bytes()], |row| row.get(0)).optional()? {
+        return Ok(Kept::Here(entities));
+    }
+    let text = "SELECT erased FROM snapshot_uses WHERE source = ?1 AND digest = ?2";
+    let mut statement = connection.prepare_cached(text)?;
+    let erased = statement.query_row(params![source.as_str(), digest.as_bytes()], |row| row.get(0));
+    Ok(if erased.optional()?.is_some_and(|erased: bool| erased) { Kept::Erased } else { Kept::Nothing })
+}
+
+/// Whether facts are kept beyond their time.
+pub(crate) fn any_expired(connection: &Connection, now: Millis) -> rusqlite::Result<bool> {
+    let text = "SELECT EXISTS (SELECT 1 FROM snapshot_uses WHERE expires <= ?1)";
+    connection.prepare_cached(text)?.query_row([now.0], |row| row.get(0))
+}
+
+impl Archive {
+    pub(crate) fn of(connection: &Connection) -> Result<Self, LedgerError> {
+        let mut statement = connection
+            .prepare_cached("SELECT source, digest, expires FROM snapshot_uses WHERE erased = 0")?;
+        let mut rows = statement.query([])?;
+        let mut kept = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            kept.insert((named(row.get(0)?)?, Digest::from_bytes(row.get(1)?)), Millis(row.get(2)?));
+        }
+        Ok(Self(kept))
+    }
+
+    /// Keeps facts, for a request that is kept until then.
+    pub(crate) fn keep(
+        &mut self,
+        connection: &Connection,
+        (source, digest): (&SourceName, Digest),
+        entities: &[u8],
+        until: Millis,
+    ) -> Result<(), LedgerError> {
+        let until = Millis(until.0.div_ceil(GRAIN).saturating_mul(GRAIN));
+        let held = self.0.entry((source.clone(), digest)).or_insert(Millis(0));
+        if *held >= until {
+            return Ok(());
+        }
+        // What another source gave may be the same.
+        let text = "INSERT OR IGNORE INTO snapshots (digest, entities) VALUES (?1, ?2)";
+        connection.prepare_cached(text)?.execute(params![digest.as_bytes(), entities])?;
+        let text = "INSERT INTO snapshot_uses (source, digest, expires, erased) VALUES (?1, ?2, ?3, 0)
+            ON CONFLICT (source, digest) DO UPDATE SET expires = max(expires, ?3), erased = 0";
+        connection.prepare_cached(text)?.execute(params![source.as_str(), digest.as_bytes(), until.0])?;
+        *held = until;
+        Ok(())
+    }
+
+    /// Removes the facts of at most `most` digests whose time is over, once no payload is left whose time is. Says how many.
+    pub(crate) fn expire(
+        &mut self,
+        connection: &Connection,
+        now: Millis,
+        most: u32,
+    ) -> Result<usize, LedgerError> {
+        // As long as a request is there, what it was decided by is.
+        let text = "SELECT source, digest FROM snapshot_uses WHERE expires <= ?1
+            AND NOT EXISTS (SELECT 1 FROM payloads WHERE expires <= ?1) ORDER BY expires LIMIT ?2";
+        let over = names(connection, text, params![now.0, most])?;
+        for (source, digest) in &over {
+            let text = "DELETE FROM snapshot_uses WHERE source = ?1 AND digest = ?2";
+            connection.prepare_cached(text)?.execute(params![source.as_str(), digest.as_bytes()])?;
+            let text = "DELETE FROM snapshots WHERE digest = ?1
+                AND NOT EXISTS (SELECT 1 FROM snapshot_uses WHERE digest = ?1 AND erased = 0)";
+            connection.prepare_cached(text)?.execute([digest.as_bytes()])?;
+            self.0.remove(&(source.clone(), *digest));
+        }
+        Ok(over.len())
+    }
+
+    /// Whether anything is kept of what a source gave.
+    pub(crate) fn holds(&self, source: &SourceName) -> bool {
+        self.0.keys().any(|(name, _)| name == source)
+    }
+
+    /// Destroys all that a source gave, whichever other source gave the same. That it was erased is known as long as it
+    /// would have been kept.
+    pub(crate) fn erase(&mut self, connection: &Connection, source: &SourceName) -> Result<(), LedgerError> {
+        let text = "SELECT source, digest FROM snapshot_uses WHERE erased = 0 AND source = ?1";
+        let own = names(connection, text, params![source.as_str()])?;
+        let digests: BTreeSet<Digest> = own.into_iter().map(|(_, digest)| digest).collect();
+        for digest in &digests {
+            let text = "DELETE FROM snapshots WHERE digest = ?1";
+            connection.prepare_cached(text)?.execute([digest.as_bytes()])?;
+            let text = "UPDATE snapshot_uses SET erased = 1 WHERE digest = ?1";
+            connection.prepare_cached(text)?.execute([digest.as_bytes()])?;
+        }
+        self.0.retain(|(_, digest), _| !digests.contains(digest));
+        Ok(())
+    }
+}
+
+fn names(
+    connection: &Connection,
+    text: &str,
+    parameters: impl rusqlite::Params,
+) -> Result<Vec<(SourceName, Digest)>, LedgerError> {
+    let mut statement = connection.prepare_cached(text)?;
+    let mut rows = statement.query(parameters)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push((named(row.get(0)?)?, Digest::from_bytes(row.get(1)?)));
+    }
+    Ok(found)
+}
+
+fn named(source: String) -> Result<SourceName, LedgerError> {
+    source.parse().map_err(|_| LedgerError::Corrupt(format!("`{source}` in `snapshot_uses` is no source")))
+}
+
+#[cfg(test)]
+#[path = "archive_tests.rs"]
+mod tests;

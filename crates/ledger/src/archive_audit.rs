@@ -1,0 +1,244 @@
+//! Whether what is kept beside the records is what they rest on: archived bundles, facts, sealed payloads.
+//!
+//! No record has these bytes. A bundle and facts are named by their digest, which is recomputed here. A payload opens at
+//! the place of its own record and nowhere else; that takes the vault's master key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use portcullis_protocol::{AgentId, BundleDigest, Digest, Domain};
+use rusqlite::{Connection, OptionalExtension};
+use serde::Deserialize;
+
+use crate::bundle_archive;
+use crate::error::LedgerError;
+use crate::payloads;
+use crate::store;
+use crate::vault::{MasterKey, SealedAt, SubjectKey};
+
+/// Tells the digest of the bundle in an archive; `None` if it is no archive of one, or not as it was signed. What a bundle
+/// is, the ledger does not know.
+pub type BundleDigestOf = dyn Fn(&[u8]) -> Option<BundleDigest> + Send + Sync;
+
+/// Records whose payloads are opened at once.
+pub(crate) const PAYLOADS: u64 = 1_024;
+
+/// By what the process that has the ledger open tells.
+#[derive(Clone)]
+pub(crate) struct Means {
+    pub(crate) bundle_digest: Arc<BundleDigestOf>,
+    /// The file of the vault's master key.
+    pub(crate) vault_key: PathBuf,
+}
+
+impl Means {
+    /// The ledger's master key. A key that is not there, or is another one, is told by the vault's own checks.
+    fn master(&self, connection: &Connection) -> Result<Option<MasterKey>, LedgerError> {
+        let named = payloads::master(connection)?;
+        let master = MasterKey::read(&self.vault_key).ok(); // tidy: allow the vault's interlock tells why
+        Ok(master.filter(|master| named == Some(master.id())))
+    }
+
+    /// As [`payloads`], as long as the master key is there.
+    pub(crate) fn payloads(&self, connection: &Connection, range: Range<u64>) -> Result<(), LedgerError> {
+        match self.master(connection)? {
+            Some(master) => payloads(connection, &master, range).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`payloads_behind`], as long as the master key is there.
+    pub(crate) fn payloads_behind(&self, connection: &Connection, size: u64) -> Result<(), LedgerError> {
+        match self.master(connection)? {
+            Some(master) => payloads_behind(connection, &master, size),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks all that is kept beside the first `size` records.
+    pub(crate) fn everything(&self, connection: &Connection, size: u64) -> Result<(), LedgerError> {
+        for digest in named(connection, size)? {
+            bundle(connection, &digest, &*self.bundle_digest)?;
+        }
+        facts(connection)?;
+        self.payloads(connection, 0..size)?;
+        self.payloads_behind(connection, size)
+    }
+}
+
+/// The bundles that the first `size` records name.
+fn named(connection: &Connection, size: u64) -> Result<BTreeSet<BundleDigest>, LedgerError> {
+    #[derive(Deserialize)]
+    struct Glance {
+        bundle: Option<Named>,
+    }
+    #[derive(Deserialize)]
+    struct Named {
+        digest: BundleDigest,
+    }
+    let mut found = BTreeSet::new();
+    store::for_each_record(connection, 0, size, |seq, body| {
+        let glance: Glance = serde_json::from_slice(body)
+            .map_err(|_| LedgerError::Corrupt(format!("record {seq} is not one")))?;
+        found.extend(glance.bundle.map(|bundle| bundle.digest));
+        Ok::<_, LedgerError>(())
+    })?;
+    Ok(found)
+}
+
+/// Checks that the archive of a bundle that records name is there, and is that bundle's.
+pub(crate) fn bundle(
+    connection: &Connection,
+    named: &BundleDigest,
+    digest_of: &BundleDigestOf,
+) -> Result<(), LedgerError> {
+    let wrong = |what: &str| LedgerError::Corrupt(format!("the archive of bundle {named} {what}"));
+    let archive = bundle_archive::bundle(connection, named)?;
+    let archive = archive.ok_or_else(|| wrong("is missing, and records name it"))?;
+    if digest_of(&archive) == Some(*named) { Ok(()) } else { Err(wrong("is not that bundle")) }
+}
+
+/// Checks all facts that are kept.
+pub(crate) fn facts(connection: &Connection) -> Result<(), LedgerError> {
+    let mut last = None;
+    while let Some(next) = facts_after(connection, last.as_ref())? {
+        last = Some(next);
+    }
+    fact_uses(connection)
+}
+
+/// Checks the facts of the first digest behind this one. Returns that; `None` behind the last.
+pub(crate) fn facts_after(
+    connection: &Connection,
+    last: Option<&Digest>,
+) -> Result<Option<Digest>, LedgerError> {
+    let text = "SELECT digest, entities FROM snapshots WHERE digest > ?1 ORDER BY digest LIMIT 1";
+    let behind = last.map_or(&[][..], |last| last.as_bytes());
+    let read = |row: &rusqlite::Row<'_>| {
+        let computed = Digest::of(Domain::FactSnapshot, &[row.get_ref(1)?.as_blob()?]);
+        Ok((Digest::from_bytes(row.get(0)?), computed))
+    };
+    match connection.prepare_cached(text)?.query_row([behind], read).optional()? {
+        Some((named, computed)) if named != computed => {
+            Err(LedgerError::Corrupt(format!("the kept facts {named} are not these facts")))
+        }
+        // In a damaged table the next one may lie before the last.
+        Some((named, _)) if last.is_some_and(|last| named <= *last) => {
+            Err(LedgerError::Corrupt("the kept facts are in no order".into()))
+        }
+        Some((named, _)) => Ok(Some(named)),
+        None => Ok(None),
+    }
+}
+
+/// Checks that the facts are there that are to be kept, and no others.
+pub(crate) fn fact_uses(connection: &Connection) -> Result<(), LedgerError> {
+    let text = "SELECT EXISTS (SELECT 1 FROM snapshot_uses WHERE erased = 0
+          AND NOT EXISTS (SELECT 1 FROM snapshots WHERE snapshots.digest = snapshot_uses.digest))
+        OR EXISTS (SELECT 1 FROM snapshots WHERE NOT EXISTS
+          (SELECT 1 FROM snapshot_uses WHERE snapshot_uses.digest = snapshots.digest AND erased = 0))";
+    match connection.prepare_cached(text)?.query_row([], |row| row.get(0))? {
+        false => Ok(()),
+        true => Err(LedgerError::Corrupt("the kept facts are not those that are to be kept".into())),
+    }
+}
+
+/// The subjects' keys that were unwrapped, by number.
+type Keys = BTreeMap<i64, SubjectKey>;
+
+/// Opens what is kept of the records in a range, but of subjects whose key was destroyed. Says how much that was.
+///
+/// Each row is looked up by itself, as whoever needs it does: in a damaged table a walk can end before it has seen all.
+pub(crate) fn payloads(
+    connection: &Connection,
+    master: &MasterKey,
+    range: Range<u64>,
+) -> Result<u64, LedgerError> {
+    let text = "SELECT seq, subject, sealed, agent, wrapped FROM payloads
+        LEFT JOIN subjects ON subjects.id = payloads.subject WHERE seq = ?1";
+    let mut statement = connection.prepare_cached(text)?;
+    let (mut keys, mut opened) = (Keys::new(), 0_u64);
+    for seq in range {
+        let mut rows = statement.query([store::signed(seq)])?;
+        if let Some(row) = rows.next()? {
+            opened = opened.saturating_add(u64::from(opens(row, master, &mut keys)?));
+        }
+    }
+    Ok(opened)
+}
+
+/// Opens what is kept of records from index `size` on: what came meanwhile, and nothing else.
+pub(crate) fn payloads_behind(
+    connection: &Connection,
+    master: &MasterKey,
+    size: u64,
+) -> Result<(), LedgerError> {
+    let text = "SELECT seq, subject, sealed, agent, wrapped FROM payloads
+        LEFT JOIN subjects ON subjects.id = payloads.subject WHERE seq >= ?1";
+    let mut statement = connection.prepare_cached(text)?;
+    let mut rows = statement.query([store::signed(size)])?;
+    let mut keys = Keys::new();
+    while let Some(row) = rows.next()? {
+        opens(row, master, &mut keys)?;
+    }
+    Ok(())
+}
+
+/// Whether there is a key for a row. What it does not open was altered.
+fn opens(row: &rusqlite::Row<'_>, master: &MasterKey, keys: &mut Keys) -> Result<bool, LedgerError> {
+    let (seq, subject) = (row.get(0)?, row.get(1)?);
+    let altered = || LedgerError::Corrupt(format!("what is kept of record {seq} does not open"));
+    let Some(agent) = row.get::<_, Option<String>>(3)? else { return Ok(false) };
+    let sealed = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+    let key = match keys.remove(&subject) {
+        Some(key) => key,
+        None => {
+            let agent: AgentId = agent.parse().map_err(|_| altered())?;
+            master.unwrap_subject(&agent, &row.get::<_, Vec<u8>>(4)?).map_err(|_| altered())?
+        }
+    };
+    drop(key.open(SealedAt { seq, subject }, sealed).map_err(|_| altered())?);
+    keys.insert(subject, key);
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use crate::testing::file;
+    use crate::vault::{Vault, generate_vault_key};
+    use portcullis_protocol::Millis;
+
+    fn means(vault_key: PathBuf) -> Means {
+        Means { bundle_digest: Arc::new(|_: &[u8]| None), vault_key }
+    }
+
+    /// That the key is away, or is another one, is told by the vault's interlock.
+    #[test]
+    fn a_vault_key_that_is_away_is_no_damage_to_what_is_sealed() {
+        let (own, other) = (generate_vault_key().unwrap(), generate_vault_key().unwrap());
+        let ((_own, path), (_other, other)) = (file(&own, 0o600), file(&other, 0o600));
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::create(&directory.path().join("ledger.db")).unwrap();
+        let mut vault = Vault::new(path.clone());
+        vault.ready(None).unwrap();
+        payloads::set_master(&store.connection, &vault.master().unwrap().id()).unwrap();
+        let agent = "bot".parse().unwrap();
+        vault.keep(&store.connection, 7, &agent, b"content", Millis(u64::MAX >> 1)).unwrap();
+        let range = |vault_key: &PathBuf| means(vault_key.clone()).payloads(&store.connection, 0..8);
+        range(&path).unwrap();
+        store.connection.execute("UPDATE payloads SET sealed = zeroblob(64)", []).unwrap();
+        assert!(range(&path).unwrap_err().to_string().contains("record 7 does not open"));
+        range(&other).unwrap();
+        range(&path.with_extension("away")).unwrap();
+        assert!(means(path.clone()).payloads_behind(&store.connection, 7).is_err());
+        means(path.clone()).payloads_behind(&store.connection, 8).unwrap();
+        // Behind the range, and of a subject that was erased, nothing is opened.
+        means(path.clone()).payloads(&store.connection, 0..7).unwrap();
+        payloads::erase_subject(&store.connection, &agent).unwrap();
+        range(&path).unwrap();
+    }
+}

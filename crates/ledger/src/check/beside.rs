@@ -1,0 +1,77 @@
+//! What is kept beside the records, checked with them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use portcullis_protocol::BundleDigest;
+
+use super::{Check, CheckProgress};
+use crate::archive_audit::{self, BundleDigestOf, PAYLOADS};
+use crate::error::LedgerError;
+use crate::store::Store;
+use crate::vault::MasterKey;
+
+/// By what a check tells whether what is kept beside the records is what they rest on.
+#[derive(Clone)]
+pub struct CheckBeside {
+    /// Tells the digest of an archived bundle.
+    pub bundle_digest: Arc<BundleDigestOf>,
+    /// The vault's master key: without it, kept requests and results are not opened.
+    pub master: Option<Arc<MasterKey>>,
+}
+
+impl std::fmt::Debug for CheckBeside {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("CheckBeside").field("master", &self.master).finish_non_exhaustive()
+    }
+}
+
+impl Check {
+    /// Checks what is kept beside the records. Says how many payloads it opened; `None` if it was stopped.
+    pub(super) fn kept(
+        &self,
+        named: &BTreeSet<BundleDigest>,
+        stop: &AtomicBool,
+        progress: &CheckProgress<'_>,
+    ) -> Result<Option<u64>, LedgerError> {
+        let snapshot = self.connection.unchecked_transaction()?;
+        for digest in named {
+            archive_audit::bundle(&snapshot, digest, &*self.beside.bundle_digest)?;
+        }
+        archive_audit::facts(&snapshot)?;
+        snapshot.finish()?;
+        let Some(master) = self.beside.master.as_deref() else { return Ok(Some(0)) };
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let (next, size, database) = (AtomicU64::new(0), self.head.size(), self.database.as_path());
+        let open = || -> Result<u64, LedgerError> {
+            let connection = Store::read_only(database)?;
+            let mut opened = 0_u64;
+            while !stop.load(Ordering::Relaxed)
+                && let first = next.fetch_add(PAYLOADS, Ordering::Relaxed)
+                && first < size
+            {
+                let end = first.saturating_add(PAYLOADS).min(size);
+                // One snapshot: a subject's key and what was sealed under it.
+                let snapshot = connection.unchecked_transaction()?;
+                opened = opened.saturating_add(archive_audit::payloads(&snapshot, master, first..end)?);
+                snapshot.finish()?;
+                progress("opening payloads", end, size);
+            }
+            Ok(opened)
+        };
+        let results = std::thread::scope(|scope| {
+            let started: Vec<_> = (0..threads).map(|_| scope.spawn(open)).collect();
+            started.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()
+        });
+        let mut all = 0_u64;
+        for result in results {
+            let panicked = |_| LedgerError::Corrupt("a thread of the check panicked".into());
+            all = all.saturating_add(result.map_err(panicked)??);
+        }
+        let snapshot = self.connection.unchecked_transaction()?;
+        archive_audit::payloads_behind(&snapshot, master, size)?;
+        snapshot.finish()?;
+        Ok((!stop.load(Ordering::Relaxed)).then_some(all))
+    }
+}

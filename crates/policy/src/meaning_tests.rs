@@ -1,0 +1,474 @@
+use super::Tendency::{MorePermissive, Neither, Stricter, Unknown};
+use super::*;
+use crate::files::Files;
+use crate::testing::{edit, files, sourced, with};
+
+const TOML: &str = "bundle.toml";
+
+fn changes(old: Files, new: Files) -> Vec<Change> {
+    let (old, new) = (Snapshot::from_files(old).unwrap(), Snapshot::from_files(new).unwrap());
+    new.meaning(&old).unwrap()
+}
+
+/// The one change between two bundles.
+#[track_caller]
+fn one(old: Files, new: Files) -> (Tendency, String, String) {
+    let found = changes(old, new);
+    assert_eq!(found.len(), 1, "{found:?}");
+    let Change { tendency, part, name, sentence, .. } = found[0].clone();
+    (tendency, format!("{part} {name}"), sentence)
+}
+
+/// That an edit of `bundle.toml` is told with these words and this tendency, and the reverse with the other.
+#[track_caller]
+fn told(from: &str, to: &str, (there, back): (Tendency, Tendency), words: &str) {
+    let (old, new) = (files(), with(TOML, from, to));
+    let (tendency, part, sentence) = one(old.clone(), new.clone());
+    let text = format!("{part}: {sentence}");
+    assert!(text.contains(words), "`{words}`: {text}");
+    assert_eq!(tendency, there, "{text}");
+    let (tendency, part, sentence) = one(new, old);
+    assert_eq!(tendency, back, "back: {part}: {sentence}");
+}
+
+#[test]
+fn nothing_changes_from_a_bundle_to_itself() {
+    assert_eq!(changes(files(), files()), []);
+}
+
+#[test]
+fn each_change_of_the_manifest_says_in_which_direction_it_goes() {
+    let (more, less) = ((MorePermissive, Stricter), (Stricter, MorePermissive));
+    let unknown = (Unknown, Unknown);
+    told("version = 7", "version = 8", (Neither, Neither), "bundle version");
+    told("name = \"test\"", "name = \"other\"", unknown, "it is another bundle");
+    told("tier = \"critical\"", "tier = \"high\"", more, "the tier falls from critical to high");
+    told("permit_ttl = \"5s\"", "permit_ttl = \"6s\"", more, "how long a PERMIT may wait");
+    told(
+        "permit_ttl = \"5s\"",
+        "permit_ttl = \"5s\"\noutcome_within = \"2m\"",
+        unknown,
+        "an outcome may be missing",
+    );
+    told("permit_ttl = \"5s\"", "permit_ttl = \"5s\"\nwitnessed = true", less, "witnesses saw a PERMIT");
+    told("idempotency = \"key\"", "idempotency = \"derived\"", unknown, "which calls are one");
+    told(
+        "[roster.people.ada]",
+        "[proofs]\nrequired = true\n\n[roster.people.ada]",
+        less,
+        "it decides only if it was proved",
+    );
+    told(
+        "[roster.people.ada]",
+        "[proofs]\nrequired = false\n\n[roster.people.ada]",
+        (Neither, Neither),
+        "no proof is demanded",
+    );
+}
+
+#[test]
+fn a_call_that_may_run_twice_is_more_permissive_though_less_is_kept_of_it() {
+    let found = changes(files(), with(TOML, "idempotency = \"key\"", "idempotency = \"none\""));
+    let told: Vec<_> = found.iter().map(|change| (change.tendency, change.sentence.as_str())).collect();
+    let lost = "results are kept no more: nobody can look at them later";
+    assert_eq!(told, [(MorePermissive, "a call that is repeated runs again"), (Neither, lost)]);
+}
+
+#[test]
+fn limits_say_whether_more_fits_into_them_and_when_they_begin_anew() {
+    let more = (MorePermissive, Stricter);
+    let limited =
+        |text: &str| edit(files(), TOML, "[roster.people.ada]", &format!("{text}\n[roster.people.ada]"));
+    let base = "[limits.daily]\nkind = \"count\"\nsurfaces = [\"pay.charge\"]\nmax = 10\nwindow = { fixed = \"1h\" }\n";
+    let told = |to: &str, (there, back): (Tendency, Tendency), words: &str| {
+        let (old, new) = (limited(base), limited(to));
+        let (tendency, _, sentence) = one(old.clone(), new.clone());
+        assert!(sentence.contains(words), "{sentence}");
+        assert_eq!((tendency, one(new, old).0), (there, back), "{sentence}");
+    };
+    let swap = |from: &str, to: &str| {
+        assert!(base.contains(from));
+        base.replace(from, to)
+    };
+    told("", more, "removed: nothing bounds");
+    told(&swap("max = 10", "max = 11"), more, "rises from 10 to 11");
+    told(
+        &swap("1h", "3h"),
+        (Stricter, MorePermissive),
+        "over a fixed window of 3h, not a fixed window of 1h",
+    );
+    told(&swap("1h", "90m"), (Unknown, Unknown), "a fixed window of 90m");
+    told(&swap("fixed = \"1h\"", "sliding = \"1h\""), (Stricter, MorePermissive), "sliding");
+    told(&swap("fixed = \"1h\"", "sliding = \"30m\""), (Unknown, Unknown), "sliding");
+    told(
+        &swap("max", "per = [\"agent\"]\nmax"),
+        (MorePermissive, Unknown),
+        "counted for each agent; what was counted is forgotten",
+    );
+    told(
+        &swap("[limits.daily]", "[limits.hourly]"),
+        (MorePermissive, MorePermissive),
+        "what was counted is forgotten",
+    );
+    told(
+        &swap("\"pay.charge\"", "\"pay.charge\", \"fs.read\""),
+        (Stricter, MorePermissive),
+        "surfaces added: fs.read",
+    );
+    told(
+        &swap("kind = \"count\"", "kind = \"open\"").replace("window = { fixed = \"1h\" }\n", ""),
+        (Unknown, Unknown),
+        "something else",
+    );
+}
+
+#[test]
+fn grants_say_what_they_ask_for_no_more() {
+    let asking = |annotations: &str| {
+        edit(
+            files(),
+            "policies/main.cedar",
+            "@id(\"may-charge\")",
+            &format!("@id(\"may-charge\")\n{annotations}"),
+        )
+    };
+    let approval = |roles: &str, quorum: u8, lifetime: &str| {
+        asking(&format!(
+            "@approval_roles(\"{roles}\")\n@approval_quorum(\"{quorum}\")\n@approval_lifetime(\"{lifetime}\")"
+        ))
+    };
+    let told = |old: Files, new: Files, tendency: Tendency, words: &str| {
+        let found = changes(old, new);
+        let grant: Vec<_> = found.iter().filter(|change| change.part == "grant").collect();
+        assert_eq!(grant.len(), 1, "{found:?}");
+        assert!(grant[0].sentence.contains(words), "{found:?}");
+        assert_eq!(grant[0].tendency, tendency, "{found:?}");
+    };
+    told(approval("finance", 2, "1h"), files(), MorePermissive, "an approval is asked for no more");
+    told(files(), approval("finance", 2, "1h"), Stricter, "an approval is asked for");
+    told(
+        approval("finance", 2, "1h"),
+        approval("finance", 1, "1h"),
+        MorePermissive,
+        "how many must approve it falls from 2 to 1",
+    );
+    told(
+        approval("finance", 1, "1h"),
+        approval("finance, security", 1, "1h"),
+        MorePermissive,
+        "roles that may approve it added: security",
+    );
+    told(
+        approval("finance", 1, "1h"),
+        approval("finance", 1, "30m"),
+        Stricter,
+        "how long an approval counts falls from 1h to 30m",
+    );
+    told(
+        asking("@identity_within(\"5m\")"),
+        asking("@identity_within(\"1h\")"),
+        MorePermissive,
+        "rises from 5m to 1h",
+    );
+    told(asking("@identity_within(\"5m\")"), files(), MorePermissive, "a fresh proof of identity");
+    told(asking("@witnessed"), files(), MorePermissive, "witnesses");
+}
+
+/// What is said of grants, by their names.
+fn of_grants(old: &str, new: &str) -> Vec<(Tendency, String, String)> {
+    let bundle = |policies: &str| {
+        let label = "[labels.secret]\nlifetime = \"8h\"\n\n[roster.people.ada]";
+        edit(crate::testing::with_policies(policies), TOML, "[roster.people.ada]", label)
+    };
+    let found = changes(bundle(old), bundle(new)).into_iter().filter(|change| change.part == "grant");
+    found.map(|Change { tendency, name, sentence, .. }| (tendency, name, sentence)).collect()
+}
+
+fn charge(id: &str, annotations: &str, when: &str) -> String {
+    format!(
+        "@id(\"{id}\") {annotations}\npermit (principal, action == Action::\"charge\", resource) {when};\n"
+    )
+}
+
+fn by(quorum: u8) -> String {
+    format!(
+        "@approval_roles(\"finance\") @approval_quorum(\"{quorum}\") @approval_lifetime(\"1h\") @identity_within(\"5m\")"
+    )
+}
+
+/// Both asked for an approval, as far as the solver was asked, and the names had nothing in common.
+#[test]
+fn a_grant_under_another_name_asked_for_fewer_people_and_nothing_was_said() {
+    let found = of_grants(&charge("payouts", &by(2), ""), &charge("payouts-v2", &by(1), ""));
+    let told: Vec<_> = found.iter().map(|(tendency, name, _)| (*tendency, name.as_str())).collect();
+    assert_eq!(told, [(Unknown, "payouts"), (Unknown, "payouts-v2")], "{found:?}");
+    let sentences: Vec<_> = found.iter().map(|(_, _, sentence)| sentence.as_str()).collect();
+    assert!(sentences[0].starts_with("removed, with approval by 2 "), "{found:?}");
+    assert!(sentences[1].starts_with("added, with approval by 1 "), "{found:?}");
+    // One that asks for nothing is the solver's to say, whole.
+    assert_eq!(of_grants(&charge("a", "", ""), &charge("b", "", "")), []);
+}
+
+#[test]
+fn a_grant_that_was_split_asked_for_fewer_people_and_nothing_was_said() {
+    let small = "when { context.amount.lessThan(decimal(\"0.02\")) }";
+    let split = [charge("payouts", &by(2), small), charge("payouts-b", &by(1), "")].concat();
+    let found = of_grants(&charge("payouts", &by(2), ""), &split);
+    let told: Vec<_> = found.iter().map(|(tendency, name, _)| (*tendency, name.as_str())).collect();
+    assert_eq!(told, [(Unknown, "payouts"), (Unknown, "payouts-b")], "{found:?}");
+    assert!(found[0].2.starts_with("it grants otherwise, with approval by 2 "), "{found:?}");
+    // Where the rest is granted by what was there, the narrowed one is all that shows it.
+    let rest = charge("rest", &by(1), "");
+    let before = [charge("payouts", &by(2), ""), rest.clone()].concat();
+    let found = of_grants(&before, &[charge("payouts", &by(2), small), rest].concat());
+    assert_eq!(found.len(), 1, "{found:?}");
+    // Other words and other room are no other grant.
+    let spaced = small.replace(' ', "\n  ");
+    assert_eq!(of_grants(&charge("payouts", &by(2), small), &charge("payouts", &by(2), &spaced)), []);
+}
+
+#[test]
+fn a_grant_under_another_name_gave_no_label_any_more_and_nothing_was_said() {
+    let label = "@adds_label(\"secret\")";
+    let found = of_grants(&charge("reads", label, ""), &charge("reads-all", "", ""));
+    assert_eq!(found.len(), 1, "{found:?}");
+    let (tendency, name, sentence) = &found[0];
+    assert_eq!((*tendency, name.as_str()), (Unknown, "reads"));
+    assert!(sentence.starts_with("removed, with labels secret"), "{sentence}");
+    let narrowed = "when { context.count == 1 }";
+    let split = [charge("reads", label, narrowed), charge("reads-all", "", "")].concat();
+    let found = of_grants(&charge("reads", label, ""), &split);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].2.starts_with("it grants otherwise, with labels secret"), "{found:?}");
+}
+
+#[test]
+fn people_who_may_approve_and_their_keys_are_told() {
+    let person = |id: &str, roles: &str, seed: u8| {
+        let key = crate::testing::verifier_key(seed);
+        format!(
+            "[roster.people.{id}]\nname = \"{id}\"\nroles = {roles}\nkeys = [{{ type = \"ed25519\", key = \"{key}\" }}]\n"
+        )
+    };
+    let and =
+        |text: &str| edit(files(), TOML, "[roster.people.ada]", &format!("{text}\n[roster.people.ada]"));
+    let base = and(&person("kim", "[\"finance\"]", 150));
+    assert_eq!(one(files(), base.clone()).0, MorePermissive);
+    assert_eq!(one(base.clone(), files()).0, Stricter);
+    let (tendency, part, sentence) =
+        one(base.clone(), and(&person("kim", "[\"finance\", \"security\"]", 150)));
+    assert_eq!(
+        (tendency, part.as_str(), sentence.as_str()),
+        (MorePermissive, "person kim", "roles added: security")
+    );
+    let (tendency, _, sentence) = one(base, and(&person("kim", "[\"finance\"]", 151)));
+    assert_eq!(tendency, Unknown, "{sentence}");
+    assert!(sentence.contains("whoever holds the new ones answers in their name"), "{sentence}");
+}
+
+#[test]
+fn who_joins_a_group_or_leaves_it_is_judged_by_the_policies_that_name_it() {
+    const ENTITIES: &str = "entities.json";
+    let suspended = edit(
+        files(),
+        ENTITIES,
+        r#""id": "bot" }, "attrs": {}, "parents": []"#,
+        r#""id": "bot" }, "attrs": {}, "parents": [{ "type": "Group", "id": "suspended" }]"#,
+    );
+    let (tendency, part, sentence) = one(files(), suspended.clone());
+    assert_eq!((tendency, part.as_str()), (Stricter, "entity Agent::\"bot\""));
+    assert_eq!(sentence, "joins Group::\"suspended\" (named by forbid no-suspended)");
+    assert_eq!(one(suspended.clone(), files()).0, MorePermissive);
+    // One policy that lets members do something, or asks for membership in its conditions, and nobody knows.
+    for policy in [
+        "@id(\"x\")\npermit (principal in Group::\"suspended\", action == Action::\"fs.read\", resource);\n",
+        "@id(\"x\")\nforbid (principal, action, resource) unless { principal in Group::\"suspended\" };\n",
+    ] {
+        let also = |mut files: Files| {
+            files.insert("policies/x.cedar".into(), policy.as_bytes().to_vec());
+            files
+        };
+        assert_eq!(one(also(files()), also(suspended.clone())).0, Unknown, "{policy}");
+    }
+    let gone = edit(files(), ENTITIES, "\"id\": \"rogue\"", "\"id\": \"rascal\"");
+    let found = changes(files(), gone);
+    let told: Vec<_> = found.iter().map(|change| (change.tendency, change.name.as_str())).collect();
+    assert_eq!(told, [(MorePermissive, "Agent::\"rascal\""), (Stricter, "Agent::\"rogue\"")]);
+}
+
+#[test]
+fn mappings_are_unknown_but_for_what_may_be_left_out() {
+    let found = |from: &str, to: &str| {
+        let new = with(TOML, from, to);
+        changes(files(), new).into_iter().map(|change| (change.tendency, change.sentence)).collect::<Vec<_>>()
+    };
+    let text = String::from_utf8(files()[TOML].clone()).unwrap();
+    let from =
+        text.lines().find(|line| line.contains("context") && line.contains("from = ")).map(ToOwned::to_owned);
+    let pointer = from.unwrap().split("from = \"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let said = found(&format!("from = \"{pointer}\""), "from = \"/elsewhere\"");
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].0 == Unknown && said[0].1.contains("from `/elsewhere`, not"), "{said:?}");
+}
+
+#[test]
+fn what_holds_a_bundle_to_what_was_meant_is_missed_when_it_goes() {
+    let invariant = "@id(\"capped\")\n@sentence(\"x\")\nforbid (principal, action == Action::\"charge\", resource) when { context.amount.greaterThan(decimal(\"100.00\")) };\n";
+    let mut with = files();
+    with.insert("invariants/main.cedar".into(), invariant.as_bytes().to_vec());
+    let (tendency, part, sentence) = one(with.clone(), files());
+    assert_eq!((tendency, part.as_str()), (Unknown, "invariant capped"), "{sentence}");
+    assert_eq!(one(files(), with.clone()).0, Stricter);
+    let weaker = edit(with.clone(), "invariants/main.cedar", "100.00", "1000.00");
+    assert_eq!(one(with, weaker).0, Unknown);
+}
+
+#[test]
+fn what_nobody_reads_here_is_shown_as_it_is_written_and_not_judged() {
+    let section = |part: &str, name: &str| Difference {
+        part: part.to_owned(),
+        name: name.to_owned(),
+        old: None,
+        new: Some("{}".to_owned()),
+    };
+    for (part, name) in
+        [("governance", "type"), ("overrides", "x"), ("file", "tests/directory.json"), ("file", "x")]
+    {
+        let change = unread(section(part, name)).unwrap();
+        assert_eq!((change.tendency, change.new.as_deref()), (Unknown, Some("{}")), "{part}");
+        assert!(change.sentence.contains("not judged"));
+    }
+    for (part, name) in [
+        ("surfaces", "x"),
+        ("facts", "x"),
+        ("exceptions", "x"),
+        ("bundle", "version"),
+        ("entity", "x"),
+        ("file", "tests/x.toml"),
+    ] {
+        assert_eq!(unread(section(part, name)), None, "{part} {name} is read");
+    }
+    let policy = changes(files(), with("policies/main.cedar", "\"100.00\"", "\"200.00\""));
+    assert_eq!(policy.len(), 1);
+    assert!(
+        policy[0].tendency == Unknown && policy[0].sentence.contains("the solver's to say"),
+        "{policy:?}"
+    );
+}
+
+const EXCEPTION: &str = r#"
+[[exceptions]]
+surface = "fs.read"
+covers = ["fact.stale"]
+sources = ["directory"]
+max_age = "24h"
+owner = "zoe"
+reason = "the directory is moved"
+review = "2026-01-15T00:00:00Z"
+until = "2026-01-31T00:00:00Z"
+"#;
+
+#[test]
+fn facts_that_may_be_older_and_exceptions_that_reach_further_are_more_permissive() {
+    let with = |from: &str, to: &str| edit(sourced(EXCEPTION), TOML, from, to);
+    for (new, tendency, part, words) in [
+        (sourced(""), Tendency::Stricter, "exception fs.read", "gone: fact.stale refuses again"),
+        (
+            with("max_age = \"10m\"", "max_age = \"1h\""),
+            Tendency::MorePermissive,
+            "facts directory",
+            "from 10m to 1h",
+        ),
+        (
+            with("max_age = \"24h\"", "max_age = \"12h\""),
+            Tendency::Stricter,
+            "exception fs.read",
+            "from 1d to 12h",
+        ),
+        (
+            with("until = \"2026-01-31", "until = \"2026-02-01"),
+            Tendency::MorePermissive,
+            "exception fs.read until",
+            "rises",
+        ),
+        (
+            with("review = \"2026-01-15", "review = \"2026-01-16"),
+            Tendency::Neither,
+            "exception fs.read",
+            "looked at again",
+        ),
+        (
+            with("owner = \"zoe\"", "owner = \"ada\""),
+            Tendency::Neither,
+            "exception fs.read",
+            "ada answers for it",
+        ),
+    ] {
+        let (found, named, sentence) = one(sourced(EXCEPTION), new);
+        assert_eq!((found, named.as_str()), (tendency, part), "{sentence}");
+        assert!(sentence.contains(words), "{sentence}");
+    }
+    let (found, _, sentence) = one(sourced(""), sourced(EXCEPTION));
+    assert_eq!(
+        (found, sentence.as_str()),
+        (Tendency::MorePermissive, "new: fact.stale is no reason against a PERMIT, up to 1d")
+    );
+}
+
+#[test]
+fn what_moves_between_bundle_and_source_is_not_taken_for_gone() {
+    for (old, new) in [(files(), sourced("")), (sourced(""), files())] {
+        let found = changes(old, new);
+        let about = |part: &str| found.iter().filter(|change| change.part == part).collect::<Vec<_>>();
+        assert_eq!((about("facts").len(), about("entity").len()), (1, 3), "{found:?}");
+        assert!(found.iter().all(|change| change.tendency == Tendency::Unknown), "{found:?}");
+    }
+}
+
+#[test]
+fn pins_say_whether_more_tools_may_be_called_and_whether_one_is_said_to_do_something_else() {
+    let pinned = |tools: &[&str]| {
+        let tool = |text: &&str| portcullis_protocol::ToolDefinition::parse(text.as_bytes()).unwrap();
+        let pinned = crate::PinnedTools::new("fs", tools.iter().map(tool)).unwrap();
+        let mut files = files();
+        files.insert("tools/fs.json".to_owned(), pinned.to_file("fs").unwrap());
+        files
+    };
+    let (read, other) = (r#"{"name":"read"}"#, r#"{"name":"read","description":"Reads."}"#);
+    let cat = r#"{"name":"cat"}"#;
+    let cases = [
+        (files(), pinned(&[read]), (Stricter, MorePermissive), "tool fs/read"),
+        (pinned(&[read]), pinned(&[read, cat]), (MorePermissive, Stricter), "tool fs/cat"),
+        (pinned(&[read]), pinned(&[other]), (Unknown, Unknown), "tool fs/read"),
+    ];
+    for (old, new, (there, back), part) in cases {
+        let (tendency, named, sentence) = one(old.clone(), new.clone());
+        assert_eq!((tendency, named.as_str()), (there, part), "{sentence}");
+        let (tendency, _, sentence) = one(new, old);
+        assert_eq!(tendency, back, "{sentence}");
+    }
+    let required = "[mcp]\nrequire_pins = true\n\n[roster.people.ada]";
+    told("[roster.people.ada]", required, (Stricter, MorePermissive), "tools of servers without pins");
+}
+
+/// What is compared in an activation was read for it, and is not read again: it must be all that is in the files.
+#[test]
+fn bundles_that_were_read_before_differ_as_their_files_do() {
+    let path = "policies/main.cedar";
+    let more = "\n@id(\"more\")\npermit (principal, action in [Action::\"charge\", Action::\"fs.read\"], resource);\n";
+    let older = edit(files(), path, "\n@id(\"may-read\")", &format!("{more}@id(\"may-read\")"));
+    let newer = edit(older.clone(), path, "\"100.00\"", "\"9.00\"");
+    let newer = edit(newer, path, ", Action::\"fs.read\"]", "]");
+    let [old, new] = [older, newer].map(|files| Snapshot::from_files(crate::testing::signed(files)).unwrap());
+    let trust = crate::testing::trust(&new.files);
+    let bundle = new.clone().verify(&trust).unwrap();
+    let found = bundle.meaning(&new, (&old, &old.rehearse().unwrap())).unwrap();
+    assert_eq!(found, new.meaning(&old).unwrap());
+    let policies: Vec<_> =
+        found.iter().filter(|change| change.part == "policy").map(|it| it.name.as_str()).collect();
+    assert_eq!(policies, ["may-charge", "more"]);
+    // What a snapshot says must be what was read of it.
+    let other = old.rehearse().unwrap();
+    assert!(bundle.meaning(&old, (&old, &other)).is_err());
+    assert!(bundle.meaning(&new, (&new, &other)).is_err());
+}

@@ -1,0 +1,34 @@
+//! Work that decisions must not wait for.
+
+use tokio::sync::oneshot;
+
+/// How much less of a processor that is asked for by all such a thread gets: about a tenth of what a decision gets.
+const NICE: i32 = 10;
+
+/// Does work on a thread of its own, which gives way to those that decide. It is not one of the runtime's: a thread cannot
+/// take its priority back.
+///
+/// `None` if there is no thread, or the work panicked.
+pub(crate) async fn aside<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (reply, answer) = oneshot::channel();
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        give_way();
+        // Nobody waits for it any more: then what it found is of no use.
+        drop(reply.send(work()).err());
+    });
+    match thread {
+        Ok(_) => answer.await.ok(),
+        Err(_) => None,
+    }
+}
+
+/// Gives the calling thread a lower priority, and those that it starts (Linux has one for each thread).
+pub fn give_way() {
+    // Without it the work is done all the same, and others wait longer.
+    match rustix::process::nice(NICE) {
+        Ok(_) | Err(_) => {}
+    }
+}

@@ -1,0 +1,272 @@
+use portcullis_policy::Snapshot;
+
+use super::*;
+use crate::config::Config;
+use crate::offer::Offer;
+use crate::setup::{Deployment, demo, deploy};
+
+/// A deployment, and the arbiter's bundles before its log was read.
+fn bundles() -> (tempfile::TempDir, Bundles) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = demo(folder.path(), false).unwrap().config;
+    let config = Config::read(&config).unwrap().arbiter().unwrap();
+    (folder, Bundles::new(&config))
+}
+
+const REQUIRED: &str = "\n[proofs]\nrequired = true\n";
+const WAIVED: &str = "\n[proofs]\nrequired = false\n";
+
+/// A deployment whose pinned bundle has this in its manifest, and the arbiter's bundles before its log was read.
+fn bundles_of(said: &str) -> (tempfile::TempDir, Bundles) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bundle = portcullis_policy::bundles::demo();
+    bundle.get_mut("bundle.toml").unwrap().extend_from_slice(said.as_bytes());
+    let agents = ["demo-agent", "stranger-agent"];
+    let deployment = Deployment {
+        bundle,
+        agents: &agents,
+        server: "demo",
+        listen: "127.0.0.1:0",
+        arbiter: None,
+        spool: false,
+    };
+    let path = deploy(folder.path(), &deployment).unwrap().config;
+    let config = Config::read(&path).unwrap().arbiter().unwrap();
+    (folder, Bundles::new(&config))
+}
+
+/// The pinned bundle with another version and this in its manifest, signed and offered.
+fn next(bundles: &Bundles, said: &str) -> Offer {
+    let pinned = Snapshot::read(&bundles.config.bundle).unwrap();
+    let files = pinned.files().filter(|(path, _)| *path != "bundle.sig");
+    let mut files: std::collections::BTreeMap<_, _> =
+        files.map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect();
+    let manifest = String::from_utf8(files["bundle.toml"].clone()).unwrap();
+    let manifest =
+        manifest.replace("\nversion = 1\n", "\nversion = 9\n").replace(REQUIRED, "").replace(WAIVED, "");
+    files.insert("bundle.toml".into(), format!("{manifest}{said}").into_bytes());
+    let place = bundles.config.data.parent().unwrap().join("next");
+    for (path, bytes) in &files {
+        std::fs::create_dir_all(place.join(path).parent().unwrap()).unwrap();
+        std::fs::write(place.join(path), bytes).unwrap();
+    }
+    let key = bundles.config.data.parent().unwrap().join("keys/bundle.key");
+    crate::making::sign_bundle(&place, &key).unwrap();
+    Offer::new(&bundles.config, &Snapshot::read(&place).unwrap()).unwrap()
+}
+
+/// The deployment's own bundle, offered.
+fn offered(bundles: &Bundles) -> Offer {
+    Offer::new(&bundles.config, &Snapshot::read(&bundles.config.bundle).unwrap()).unwrap()
+}
+
+const NOW: Option<Millis> = Some(Millis(1_800_000_000_000));
+
+#[test]
+fn an_activation_that_was_ordered_before_the_log_was_read_was_held_against_version_0() {
+    let (_folder, bundles) = bundles();
+    let offer = offered(&bundles);
+    assert!(!bundles.knows_the_log());
+    let recovering = OrderRefused::Unavailable(ReasonCode::EvidenceRecovering);
+    assert_eq!(bundles.make_ready(offer.bundle(), NOW), Err(recovering));
+    assert!(!activated_file(&bundles.config.data, &offer.bundle().digest).exists());
+    let newer = offer.bundle().version + 1;
+    bundles.stands(&Succession { version: newer, ..Succession::default() });
+    assert_eq!(bundles.make_ready(offer.bundle(), NOW), Err(OrderRefused::NotNewer));
+    // In an empty log every bundle is newer.
+    bundles.stands(&Succession::default());
+    assert_eq!(bundles.make_ready(offer.bundle(), NOW).map(drop), Ok(()));
+}
+
+/// Which name and which demand it has was not asked any more, and a bundle for elsewhere came to decide.
+#[test]
+fn while_the_pinned_bundle_could_not_be_read_any_other_was_activated() {
+    let (_folder, bundles) = bundles();
+    bundles.stands(&Succession::default());
+    let offer = offered(&bundles);
+    let place = bundles.config.bundle.clone();
+    let aside = place.with_extension("aside");
+    std::fs::rename(&place, &aside).unwrap();
+    let activate = || bundles.make_ready(offer.bundle(), NOW).map(drop);
+    assert_eq!(activate(), Err(OrderRefused::Bundle(ReasonCode::PolicyMissing)));
+    std::fs::rename(&aside, &place).unwrap();
+    let manifest = if place.is_dir() { place.join("bundle.toml") } else { place };
+    let bytes = std::fs::read(&manifest).unwrap();
+    std::fs::write(&manifest, [&bytes[..], b"\n# other\n"].concat()).unwrap();
+    let Err(OrderRefused::Bundle(code)) = activate() else { panic!("activated") };
+    assert_eq!(Err(code), bundles.current().map(drop).map_err(|error| error.code()));
+    assert!(!activated_file(&bundles.config.data, &offer.bundle().digest).exists());
+    std::fs::write(&manifest, bytes).unwrap();
+    assert_eq!(activate(), Ok(()));
+}
+
+/// A pinned bundle that demands a proof never comes into force by its pin, and so the log does not know of its demand.
+#[test]
+fn what_a_pinned_bundle_demanded_of_the_one_after_it_bound_nobody() {
+    let (unproved, dropped) = (ReasonCode::PolicyUnproved, ReasonCode::PolicyProofsDropped);
+    for (pinned, offered, expected) in [
+        ("", "", Ok(ProofDemand::Unsaid)),
+        (WAIVED, "", Ok(ProofDemand::Waived)),
+        (REQUIRED, "", Err(dropped)),
+        (REQUIRED, WAIVED, Err(unproved)),
+        (REQUIRED, REQUIRED, Err(unproved)),
+        ("", REQUIRED, Err(unproved)),
+    ] {
+        let (_folder, bundles) = bundles_of(pinned);
+        bundles.stands(&Succession::default());
+        let offer = next(&bundles, offered);
+        let ready = bundles.make_ready(offer.bundle(), NOW).map(|ready| ready.vetted.pinned);
+        assert_eq!(ready, expected.map_err(OrderRefused::Bundle), "{pinned} then {offered}");
+        // Once another is activated its own demand counts.
+        let activated = Some(BundleRef { version: 2, ..offer.bundle().clone() });
+        bundles.stands(&Succession { version: 2, activated, ..Succession::default() });
+        let offer = next(&bundles, offered);
+        let ready = bundles.make_ready(offer.bundle(), NOW).map(|ready| ready.vetted.pinned);
+        let own =
+            if offered == REQUIRED { Err(OrderRefused::Bundle(unproved)) } else { Ok(ProofDemand::Unsaid) };
+        assert_eq!(ready, own, "{pinned} then {offered}");
+    }
+}
+
+/// What was in force before, and is lost, may have demanded a proof of whatever comes after it: a pin is none.
+#[test]
+fn a_pinned_bundle_decided_after_lost_records_that_may_have_demanded_a_proof() {
+    let (_folder, bundles) = bundles();
+    let current = || bundles.current().map(drop).map_err(|error| error.code());
+    let demand = ProofDemand::Required;
+    let stands = |succession: Succession| {
+        bundles.stands(&succession);
+        let decides = deciding_source(&bundles.config, &succession).current();
+        assert_eq!(decides.map(drop).map_err(|error| error.code()), current());
+    };
+    stands(Succession::default());
+    assert_eq!(current(), Ok(()));
+    stands(Succession { version: 1, demand, ..Succession::default() });
+    assert_eq!(current(), Err(ReasonCode::PolicyUnproved));
+    stands(Succession { version: 1, ..Succession::default() });
+    assert_eq!(current(), Ok(()));
+    // It names the bundle that is to be activated in its place all the same, and so does one that is too old by now.
+    for version in [1, 8] {
+        stands(Succession { version, demand, ..Succession::default() });
+        let offer = next(&bundles, WAIVED);
+        let unproved = Err(OrderRefused::Bundle(ReasonCode::PolicyUnproved));
+        assert_eq!(bundles.make_ready(offer.bundle(), NOW), unproved, "after version {version}");
+    }
+}
+
+#[test]
+fn after_a_log_was_given_up_no_bundle_was_new_enough_to_take_the_place_of_a_pinned_one_that_is_too_old() {
+    let (_folder, bundles) = bundles();
+    bundles.stands(&Succession { version: 8, ..Succession::default() });
+    assert_eq!(bundles.current().map(drop).map_err(|error| error.code()), Err(ReasonCode::PolicyRolledBack));
+    let offer = next(&bundles, "");
+    assert_eq!(bundles.make_ready(offer.bundle(), NOW).map(drop), Ok(()));
+}
+
+#[test]
+fn an_offer_goes_away_and_what_was_laid_stays() {
+    let (_folder, bundles) = bundles();
+    bundles.stands(&Succession::default());
+    let offer = offered(&bundles);
+    let (file, wanted) = (offer.file.clone(), offer.bundle().clone());
+    assert_eq!(bundles.make_ready(&wanted, NOW).map(drop), Ok(()));
+    assert!(file.exists());
+    drop(offer);
+    assert!(!file.exists());
+    let missing = OrderRefused::Bundle(ReasonCode::PolicyMissing);
+    assert_eq!(bundles.make_ready(&wanted, NOW), Err(missing), "of another time");
+    assert!(activated_file(&bundles.config.data, &wanted.digest).exists());
+}
+
+#[test]
+fn a_pinned_bundle_that_demands_a_proof_itself_decides_nothing() {
+    for (said, expected) in [("", Ok(())), (WAIVED, Ok(())), (REQUIRED, Err(ReasonCode::PolicyUnproved))] {
+        let (_folder, bundles) = bundles_of(said);
+        let config = bundles.config.clone();
+        let current = |config: &ArbiterConfig| {
+            let deciding = deciding_source(config, &Succession::default());
+            deciding.current().map(drop).map_err(|error| error.code())
+        };
+        assert_eq!(current(&config), expected, "{said}");
+        assert_eq!(bundles.current().map(drop).map_err(|error| error.code()), expected, "{said}");
+        let mut demanding = config;
+        demanding.proofs.required = true;
+        assert_eq!(current(&demanding), Err(ReasonCode::PolicyUnproved), "{said}");
+    }
+}
+
+/// It was read and validated once to see whether a proof is demanded of it, and once more for the order.
+#[test]
+fn a_bundle_that_was_found_sound_is_not_read_again_for_the_order_unless_anything_of_it_changed() {
+    let (_folder, bundles) = bundles();
+    bundles.stands(&Succession::default());
+    let offer = offered(&bundles);
+    let wanted = offer.bundle();
+    let ready = |wanted: &BundleRef| bundles.make_ready(wanted, NOW).map(|ready| ready.archive);
+    let first = ready(wanted).unwrap();
+    assert!(Arc::ptr_eq(&first, &ready(wanted).unwrap()), "read again");
+    // Everything that an activation asks is asked again.
+    let other = BundleRef { version: wanted.version + 1, ..wanted.clone() };
+    assert_eq!(ready(&other), Err(OrderRefused::Bundle(ReasonCode::PolicyPinMismatch)));
+    assert_eq!(bundles.make_ready(wanted, None), Err(OrderRefused::Bundle(ReasonCode::ClockUnreadable)));
+    let expired = bundles.make_ready(wanted, Some(Millis(9_000_000_000_000)));
+    assert_eq!(expired, Err(OrderRefused::Bundle(ReasonCode::PolicyExpired)));
+    // What was laid is another file, and is laid anew.
+    let file = activated_file(&bundles.config.data, &wanted.digest);
+    std::fs::write(&file, b"spoiled").unwrap();
+    let again = ready(wanted).unwrap();
+    assert_eq!((&again, Arc::ptr_eq(&first, &again)), (&first, false));
+    assert!(Snapshot::read(&file).is_ok());
+    // It is no newer than what came into force meanwhile.
+    bundles.stands(&Succession { version: wanted.version + 1, ..Succession::default() });
+    assert_eq!(ready(wanted), Err(OrderRefused::NotNewer));
+}
+
+#[tokio::test]
+async fn a_bundle_that_nobody_activates_is_let_go_of_and_no_other_with_it() {
+    let (_folder, bundles) = bundles();
+    let bundles = Arc::new(bundles);
+    bundles.stands(&Succession::default());
+    let offer = offered(&bundles);
+    let call = || ProofCall { bundle: offer.bundle().clone(), step: ProofStep::Begin };
+    let held = || bundles.state().ready.as_ref().map(|(_, source)| Arc::clone(source));
+    assert_eq!(bundles.prove(call(), NOW).await, Ok(ProofReply::NotDemanded));
+    let first = held().unwrap();
+    bundles.state().ready = None;
+    assert_eq!(bundles.prove(call(), NOW).await, Ok(ProofReply::NotDemanded));
+    let second = held().unwrap();
+    let (owner, time) = (Arc::downgrade(&bundles), Duration::from_millis(1));
+    forget_later(Weak::clone(&owner), Arc::downgrade(&first), time).await;
+    assert!(held().is_some_and(|source| Arc::ptr_eq(&source, &second)));
+    forget_later(owner, Arc::downgrade(&second), time).await;
+    assert!(held().is_none());
+}
+
+/// An order that waited in the ledger's queue for longer than a bundle is held had the writer load it again, with every
+/// decision behind it.
+#[tokio::test]
+async fn a_bundle_whose_activation_was_under_way_was_let_go_of_before_it_came_into_force() {
+    let (_folder, bundles) = bundles();
+    let bundles = Arc::new(bundles);
+    bundles.stands(&Succession::default());
+    let offer = offered(&bundles);
+    let held = || bundles.state().ready.as_ref().map(|(_, source)| Arc::clone(source));
+    let forgotten = async |source: &Arc<BundleSource>| {
+        forget_later(Arc::downgrade(&bundles), Arc::downgrade(source), Duration::from_millis(1)).await;
+        held().is_none()
+    };
+    bundles.make_ready(offer.bundle(), NOW).unwrap();
+    let source = held().unwrap();
+    assert!(!forgotten(&source).await, "let go of under way");
+    let (activated, version) = (Some(offer.bundle().clone()), offer.bundle().version);
+    bundles.stands(&Succession { version, activated, ..Succession::default() });
+    assert!(Arc::ptr_eq(&bundles.deciding().source, &source), "loaded again");
+    assert!(held().is_none() && !bundles.state().ordered);
+    // What the log refused is held no more.
+    let (_folder, bundles) = self::bundles();
+    bundles.stands(&Succession::default());
+    bundles.make_ready(offered(&bundles).bundle(), NOW).unwrap();
+    assert!(bundles.state().ordered && bundles.state().ready.is_some());
+    bundles.not_activated();
+    assert!(!bundles.state().ordered && bundles.state().ready.is_none());
+}
