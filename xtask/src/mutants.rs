@@ -93,19 +93,14 @@ fn apply(workspace: &Workspace, mutants: &[Mutant]) -> Result<usize, String> {
     // The largest last, which is taken first.
     packages.sort_by_key(Vec::len);
     let first = Copy::lay(workspace, 1)?;
+    first.begin_with(&workspace.target)?;
     if packages.len() == 1 {
         return packages
             .iter()
             .try_fold(0, |failed: usize, package| Ok(failed.saturating_add(kill(&first, package)?)));
     }
-    if !first.target.exists() {
-        // What both copies share is built once.
-        if let Some(package) = packages.last() {
-            check_unmutated(&first, package)?;
-        }
-    }
     let second = Copy::lay(workspace, 2)?;
-    second.begin_with(&first)?;
+    second.begin_with(&workspace.target)?;
     let (waiting, failed) = (Mutex::new(packages), Mutex::new(0_usize));
     // Called, and not written into the loop's head: there the lock would be held while the package is worked on.
     let next = || locked(&waiting).pop();
@@ -261,6 +256,16 @@ fn flag_of(suite: &Value) -> Option<Vec<String>> {
 }
 
 fn run_tests(copy: &Copy, package: &str, test: &str, flags: &[String]) -> Result<(Ending, String), String> {
+    if flags.iter().any(|flag| flag == "--test") {
+        // Tests of a package run its examples, which Cargo builds beside them only where no binary is named.
+        let mut examples = process::cargo();
+        examples.args(["build", "--quiet", "--package", package, "--examples"]);
+        examples.current_dir(&copy.tree).env("CARGO_TARGET_DIR", &copy.target);
+        let output = process::quiet(&mut examples)?;
+        if !output.status.success() {
+            return Ok((Ending::DoesNotBuild, String::from_utf8_lossy(&output.stderr).into_owned()));
+        }
+    }
     let mut command = nextest(copy, "run", package, test);
     command.args(["--no-tests", "fail"]).args(flags);
     let output = process::quiet(&mut command)?;
@@ -329,6 +334,35 @@ mod tests {
             (10, 100, 100)
         );
         assert!(lines(Some(10), 1).is_sorted());
+    }
+
+    /// A test that runs an example ran the example as it had been before the guard was broken.
+    #[test]
+    fn an_example_is_built_anew_for_each_mutant() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (tree, target) = (folder.path().join("tree"), folder.path().join("target"));
+        let copy = Copy { tree, target, peers: folder.path().join("peers") };
+        copy.write("Cargo.toml", "[package]\nname = \"guard\"\nedition = \"2024\"\n[workspace]\n")
+            .expect("written");
+        copy.write(".config/nextest.toml", "[profile.mutants]\nfail-fast = true\n").expect("written");
+        copy.write("src/lib.rs", "pub fn may(x: u8) -> bool { x < 3 }\n").expect("written");
+        copy.write("examples/host.rs", "fn main() { std::process::exit(i32::from(guard::may(3))) }\n")
+            .expect("written");
+        let test = "#[test] fn three_is_too_many() {\n\
+                    let host = std::env::current_exe().unwrap().with_file_name(\"../examples/host\");\n\
+                    assert!(std::process::Command::new(host).status().unwrap().success()); }\n";
+        copy.write("tests/it.rs", test).expect("written");
+        let mutant = Mutant {
+            name: "m".to_owned(),
+            file: "src/lib.rs".to_owned(),
+            find: "x < 3".to_owned(),
+            replace: "x <= 3".to_owned(),
+            package: "guard".to_owned(),
+            test: "test(three_is_too_many)".to_owned(),
+            line: 1,
+        };
+        let selections = check_unmutated(&copy, &[&mutant]).expect("passes");
+        assert!(matches!(attempt(&copy, &mutant, &selections), Ok(Outcome::Killed)));
     }
 
     /// A crate without dependencies, whose mutants meet every end.

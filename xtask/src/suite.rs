@@ -6,7 +6,7 @@ use crate::workspace::Workspace;
 use crate::{fuzz, mutants, needs, peers, process};
 
 /// How many mutants are run unless all are asked for; each takes seconds of compiling.
-const SAMPLE: usize = 80;
+const SAMPLE: usize = 60;
 
 /// Flags of `cargo xtask test`.
 #[derive(Default)]

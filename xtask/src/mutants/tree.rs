@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use crate::peers;
 use crate::workspace::Workspace;
-use crate::{peers, process};
 
 /// A copy of the working tree.
 pub(super) struct Copy {
@@ -37,17 +36,16 @@ impl Copy {
         Ok(copy)
     }
 
-    /// Takes what another copy has built, if this one has built nothing: crates of others are the same in both.
-    pub(super) fn begin_with(&self, other: &Self) -> Result<(), String> {
+    /// Takes what the working tree's tests have built of others' crates, if this copy has built nothing: they are the
+    /// same in both. The project's own are built anew, for Cargo knows them by where they lie.
+    pub(super) fn begin_with(&self, target: &Path) -> Result<(), String> {
         if self.target.exists() {
             return Ok(());
         }
-        let mut copy = Command::new("cp");
-        copy.arg("-a").arg(&other.target).arg(&self.target);
-        match process::quiet(&mut copy)?.status.success() {
-            true => Ok(()),
-            false => Err(format!("mutants: cannot copy `{}`", other.target.display())),
+        for part in ["debug/.fingerprint", "debug/build", "debug/deps"] {
+            copy_built(&target.join(part), &self.target.join(part))?;
         }
+        Ok(())
     }
 
     fn update(&self, root: &Path, file: &str) -> Result<(), String> {
@@ -77,6 +75,35 @@ impl Copy {
 
 fn make_parent(path: &Path) -> Result<(), String> {
     path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(|error| failed(path, &error))
+}
+
+/// Copies a folder of Cargo's, without the project's own crates and tests, and with the files' times, by which Cargo tells
+/// what is to be built anew. No folder is an empty one.
+fn copy_built(from: &Path, to: &Path) -> Result<(), String> {
+    let Ok(entries) = std::fs::read_dir(from) else { return Ok(()) };
+    std::fs::create_dir_all(to).map_err(|error| failed(to, &error))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| failed(from, &error))?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        if name.trim_start_matches("lib").starts_with("portcullis") {
+            continue;
+        }
+        let to = to.join(&*name);
+        if path.is_dir() {
+            copy_built(&path, &to)?;
+        } else if !(from.ends_with("deps") && path.extension().is_none()) {
+            // A file without an extension is a test here.
+            copy_dated(&path, &to).map_err(|error| failed(&path, &error))?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_dated(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::copy(from, to)?;
+    let times = std::fs::FileTimes::new().set_modified(std::fs::metadata(from)?.modified()?);
+    std::fs::File::open(to)?.set_times(times)
 }
 
 /// Every file below `root/folder`, relative to `root`.
