@@ -298,6 +298,16 @@ impl World {
         Self::with(bundle(&[(key, &format!("{key}\n{keep}"))]))
     }
 
+    /// Whose charges and reads are kept for these times.
+    pub(crate) fn spans(charges: &str, reads: &str) -> Self {
+        let kept = |surface: &str, span: &str| {
+            let begin = format!("[surfaces.\"demo.{surface}\"]\n");
+            (begin.clone(), format!("{begin}keep_for = \"{span}\"\n"))
+        };
+        let words = [kept("charge", charges), kept("read_balance", reads)];
+        Self::with(bundle(&words.each_ref().map(|(word, other)| (word.as_str(), other.as_str()))))
+    }
+
     /// Whose charges must be witnessed.
     pub(crate) fn witnessed() -> Self {
         let begin = "[surfaces.\"demo.charge\"]\n";

@@ -156,6 +156,40 @@ fn what_was_kept_for_its_time_is_removed_and_its_removal_is_on_record() {
 }
 
 #[test]
+fn each_surface_has_its_own_time_for_which_it_keeps() {
+    let world = World::spans("1m", "3m");
+    let ledger = world.start();
+    // The longer span is of the older request: what is due is not told by the order in which it came.
+    world.permitted(&ledger, &Call::read(7));
+    drop(ledger);
+    charged(&world);
+    let size = world.size();
+    assert_eq!(count(&world, "payloads"), 3);
+    let mut kept = Vec::new();
+    for step in [59_999, 1, 119_999, 1] {
+        world.clocks.advance(step);
+        drop(world.start());
+        kept.push(count(&world, "payloads"));
+    }
+    assert_eq!(kept, [3, 1, 1, 0]);
+    let removals = world.records().into_iter().skip(usize::try_from(size).unwrap());
+    let removed: Vec<_> = removals
+        .filter_map(|record| match record {
+            Record::Event(entry) if entry.event == Event::PayloadsExpired => {
+                Some((entry.time, entry.detail["payloads"].as_str().to_owned()))
+            }
+            Record::Event(_)
+            | Record::Decision(_)
+            | Record::Outcome(_)
+            | Record::Aggregate(_)
+            | Record::Late(_) => None,
+        })
+        .collect();
+    let at = |minutes: u64| Millis(1_800_000_000_000 + minutes * 60_000);
+    assert_eq!(removed, [(at(1), "2".to_owned()), (at(3), "1".to_owned())]);
+}
+
+#[test]
 fn the_bundle_is_archived_once_with_the_first_record_that_names_it() {
     let world = World::new();
     let ledger = world.start();
