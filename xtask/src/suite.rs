@@ -91,7 +91,8 @@ impl Report {
 
 fn nextest(workspace: &Workspace, options: &Options, binary: &str) -> Command {
     let mut command = process::cargo();
-    command.args(["nextest", "run", "--workspace", "--profile", "ci"]).current_dir(&workspace.root);
+    let profile = if options.long { "long" } else { "ci" };
+    command.args(["nextest", "run", "--workspace", "--profile", profile]).current_dir(&workspace.root);
     command.env("PORTCULLIS_PEERS", peers::folder(workspace)).env("PORTCULLIS_BIN", binary);
     if let Some(filter) = &options.filter {
         command.args(["--filterset", filter]);
