@@ -15,6 +15,7 @@ mod draft;
 mod endpoint;
 mod identity;
 mod remote;
+mod servers;
 mod wrap;
 
 use std::path::{Path, PathBuf};

@@ -77,6 +77,7 @@ fn config(command: Vec<OsString>) -> Option<McpGate> {
             supervisor: vec![own.clone().into(), "__upstream".into()],
             confinement: Confinement { hidden: Vec::new(), kept: vec![own] },
         }),
+        beside: Vec::new(),
         spool: None,
         listed_within: McpGate::LISTED_WITHIN,
     })

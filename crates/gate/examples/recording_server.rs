@@ -4,7 +4,8 @@
 //! `recording_server JOURNAL`. What it does about a tool call depends on the tool's name. What it answers to `tools/list` is
 //! in `JOURNAL.tools`, if that is there: `{"pages": [[…], …]}`, `{"raw": TEXT}`, `{"error": …}`, or anything else for no
 //! answer. With `"then"` beside it, that takes its place once it was answered; with `"announce"`, the next ping is answered
-//! behind word that the tools changed.
+//! behind word that the tools changed. With `"greeting"`, that is in the answer to `initialize`; with `"hush"`, there is none as long
+//! as it says so.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -44,6 +45,15 @@ struct Server {
     subscribed: Vec<Value>,
 }
 
+/// The member of an answer that is its list.
+fn method_member(method: &str) -> &'static str {
+    match method {
+        "prompts/list" => "prompts",
+        "resources/list" => "resources",
+        _ => "resourceTemplates",
+    }
+}
+
 /// Says something to who subscribed by the request of this id.
 fn to_subscriber(id: &Value, method: &str) -> io::Result<()> {
     let meta = json!({ SUBSCRIPTION: id });
@@ -62,8 +72,10 @@ impl Server {
                 to_subscriber(&id, "notifications/subscriptions/acknowledged")
             }
             Some("initialize") if message.pointer("/params/protocolVersion").is_some() => {
-                let chosen = message.pointer("/params/protocolVersion");
-                answer(&id, &json!({ "pong": "initialize", "protocolVersion": chosen }))
+                self.greet(&id, message)
+            }
+            Some(method) if self.lists(method).is_some() => {
+                answer(&id, &json!({ "_meta": {}, method_member(method): self.lists(method) }))
             }
             Some("tools/list") if self.said().is_some() => self.list(&id, message),
             Some("ping") if self.said().is_some_and(|said| said.get("announce").is_some()) => {
@@ -78,6 +90,26 @@ impl Server {
             },
             Some(_) => Ok(()),
         }
+    }
+
+    fn greet(&self, id: &Value, message: &Value) -> io::Result<()> {
+        while self.said().is_some_and(|said| said.get("hush").is_some()) {
+            std::thread::yield_now();
+        }
+        let mut result =
+            json!({ "pong": "initialize", "protocolVersion": message.pointer("/params/protocolVersion") });
+        let said = self.said();
+        if let (Some(result), Some(Value::Object(more))) =
+            (result.as_object_mut(), said.as_ref().and_then(|said| said.get("greeting")))
+        {
+            result.extend(more.clone());
+        }
+        answer(id, &result)
+    }
+
+    /// What it lists besides tools.
+    fn lists(&self, method: &str) -> Option<Value> {
+        if method == "tools/list" { None } else { self.said()?.get(method).cloned() }
     }
 
     fn said(&self) -> Option<Value> {
@@ -127,6 +159,7 @@ impl Server {
             "hold" | "ask" | "roots" | "ping" => return self.ask(tool, id),
             "announce" => self.announce(id)?,
             "notify" => notify()?,
+            "meddle" => meddle()?,
             "chatter" => chatter()?,
             "large" => {
                 let content = json!([{ "type": "text", "text": "x".repeat(2 * 1024 * 1024) }]);
@@ -177,6 +210,14 @@ fn notify() -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// Word of progress with whatever else might be under way.
+fn meddle() -> io::Result<()> {
+    (0..64).try_for_each(|token| {
+        let params = json!({ "progressToken": token, "progress": 1 });
+        say(&json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": params }))
+    })
 }
 
 /// More than any buffer on the way holds.

@@ -10,7 +10,7 @@ use crate::form::{Form, TypedTools};
 use crate::message::{Defect, Members, Reply, members_of, quote};
 
 /// Where a tool's result says what was decided, in `_meta`.
-const DECISION: &str = "portcullis/decision";
+pub(crate) const DECISION: &str = "portcullis/decision";
 /// JSON-RPC error code of a blocked request.
 const BLOCKED: i32 = -32001;
 /// JSON-RPC error code of what is no request.
@@ -168,6 +168,13 @@ pub(crate) fn void(why: &str) -> Reply {
     let message =
         quote(&format!("Portcullis: the call was permitted, and the tool server did not take it: {why}"));
     Reply::Error(format!(r#"{{"code":{BLOCKED},"message":{message}}}"#))
+}
+
+/// The answer to a request whose gate has ended without a word about it: it may have been sent.
+pub(crate) fn lost() -> Reply {
+    let message = "Portcullis: the tool server is gone, and nobody knows what became of the request. It may or may not have \
+                   taken effect. Do not repeat it; tell the user, so that a person can find out.";
+    Reply::Error(format!(r#"{{"code":{BLOCKED},"message":{}}}"#, quote(message)))
 }
 
 /// The answer to a request whose answer cannot be read.

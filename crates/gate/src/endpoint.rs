@@ -16,7 +16,7 @@ mod metadata;
 mod reader;
 mod refused;
 mod respond;
-mod rewrite;
+pub(crate) mod rewrite;
 mod sessions;
 mod streams;
 mod who;

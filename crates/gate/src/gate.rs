@@ -1,12 +1,9 @@
-//! A gate's configuration and life.
+//! A gate's life.
 
-use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use portcullis_protocol::{AgentId, GateId, PrincipalId, SurfaceName};
 use portcullis_sdk::{Authorizer, Outcomes, TrustedLog};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
@@ -14,10 +11,13 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::attempts::Attempts;
+use crate::company::Company;
+pub(crate) use crate::config::{Ending, GateError, LocalServer, McpGate, NamedServer, ToolServer};
 use crate::confine::{self, Confinement};
 use crate::desk::Desk;
 use crate::form::TypedTools;
 use crate::incoming::{Sink, Source};
+use crate::junction;
 use crate::line::Lines;
 use crate::notes::{Notes, stderr};
 use crate::peer::{Outgoing, Peer, Writer};
@@ -27,120 +27,12 @@ use crate::session::{
     CALLS, Reach, Shared, UPSTREAM_CALLS, UPSTREAM_LINE, from_client, from_upstream, upstream_gone,
 };
 use crate::supervise::arguments;
-use crate::upstream::{OWN_PREFIX, Process};
+use crate::upstream::Process;
 
 /// How long the tool server may take to end by itself, and outcomes to be reported, when the client has gone.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How long what is left of a dead tool server's output is waited for.
 const REST: Duration = Duration::from_secs(1);
-
-/// A gate in front of one MCP server.
-#[derive(Clone, Debug)]
-pub struct McpGate {
-    /// The server's name: the first word of its surfaces, of `a-z`, `0-9`, `_` and `-`.
-    pub server: String,
-    /// On whose behalf the client asks.
-    pub agent: AgentId,
-    /// For whom that acts, if for anybody but itself. Each call says so, and the arbiter holds it against the agent's
-    /// credential.
-    pub acts_for: Option<PrincipalId>,
-    /// This gate's own name.
-    pub gate: GateId,
-    /// How long a decision may take, and the report of an outcome for which a client waits.
-    pub deadline: Duration,
-    /// The server itself.
-    pub upstream: ToolServer,
-    /// The directory where attempts without an answer of the arbiter's are kept, if they are. It must be there.
-    pub spool: Option<PathBuf>,
-    /// How old the gate's own list of the server's tools may be when a call is judged by it, where the bundle pins tools of the
-    /// server. [`McpGate::LISTED_WITHIN`], unless there is a reason.
-    pub listed_within: Duration,
-}
-
-/// The real server behind a gate.
-#[derive(Clone, Debug)]
-pub enum ToolServer {
-    /// One that the gate starts, and talks to over its standard input and output.
-    Local(LocalServer),
-    /// One that is reached by URL.
-    Remote(RemoteServer),
-}
-
-/// A tool server that the gate starts.
-#[derive(Clone, Debug)]
-pub struct LocalServer {
-    /// Its program and arguments.
-    pub command: Vec<OsString>,
-    /// Environment variables that it gets besides the usual ones. Never those that begin with `PORTCULLIS_`.
-    pub pass_environment: Vec<String>,
-    /// What is started in its place, so that it ends when the gate does: a program that calls
-    /// [`supervise::run`](crate::supervise::run) with the arguments that follow, such as `[current_exe, "__upstream"]`.
-    pub supervisor: Vec<OsString>,
-    /// What governs it, from which it is kept. If that is nothing, or where the kernel cannot see to it, nothing runs on
-    /// `critical` surfaces.
-    pub confinement: Confinement,
-}
-
-/// How a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ending {
-    /// Outcomes that could not be reported in time. The arbiter closes them as `unknown` when they are due.
-    pub unreported: usize,
-}
-
-/// Why a gate does not start. No call has been made by then, and none runs.
-#[derive(Debug, thiserror::Error)]
-pub enum GateError {
-    /// The name cannot be a word of a surface.
-    #[error("server name `{0}` is not valid: use a-z, 0-9, `_` and `-`, beginning with a letter or digit")]
-    ServerName(String),
-    /// There is no command.
-    #[error("no command for the tool server; put it after `--`")]
-    NoCommand,
-    /// There is no supervisor.
-    #[error("no supervisor: without one the tool server would outlive its gate")]
-    NoSupervisor,
-    /// A variable that is the gate's own.
-    #[error("`{0}` cannot be passed to a tool server: `PORTCULLIS_` variables are the gate's own")]
-    PassEnvironment(String),
-    /// No random bytes.
-    #[error("the system gives no random bytes")]
-    Random,
-    /// A thread or process could not be started.
-    #[error("the gate cannot start its tool server")]
-    Start(#[source] io::Error),
-}
-
-impl McpGate {
-    /// For so long a server's list of tools is gone by, unless the server says that it changed.
-    pub const LISTED_WITHIN: Duration = Duration::from_secs(5);
-
-    pub(crate) fn check(&self) -> Result<(), GateError> {
-        if self.server.contains('.') || format!("{}.mcp.unknown", self.server).parse::<SurfaceName>().is_err()
-        {
-            return Err(GateError::ServerName(self.server.chars().take(80).collect()));
-        }
-        match &self.upstream {
-            ToolServer::Local(local) => local.check(),
-            ToolServer::Remote(_) => Ok(()),
-        }
-    }
-}
-
-impl LocalServer {
-    fn check(&self) -> Result<(), GateError> {
-        if self.command.is_empty() {
-            return Err(GateError::NoCommand);
-        }
-        if self.supervisor.is_empty() {
-            return Err(GateError::NoSupervisor);
-        }
-        match self.pass_environment.iter().find(|name| name.starts_with(OWN_PREFIX)) {
-            Some(name) => Err(GateError::PassEnvironment(name.clone())),
-            None => Ok(()),
-        }
-    }
-}
 
 /// Serves one client until it closes its end.
 ///
@@ -190,11 +82,87 @@ where
 {
     config.check()?;
     let notes = Notes::start(report).map_err(GateError::Start)?;
-    let (client, client_writer) = Peer::new(client_out);
-    let client = Client { peer: client, input: client_in, writer: client_writer, held };
-    match config.upstream.clone() {
-        ToolServer::Local(local) => local_session(config, &local, (arbiter, log, notes), client).await,
-        ToolServer::Remote(remote) => remote_session(config, remote, (arbiter, log, notes), client).await,
+    let Held { lost, run } = held;
+    let basis = Basis::of(&config, arbiter, log, notes, run)?;
+    let _sending = Handle(tokio::spawn(Arc::clone(&basis.attempts).send()));
+    if !config.beside.is_empty() {
+        return junction::serve(config, basis, client_in, client_out).await;
+    }
+    let server = NamedServer { name: config.server.clone(), server: config.upstream.clone() };
+    let ending = serve_one(&config, server, &basis, (client_in, client_out), lost).await?;
+    basis.end(ending).await;
+    Ok(ending)
+}
+
+/// What the sessions with all servers behind a gate have in common.
+#[derive(Clone)]
+pub(crate) struct Basis {
+    arbiter: Arc<dyn Authorizer>,
+    log: TrustedLog,
+    pub(crate) notes: Notes,
+    outcomes: Outcomes,
+    attempts: Arc<Attempts>,
+    run: [u8; 32],
+    /// What the servers list, beside one another.
+    pub(crate) company: Arc<Company>,
+}
+
+impl Basis {
+    fn of(
+        config: &McpGate,
+        arbiter: Arc<dyn Authorizer>,
+        log: TrustedLog,
+        notes: Notes,
+        run: Option<[u8; 32]>,
+    ) -> Result<Self, GateError> {
+        let McpGate { agent, gate, deadline, spool, .. } = config;
+        let run = run.map_or_else(random, Ok)?;
+        let remarks = notes.clone();
+        let outcomes = Outcomes::start(Arc::clone(&arbiter), *deadline, move |remark| remarks.say(remark));
+        let asked = Arc::clone(&arbiter);
+        let attempts = Attempts::start(spool.as_deref(), (agent, gate), asked, *deadline, notes.clone());
+        let attempts = Arc::new(attempts.map_err(GateError::Start)?);
+        let company = Arc::new(Company::of(config.servers().into_iter().map(|server| server.name)));
+        Ok(Self { arbiter, log, notes, outcomes, attempts, run, company })
+    }
+
+    /// The same for one of several servers, of which something else is said to people.
+    pub(crate) fn about(&self, notes: &Notes) -> Self {
+        Self { notes: notes.clone(), ..self.clone() }
+    }
+
+    /// How the session ends once all that was under way has: what could be reported in time is.
+    pub(crate) async fn ending(&self) -> Ending {
+        Ending { unreported: self.outcomes.flush(FAREWELL).await }
+    }
+
+    /// Says what people are to know at the end.
+    pub(crate) async fn end(&self, ending: Ending) {
+        if ending.unreported > 0 {
+            self.notes.say(format!("{} outcomes could not be reported", ending.unreported));
+        }
+        self.notes.flush(REST).await;
+    }
+}
+
+/// One client's session with one server.
+pub(crate) async fn serve_one<R, W>(
+    config: &McpGate,
+    server: NamedServer,
+    basis: &Basis,
+    (input, out): (R, W),
+    lost: watch::Sender<bool>,
+) -> Result<Ending, GateError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
+    let (peer, writer) = Peer::new(out);
+    let client = Client { peer, input, writer, lost };
+    let NamedServer { name, server } = server;
+    match server {
+        ToolServer::Local(local) => local_session((config, name), &local, basis, client).await,
+        ToolServer::Remote(remote) => remote_session((config, name), remote, basis, client).await,
     }
 }
 
@@ -203,22 +171,20 @@ struct Client<R, W> {
     peer: Peer,
     input: R,
     writer: Writer<W>,
-    held: Held,
+    lost: watch::Sender<bool>,
 }
 
-type Governed = (Arc<dyn Authorizer>, TrustedLog, Notes);
-
 async fn local_session<R, W>(
-    config: McpGate,
+    config: (&McpGate, String),
     local: &LocalServer,
-    (arbiter, log, notes): Governed,
+    basis: &Basis,
     client: Client<R, W>,
 ) -> Result<Ending, GateError>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin + Send + 'static,
 {
-    let confinement = confinement(local, &notes);
+    let confinement = confinement(local, &basis.notes);
     let reach = if confinement.hidden.is_empty() { Reach::Anything } else { Reach::Confined };
     let mut program = local.supervisor.clone();
     program.extend(arguments(&confinement, &local.command));
@@ -228,26 +194,26 @@ where
     let stdout = process.child.stdout.take().ok_or_else(piped)?;
     let errors = process.child.stderr.take().ok_or_else(piped)?;
     let (upstream, writer) = Peer::new(stdin);
-    let shared = shared(config, arbiter, log, notes, (client.peer, upstream), (reach, client.held))?;
+    let shared = shared(config, basis, (client.peer, upstream), (reach, client.lost));
     shared.spawn(stderr(errors, shared.notes.clone()));
     let source = Lines::new(stdout, UPSTREAM_LINE);
     session(shared, Life::Process(Box::new(process)), (writer, source), (client.input, client.writer)).await
 }
 
 async fn remote_session<R, W>(
-    config: McpGate,
+    config: (&McpGate, String),
     server: RemoteServer,
-    (arbiter, log, notes): Governed,
+    basis: &Basis,
     client: Client<R, W>,
 ) -> Result<Ending, GateError>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin + Send + 'static,
 {
-    let (remote, sink, source) = Remote::start(server, notes.clone()).map_err(GateError::Start)?;
+    let (remote, sink, source) = Remote::start(server, basis.notes.clone()).map_err(GateError::Start)?;
     let (upstream, writer) = Peer::new(sink);
     let reach = Reach::Remote(Arc::clone(&remote));
-    let shared = shared(config, arbiter, log, notes, (client.peer, upstream), (reach, client.held))?;
+    let shared = shared(config, basis, (client.peer, upstream), (reach, client.lost));
     session(shared, Life::Remote(remote), (writer, source), (client.input, client.writer)).await
 }
 
@@ -263,7 +229,6 @@ where
     S: Sink + 'static,
 {
     let _tasks = EndTasks(Arc::clone(&shared));
-    shared.spawn(Arc::clone(&shared.attempts).send());
     let (closing, closed) = watch::channel(false);
     let reader = tokio::spawn(from_upstream(Arc::clone(&shared), source));
     let (client_broken, upstream_broken) = (client_writer.broken(), upstream_writer.broken());
@@ -295,30 +260,23 @@ pub(crate) fn random() -> Result<[u8; 32], GateError> {
 }
 
 fn shared(
-    config: McpGate,
-    arbiter: Arc<dyn Authorizer>,
-    log: TrustedLog,
-    notes: Notes,
+    (config, server): (&McpGate, String),
+    basis: &Basis,
     (client, upstream): (Peer, Peer),
-    (reach, held): (Reach, Held),
-) -> Result<Arc<Shared>, GateError> {
-    let McpGate { server, agent, acts_for, gate, deadline, spool, listed_within, .. } = config;
-    let Held { lost, run } = held;
-    let run = run.map_or_else(random, Ok)?;
-    let remarks = notes.clone();
-    let outcomes = Outcomes::start(Arc::clone(&arbiter), deadline, move |remark| remarks.say(remark));
-    let attempts =
-        Attempts::start(spool.as_deref(), (&agent, &gate), Arc::clone(&arbiter), deadline, notes.clone());
-    let attempts = Arc::new(attempts.map_err(GateError::Start)?);
+    (reach, lost): (Reach, watch::Sender<bool>),
+) -> Arc<Shared> {
+    let McpGate { agent, acts_for, gate, deadline, listed_within, .. } = config.clone();
+    let Basis { arbiter, log, notes, outcomes, attempts, run, company } = basis.clone();
     let (table, keeps) = (tokio::sync::Mutex::new(None), attempts.are_kept());
-    let tools = Arc::new(Tools::new(server.clone(), upstream.clone(), listed_within, notes.clone()));
+    let tools = Tools::new((server.clone(), company), upstream.clone(), listed_within, notes.clone());
+    let tools = Arc::new(tools);
     let desk =
         Desk { arbiter, log, agent, acts_for, gate, deadline, run, table, keeps, tools: Arc::clone(&tools) };
     let slots = |count| Arc::new(Semaphore::new(usize::try_from(count).map_or(1, |count: usize| count)));
     let (slots, upstream_slots) = (slots(CALLS), slots(UPSTREAM_CALLS));
     let tasks = Mutex::new(JoinSet::new());
     let typed = TypedTools::default();
-    Ok(Arc::new(Shared {
+    Arc::new(Shared {
         server,
         reach,
         lost,
@@ -333,7 +291,7 @@ fn shared(
         tasks,
         typed,
         tools,
-    }))
+    })
 }
 
 /// Ends every task of a session with it, whichever way that ends.
@@ -435,17 +393,13 @@ struct Session {
 impl Session {
     /// Ends the tool server, reports what there is to report, and lets the client's last answers out.
     async fn end(mut self) -> Ending {
-        let Shared { client, notes, .. } = self.shared.as_ref();
+        let client = &self.shared.client;
         client.table.fail_all();
         self.closing.send_replace(true);
         drop((&mut self.upstream.0).await);
         let unreported = self.shared.settled().await;
         client.offer(Outgoing::Close);
         drop(timeout(REST, self.client_broken.wait_for(|closed| *closed)).await);
-        if unreported > 0 {
-            notes.say(format!("{unreported} outcomes could not be reported"));
-        }
-        notes.flush(REST).await;
         Ending { unreported }
     }
 }

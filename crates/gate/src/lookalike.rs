@@ -172,7 +172,7 @@ pub fn visible(text: &str) -> String {
 }
 
 /// The forms under which names are compared: two names that share one can be taken for each other.
-fn forms(name: &str) -> BTreeSet<String> {
+pub(crate) fn forms(name: &str) -> BTreeSet<String> {
     let folded = fold(&name.nfkc().collect::<String>());
     let seen = fold(&skeleton(name).collect::<String>());
     let both: String = skeleton(&folded).collect();

@@ -30,6 +30,8 @@ enum Note {
 pub(crate) struct Notes {
     sender: SyncSender<Note>,
     lost: Arc<AtomicU64>,
+    /// Of which of several servers it is.
+    about: Option<Arc<str>>,
 }
 
 impl Notes {
@@ -40,12 +42,19 @@ impl Notes {
         std::thread::Builder::new()
             .name("gate-notes".into())
             .spawn(move || pass_on(&receiver, &counter, report))?;
-        Ok(Self { sender, lost })
+        Ok(Self { sender, lost, about: None })
+    }
+
+    /// The same for what concerns one of several servers.
+    pub(crate) fn about(&self, server: &str) -> Self {
+        Self { about: Some(server.into()), ..self.clone() }
     }
 
     /// Says one line.
     pub(crate) fn say(&self, line: impl Into<String>) {
-        if self.sender.try_send(Note::Line(line.into())).is_err() {
+        let line = line.into();
+        let line = self.about.as_ref().map_or_else(|| line.clone(), |server| format!("{server}: {line}"));
+        if self.sender.try_send(Note::Line(line)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }

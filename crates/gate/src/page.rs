@@ -4,8 +4,6 @@ use serde_json::value::RawValue;
 
 use crate::message::{Members, Refused, members_of, string};
 
-/// Members of the answer that have a meaning.
-const KNOWN: [&str; 3] = ["tools", "nextCursor", "_meta"];
 /// The longest cursor, in bytes.
 const MAX_CURSOR: usize = 4_096;
 /// The most tools that are read of one server, over all pages.
@@ -48,9 +46,14 @@ impl From<Refused> for NoPage {
 
 impl Page {
     pub(crate) fn read(result: &str) -> Result<Self, NoPage> {
+        Self::read_of(result, "tools")
+    }
+
+    /// The same of another list, whose items are this member.
+    pub(crate) fn read_of(result: &str, items: &str) -> Result<Self, NoPage> {
         let members = members_of(result).ok_or(NoPage::Ambiguous)?;
-        members.unambiguous(&KNOWN)?;
-        let raw = members.get("tools").ok_or(NoPage::NoTools)?;
+        members.unambiguous(&[items, "nextCursor", "_meta"])?;
+        let raw = members.get(items).ok_or(NoPage::NoTools)?;
         let tools: Vec<Box<RawValue>> = serde_json::from_str(raw).map_err(|_| NoPage::OtherTools)?;
         let next = match members.get("nextCursor") {
             None | Some("null") => None,

@@ -6,6 +6,7 @@ use portcullis_protocol::{Digest, Domain, Outcome, ReasonCode, Resource, Surface
 use portcullis_sdk::{Attempt, Authorizer, Call, Refusal};
 
 use super::*;
+use crate::company::Company;
 use crate::notes::Notes;
 use crate::pins::Tools;
 
@@ -131,7 +132,12 @@ async fn a_permit_sends_nothing_once_the_server_has_said_that_its_tools_are_othe
         let side = Side::new();
         let _cancelled = side.peer.table.open(&Id::Int(1)).unwrap();
         let notes = Notes::start(|_| {}).unwrap();
-        let tools = Tools::new("rec".to_owned(), side.peer.clone(), Duration::from_secs(1), notes);
+        let tools = Tools::new(
+            ("rec".to_owned(), Arc::new(Company::of(["rec".to_owned()]))),
+            side.peer.clone(),
+            Duration::from_secs(1),
+            notes,
+        );
         let tools = Arc::new(tools);
         let since = Since::new(Arc::clone(&tools), 0);
         if changes {

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::answer;
+use crate::company::{Company, Which};
 use crate::harmless::{ClientRequest, Harmless};
 use crate::lookalike::{Entry, are_alike, seen, visible};
 use crate::message::{Body, Members, Params, Reply, members_of, quote};
@@ -35,6 +36,8 @@ type Seen = BTreeMap<String, ToolSeen>;
 /// The tools of one server.
 pub(crate) struct Tools {
     server: String,
+    /// What the other servers of the gate list.
+    company: Arc<Company>,
     upstream: Peer,
     /// How old the gate's own list may be when a call is judged by it.
     within: Duration,
@@ -104,10 +107,15 @@ impl std::fmt::Debug for Since {
 }
 
 impl Tools {
-    pub(crate) fn new(server: String, upstream: Peer, within: Duration, notes: Notes) -> Self {
+    pub(crate) fn new(
+        (server, company): (String, Arc<Company>),
+        upstream: Peer,
+        within: Duration,
+        notes: Notes,
+    ) -> Self {
         let (state, listing, slots) =
             (Mutex::default(), tokio::sync::Mutex::new(()), Semaphore::new(PASSING));
-        Self { server, upstream, within, state, listing, slots: Arc::new(slots), notes }
+        Self { server, company, upstream, within, state, listing, slots: Arc::new(slots), notes }
     }
 
     /// Room for one more list on its way to the client.
@@ -139,6 +147,13 @@ impl Tools {
     /// What is seen of a tool that is to be called. Where pins bind the server it is asked, if what it said is too old; that
     /// takes no longer than half of the time until `end`, so that the refusal can still be put on record.
     pub(crate) async fn look(&self, tool: &ToolName, pins: &ToolPins, end: Instant) -> Sight {
+        let sight = self.look_alone(tool, pins, end).await;
+        // Whatever the server says of it: what another one says makes it one of two.
+        let ambiguous = self.company.is_ambiguous(&self.server, tool.parts().1);
+        if ambiguous { Sight { seen: ToolSeen::Ambiguous, ..sight } } else { sight }
+    }
+
+    async fn look_alone(&self, tool: &ToolName, pins: &ToolPins, end: Instant) -> Sight {
         let (_, name) = tool.parts();
         if !pins.bind(&self.server) {
             let state = self.state();
@@ -191,6 +206,7 @@ impl Tools {
                     return false;
                 }
             };
+            self.company.hear((&self.server, Which::Gate), tools.keys());
             let mut state = self.state();
             state.listed = Some(Listed { at, changes: before, tools });
             if state.changes == before {
@@ -292,6 +308,7 @@ impl Tools {
             return None;
         }
         let seen = seen(&all);
+        self.company.hear((&self.server, Which::Client), seen.keys());
         state.shown.extend(page);
         state.shown_as.clone_from(&seen);
         // What the client is told differs from what the gate was: it asks again before the next call.

@@ -7,7 +7,7 @@
 //! `sending` is what goes out, `reading` what comes in, `session` what both belong to.
 
 mod asking;
-mod backoff;
+pub(crate) mod backoff;
 mod events;
 mod head;
 mod reading;

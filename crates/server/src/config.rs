@@ -25,6 +25,7 @@ mod place;
 mod policy;
 mod proofs;
 mod sections;
+mod servers;
 mod signer;
 mod spool;
 mod witnessing;
@@ -45,6 +46,7 @@ use sections::{
     AgentSection, ArbiterSection, File, GateSection, OperatorsSection, SignerSection, WitnessSection,
 };
 pub use sections::{KEYS, Key};
+pub use servers::{Reached, ServerConfig, ServersConfig};
 pub use signer::{ServiceConfig, SignerConfig, SignerKind, TokenConfig};
 pub use witnessing::{OwnWitnessConfig, WitnessConfig, WitnessesConfig};
 

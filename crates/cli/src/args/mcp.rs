@@ -25,6 +25,9 @@ pub(crate) struct McpArgs {
     /// from all that are where clients keep them.
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) client: Option<PathBuf>,
+    /// Several tool servers behind this gate, instead of one command: a TOML file with a `[[server]]` for each. docs/servers.md
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["command", "url", "server", "pass_env"])]
+    pub(crate) servers: Option<PathBuf>,
     /// A tool server that is reached by URL, instead of a command: `https://HOST/PATH`, or `http://127.0.0.1:PORT/PATH`.
     #[arg(long, value_name = "URL", conflicts_with_all = ["command", "pass_env"])]
     pub(crate) url: Option<portcullis_gate::ServerUrl>,
@@ -48,7 +51,7 @@ pub(crate) struct McpArgs {
     #[arg(long, value_name = "HOST", requires = "listen")]
     pub(crate) host: Vec<String>,
     /// The tool server's command.
-    #[arg(last = true, required_unless_present = "url", value_name = "COMMAND")]
+    #[arg(last = true, required_unless_present_any = ["url", "servers"], value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
     #[command(subcommand)]
     pub(crate) tools: Option<McpCommand>,

@@ -11,14 +11,14 @@ const PROGRESS_TOKEN: &str = "progressToken";
 
 /// A request as it goes to the gate.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Renamed {
-    pub(super) line: Vec<u8>,
+pub(crate) struct Renamed {
+    pub(crate) line: Vec<u8>,
     /// The client's progress token, as raw JSON.
-    pub(super) token: Option<String>,
+    pub(crate) token: Option<String>,
 }
 
 /// Gives a request its number.
-pub(super) fn request(body: &Body, number: u64) -> Result<Renamed, Refused> {
+pub(crate) fn request(body: &Body, number: u64) -> Result<Renamed, Refused> {
     let (params, token) = match &body.params {
         None => (None, None),
         Some(params) => {
@@ -54,12 +54,12 @@ fn with_token(params: &Params, number: u64) -> Result<(String, Option<String>), 
 }
 
 /// A notification as it goes to the gate.
-pub(super) fn notice(body: &Body) -> Vec<u8> {
+pub(crate) fn notice(body: &Body) -> Vec<u8> {
     body.to_bytes()
 }
 
 /// The cancellation of the request with this number.
-pub(super) fn cancelled(number: u64, reason: Option<&str>) -> Vec<u8> {
+pub(crate) fn cancelled(number: u64, reason: Option<&str>) -> Vec<u8> {
     let reason = reason.map_or(String::new(), |reason| format!(r#","reason":{reason}"#));
     format!(
         r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{number}{reason}}}}}"#
@@ -68,7 +68,7 @@ pub(super) fn cancelled(number: u64, reason: Option<&str>) -> Vec<u8> {
 }
 
 /// An answer under a request's id, whoever's it is.
-pub(super) fn answer(id: &Id, reply: &Reply) -> Vec<u8> {
+pub(crate) fn answer(id: &Id, reply: &Reply) -> Vec<u8> {
     let (member, raw) = match reply {
         Reply::Result(raw) => ("result", raw),
         Reply::Error(raw) => ("error", raw),
@@ -77,7 +77,7 @@ pub(super) fn answer(id: &Id, reply: &Reply) -> Vec<u8> {
 }
 
 /// The same where it ends a subscription: it names that too.
-pub(super) fn answer_to(id: &Id, number: u64, reply: &Reply) -> Vec<u8> {
+pub(crate) fn answer_to(id: &Id, number: u64, reply: &Reply) -> Vec<u8> {
     let renamed = match reply {
         Reply::Result(raw) if subscription::may_be_named(raw) => {
             subscription::renamed_result(raw, number, id)
@@ -88,7 +88,7 @@ pub(super) fn answer_to(id: &Id, number: u64, reply: &Reply) -> Vec<u8> {
 }
 
 /// The number of the request whose progress a notification tells of.
-pub(super) fn progress_of(body: &Body) -> Option<u64> {
+pub(crate) fn progress_of(body: &Body) -> Option<u64> {
     number(body.params.as_ref()?.read.get(PROGRESS_TOKEN)?)
 }
 
@@ -97,13 +97,13 @@ fn number(value: &Loose) -> Option<u64> {
 }
 
 /// A notification of progress under the client's own token.
-pub(super) fn progress(body: &Body, token: &str) -> Option<Vec<u8>> {
+pub(crate) fn progress(body: &Body, token: &str) -> Option<Vec<u8>> {
     let params = body.params.as_ref()?;
     Some(with_params(body, params.raw.with(PROGRESS_TOKEN, token.to_owned()).to_text()))
 }
 
 /// A notification to a subscriber under the id that it subscribed with.
-pub(super) fn subscribed(body: &Body, number: u64, id: &Id) -> Option<Vec<u8>> {
+pub(crate) fn subscribed(body: &Body, number: u64, id: &Id) -> Option<Vec<u8>> {
     let params = subscription::renamed(&body.params.as_ref()?.raw, number, id)?;
     Some(with_params(body, params))
 }

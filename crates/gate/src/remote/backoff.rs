@@ -9,28 +9,35 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 /// Whether attempts are made. After one that failed there is none for a while, and whoever wants one learns so at once.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     seed: u64,
     failed: u32,
     until: Option<Instant>,
+    first: Duration,
+    longest: Duration,
 }
 
 impl Backoff {
     /// The same seed makes the same pauses.
-    pub(super) const fn new(seed: u64) -> Self {
-        Self { seed, failed: 0, until: None }
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self::between(seed, (FIRST, LONGEST))
+    }
+
+    /// The same with pauses from the one to the other.
+    pub(crate) const fn between(seed: u64, (first, longest): (Duration, Duration)) -> Self {
+        Self { seed, failed: 0, until: None, first, longest }
     }
 
     /// For how long no attempt is to be made yet.
-    pub(super) fn left(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn left(&self, now: Instant) -> Option<Duration> {
         self.until.and_then(|until| until.checked_duration_since(now)).filter(|left| !left.is_zero())
     }
 
-    pub(super) fn succeeded(&mut self) {
+    pub(crate) fn succeeded(&mut self) {
         (self.failed, self.until) = (0, None);
     }
 
-    pub(super) fn failed(&mut self, now: Instant) {
+    pub(crate) fn failed(&mut self, now: Instant) {
         let pause = self.pause();
         self.failed = self.failed.saturating_add(1);
         self.until = now.checked_add(pause);
@@ -44,7 +51,7 @@ impl Backoff {
 
     /// From half of its time to all of it.
     fn pause(&mut self) -> Duration {
-        let full = FIRST.saturating_mul(2_u32.saturating_pow(self.failed)).min(LONGEST);
+        let full = self.first.saturating_mul(2_u32.saturating_pow(self.failed)).min(self.longest);
         let half = full.checked_div(2).unwrap_or(full);
         let width = u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1);
         half.saturating_add(Duration::from_micros(self.random().checked_rem(width).unwrap_or(0)))

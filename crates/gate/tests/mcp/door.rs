@@ -169,8 +169,13 @@ impl Door {
 
     /// Waits until people were told this.
     pub(crate) async fn told(&self, words: &str) {
+        self.told_times(words, 1).await;
+    }
+
+    /// The same, so often.
+    pub(crate) async fn told_times(&self, words: &str, times: usize) {
         let told = async {
-            while !self.notes.lock().unwrap().iter().any(|line| line.contains(words)) {
+            while self.notes.lock().unwrap().iter().filter(|line| line.contains(words)).count() < times {
                 tokio::task::yield_now().await;
             }
         };

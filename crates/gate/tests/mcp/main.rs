@@ -15,6 +15,12 @@ mod endpoint;
 #[cfg(test)]
 mod endpoint_attacks;
 #[cfg(test)]
+mod junction;
+#[cfg(test)]
+mod junction_attacks;
+#[cfg(test)]
+mod junction_endpoint;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod mapping;
@@ -26,6 +32,8 @@ mod pins;
 mod receipts;
 #[cfg(test)]
 mod remote;
+#[cfg(test)]
+mod several;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use portcullis_gate::confine::Confinement;
-use portcullis_gate::{Ending, GateError, LocalServer, McpGate, ToolServer, serve};
+use portcullis_gate::{Ending, GateError, LocalServer, McpGate, NamedServer, ToolServer, serve};
 use portcullis_protocol::{
     ContextKind, ContextRule, Idempotency, OnSilence, SurfaceName, SurfaceSpec, SurfaceTable, Tier, ToolPins,
 };
@@ -60,14 +60,24 @@ pub(crate) fn table(version: u8) -> SurfaceTable {
     SurfaceTable { bundle, surfaces, pins: ToolPins::none() }
 }
 
+/// A table without surfaces.
+pub(crate) fn bundle_table() -> SurfaceTable {
+    SurfaceTable { surfaces: std::collections::BTreeMap::new(), ..table(1) }
+}
+
 pub(crate) struct Gate {
     pub(crate) arbiter: Arc<TestArbiter>,
     pub(crate) session: JoinHandle<Result<Ending, GateError>>,
     notes: Arc<Mutex<Vec<String>>>,
     to: Option<DuplexStream>,
     from: Lines<BufReader<DuplexStream>>,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
     pings: u64,
+}
+
+/// A server beside the others: `name` in front of this command.
+pub(crate) fn beside(name: &str, command: Vec<std::ffi::OsString>) -> NamedServer {
+    NamedServer { name: name.into(), server: config(command).upstream }
 }
 
 pub(crate) fn config(command: Vec<std::ffi::OsString>) -> McpGate {
@@ -83,6 +93,7 @@ pub(crate) fn config(command: Vec<std::ffi::OsString>) -> McpGate {
             supervisor: vec![example("gate_host").into(), "__upstream".into()],
             confinement: Confinement { hidden: Vec::new(), kept: vec![example("gate_host")] },
         }),
+        beside: Vec::new(),
         spool: None,
         listed_within: McpGate::LISTED_WITHIN,
     }
@@ -185,8 +196,13 @@ impl Gate {
 
     /// Waits until people were told this.
     pub(crate) async fn told(&self, words: &str) {
+        self.told_times(words, 1).await;
+    }
+
+    /// The same, so often.
+    pub(crate) async fn told_times(&self, words: &str, times: usize) {
         let seen = async {
-            while !self.notes().contains(words) {
+            while self.notes().matches(words).count() < times {
                 tokio::task::yield_now().await;
             }
         };

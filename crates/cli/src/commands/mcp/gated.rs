@@ -1,13 +1,14 @@
 //! `portcullis mcp -- COMMAND`: the gate itself.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_gate::{LocalServer, McpGate, RemoteServer, ServerUrl, ToolServer, Trust};
+use portcullis_gate::{LocalServer, McpGate, NamedServer, RemoteServer, ServerUrl, ToolServer, Trust};
 use portcullis_sdk::{Authorizer, Endpoint, HttpAuthorizer};
-use portcullis_server::config::{GateConfig, read_access};
+use portcullis_server::config::{GateConfig, Governing, Reached, ServerConfig, ServersConfig, read_access};
 use portcullis_server::{Access, Config, ConfigError, Node};
 
 use super::served::{self, Door};
@@ -19,23 +20,23 @@ use crate::say;
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn run(args: McpArgs) -> ExitCode {
-    let read =
-        Config::read(&args.config.config).and_then(|config| Ok((config.gate()?, config.mcp()?, config)));
-    let (gate, (server, pass_environment), config) = match read {
+    let read = Config::read(&args.config.config).and_then(|config| Ok((config.gate()?, config)));
+    let (gate, config) = match read {
         Ok(read) => read,
         Err(error) => return say::error(&error),
     };
-    let upstream = match upstream(&args, pass_environment, &config) {
-        Ok(upstream) => upstream,
+    let (first, beside) = match behind(&args, &config) {
+        Ok(behind) => behind,
         Err(code) => return code,
     };
     let mcp = McpGate {
-        server: args.server.unwrap_or(server),
+        server: first.name,
         agent: gate.agent.clone(),
         acts_for: gate.acts_for.clone(),
         gate: gate.name.clone(),
         deadline: gate.deadline,
-        upstream,
+        upstream: first.server,
+        beside,
         spool: gate.spool.clone(),
         listed_within: McpGate::LISTED_WITHIN,
     };
@@ -54,7 +55,45 @@ pub(super) fn run(args: McpArgs) -> ExitCode {
     }
 }
 
-/// The tool server that is to be behind the gate.
+/// The tool server that is to be behind the gate, and those beside it.
+fn behind(args: &McpArgs, config: &Config) -> Result<(NamedServer, Vec<NamedServer>), ExitCode> {
+    if let Some(file) = &args.servers {
+        return several(args, file, config);
+    }
+    let (name, passed) = config.mcp().map_err(|error| say::error(&error))?;
+    let name = args.server.clone().unwrap_or(name);
+    Ok((NamedServer { name, server: upstream(args, passed, config)? }, Vec::new()))
+}
+
+/// The tool servers that a file declares. Each that is started is kept from the file, and from the others' tokens.
+fn several(
+    args: &McpArgs,
+    file: &Path,
+    config: &Config,
+) -> Result<(NamedServer, Vec<NamedServer>), ExitCode> {
+    let read = ServersConfig::read(file).map_err(|error| say::error(&error))?;
+    let mut governing = governing(args, config);
+    governing.hidden.extend(read.hidden);
+    governing.kept.extend(read.kept);
+    let mut servers = Vec::new();
+    for ServerConfig { name, reached } in read.servers {
+        let server = match reached {
+            Reached::Url { url, access } => ToolServer::Remote(remote(&url, access)),
+            Reached::Command { command, pass_environment, hide } => {
+                let mut governing = governing.clone();
+                governing.hidden.extend(hide);
+                let command = command.into_iter().map(Into::into).collect();
+                ToolServer::Local(local(args, command, pass_environment, governing)?)
+            }
+        };
+        servers.push(NamedServer { name, server });
+    }
+    let mut servers = servers.into_iter();
+    let first = servers.next().ok_or_else(|| say::misuse("the file declares no server"))?;
+    Ok((first, servers.collect()))
+}
+
+/// The tool server that the arguments name.
 fn upstream(
     args: &McpArgs,
     mut pass_environment: Vec<String>,
@@ -64,14 +103,27 @@ fn upstream(
         return server_at(url, args.ca.as_deref(), args.token_file.as_deref()).map(ToolServer::Remote);
     }
     pass_environment.extend(args.pass_env.iter().cloned());
+    local(args, args.command.clone(), pass_environment, governing(args, config)).map(ToolServer::Local)
+}
+
+/// What governs tool servers.
+fn governing(args: &McpArgs, config: &Config) -> Governing {
     let mut governing = config.governing();
-    // The endpoint's key, as the configuration's: the server has no use for it.
+    // The endpoint's key, as the configuration's: a server has no use for it.
     governing.hidden.extend(args.tls_key.as_deref().and_then(|key| std::path::absolute(key).ok()));
+    governing
+}
+
+fn local(
+    args: &McpArgs,
+    command: Vec<OsString>,
+    pass_environment: Vec<String>,
+    governing: Governing,
+) -> Result<LocalServer, ExitCode> {
     let started =
         supervisor().and_then(|supervisor| Ok((supervisor, confinement(governing, args.client.as_deref())?)));
     let (supervisor, confinement) = started.map_err(|error| say::error(&error))?;
-    let command = args.command.clone();
-    Ok(ToolServer::Local(LocalServer { command, pass_environment, supervisor, confinement }))
+    Ok(LocalServer { command, pass_environment, supervisor, confinement })
 }
 
 /// A tool server that is reached by URL, with what the files say by which it is known, and the gate to it.
@@ -81,9 +133,12 @@ pub(in crate::commands) fn server_at(
     token_file: Option<&Path>,
 ) -> Result<RemoteServer, ExitCode> {
     let access = read_access(("--ca", ca), ("--token-file", token_file));
-    let Access { authorities, token } = access.map_err(|error| say::error(&error))?;
+    Ok(remote(url, access.map_err(|error| say::error(&error))?))
+}
+
+fn remote(url: &ServerUrl, Access { authorities, token }: Access) -> RemoteServer {
     let trust = authorities.map_or(Trust::System, Trust::Authorities);
-    Ok(RemoteServer { url: url.clone(), trust, token })
+    RemoteServer { url: url.clone(), trust, token }
 }
 
 /// The arbiter that the configuration names: one elsewhere, or the data directory's.

@@ -1,0 +1,128 @@
+//! What several servers behind one gate list, beside one another: a name that people could take for another server's is
+//! neither's, whatever each of the two says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::junction::names::parts;
+use crate::lookalike::forms;
+
+/// Who was told of a list: two lists of one server may differ, and neither is forgotten for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Which {
+    /// The client.
+    Client,
+    /// The gate itself.
+    Gate,
+}
+
+/// The names of one list, by the forms under which names are compared.
+type Forms = BTreeMap<String, BTreeSet<String>>;
+
+/// What the servers behind one gate list, as it was heard last.
+#[derive(Debug)]
+pub(crate) struct Company {
+    servers: BTreeSet<String>,
+    heard: Mutex<BTreeMap<(String, Which), Forms>>,
+}
+
+impl Company {
+    pub(crate) fn of(servers: impl IntoIterator<Item = String>) -> Self {
+        Self { servers: servers.into_iter().collect(), heard: Mutex::default() }
+    }
+
+    /// Whether there are several.
+    fn is_several(&self) -> bool {
+        self.servers.len() > 1
+    }
+
+    fn heard(&self) -> MutexGuard<'_, BTreeMap<(String, Which), Forms>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes up what a server lists now.
+    pub(crate) fn hear<'a>(
+        &self,
+        (server, which): (&str, Which),
+        names: impl IntoIterator<Item = &'a String>,
+    ) {
+        if !self.is_several() {
+            return;
+        }
+        let mut all = Forms::new();
+        for name in names {
+            for form in forms(name) {
+                all.entry(form).or_default().insert(name.clone());
+            }
+        }
+        self.heard().insert((server.to_owned(), which), all);
+    }
+
+    /// Whether a server's name could be taken for one of another server's: it looks like one, or is written as the gate writes
+    /// those of a server whose names others have too.
+    pub(crate) fn is_ambiguous(&self, server: &str, name: &str) -> bool {
+        if !self.is_several() {
+            return false;
+        }
+        if parts(name, &self.servers).is_some() {
+            return true;
+        }
+        let forms = forms(name);
+        let heard = self.heard();
+        let others = heard.iter().filter(|((other, _), _)| other != server).map(|(_, list)| list);
+        let mut alike = others.flat_map(|list| forms.iter().filter_map(|form| list.get(form))).flatten();
+        alike.any(|other| other != name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn company(lists: &[(&str, &[&str])]) -> Company {
+        let company = Company::of(lists.iter().map(|(server, _)| (*server).to_owned()));
+        for (server, names) in lists {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            company.hear((server, Which::Client), &names);
+        }
+        company
+    }
+
+    #[test]
+    fn a_name_that_looks_like_another_servers_is_neithers() {
+        let company = company(&[("a", &["read_file", "pay", "same"]), ("b", &["read_fi1e", "Pay", "same"])]);
+        for (server, name) in [("a", "read_file"), ("b", "read_fi1e"), ("a", "pay"), ("b", "Pay")] {
+            assert!(company.is_ambiguous(server, name), "{server} {name}");
+        }
+        // One name is told apart by the servers' own; one's own names are held against each other elsewhere.
+        assert!(!company.is_ambiguous("a", "same") && !company.is_ambiguous("b", "same"));
+        assert!(!company.is_ambiguous("a", "other"));
+    }
+
+    #[test]
+    fn a_name_that_is_written_as_another_servers_is_ambiguous_whether_or_not_that_has_it() {
+        let company = company(&[("a", &["b__read"]), ("b", &[])]);
+        for name in ["b__read", "a__read", "b__", "b__x__y"] {
+            assert!(company.is_ambiguous("a", name), "{name}");
+        }
+        for name in ["c__read", "b_read", "ab__read", "_b__read"] {
+            assert!(!company.is_ambiguous("a", name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_the_gate_heard_is_not_forgotten_for_what_the_client_heard() {
+        let company = company(&[("a", &["pay"]), ("b", &[])]);
+        company.hear(("b", Which::Gate), &["Pay".to_owned()]);
+        company.hear(("b", Which::Client), &[]);
+        assert!(company.is_ambiguous("a", "pay"));
+        company.hear(("b", Which::Gate), &[]);
+        assert!(!company.is_ambiguous("a", "pay"));
+    }
+
+    #[test]
+    fn one_server_alone_has_no_company() {
+        let company = company(&[("a", &["a__read", "b__read"])]);
+        assert!(!company.is_ambiguous("a", "a__read"));
+    }
+}

@@ -1,0 +1,164 @@
+//! What a server says through its gate, and for whom it is.
+
+use portcullis_protocol::{Loose, ReasonCode};
+
+use crate::answer;
+use crate::endpoint::rewrite;
+use crate::form::Form;
+use crate::harmless::{CANCELLED, Harmless, ServerNotice, cancellation};
+use crate::message::{Body, Id, Message, Refused, Reply, members_of};
+use crate::subscription::{self, Named};
+
+use portcullis_sdk::Refusal;
+
+use super::health::State;
+use super::state::{Call, Junction, Posed, To};
+
+/// So many calls in a row that did not reach a server by URL have it taken for one that is not there.
+const MISSED: u32 = 5;
+/// A refusal is no longer than this.
+const REFUSAL: usize = 8 * 1024;
+/// Where a refusal says its reason: in an error, and in a tool's result.
+const REASONS: [&str; 2] = ["/data/portcullis/reason/code", "/_meta/portcullis~1decision/reason/code"];
+
+impl Junction {
+    pub(super) fn said(&mut self, server: usize, message: Message) {
+        match message {
+            Message::Response(id, reply) => {
+                let number = if let Id::Int(number) = id { u64::try_from(number).ok() } else { None };
+                let reply = reply.unwrap_or_else(answer::unreadable);
+                if let Some(number) = number {
+                    self.answered(server, number, &reply);
+                }
+            }
+            Message::Notification(body) => self.told(server, &body),
+            Message::Request(id, body) => self.posed(server, &id, &body),
+        }
+    }
+
+    /// An answer of a server's counts for what that server was asked, and once.
+    pub(super) fn answered(&mut self, server: usize, number: u64, reply: &Reply) {
+        if self.sent.get(&number).is_none_or(|sent| sent.server != server) {
+            return;
+        }
+        let Some(sent) = self.sent.remove(&number) else { return };
+        match sent.to {
+            To::Client(call) => {
+                self.judge(server, reply);
+                let reply = if call.stateless { &answer::whole(reply.clone()) } else { reply };
+                self.answer(&call.id, reply);
+            }
+            To::Hello => self.greeted(server, reply),
+            To::Gather(key) => self.gathered(key, (server, number), reply),
+            To::Listen(key) => self.unsubscribed(key, number, reply),
+        }
+    }
+
+    /// What an answer says of the server's health.
+    fn judge(&mut self, number: usize, reply: &Reply) {
+        let (missed, own) = (is_unavailable(reply), is_own(reply));
+        let Some(server) = self.servers.get_mut(number) else { return };
+        if !missed {
+            // What the gate says in the server's place is no sign of life.
+            if !own {
+                server.missed = 0;
+                server.health.works();
+            }
+            return;
+        }
+        // What was started says by itself when it is gone.
+        if !server.is_remote() {
+            return;
+        }
+        server.missed = server.missed.saturating_add(1);
+        let enough = server.missed >= MISSED || server.health.is_on_trial();
+        if enough && matches!(server.health.state(), State::Ready(_)) {
+            server.notes.say("it cannot be reached");
+            self.let_go(number);
+        }
+    }
+
+    fn told(&mut self, server: usize, body: &Body) {
+        // Nobody is told of more than of what became of what was asked.
+        if self.leaving {
+            return;
+        }
+        match ServerNotice::of(&body.method) {
+            Some(ServerNotice::Progress) => {
+                let number = rewrite::progress_of(body);
+                let sent = number.and_then(|number| self.sent.get(&number));
+                // Of what this very server was asked.
+                if let Some(To::Client(Call { token: Some(token), .. })) =
+                    sent.filter(|sent| sent.server == server).map(|sent| &sent.to)
+                    && let Some(line) = rewrite::progress(body, token)
+                {
+                    self.backlog.push_back(line);
+                }
+            }
+            Some(method) => match subscription::named(body) {
+                Named::Number(number) => self.told_subscriber(server, number, (method, body)),
+                Named::Other => {}
+                Named::Nothing => {
+                    if method == ServerNotice::ResourceUpdated && !self.is_of(server, body) {
+                        return;
+                    }
+                    let line = Harmless::server_notice(method, body.params.as_ref());
+                    self.backlog.push_back(line.into_text().into_bytes());
+                }
+            },
+            None if body.method == CANCELLED => self.withdrawn(server, body),
+            None => {}
+        }
+    }
+
+    /// Whether a resource that a server speaks of is not another one's.
+    pub(super) fn is_of(&self, server: usize, body: &Body) -> bool {
+        let uri = body.params.as_ref().and_then(|params| params.read.get("uri")).and_then(Loose::as_str);
+        uri.and_then(|uri| self.known.resources.get(uri)).is_none_or(|of| of == server)
+    }
+
+    /// A server asks something of the client.
+    fn posed(&mut self, server: usize, id: &Id, body: &Body) {
+        let number = self.number();
+        match rewrite::request(body, number) {
+            Ok(renamed) => {
+                self.posed.insert(number, Posed { server, id: id.clone(), token: renamed.token });
+                self.backlog.push_back(renamed.line);
+            }
+            Err(Refused { code, detail }) => {
+                let reply = answer::blocked(&Refusal::own(code, Some(detail)), Form::Error);
+                drop(self.tell(server, rewrite::answer(id, &reply)));
+            }
+        }
+    }
+
+    /// A server asks it no more.
+    fn withdrawn(&mut self, server: usize, body: &Body) {
+        let Some((id, reason)) = cancellation(body) else { return };
+        let found = self.posed.iter().find(|(_, posed)| posed.server == server && posed.id == id);
+        let Some(number) = found.map(|(number, _)| *number) else { return };
+        self.posed.remove(&number);
+        self.backlog.push_back(rewrite::cancelled(number, reason));
+    }
+}
+
+/// Whether a reply may be the gate's own, or an error: nobody knows by it that the server does what it is asked.
+fn is_own(reply: &Reply) -> bool {
+    match reply {
+        Reply::Error(_) => true,
+        Reply::Result(text) => text.contains(answer::DECISION),
+    }
+}
+
+/// Whether a reply says that the call did not reach the server. What the server itself says so harms nobody but it.
+fn is_unavailable(reply: &Reply) -> bool {
+    let (Reply::Result(text) | Reply::Error(text)) = reply;
+    let code = ReasonCode::UpstreamUnavailable.as_str();
+    if text.len() > REFUSAL || !text.contains(code) || members_of(text).is_none() {
+        return false;
+    }
+    let read = Loose::parse(text.as_bytes(), portcullis_protocol::Limits::MESSAGE);
+    read.is_ok_and(|read| {
+        REASONS.iter().any(|place| read.pointer(place).and_then(Loose::as_str) == Some(code))
+    })
+}

@@ -1,0 +1,106 @@
+//! One life of a server behind its gate: from its start to the end of all that was under way with it.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, duplex};
+use tokio::sync::{mpsc, watch};
+
+use crate::gate::{Basis, GateError, McpGate, NamedServer, serve_one};
+use crate::line::{Line, Lines};
+use crate::message::{From, Message, read};
+use crate::session::UPSTREAM_LINE;
+
+/// Bytes between the junction and a gate.
+const PIPE: usize = 64 * 1024;
+/// How much longer a gate's line may be than what the tool server said: what it puts around it.
+const AROUND: usize = 64 * 1024;
+
+/// Which life of which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Which {
+    pub(super) server: usize,
+    pub(super) life: u64,
+}
+
+/// What comes of a life.
+#[derive(Debug)]
+pub(super) enum What {
+    /// Its gate says something to the client.
+    Said(Box<Message>),
+    /// The server is gone; what was under way is still being answered.
+    Lost,
+    /// Nothing more comes.
+    Ended(Option<GateError>),
+}
+
+/// What comes of a life, and of which.
+pub(super) type Event = (Which, What);
+
+/// What a life is led with.
+pub(super) struct Birth {
+    pub(super) config: Arc<McpGate>,
+    pub(super) server: NamedServer,
+    pub(super) basis: Basis,
+    pub(super) which: Which,
+    /// What the client says to it. Its end is the life's.
+    pub(super) inbox: mpsc::Receiver<Vec<u8>>,
+    pub(super) events: mpsc::Sender<Event>,
+}
+
+impl Birth {
+    pub(super) async fn live(self) {
+        let Self { config, server, basis, which, inbox, events } = self;
+        let (to_gate, gate_in) = duplex(PIPE);
+        let (gate_out, from_gate) = duplex(PIPE);
+        let (lost, told) = (watch::Sender::new(false), events.clone());
+        let is_lost = lost.subscribe();
+        let session = serve_one(&config, server, &basis, (gate_in, gate_out), lost);
+        let (ended, (), ()) = tokio::join!(
+            session,
+            feed(inbox, to_gate, is_lost, async { drop(told.send((which, What::Lost)).await) }),
+            hear(from_gate, which, &events),
+        );
+        drop(events.send((which, What::Ended(ended.err()))).await);
+    }
+}
+
+/// Hands on to the gate, also when the server is gone: the gate says so of each call.
+async fn feed(
+    mut inbox: mpsc::Receiver<Vec<u8>>,
+    mut gate: impl AsyncWrite + Unpin,
+    mut lost: watch::Receiver<bool>,
+    tell: impl Future<Output = ()>,
+) {
+    let mut tell = Box::pin(async {
+        drop(lost.wait_for(|lost| *lost).await);
+        tell.await;
+    });
+    let mut told = false;
+    loop {
+        let line = tokio::select! {
+            line = inbox.recv() => line,
+            () = &mut tell, if !told => {
+                told = true;
+                continue;
+            }
+        };
+        let Some(mut line) = line else { return };
+        line.push(b'\n');
+        if gate.write_all(&line).await.is_err() {
+            // The gate does not start, or has ended.
+            inbox.close();
+        }
+    }
+}
+
+async fn hear(gate: impl AsyncRead + Unpin, which: Which, events: &mpsc::Sender<Event>) {
+    let mut lines = Lines::new(gate, UPSTREAM_LINE.saturating_add(AROUND));
+    // What a gate says to a client is a message of no more than that.
+    while let Ok(Some(line)) = lines.next().await {
+        if let Line::Whole(bytes) = line
+            && let Ok(message) = read(&bytes, From::Upstream)
+        {
+            drop(events.send((which, What::Said(Box::new(message)))).await);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The tool servers behind one gate, as a file of their own declares them.
+
+use std::path::{Path, PathBuf};
+
+use portcullis_gate::ServerUrl;
+use serde::Deserialize;
+
+use super::ConfigError;
+use super::policy::read_access;
+use crate::sources::Access;
+
+/// Behind one gate there are at least so many.
+const FEWEST: usize = 2;
+
+/// The servers of a file.
+#[derive(Clone, Debug)]
+pub struct ServersConfig {
+    /// In the order of the file, which is that of lists.
+    pub servers: Vec<ServerConfig>,
+    /// What none of them may read or change: the file, and the tokens of those by URL.
+    pub hidden: Vec<PathBuf>,
+    /// What they may read, and not change: authorities.
+    pub kept: Vec<PathBuf>,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub reached: Reached,
+}
+
+/// How a server is reached.
+#[derive(Clone, Debug)]
+pub enum Reached {
+    /// It is started.
+    Command {
+        /// Its program and arguments.
+        command: Vec<String>,
+        /// Variables that it gets besides the usual ones.
+        pass_environment: Vec<String>,
+        /// What else it is kept from.
+        hide: Vec<PathBuf>,
+    },
+    /// By URL.
+    Url {
+        /// Its endpoint.
+        url: ServerUrl,
+        /// By what it is known, and the gate to it.
+        access: Access,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    server: Vec<Section>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Section {
+    name: String,
+    command: Option<Vec<String>>,
+    pass_environment: Option<Vec<String>>,
+    hide: Option<Vec<PathBuf>>,
+    url: Option<String>,
+    ca: Option<PathBuf>,
+    token_file: Option<PathBuf>,
+}
+
+impl ServersConfig {
+    /// Reads a file. It counts as a whole or not at all.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |error: std::io::Error| ConfigError::Unreadable {
+            path: path.to_owned(),
+            error: error.to_string(),
+        };
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let path = std::path::absolute(path).map_err(unreadable)?;
+        let invalid = |error: String| ConfigError::Invalid { path: path.clone(), error };
+        let file: File = toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+        if file.server.len() < FEWEST {
+            return Err(invalid(
+                "it declares fewer than two servers; one alone is given as a command or `--url`".into(),
+            ));
+        }
+        let base = path.parent().map_or_else(PathBuf::new, Path::to_owned);
+        let (mut hidden, mut kept, mut servers) = (vec![path.clone()], Vec::new(), Vec::new());
+        for section in file.server {
+            hidden.extend(section.token_file.iter().map(|file| base.join(file)));
+            kept.extend(section.ca.iter().map(|file| base.join(file)));
+            servers.push(section.resolve(&base, &invalid)?);
+        }
+        Ok(Self { servers, hidden, kept })
+    }
+}
+
+impl Section {
+    fn resolve(
+        self,
+        base: &Path,
+        invalid: &impl Fn(String) -> ConfigError,
+    ) -> Result<ServerConfig, ConfigError> {
+        let name = self.name;
+        let unclear = |why: &str| Err(invalid(format!("server `{name}`: {why}")));
+        let reached = match (self.command, self.url) {
+            (Some(command), None) => {
+                if command.is_empty() {
+                    return unclear("`command` is empty");
+                }
+                if self.ca.is_some() || self.token_file.is_some() {
+                    return unclear("`ca` and `token_file` are of servers by `url`");
+                }
+                let hide = self.hide.unwrap_or_default().iter().map(|path| base.join(path)).collect();
+                let pass_environment = self.pass_environment.unwrap_or_default();
+                Reached::Command { command, pass_environment, hide }
+            }
+            (None, Some(url)) => {
+                if self.pass_environment.is_some() || self.hide.is_some() {
+                    return unclear("`pass_environment` and `hide` are of servers by `command`");
+                }
+                let url = url.parse().map_err(|error| invalid(format!("server `{name}`: {error}")))?;
+                let [ca, token] = [self.ca, self.token_file].map(|file| file.map(|file| base.join(file)));
+                let access =
+                    read_access(("server.ca", ca.as_deref()), ("server.token_file", token.as_deref()))?;
+                Reached::Url { url, access }
+            }
+            (Some(_), Some(_)) | (None, None) => {
+                return unclear("either `command` or `url` must be given, and not both");
+            }
+        };
+        Ok(ServerConfig { name, reached })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<ServersConfig, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let token = folder.path().join("token");
+        std::fs::write(&token, "secret").unwrap();
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let file = folder.path().join("servers.toml");
+        std::fs::write(&file, text).unwrap();
+        ServersConfig::read(&file)
+    }
+
+    const ONE: &str = "[[server]]\nname = \"files\"\ncommand = [\"npx\", \"files\"]\n";
+
+    #[test]
+    fn servers_by_command_and_by_url_are_read_with_what_they_are_kept_from() {
+        let more = "pass_environment = [\"X\"]\nhide = [\"private\"]\n[[server]]\nname = \"crm\"\nurl = \"https://crm.example/mcp\"\ntoken_file = \"token\"\n";
+        let read = read(&format!("{ONE}{more}")).unwrap();
+        let Reached::Command { command, pass_environment, hide } = &read.servers[0].reached else { panic!() };
+        assert_eq!((command.len(), pass_environment.as_slice()), (2, ["X".to_owned()].as_slice()));
+        assert!(hide[0].is_absolute() && hide[0].ends_with("private"));
+        let Reached::Url { access, .. } = &read.servers[1].reached else { panic!() };
+        assert!(access.token.is_some());
+        assert!(read.hidden[0].ends_with("servers.toml") && read.hidden[1].ends_with("token"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_clear_is_refused_as_a_whole() {
+        let two = |second: &str| read(&format!("{ONE}[[server]]\nname = \"crm\"\n{second}"));
+        assert!(two("url = \"https://crm.example/mcp\"").is_ok());
+        for unclear in [
+            "",
+            "command = []",
+            "command = [\"a\"]\nurl = \"https://crm.example/mcp\"",
+            "command = [\"a\"]\ntoken_file = \"token\"",
+            "url = \"https://crm.example/mcp\"\npass_environment = []",
+            "url = \"http://crm.example/mcp\"",
+            "url = \"https://crm.example/mcp\"\ntoken_file = \"none\"",
+            "command = [\"a\"]\nnaem = \"x\"",
+            "command = \"a b\"",
+        ] {
+            assert!(two(unclear).is_err(), "{unclear}");
+        }
+        assert!(read(ONE).is_err() && read("").is_err());
+        assert!(read(&format!("{ONE}[other]\n")).is_err());
+    }
+}
