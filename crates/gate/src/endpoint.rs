@@ -12,6 +12,7 @@ mod delivering;
 mod door;
 mod era;
 mod guard;
+mod kept;
 mod metadata;
 mod reader;
 mod refused;
@@ -19,6 +20,7 @@ mod respond;
 pub(crate) mod rewrite;
 mod sessions;
 mod streams;
+mod weight;
 mod who;
 
 use std::net::SocketAddr;

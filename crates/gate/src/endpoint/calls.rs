@@ -15,15 +15,17 @@ use crate::harmless::{CANCELLED, ClientRequest, cancellation};
 use crate::message::{Body, Id, members_of};
 
 use super::Served;
-use super::bounds::Part;
+use super::bounds::{Part, Room};
 use super::conversation::{Conversation, Era, OWN, Question};
 use super::era::{self, Post, REVISION, SESSION, Said, Session};
 use super::guard::{accepts, is_json, one};
+use super::kept::Text;
 use super::reader::Reader;
 use super::refused::{HEADER_MISMATCH, NO_METHOD, Refused, UNSUPPORTED_REVISION};
 use super::respond::{Answer, empty, events, json};
 use super::rewrite;
 use super::streams::{Message, Next};
+use super::weight::weight;
 use super::who::Caller;
 
 /// Longest body, in bytes: the longest message of a client over stdio.
@@ -44,20 +46,23 @@ impl Served {
         place: OwnedSemaphorePermit,
     ) -> Result<Answer, Refused> {
         is_json(&parts.headers).map_err(Refused::and_close)?;
-        let body = self.body(&parts.headers, body, caller).await.map_err(Refused::and_close)?;
+        let (body, reading) = self.body(&parts.headers, body, caller).await.map_err(Refused::and_close)?;
+        let room = room(caller, &body)?;
+        drop(reading);
         match era::post(&parts.headers, body)? {
             Post::Opens(id, body) => {
-                self.opens(parts, caller, (&id, &body), place).await.map_err(|refused| refused.to(&id))
+                let question = Question { id: id.clone(), body, room, streams: false, opens: true };
+                self.opens(parts, caller, question, place).await.map_err(|refused| refused.to(&id))
             }
             Post::Within(session, said) => {
                 let conversation = self.within(&session, caller)?;
-                self.said(parts, (&conversation, caller), said, place).await
+                self.said(parts, (&conversation, caller), (said, room), place).await
             }
             Post::Stateless(id, body) => {
                 let asked = async {
                     accepts(&parts.headers, &[JSON, EVENTS])?;
                     let conversation = self.sessions.stateless(caller).await?;
-                    self.asked(&conversation, caller, (&id, &body), place).await
+                    self.asked(&conversation, caller, question(&id, body, room), place).await
                 };
                 asked.await.map_err(|refused| refused.to(&id))
             }
@@ -65,13 +70,13 @@ impl Served {
         }
     }
 
-    /// The body of a request: whole, within its limit and in time.
+    /// The body of a request: whole, within its limit and in time; and what it took to read it.
     async fn body(
         &self,
         headers: &HeaderMap,
         mut body: Incoming,
         caller: &Caller,
-    ) -> Result<Vec<u8>, Refused> {
+    ) -> Result<(Vec<u8>, Vec<Part>), Refused> {
         let long = || {
             let detail = format!("a body of more than {LONGEST} bytes");
             Refused::new(StatusCode::PAYLOAD_TOO_LARGE, ReasonCode::RequestTooLarge, &detail)
@@ -98,7 +103,7 @@ impl Served {
                 room.push(Part::take(&self.bodies, piece.len()).ok_or_else(busy)?);
                 whole.extend_from_slice(&piece);
             }
-            Ok(whole)
+            Ok((whole, room))
         };
         match timeout(self.bounds.body, read).await {
             Ok(read) => read,
@@ -128,22 +133,21 @@ impl Served {
         &self,
         parts: &Parts,
         caller: &Caller,
-        (id, body): (&Id, &Body),
+        question: Question,
         place: OwnedSemaphorePermit,
     ) -> Result<Answer, Refused> {
         accepts(&parts.headers, &[JSON, EVENTS])?;
         let (session, conversation) = self.sessions.open(caller).await?;
         // Of a session whose beginning nobody heard nobody can make use.
         let unheard = Unheard(Some(&conversation));
-        let mut reader = conversation.ask(&Question { id, body, streams: false, opens: true }).await?;
+        let mut reader = conversation.ask(question).await?;
         let Next::Message(message) = reader.next().await else { return Err(Refused::gone()) };
-        let mut answer = json(StatusCode::OK, message.text.to_vec());
+        let mut answer = json(StatusCode::OK, Text::into_bytes(message.text, place));
         if conversation.state().revision.is_some() {
             let value = HeaderValue::from_str(&session).map_err(|_| Refused::gone())?;
             answer.headers_mut().insert(SESSION, value);
             unheard.heard();
         }
-        drop(place);
         Ok(answer)
     }
 
@@ -151,14 +155,14 @@ impl Served {
         &self,
         parts: &Parts,
         (conversation, caller): (&Arc<Conversation>, &Caller),
-        said: Said,
+        (said, room): (Said, Room),
         place: OwnedSemaphorePermit,
     ) -> Result<Answer, Refused> {
         match said {
             Said::Request(id, body) => {
                 let asked = async {
                     accepts(&parts.headers, &[JSON, EVENTS])?;
-                    self.asked(conversation, caller, (&id, &body), place).await
+                    self.asked(conversation, caller, question(&id, body, room), place).await
                 };
                 return asked.await.map_err(|refused| refused.to(&id));
             }
@@ -180,17 +184,20 @@ impl Served {
         &self,
         conversation: &Arc<Conversation>,
         caller: &Caller,
-        (id, body): (&Id, &Body),
+        question: Question,
         place: OwnedSemaphorePermit,
     ) -> Result<Answer, Refused> {
-        let harmless = ClientRequest::of(&body.method).is_some();
-        let mut reader = conversation.ask(&Question { id, body, streams: !harmless, opens: false }).await?;
+        let discovers = question.body.method == ClientRequest::Discover.as_str();
+        let streams = question.streams;
+        let mut reader = conversation.ask(question).await?;
         // What may take long is a stream from the start: whoever loses the connection can take it up again.
-        if conversation.era == Era::Session && !harmless {
+        if conversation.era == Era::Session && streams {
             return Ok(events(reader.hand_over(Vec::new(), caller, place)));
         }
         match timeout(self.bounds.quiet, reader.next()).await {
-            Ok(Next::Message(message)) if message.answers => Ok(whole(conversation.era, body, &message)),
+            Ok(Next::Message(message)) if message.answers => {
+                Ok(whole(conversation.era, discovers, message, place))
+            }
             Ok(Next::Gone) => Err(Refused::gone()),
             Ok(next) => Ok(events(reader.hand_over(vec![next], caller, place))),
             Err(_) => Ok(events(reader.hand_over(Vec::new(), caller, place))),
@@ -242,6 +249,23 @@ impl Served {
     }
 }
 
+/// What is asked. What needs no decision is answered at once, and by itself.
+fn question(id: &Id, body: Body, room: Room) -> Question {
+    let streams = ClientRequest::of(&body.method).is_none();
+    Question { id: id.clone(), body, room, streams, opens: false }
+}
+
+/// Room for a message, until it is answered.
+fn room(caller: &Caller, message: &[u8]) -> Result<Room, Refused> {
+    let weight = weight(message);
+    if !caller.share.could_hold(weight) {
+        let detail = "a message of so many parts that an agent has no room for it";
+        return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, ReasonCode::RequestTooLarge, detail));
+    }
+    let many = || Refused::too_many("what this agent has asked, and not read, takes all its room");
+    caller.share.hold(weight).ok_or_else(many)
+}
+
 /// Which stream an event is of, and the number behind it.
 fn behind(event: &str) -> Option<(u64, u64)> {
     let (stream, last) = event.split_once('-')?;
@@ -251,15 +275,14 @@ fn behind(event: &str) -> Option<(u64, u64)> {
 
 /// A whole answer. In the stateless era, what the protocol itself says is a status too (MCP 2026-07-28, "Protocol Version
 /// Header" and "Server Validation").
-fn whole(era: Era, asked: &Body, message: &Message) -> Answer {
-    let status = match (era, error_code(&message.text)) {
+fn whole(era: Era, discovers: bool, message: Message, place: OwnedSemaphorePermit) -> Answer {
+    let status = match (era, error_code(message.text.bytes())) {
         (Era::Session, _) | (Era::Stateless, None) => StatusCode::OK,
         (Era::Stateless, Some(code)) => {
             let spoken = [HEADER_MISMATCH, UNSUPPORTED_REVISION].map(i64::from);
-            // A server that does not know this question is of the other era.
-            let other = asked.method == ClientRequest::Discover.as_str();
             match code {
-                code if other || spoken.contains(&code) || code == MISSING_CAPABILITY => {
+                // A server that does not know this question is of the other era.
+                code if discovers || spoken.contains(&code) || code == MISSING_CAPABILITY => {
                     StatusCode::BAD_REQUEST
                 }
                 code if code == i64::from(NO_METHOD) => StatusCode::NOT_FOUND,
@@ -267,7 +290,7 @@ fn whole(era: Era, asked: &Body, message: &Message) -> Answer {
             }
         }
     };
-    json(status, message.text.to_vec())
+    json(status, Text::into_bytes(message.text, place))
 }
 
 fn error_code(text: &[u8]) -> Option<i64> {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use hyper::StatusCode;
 use portcullis_protocol::{AgentId, Digest, ReasonCode};
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 use crate::message::{Body, Defect, Id, Reply};
 use crate::session::CLIENT_LINE;
 
-use super::bounds::{Bounds, Part, Share};
+use super::bounds::{Bounds, Room, Share};
 use super::reader::Reader;
 use super::refused::Refused;
 use super::rewrite;
@@ -24,8 +25,9 @@ pub(super) const OWN: u64 = 0;
 const ASKED: usize = 512;
 /// The request that subscribes: what comes on its stream is what it subscribed to, and nothing else.
 const LISTEN: &str = "subscriptions/listen";
-/// Streams that have ended and may be asked for again.
+/// Streams that have ended and may be asked for again, and how many there may be if nobody has read them.
 const FINISHED: usize = 64;
+const UNREAD: usize = 256;
 
 /// How a conversation is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +50,7 @@ pub(super) struct Asked {
     /// Whether it is a subscription.
     pub(super) listens: bool,
     /// What it takes of the agent's room until it is answered.
-    pub(super) room: Option<[Part; 2]>,
+    pub(super) room: Room,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,10 @@ pub(super) struct State {
     pub(super) asked: BTreeMap<u64, Asked>,
     pub(super) streams: BTreeMap<u64, Stream>,
     finished: VecDeque<u64>,
+    /// What cancelled requests take as long as the gate may still be at them, and until when that is.
+    lingering: Vec<(Instant, Room)>,
+    /// The stream that got the last message.
+    pub(super) told: u64,
     used: Instant,
     /// The revision that the server chose.
     pub(super) revision: Option<String>,
@@ -74,15 +80,19 @@ pub(super) struct Conversation {
     pub(super) era: Era,
     pub(super) share: Arc<Share>,
     pub(super) bounds: Bounds,
+    /// How long the gate may be at a request that was cancelled.
+    linger: Duration,
     state: Mutex<State>,
     pub(super) answered: Notify,
 }
 
 /// What is asked, and how.
 #[derive(Debug)]
-pub(super) struct Question<'a> {
-    pub(super) id: &'a Id,
-    pub(super) body: &'a Body,
+pub(super) struct Question {
+    pub(super) id: Id,
+    pub(super) body: Body,
+    /// What it takes until it is answered.
+    pub(super) room: Room,
     pub(super) streams: bool,
     pub(super) opens: bool,
 }
@@ -92,7 +102,7 @@ impl Conversation {
         (token, agent): (Digest, AgentId),
         era: Era,
         share: Arc<Share>,
-        bounds: Bounds,
+        (bounds, linger): (Bounds, Duration),
         to_gate: mpsc::Sender<Vec<u8>>,
     ) -> Arc<Self> {
         let own = (OWN, Stream::default());
@@ -101,12 +111,15 @@ impl Conversation {
             asked: BTreeMap::new(),
             streams: [own].into_iter().filter(|_| era == Era::Session).collect(),
             finished: VecDeque::new(),
+            lingering: Vec::new(),
+            told: OWN,
             used: Instant::now(),
             revision: None,
             closing: false,
             to_gate: Some(to_gate),
         };
-        Arc::new(Self { token, agent, era, share, bounds, state: Mutex::new(state), answered: Notify::new() })
+        let (state, answered) = (Mutex::new(state), Notify::new());
+        Arc::new(Self { token, agent, era, share, bounds, linger, state, answered })
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -120,7 +133,7 @@ impl Conversation {
     }
 
     /// Asks. Where nobody reads the answer any more, a request of the stateless era is cancelled.
-    pub(super) async fn ask(self: &Arc<Self>, question: &Question<'_>) -> Result<Reader, Refused> {
+    pub(super) async fn ask(self: &Arc<Self>, question: Question) -> Result<Reader, Refused> {
         let to_gate = self.to_gate()?;
         // Whoever goes away while it waits here has asked nothing.
         let place = to_gate.reserve().await.map_err(|_| Refused::gone())?;
@@ -129,7 +142,7 @@ impl Conversation {
         Ok(Reader::new(Arc::clone(self), number, (reader, 0)))
     }
 
-    fn take_up(&self, question: &Question<'_>) -> Result<(u64, u64, Vec<u8>), Refused> {
+    fn take_up(&self, question: Question) -> Result<(u64, u64, Vec<u8>), Refused> {
         let mut state = self.state();
         if state.closing {
             return Err(Refused::gone());
@@ -138,7 +151,7 @@ impl Conversation {
             return Err(Refused::too_many("too many requests are without an answer"));
         }
         // Two of one id could not be told apart by who cancels one of them.
-        if self.era == Era::Session && state.asked.values().any(|asked| asked.id == *question.id) {
+        if self.era == Era::Session && state.asked.values().any(|asked| asked.id == question.id) {
             return Err(misread(crate::message::Refused::new(
                 ReasonCode::RequestInvalidValue,
                 "a request with this id is in flight",
@@ -147,23 +160,15 @@ impl Conversation {
         let number = state.last.saturating_add(1);
         // A server that folds case would read another spelling of `_meta` as it.
         question.body.unambiguous(&["_meta"]).map_err(misread)?;
-        let renamed = rewrite::request(question.body, number).map_err(misread)?;
+        let renamed = rewrite::request(&question.body, number).map_err(misread)?;
         if renamed.line.len() > CLIENT_LINE {
             // The gate would cut it, and nobody could tell whose it was.
             let detail = format!("longer than {CLIENT_LINE} bytes");
             return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, ReasonCode::RequestTooLarge, &detail));
         }
-        let mut room = self.share.hold(renamed.line.len());
-        while room.is_none() && state.forget() {
-            room = self.share.hold(renamed.line.len());
-        }
-        if room.is_none() {
-            return Err(Refused::too_many("what this agent has asked, and not read, takes all its room"));
-        }
         state.last = number;
-        let (id, token) = (question.id.clone(), renamed.token);
-        let (streams, opens) = (question.streams, question.opens);
-        let listens = question.body.method == LISTEN;
+        let Question { id, body, room, streams, opens } = question;
+        let (token, listens) = (renamed.token, body.method == LISTEN);
         let streams = streams && !listens;
         state.asked.insert(number, Asked { id, token, streams, opens, listens, room });
         let mut stream = Stream::default();
@@ -184,22 +189,51 @@ impl Conversation {
         self.tell(rewrite::cancelled(number, reason)).await?;
         // No answer comes to what was cancelled.
         let mut state = self.state();
-        state.asked.remove(&number);
+        self.give_up(&mut state, number);
         state.finish(number);
         drop(state);
         self.answered.notify_waiters();
         Ok(())
     }
 
-    /// A reader of the stream, from this message on.
+    /// Nobody waits for the answer to this request any more. What it takes is in use until the gate has let go of it. Whether
+    /// there was such a request.
+    pub(super) fn give_up(&self, state: &mut State, number: u64) -> bool {
+        let Some(asked) = state.asked.remove(&number) else { return false };
+        let now = Instant::now();
+        state.lingering.retain(|(until, _)| now < *until);
+        state.lingering.push((now + self.linger, asked.room));
+        true
+    }
+
+    /// A reader of the stream, from this message on; `None` if what it would read is not kept any more.
     pub(super) fn read(self: &Arc<Self>, stream: u64, from: Option<u64>) -> Option<Reader> {
         let mut state = self.state();
         state.used = Instant::now();
         let found = state.streams.get_mut(&stream)?;
         let from = from.unwrap_or_else(|| found.first_unread());
+        if !found.has_answer_behind(from) {
+            return None;
+        }
         let reader = found.attach();
         drop(state);
-        Some(Reader::new(Arc::clone(self), stream, (reader, from)))
+        Some(Reader::new(Arc::clone(self), stream, (reader, from)).kept())
+    }
+
+    /// Gives back what nobody needs any more, and takes back the questions of the server's that nobody has read. Returns their
+    /// ids: the server is to be told.
+    pub(super) fn tend(&self, now: Instant) -> Vec<Id> {
+        let mut state = self.state();
+        state.lingering.retain(|(until, _)| now < *until);
+        let patience = self.bounds.reading;
+        state.streams.values_mut().flat_map(|stream| stream.unheard(now, patience)).collect()
+    }
+
+    /// Whether much waits on the stream that got the last message, and somebody reads it.
+    pub(super) fn is_crowded(&self) -> bool {
+        let state = self.state();
+        let told = state.streams.get(&state.told).filter(|stream| stream.is_read());
+        told.is_some_and(|stream| stream.waiting() > self.bounds.waiting / 2)
     }
 
     /// Whether nothing was heard of the client for so long that it is taken to have gone.
@@ -258,21 +292,23 @@ fn misread(refused: crate::message::Refused) -> Refused {
 }
 
 impl State {
-    /// A stream comes to its end. It is kept to be asked for again, as long as it is among the last.
+    /// A stream comes to its end. It is kept to be asked for again, as long as it is among the last of those that were read, or that
+    /// nobody has read.
     pub(super) fn finish(&mut self, number: u64) {
         let Some(stream) = self.streams.get_mut(&number) else { return };
         stream.end();
         self.finished.push_back(number);
-        if self.finished.len() > FINISHED
-            && let Some(oldest) = self.finished.pop_front()
-        {
-            self.streams.remove(&oldest);
+        if self.finished.len() <= FINISHED {
+            return;
         }
-    }
-
-    /// Makes room: forgets the oldest message that was read.
-    pub(super) fn forget(&mut self) -> bool {
-        self.streams.values_mut().any(Stream::forget_read)
+        let first = |fits: &dyn Fn(&Stream) -> bool| {
+            self.finished.iter().position(|number| self.streams.get(number).is_none_or(fits))
+        };
+        let oldest = first(&|stream| stream.waiting() == 0)
+            .or_else(|| first(&|stream| !stream.asks()).filter(|_| self.finished.len() > UNREAD));
+        if let Some(number) = oldest.and_then(|oldest| self.finished.remove(oldest)) {
+            self.streams.remove(&number);
+        }
     }
 
     /// Removes a stream that nobody will ask for again.

@@ -1,13 +1,15 @@
 //! What comes from the gate, and for whom it is.
 
-use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::harmless::ServerNotice;
 use crate::message::{Body, From, Id, Message, Reply, members_of, on_one_line, quote, read, string};
 use crate::subscription::{self, Named};
 
 use super::conversation::{Conversation, Era, OWN, State};
+use super::kept::{Slot, Text};
 use super::rewrite;
+use super::streams::Kind;
 
 /// What a message weighs beside its text, in bytes.
 const WEIGHT: usize = 256;
@@ -44,9 +46,9 @@ impl Conversation {
     /// Answers the request of this number, under the id that its client knows. Whether somebody waits for it.
     pub(super) fn answer(&self, number: u64, reply: &Reply) -> bool {
         let mut state = self.state();
-        let Some(mut asked) = state.asked.remove(&number) else { return false };
+        let Some(asked) = state.asked.remove(&number) else { return false };
         // What was asked makes room for what is answered.
-        drop(asked.room.take());
+        drop(asked.room);
         if asked.opens
             && let Reply::Result(result) = reply
         {
@@ -54,7 +56,7 @@ impl Conversation {
                 members_of(result).as_ref().and_then(|result| result.get("protocolVersion")).and_then(string);
         }
         let text = rewrite::answer_to(&asked.id, number, reply);
-        if !self.put(&mut state, number, text, true) {
+        if !self.put(&mut state, number, text, Kind::Answer) {
             let message = "Portcullis: the answer is not handed out: more waits for this agent to read than there is room for. What \
                            was asked may have taken effect; do not repeat it.";
             let error = Reply::Error(format!(r#"{{"code":-32603,"message":{}}}"#, quote(message)));
@@ -76,8 +78,10 @@ impl Conversation {
         }
         let mut state = self.state();
         let stream = state.place();
-        self.put(&mut state, stream, line, false);
-        Rest::Nothing
+        if self.put(&mut state, stream, line, Kind::Question(id.clone(), Instant::now())) {
+            return Rest::Nothing;
+        }
+        Rest::Answer(unheard(id))
     }
 
     fn notice(&self, body: &Body, line: Vec<u8>) -> Rest {
@@ -89,7 +93,7 @@ impl Conversation {
             let Some((number, token)) = token else { return Rest::Nothing };
             let text = rewrite::progress(body, &token);
             if let Some(text) = text {
-                self.put(&mut state, number, text, false);
+                self.put(&mut state, number, text, Kind::Lossy);
             }
             return Rest::Nothing;
         }
@@ -101,7 +105,7 @@ impl Conversation {
                 let id = listening.map(|asked| asked.id.clone());
                 let text = id.and_then(|id| rewrite::subscribed(body, number, &id));
                 if let Some(text) = text {
-                    self.put(&mut state, number, text, false);
+                    self.put(&mut state, number, text, Kind::Notice);
                 }
                 return Rest::Nothing;
             }
@@ -109,51 +113,46 @@ impl Conversation {
         match self.era {
             Era::Session => {
                 let stream = state.place();
-                self.put(&mut state, stream, line, false);
+                let logs = body.method == ServerNotice::Message.as_str();
+                self.put(&mut state, stream, line, if logs { Kind::Lossy } else { Kind::Notice });
                 Rest::Nothing
             }
-            // Nothing says to whose request it belongs, unless there is but one.
-            Era::Stateless => match state.only() {
-                Some(number) => {
-                    self.put(&mut state, number, line, false);
-                    Rest::Nothing
-                }
-                None => Rest::Nothing,
-            },
+            // Nothing says to whose request it belongs: also if there is but one, it may be about one that was answered or given up.
+            Era::Stateless => {
+                Rest::Dropped("what a tool server says to no request, in a revision without sessions")
+            }
         }
     }
 
-    /// Puts a message on a stream, if there is room. Where there is none, a stream that is not read is let go of.
-    fn put(&self, state: &mut State, number: u64, text: Vec<u8>, answers: bool) -> bool {
-        let bytes = text.len().saturating_add(WEIGHT);
-        let mut room = self.share.hold(bytes);
-        while room.is_none() && state.forget() {
-            room = self.share.hold(bytes);
-        }
+    /// Puts a message on a stream, if there is place and room. Where there is none, what was read is forgotten, and then word of
+    /// which more comes.
+    fn put(&self, state: &mut State, number: u64, text: Vec<u8>, kind: Kind) -> bool {
+        state.told = number;
         let Some(stream) = state.streams.get_mut(&number) else { return false };
-        while stream.len() >= self.bounds.waiting && stream.forget_read() {}
-        let full = stream.waiting() >= self.bounds.waiting;
-        if room.is_none() || (full && !answers) {
-            // Who has read all there was is not to blame for an answer that is too long.
-            if !answers || stream.waiting() > 0 {
-                stream.spill();
-                room = self.share.hold(bytes);
-            }
-            // What did not fit is lost, unless it is what the stream is for.
-            if !answers || room.is_none() {
-                return false;
-            }
+        if !stream.make_place(self.bounds.waiting, &kind) {
+            return false;
         }
-        stream.push(Bytes::from(text), answers, room);
+        let Some(room) = self.share.hold(text.len().saturating_add(WEIGHT)) else { return false };
+        let slot = Slot::new(Text::new(text, Some(room)));
+        if kind == Kind::Lossy {
+            self.share.history.is_lossy(&slot);
+        }
+        stream.push(kind, slot);
         true
     }
 
     /// Puts a short answer on a stream, whatever room there is: there are no more of them than requests.
     fn put_small(&self, state: &mut State, number: u64, text: Vec<u8>) {
         if let Some(stream) = state.streams.get_mut(&number) {
-            stream.push(Bytes::from(text), true, None);
+            stream.push(Kind::Answer, Slot::new(Text::new(text, None)));
         }
     }
+}
+
+/// What the server is told whose question no client has read.
+pub(super) fn unheard(id: &Id) -> Vec<u8> {
+    let message = quote("Portcullis: no client reads what it is asked");
+    rewrite::answer(id, &Reply::Error(format!(r#"{{"code":-32603,"message":{message}}}"#)))
 }
 
 impl State {

@@ -1,6 +1,6 @@
 //! Accepting connections, within bounds.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::Served;
@@ -21,6 +21,8 @@ use super::bounds::{HEADER, HEADER_FIELDS};
 
 /// How long it is waited when no connection can be accepted, such as for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Bytes a second that a client takes, at the least, of what it is answered.
+const LEAST_RATE: u64 = 32 * 1024;
 
 /// Accepts connections for ever. When this is dropped, all of them end.
 pub(super) async fn accept(served: Arc<Served>, listener: TcpListener, tls: Option<TlsAcceptor>) {
@@ -76,29 +78,48 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(served: Arc<Se
     drop(connection.await);
 }
 
-/// A connection that fails when nothing of what is written to it is read for so long.
+/// A connection that fails when it was waited for too long until the other side took what is written to it. What it takes makes good for
+/// the time that it takes at the least rate, so that neither who reads nothing nor who reads next to nothing keeps what it is answered.
 struct Patient<S> {
     stream: S,
     patience: Duration,
-    waiting: Option<Pin<Box<Sleep>>>,
+    /// How long it was waited for, less what was made good for.
+    waited: Duration,
+    /// Since when it is waited, and how long it may be.
+    waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl<S> Patient<S> {
     const fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, waiting: None }
+        Self { stream, patience, waited: Duration::ZERO, waiting: None }
     }
 
     /// What a write came to; an error if it has waited too long.
-    fn within<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.waiting = None;
-            return written;
+    fn within<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+        bytes: impl FnOnce(&T) -> usize,
+    ) -> Poll<io::Result<T>> {
+        if let Poll::Ready(done) = written {
+            if let Some((since, _)) = self.waiting.take() {
+                self.waited = self.waited.saturating_add(since.elapsed());
+            }
+            let bytes = done.as_ref().map_or(0, bytes);
+            self.waited = self.waited.saturating_sub(least_time(bytes));
+            return Poll::Ready(done);
         }
-        let patience = self.patience;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(patience)));
+        let left = self.patience.saturating_sub(self.waited);
+        let (_, waiting) = self.waiting.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(left))));
         ready!(waiting.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
+}
+
+/// How long so many bytes take at the least rate.
+fn least_time(bytes: usize) -> Duration {
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    Duration::from_micros(bytes.saturating_mul(1_000_000).checked_div(LEAST_RATE).unwrap_or(0))
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
@@ -118,16 +139,61 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.within(context, written)
+        self.within(context, written, |bytes| *bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.within(context, written, |bytes| *bytes)
+    }
+
+    /// What is written in pieces is not copied together first: each gives its room back once it was written.
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.within(context, flushed)
+        self.within(context, flushed, |()| 0)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.within(context, shut)
+        self.within(context, shut, |()| 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// How much of a MiB gets to a reader that takes so many bytes each so often.
+    async fn taken(bytes: usize, pause: Duration) -> usize {
+        let (ours, mut theirs) = tokio::io::duplex(bytes);
+        let mut writer = Patient::new(ours, Duration::from_millis(200));
+        let writing = tokio::spawn(async move { writer.write_all(&vec![0; 1 << 20]).await });
+        let (mut buffer, mut taken) = (vec![0; bytes], 0);
+        loop {
+            sleep(pause).await;
+            match theirs.read(&mut buffer).await.unwrap() {
+                0 => break,
+                read => taken += read,
+            }
+        }
+        drop(writing.await.unwrap());
+        taken
+    }
+
+    #[tokio::test]
+    async fn who_takes_next_to_nothing_is_let_go_of_and_who_is_slow_is_not() {
+        assert!(taken(1, Duration::from_millis(100)).await < 10);
+        assert!(taken(256, Duration::from_millis(20)).await < 64 * 1024, "less than half of the least rate");
+        assert_eq!(taken(32 * 1024, Duration::from_millis(20)).await, 1 << 20);
     }
 }

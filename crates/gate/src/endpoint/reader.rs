@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{sleep, timeout};
 
 use super::conversation::{Conversation, Era};
+use super::kept::Text;
 use super::rewrite;
 use super::streams::{Message, Next};
 use super::who::{Caller, PATIENCE};
@@ -18,6 +19,9 @@ use super::who::{Caller, PATIENCE};
 const RETRY_MS: u64 = 500;
 /// A line that says nothing, by which the other side sees that the stream is still there.
 const NOTHING: &[u8] = b":\n\n";
+
+/// One of the agent's places for what is under way, as long as any of it is.
+type Place = Arc<OwnedSemaphorePermit>;
 
 /// Who reads a stream. When this is dropped, nobody does.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub(super) struct Reader {
     from: u64,
     /// Whether it has come to the end.
     done: bool,
+    /// Whether the client may know by what name to ask for the stream again.
+    kept: bool,
 }
 
 impl Reader {
@@ -37,7 +43,13 @@ impl Reader {
         stream: u64,
         (reader, from): (u64, u64),
     ) -> Self {
-        Self { conversation, stream, reader, from, done: false }
+        Self { conversation, stream, reader, from, done: false, kept: false }
+    }
+
+    /// The same of a stream that its client can ask for again, if there are sessions.
+    pub(super) fn kept(mut self) -> Self {
+        self.kept = self.conversation.era == Era::Session;
+        self
     }
 
     /// The next message; not `Nothing`.
@@ -61,7 +73,7 @@ impl Reader {
     fn look(&mut self) -> Next {
         let mut state = self.conversation.state();
         let Some(stream) = state.streams.get_mut(&self.stream) else { return Next::Gone };
-        let next = stream.look(self.reader, self.from);
+        let next = stream.look(self.reader, self.from, &self.conversation.share.history);
         match &next {
             Next::Message(message) => {
                 self.from = message.number.saturating_add(1);
@@ -89,13 +101,14 @@ impl Reader {
         }
     }
 
-    /// An event as it goes over the connection.
-    fn event(&self, message: &Message) -> Bytes {
+    /// An event as it goes over the connection. Its text takes room, and a place among the agent's, until it was written.
+    fn event(&self, message: Message, place: &Place) -> [Bytes; 3] {
         let id = match self.conversation.era {
             Era::Session => format!("id: {}-{}\n", self.stream, message.number),
             Era::Stateless => String::new(),
         };
-        [id.as_bytes(), b"data: ", message.text.as_ref(), b"\n\n"].concat().into()
+        let text = Text::into_bytes(message.text, Arc::clone(place));
+        [format!("{id}data: ").into(), text, Bytes::from_static(b"\n\n")]
     }
 
     /// What says where a stream may be taken up, before there is any message (MCP 2025-11-25, "Sending Messages to the
@@ -118,17 +131,17 @@ impl Reader {
     ) -> mpsc::Receiver<Bytes> {
         let (events, connection) = mpsc::channel(1);
         let (arbiter, checked) = (Arc::clone(&caller.arbiter), self.conversation.bounds.checked);
+        let (reader, place) = (self.kept(), Arc::new(place));
         tokio::spawn(async move {
-            let _place = place;
             tokio::select! {
-                () = self.run(first, events) => {}
+                () = reader.run(first, events, place) => {}
                 () = revoked(arbiter, checked) => {}
             }
         });
         connection
     }
 
-    async fn run(mut self, first: Vec<Next>, events: mpsc::Sender<Bytes>) {
+    async fn run(mut self, first: Vec<Next>, events: mpsc::Sender<Bytes>, place: Place) {
         let mut first = first.into_iter();
         let mut begun = self.beginning();
         loop {
@@ -148,12 +161,14 @@ impl Reader {
                 }
             };
             let event = match next {
-                Next::Message(message) => self.event(&message),
-                Next::Nothing => Bytes::from_static(NOTHING),
+                Next::Message(message) => self.event(message, &place),
+                Next::Nothing => [Bytes::from_static(NOTHING), Bytes::new(), Bytes::new()],
                 Next::End | Next::Gone => return,
             };
-            if !self.send(&events, event).await {
-                return;
+            for part in event.into_iter().filter(|part| !part.is_empty()) {
+                if !self.send(&events, part).await {
+                    return;
+                }
             }
         }
     }
@@ -163,7 +178,7 @@ impl Reader {
         tokio::select! {
             biased;
             sent = events.send(event) => sent.is_ok(),
-            // Who does not read what there is holds nothing up, and nothing is held for it without bound.
+            // Who does not read what there is holds nothing up: the connection ends that takes nothing for long.
             () = Self::replaced(&self.conversation, self.stream, self.reader) => false,
         }
     }
@@ -188,12 +203,15 @@ impl Drop for Reader {
         if let Some(stream) = state.streams.get_mut(&self.stream) {
             stream.detach(self.reader);
         }
-        if self.conversation.era == Era::Session {
+        if self.kept {
             return;
         }
         // Nobody can ask for it again.
         state.remove(self.stream);
-        let under_way = state.asked.remove(&self.stream).is_some();
+        if self.conversation.era == Era::Session {
+            return;
+        }
+        let under_way = self.conversation.give_up(&mut state, self.stream);
         drop(state);
         self.conversation.answered.notify_waiters();
         if under_way && !self.done {

@@ -62,8 +62,8 @@ fn of(status: StatusCode, content: Content) -> Answer {
 }
 
 /// A JSON text.
-pub(super) fn json(status: StatusCode, text: Vec<u8>) -> Answer {
-    let mut answer = of(status, Content::Whole(Some(Bytes::from(text))));
+pub(super) fn json(status: StatusCode, text: impl Into<Bytes>) -> Answer {
+    let mut answer = of(status, Content::Whole(Some(text.into())));
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
 }

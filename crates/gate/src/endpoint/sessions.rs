@@ -1,6 +1,6 @@
 //! The conversations that there are, and whose they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::session::UPSTREAM_LINE;
 use super::Ground;
 use super::bounds::Bounds;
 use super::conversation::{Conversation, Era};
-use super::delivering::Rest;
+use super::delivering::{Rest, unheard};
 use super::refused::Refused;
 use super::who::Caller;
 
@@ -30,6 +30,8 @@ const AROUND: usize = 64 * 1024;
 const ENDING: Duration = Duration::from_secs(5);
 /// How often it is looked for conversations that nobody has.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often a reader on whose stream much waits is let go on before the next message is put there.
+const TURNS: usize = 64;
 /// How long what is under way may take when the endpoint stops.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -38,6 +40,17 @@ struct Held {
     sessions: BTreeMap<String, Arc<Conversation>>,
     stateless: BTreeMap<Digest, Arc<Conversation>>,
     stopped: bool,
+}
+
+impl Held {
+    /// Those that go on.
+    fn all(&self) -> impl Iterator<Item = &Arc<Conversation>> {
+        self.sessions.values().chain(self.stateless.values()).filter(|one| !one.is_closing())
+    }
+}
+
+fn too_many_sessions() -> Refused {
+    Refused::shed("there are too many sessions")
 }
 
 /// All conversations.
@@ -127,28 +140,54 @@ impl Sessions {
         }
     }
 
-    /// Room for one more conversation. Where the agent has none, the one that it has not used for longest makes it.
+    /// Room for one more conversation. Where there is none, one that is not used makes it: the agent's own, or where the agent has
+    /// few, one of the agent that has most.
     async fn places(&self, caller: &Caller) -> Result<Places, Refused> {
-        let own = match Arc::clone(&caller.share.sessions).try_acquire_owned() {
-            Ok(own) => own,
-            Err(_) => {
+        let own = Arc::clone(&caller.share.sessions);
+        let ends = match (own.available_permits(), self.all.available_permits()) {
+            (0, _) => {
                 let many = || Refused::too_many("this agent has too many sessions in use");
-                self.longest_unused(caller).ok_or_else(many)?.end();
-                let freed = timeout(ENDING, Arc::clone(&caller.share.sessions).acquire_owned()).await;
-                freed.ok().and_then(Result::ok).ok_or_else(many)?
+                Some(self.longest_unused(&caller.agent).ok_or_else(many)?)
+            }
+            (_, 0) => Some(self.dispensable(&caller.agent).ok_or_else(too_many_sessions)?),
+            (_, _) => None,
+        };
+        let waiting = async { tokio::try_join!(own.acquire_owned(), Arc::clone(&self.all).acquire_owned()) };
+        let mut waiting = std::pin::pin!(timeout(ENDING, waiting));
+        // In line before anything ends: what that makes free is for nobody else.
+        let got = tokio::select! {
+            biased;
+            got = &mut waiting => got,
+            () = std::future::ready(()) => {
+                ends.inspect(|one| one.end());
+                waiting.await
             }
         };
-        let all = Arc::clone(&self.all).try_acquire_owned();
-        Ok([own, all.map_err(|_| Refused::shed("there are too many sessions"))?])
+        let (own, all) = got.ok().and_then(Result::ok).ok_or_else(too_many_sessions)?;
+        Ok([own, all])
     }
 
-    fn longest_unused(&self, caller: &Caller) -> Option<Arc<Conversation>> {
+    fn longest_unused(&self, agent: &AgentId) -> Option<Arc<Conversation>> {
         let held = self.held();
-        let all = held.sessions.values().chain(held.stateless.values());
-        let own = all.filter(|one| one.agent == caller.agent && !one.is_closing());
+        let own = held.all().filter(|one| one.agent == *agent);
         own.filter_map(|one| Some((one.unused_since()?, one)))
             .min_by_key(|(since, _)| *since)
             .map(|(_, one)| Arc::clone(one))
+    }
+
+    /// The conversation that makes room for one of this agent's where there is none for anybody: of the agent that has most of those
+    /// that have unused ones and, without it, still no fewer than this one; else one of its own.
+    fn dispensable(&self, agent: &AgentId) -> Option<Arc<Conversation>> {
+        let mut counts = BTreeMap::<AgentId, (usize, bool)>::new();
+        for one in self.held().all() {
+            let (count, unused) = counts.entry(one.agent.clone()).or_default();
+            *count = count.saturating_add(1);
+            *unused |= one.unused_since().is_some();
+        }
+        let own = counts.get(agent).map_or(0, |(count, _)| *count);
+        let others = counts.iter().filter(|(_, (count, unused))| *unused && *count > own.saturating_add(1));
+        let most = others.max_by_key(|(_, (count, _))| *count).map(|(other, _)| other);
+        self.longest_unused(most.unwrap_or(agent))
     }
 
     /// Begins a conversation: a gate's session like any other, to which this is the client.
@@ -161,7 +200,9 @@ impl Sessions {
         let (gate_out, client_out) = tokio::io::duplex(PIPE);
         let (to_gate, lines) = mpsc::channel(WAITING);
         let named = (caller.token, caller.agent.clone());
-        let conversation = Conversation::new(named, era, Arc::clone(&caller.share), self.bounds, to_gate);
+        // A decision, and then an answer, are waited for so long.
+        let bounds = (self.bounds, self.ground.gate.deadline.saturating_mul(2));
+        let conversation = Conversation::new(named, era, Arc::clone(&caller.share), bounds, to_gate);
         let (lost, is_lost) = watch::channel(false);
         let held = HeldBy { lost, run: self.run_of(&caller.agent, era) };
         let (arbiter, log) = (Arc::clone(&caller.arbiter), self.ground.log.clone());
@@ -193,9 +234,12 @@ impl Sessions {
             sleep(LOOK).await;
             let mut held = self.held();
             let now = Instant::now();
-            for one in held.sessions.values().chain(held.stateless.values()) {
+            for one in held.all() {
                 if one.is_idle(now) {
                     one.end();
+                }
+                for id in one.tend(now) {
+                    answer(Arc::clone(one), unheard(&id));
                 }
             }
             held.sessions.retain(|_, one| !one.is_closing());
@@ -233,22 +277,36 @@ async fn read(
     mut lines: Lines<tokio::io::DuplexStream>,
     tell: impl Fn(String),
 ) {
+    let mut said = BTreeSet::new();
     while let Ok(Some(line)) = lines.next().await {
         let rest = match line {
             Line::Whole(line) => conversation.deliver(line),
             Line::Cut(_) => Rest::Dropped("a message for the client that is too long"),
         };
         match rest {
-            Rest::Nothing => {}
-            Rest::Dropped(what) => tell(format!("dropped {what}")),
-            Rest::Answer(line) => {
-                let conversation = Arc::clone(&conversation);
-                // Beside what else comes: the gate reads when it has written.
-                tokio::spawn(async move { drop(conversation.tell(line).await) });
-            }
+            Rest::Nothing => let_read(&conversation).await,
+            Rest::Dropped(what) if said.insert(what) => tell(format!("dropped {what}; this is said once")),
+            Rest::Dropped(_) => {}
+            Rest::Answer(line) => answer(Arc::clone(&conversation), line),
         }
     }
     conversation.has_ended();
+}
+
+/// Answers a question of the server's in its client's place, beside what else comes: the gate reads when it has written.
+fn answer(conversation: Arc<Conversation>, line: Vec<u8>) {
+    tokio::spawn(async move { drop(conversation.tell(line).await) });
+}
+
+/// Lets readers go on when much waits for them: what comes at once is not what they are slow to take. No time is waited for who takes
+/// nothing.
+async fn let_read(conversation: &Conversation) {
+    for _ in 0..TURNS {
+        if !conversation.is_crowded() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
 }
 
 /// A conversation whose tool server has gone takes up nothing more, and ends when what was asked is answered: whoever begins

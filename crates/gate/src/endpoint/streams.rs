@@ -2,20 +2,41 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use super::bounds::Part;
+use crate::message::Id;
+
+use super::kept::{History, Slot, Text};
+
+/// What a message is to its reader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The answer that the stream is for.
+    Answer,
+    /// A question of the server's under this id, which waits since.
+    Question(Id, Instant),
+    /// Word of something that has changed.
+    Notice,
+    /// Word of which more comes: progress, and log messages.
+    Lossy,
+}
 
 /// A message on a stream.
 #[derive(Debug)]
-pub(super) struct Event {
+struct Event {
     number: u64,
-    text: Bytes,
-    /// Whether it is the answer that the stream is for.
-    answers: bool,
-    _room: Option<[Part; 2]>,
+    kind: Kind,
+    slot: Arc<Slot>,
+}
+
+impl Event {
+    /// Whether somebody has still to read it.
+    fn waits(&self, unread: u64) -> bool {
+        self.number >= unread && !self.slot.is_forgotten()
+    }
 }
 
 /// A message as its reader gets it.
@@ -23,7 +44,7 @@ pub(super) struct Event {
 pub(super) struct Message {
     /// Its place on the stream.
     pub(super) number: u64,
-    pub(super) text: Bytes,
+    pub(super) text: Arc<Text>,
     /// Whether it is the answer that the stream is for.
     pub(super) answers: bool,
 }
@@ -36,7 +57,7 @@ pub(super) enum Next {
     Nothing,
     /// Nothing any more: the stream has come to its end.
     End,
-    /// Somebody else reads it now, it was read too slowly, or it is not there any more.
+    /// Somebody else reads it now, or it is not there any more.
     Gone,
 }
 
@@ -48,6 +69,8 @@ pub(super) struct Stream {
     next: u64,
     /// Below it, messages were handed to a reader.
     unread: u64,
+    /// The number of the answer.
+    answer: Option<u64>,
     readers: u64,
     /// Who reads it.
     reader: Option<u64>,
@@ -87,21 +110,70 @@ impl Stream {
         self.unread
     }
 
+    /// Whether a reader that begins there gets the answer, if there was one.
+    pub(super) fn has_answer_behind(&self, from: u64) -> bool {
+        let kept = |number: u64| self.events.iter().any(|event| event.number == number && event.waits(0));
+        self.answer.is_none_or(|answer| answer < from || kept(answer))
+    }
+
     /// Messages that are kept.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.events.len()
     }
 
     /// Messages that no reader has had.
     pub(super) fn waiting(&self) -> usize {
-        self.events.iter().filter(|event| event.number >= self.unread).count()
+        self.events.iter().filter(|event| event.waits(self.unread)).count()
     }
 
-    pub(super) fn push(&mut self, text: Bytes, answers: bool, room: Option<[Part; 2]>) {
+    /// Whether a question of the server's waits on it.
+    pub(super) fn asks(&self) -> bool {
+        let question = |event: &Event| matches!(event.kind, Kind::Question(..));
+        self.events.iter().any(|event| question(event) && event.waits(self.unread))
+    }
+
+    /// Takes out the questions that nobody has read for so long.
+    pub(super) fn unheard(&mut self, now: Instant, patience: Duration) -> Vec<Id> {
+        let (mut unheard, unread) = (Vec::new(), self.unread);
+        self.events.retain(|event| match &event.kind {
+            Kind::Question(id, since)
+                if event.number >= unread && now.saturating_duration_since(*since) >= patience =>
+            {
+                unheard.push(id.clone());
+                false
+            }
+            Kind::Question(..) | Kind::Answer | Kind::Notice | Kind::Lossy => true,
+        });
+        unheard
+    }
+
+    /// Sees to it that there are fewer than `most` messages before another of this kind comes: forgets what was read, then word of
+    /// which more comes, then what is of the same kind. Answers and questions stay. Whether it may come.
+    pub(super) fn make_place(&mut self, most: usize, kind: &Kind) -> bool {
+        let unread = self.unread;
+        while self.events.len() >= most {
+            let first = |fits: &dyn Fn(&Event) -> bool| self.events.iter().position(fits);
+            let place = first(&|event| !event.waits(unread))
+                .or_else(|| first(&|event| event.kind == Kind::Lossy))
+                .or_else(|| first(&|event| event.kind == Kind::Notice).filter(|_| *kind != Kind::Lossy));
+            match place {
+                Some(place) => drop(self.events.remove(place)),
+                // As many as there are requests, at most.
+                None => return matches!(kind, Kind::Answer | Kind::Question(..)),
+            }
+        }
+        true
+    }
+
+    pub(super) fn push(&mut self, kind: Kind, slot: Arc<Slot>) {
         if self.ended {
             return;
         }
-        self.events.push_back(Event { number: self.next, text, answers, _room: room });
+        if kind == Kind::Answer {
+            self.answer = Some(self.next);
+        }
+        self.events.push_back(Event { number: self.next, kind, slot });
         self.next = self.next.saturating_add(1);
         self.changed.notify_waiters();
     }
@@ -112,77 +184,23 @@ impl Stream {
         self.changed.notify_waiters();
     }
 
-    /// Forgets the oldest message that was read. Whether there was one.
-    pub(super) fn forget_read(&mut self) -> bool {
-        match self.events.front() {
-            Some(event) if event.number < self.unread => self.events.pop_front().is_some(),
-            Some(_) | None => false,
-        }
-    }
-
-    /// Forgets whatever waits, for it is not read, and who does not read it. An answer stays.
-    pub(super) fn spill(&mut self) {
-        self.events.retain(|event| event.answers);
-        self.reader = None;
-        self.changed.notify_waiters();
-    }
-
-    /// What a reader finds at this number or behind it.
-    pub(super) fn look(&mut self, reader: u64, from: u64) -> Next {
+    /// What a reader finds at this number or behind it. What it finds for the first time belongs to what was read from now on.
+    pub(super) fn look(&mut self, reader: u64, from: u64, history: &History) -> Next {
         if self.reader != Some(reader) {
             return Next::Gone;
         }
-        let Some(event) = self.events.iter().find(|event| event.number >= from) else {
+        let behind = self.events.iter().filter(|event| event.number >= from);
+        let Some((event, text)) = behind.filter_map(|event| Some((event, event.slot.get()?))).next() else {
             return if self.ended { Next::End } else { Next::Nothing };
         };
-        self.unread = self.unread.max(event.number.saturating_add(1));
-        Next::Message(Message { number: event.number, text: event.text.clone(), answers: event.answers })
+        if event.number >= self.unread {
+            self.unread = event.number.saturating_add(1);
+            history.was_read(&event.slot);
+        }
+        Next::Message(Message { number: event.number, text, answers: event.kind == Kind::Answer })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn text(next: Next) -> String {
-        match next {
-            Next::Message(message) => String::from_utf8(message.text.to_vec()).unwrap(),
-            other @ (Next::Nothing | Next::End | Next::Gone) => format!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_new_reader_goes_on_where_it_says_and_the_old_one_finds_nothing() {
-        let mut stream = Stream::default();
-        let first = stream.attach();
-        for word in ["a", "b", "c"] {
-            stream.push(word.into(), false, None);
-        }
-        assert_eq!((text(stream.look(first, 0)), text(stream.look(first, 1))), ("a".into(), "b".into()));
-        let second = stream.attach();
-        assert_eq!(stream.look(first, 2), Next::Gone);
-        assert_eq!((text(stream.look(second, 1)), text(stream.look(second, 2))), ("b".into(), "c".into()));
-        stream.detach(first);
-        assert_eq!(stream.look(second, 3), Next::Nothing, "who was replaced detaches nobody");
-        stream.end();
-        stream.push("d".into(), true, None);
-        assert_eq!(stream.look(second, 3), Next::End, "nothing comes behind the end");
-    }
-
-    #[test]
-    fn what_was_read_is_forgotten_first_and_an_answer_never() {
-        let mut stream = Stream::default();
-        let reader = stream.attach();
-        for (word, answers) in [("a", false), ("b", false), ("c", true)] {
-            stream.push(word.into(), answers, None);
-        }
-        assert!(!stream.forget_read());
-        stream.look(reader, 0);
-        assert!(stream.forget_read() && !stream.forget_read());
-        assert_eq!(stream.waiting(), 2);
-        stream.spill();
-        assert_eq!(stream.look(reader, 0), Next::Gone, "who does not read is let go of");
-        let reader = stream.attach();
-        assert_eq!(text(stream.look(reader, 0)), "c");
-    }
-}
+#[path = "streams_tests.rs"]
+mod tests;

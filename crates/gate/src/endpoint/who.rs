@@ -11,7 +11,7 @@ use portcullis_sdk::{Authorizer, Refusal, Token};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-use super::bounds::{Bounds, Budget, Share};
+use super::bounds::{Bounds, Pool, Share};
 use super::guard::bearer;
 use super::refused::Refused;
 
@@ -49,7 +49,7 @@ pub(super) struct Doorkeeper {
     challenge: String,
     known: Mutex<BTreeMap<Digest, Known>>,
     shares: Mutex<BTreeMap<AgentId, Arc<Share>>>,
-    held: Arc<Budget>,
+    held: Arc<Pool>,
     asking: Semaphore,
 }
 
@@ -61,7 +61,7 @@ impl Doorkeeper {
             challenge,
             known: Mutex::default(),
             shares: Mutex::default(),
-            held: Budget::new(bounds.held),
+            held: Pool::new(&bounds),
             asking: Semaphore::new(ASKING),
         }
     }

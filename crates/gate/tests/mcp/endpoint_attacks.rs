@@ -97,9 +97,17 @@ async fn meta_in_another_spelling_is_refused() {
 /// What an agent has asked takes of its room until it is answered, whether or not it waits for the answer.
 #[tokio::test]
 async fn requests_without_an_answer_take_an_agents_room_and_no_other_agents() {
-    let bounds = Bounds { held_each: 24 * 1024, ..Bounds::USUAL };
+    let bounds = Bounds { held_each: 96 * 1024, ..Bounds::USUAL };
     let door = Door::bounded(bounds).await;
     let session = door.session(ONE).await;
+    let parts =
+        format!(r#"{{"jsonrpc":"2.0","id":9,"method":"ping","params":{{"x":[{}0]}}}}"#, "0,".repeat(4_000));
+    let many = session.post(&parts).await;
+    assert_eq!(
+        (many.status(), many.code().await.as_str()),
+        (413, "request.too_large"),
+        "by what it is made of"
+    );
     door.arbiter.will(Act::PermitWhenReleased);
     let long = |id: &str| call(id, "read", r#","_meta":{"pad":"PAD"}"#).replace("PAD", &"x".repeat(9 * 1024));
     let waiting = [session.post(&long("1")).await, session.post(&long("2")).await];
@@ -336,9 +344,15 @@ async fn who_does_not_read_is_let_go_of_and_holds_up_nobody() {
     assert_eq!(door.arbiter.settled(1).await, [(Outcome::Ok, None)], "what became of the call is on record");
     assert_eq!(session.tool("2", "read").await, ran(&json!(2), "read"));
     assert_eq!(door.session(TWO).await.tool("1", "read").await, ran(&json!(1), "read"));
-    // The connection has ended, though not all was read; the answer is kept for who asks for it.
+    // The connection ends, though not all was read: until then its place is taken. The answer is kept for who asks for it.
+    let ended = async {
+        while session.post(r#"{"jsonrpc":"2.0","id":3,"method":"ping"}"#).await.status() != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, ended).await.expect("the connection ends");
     let mut rest = Vec::new();
-    drop(timeout(PATIENCE, deaf.read_to_end(&mut rest)).await.expect("the connection ends"));
+    drop(timeout(PATIENCE, deaf.read_to_end(&mut rest)).await.expect("the connection has ended"));
     assert!(rest.len() < 32 * 1024 * 1024 && !String::from_utf8_lossy(&rest).contains("\"result\""));
     let mut again = session.listen(Some("2-start")).await;
     let mut last = None;
@@ -395,14 +409,80 @@ async fn an_agent_that_begins_session_after_session_loses_its_oldest_unused_one(
         assert_eq!(session.tool("1", "read").await, ran(&json!(1), "read"));
     }
     assert_eq!(other.post(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#).await.status(), 200);
-    // All are taken: another agent's are not ended for it.
+    // Those in use are not ended for one more.
+    let initialize =
+        r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#;
+    let (_one, _two) = (second.listen(None).await, third.listen(None).await);
+    assert_eq!(door.post(ONE, &[], initialize).await.status(), 429);
+}
+
+/// Sessions that were forgotten left no place for another agent until they were idle for half an hour.
+#[tokio::test]
+async fn an_agent_with_few_sessions_gets_a_place_of_the_one_that_has_most() {
+    let door = Door::bounded(Bounds { sessions_each: 3, sessions: 3, ..Bounds::USUAL }).await;
+    let (first, second, third) = (door.session(ONE).await, door.session(ONE).await, door.session(ONE).await);
+    assert_eq!(first.tool("1", "read").await, ran(&json!(1), "read"));
+    let other = door.session(OTHER).await;
+    assert_eq!(second.call("1", "read").await.status(), 404, "it was not used for longest");
+    // With one more it would have as many as the one that it takes it from: it makes place itself.
+    let again = door.session(OTHER).await;
+    assert_eq!(other.post(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#).await.status(), 404);
+    for session in [&first, &third] {
+        assert_eq!(session.tool("1", "read").await, ran(&json!(1), "read"));
+    }
+    // And what all use is nobody's to take.
+    let _in_use = (first.listen(None).await, third.listen(None).await, again.listen(None).await);
     let initialize =
         r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#;
     let reply = door.post(OTHER, &[], initialize).await;
     assert_eq!((reply.status(), reply.code().await.as_str()), (503, "overload.shed"));
-    // Those in use are not ended for one more either.
-    let (_one, _two) = (second.listen(None).await, third.listen(None).await);
-    assert_eq!(door.post(ONE, &[], initialize).await.status(), 429);
+}
+
+/// An answer counted for nothing from when it was handed to the connection: whoever read none had as many as connections.
+#[tokio::test]
+async fn an_answer_that_is_not_read_kept_no_place() {
+    let door = Door::bounded(Bounds { calls: 1, ..Bounds::USUAL }).await;
+    let body = call("1", "large", &format!(",{NEW}"));
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {ONE}\r\ncontent-type: application/json\r\naccept: */*\r\nmcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: large\r\ncontent-length: {}\r\n\r\n{body}",
+        door.address,
+        body.len()
+    );
+    let mut deaf = TcpStream::connect(door.address).await.unwrap();
+    deaf.write_all(head.repeat(8).as_bytes()).await.unwrap();
+    let list = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{NEW}}"#.replace("NEW", NEW);
+    let listed = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/list")];
+    let taken = async {
+        let mut in_a_row = 0;
+        while in_a_row < 200 {
+            let refused = door.post(ONE, &listed, &list).await.status() == 429;
+            in_a_row = if refused { in_a_row + 1 } else { 0 };
+        }
+    };
+    timeout(PATIENCE, taken).await.expect("its place is taken as long as it is not read");
+    assert_eq!(door.post(OTHER, &listed, &list).await.status(), 200);
+    drop(deaf);
+    let free = async { while door.post(ONE, &listed, &list).await.status() == 429 {} };
+    timeout(PATIENCE, free).await.expect("and free with the connection");
+}
+
+/// More than may wait, said at once, was taken for a client that does not read, and the call was cancelled.
+#[tokio::test]
+async fn a_client_that_reads_keeps_its_stream_whatever_is_said_at_once() {
+    let bounds = Bounds { waiting: 16, quiet: Duration::from_millis(20), ..Bounds::USUAL };
+    let door = Door::bounded(bounds).await;
+    let session = door.session(ONE).await;
+    let mut chatter = session.call("1", "chatter").await;
+    let (mut said, mut last) = (0, None);
+    while let Some(event) = chatter.event().await {
+        said += usize::from(event.data["method"] == "notifications/message");
+        last = Some(event.data);
+    }
+    assert_eq!(last, Some(ran(&json!(1), "chatter")));
+    assert!(said > 16, "{said}");
+    let body = call("1", "chatter", &format!(",{NEW}"));
+    assert_eq!(door.post(ONE, &headers("chatter"), &body).await.answer().await, ran(&json!(1), "chatter"));
+    assert!(!door.journal().iter().any(|line| line.contains("notifications/cancelled")));
 }
 
 #[tokio::test]
