@@ -12,6 +12,7 @@ mod delivering;
 mod door;
 mod era;
 mod guard;
+mod holder;
 mod kept;
 mod metadata;
 mod reader;

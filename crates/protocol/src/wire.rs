@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical;
 use crate::digest::Digest;
-use crate::ids::{AgentId, AttemptId, GateId, OrderReason, Salt};
+use crate::ids::{AgentId, AttemptId, GateId, Millis, OrderReason, Salt};
 use crate::json::{Limits, Value};
 use crate::late::Spooled;
 use crate::order::Order;
@@ -133,6 +133,12 @@ pub struct OutcomeReply {
 pub struct WhoAmI {
     /// The agent that the bearer token names.
     pub agent: AgentId,
+    /// Who bears it, if other tokens may come for it: the same for each that an issuer gives one client for one subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer: Option<Digest>,
+    /// When it expires, if ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Millis>,
 }
 
 /// `POST /v1/operator/orders`: what an operator orders. The bearer key names the operator.

@@ -7,9 +7,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request, State};
-use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use portcullis_arbiter::Credential;
@@ -20,6 +20,7 @@ use portcullis_protocol::wire::{
 use portcullis_protocol::{AttemptId, OperatorId, Ordered, ReasonCode};
 use serde::Serialize;
 
+use crate::agents::bearer_token;
 use crate::identity::{Nobody, Use};
 use crate::log_api;
 use crate::refused::{order_code, outcome_code};
@@ -311,8 +312,13 @@ async fn surfaces(State(arbiter): Shared, _: AsAgent) -> Response {
     }
 }
 
-async fn whoami(State(arbiter): Shared, AsAgent(credential): AsAgent) -> Response {
-    match arbiter.whoami(&credential) {
+async fn whoami(State(arbiter): Shared, AsAgent(credential): AsAgent, headers: HeaderMap) -> Response {
+    let token = headers.get(AUTHORIZATION).and_then(|value| bearer_token(value.to_str().ok()));
+    // It was looked at just now: it has expired since.
+    let Ok(bearer) = arbiter.borne_by(token.unwrap_or_default()).await else {
+        return refuse(&arbiter, &credential, ReasonCode::IdentityExpired, None);
+    };
+    match arbiter.whoami(&credential, bearer) {
         Ok(who) => json(200, &who),
         Err(code) => refuse(&arbiter, &credential, code, None),
     }

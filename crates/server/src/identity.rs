@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use portcullis_arbiter::{Credential, Mandate};
-use portcullis_protocol::{AgentId, Millis, PrincipalId, ReasonCode};
+use portcullis_protocol::{AgentId, Digest, Domain, Millis, PrincipalId, ReasonCode};
 
 use crate::agents::Agents;
 use crate::config::{AgentConfig, ArbiterConfig, SubjectConfig};
@@ -123,12 +123,40 @@ impl Identities {
         named
     }
 
+    /// Who bears a token, looked at now: one subject's client, whichever of its tokens it is. A static token is its own, and
+    /// none comes after it.
+    pub(crate) async fn bearer(
+        &self,
+        token: &str,
+        now: impl Fn() -> Option<Millis>,
+    ) -> Result<Option<Digest>, Nobody> {
+        if self.agents.credential(token).is_some() {
+            return Ok(None);
+        }
+        let (verified, _) = self.verified(token, now, Use::Acting).await?;
+        let Claims { issuer, subject, client, .. } = verified.claims();
+        let mut parts = vec![issuer.as_bytes(), subject.as_bytes()];
+        parts.extend(client.as_ref().map(|client| client.as_bytes()));
+        Ok(Some(Digest::of(Domain::Token, &parts)))
+    }
+
     async fn access_token(
         &self,
         token: &str,
         now: impl Fn() -> Option<Millis>,
         shown_for: Use,
     ) -> Result<Credential, Nobody> {
+        let (verified, now) = self.verified(token, now, shown_for).await?;
+        self.named(&verified, now).map_err(Nobody::Refused)
+    }
+
+    /// What an access token says, signed by its issuer, and when that was found.
+    async fn verified(
+        &self,
+        token: &str,
+        now: impl Fn() -> Option<Millis>,
+        shown_for: Use,
+    ) -> Result<(Verified, Millis), Nobody> {
         // A token that expires stands for nobody while nobody knows the time.
         let time = || now().ok_or(Nobody::Untold(ReasonCode::ClockUnreadable));
         let token = Unverified::read(token).map_err(Nobody::Refused)?;
@@ -142,8 +170,7 @@ impl Identities {
         // Keys may have been waited for.
         let now = time()?;
         issuer.rules.admit(&token, now, shown_for).map_err(Nobody::Refused)?;
-        let verified = token.verify(&key).map_err(Nobody::Refused)?;
-        self.named(&verified, now).map_err(Nobody::Refused)
+        Ok((token.verify(&key).map_err(Nobody::Refused)?, now))
     }
 
     /// The agent that claims name, whoever wrote them.

@@ -64,7 +64,10 @@ impl Authorizer for LocalAuthorizer {
     fn whoami(&self) -> Call<'_, WhoAmI> {
         Box::pin(async move {
             let credential = self.credential(Use::Acting).await?;
-            self.arbiter.whoami(&credential).map_err(|code| Refusal::own(code, None))
+            // It was looked at just now: it has expired since.
+            let expired = |_| Refusal::own(ReasonCode::IdentityExpired, None);
+            let bearer = self.arbiter.borne_by(self.token.reveal()).await.map_err(expired)?;
+            self.arbiter.whoami(&credential, bearer).map_err(|code| Refusal::own(code, None))
         })
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::StatusCode;
-use portcullis_protocol::{AgentId, Digest, ReasonCode};
+use portcullis_protocol::{AgentId, ReasonCode};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
@@ -14,6 +14,7 @@ use crate::message::{Body, Defect, Id, Reply};
 use crate::session::CLIENT_LINE;
 
 use super::bounds::{Bounds, Room, Share};
+use super::holder::Holder;
 use super::reader::Reader;
 use super::refused::Refused;
 use super::rewrite;
@@ -74,8 +75,8 @@ pub(super) struct State {
 /// A conversation.
 #[derive(Debug)]
 pub(super) struct Conversation {
-    /// The digest of the token that began it. Nobody else has part in it.
-    pub(super) token: Digest,
+    /// Whose it is. Nobody else has part in it.
+    pub(super) holder: Arc<Holder>,
     pub(super) agent: AgentId,
     pub(super) era: Era,
     pub(super) share: Arc<Share>,
@@ -99,7 +100,7 @@ pub(super) struct Question {
 
 impl Conversation {
     pub(super) fn new(
-        (token, agent): (Digest, AgentId),
+        (holder, agent): (Arc<Holder>, AgentId),
         era: Era,
         share: Arc<Share>,
         (bounds, linger): (Bounds, Duration),
@@ -119,7 +120,7 @@ impl Conversation {
             to_gate: Some(to_gate),
         };
         let (state, answered) = (Mutex::new(state), Notify::new());
-        Arc::new(Self { token, agent, era, share, bounds, linger, state, answered })
+        Arc::new(Self { holder, agent, era, share, bounds, linger, state, answered })
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

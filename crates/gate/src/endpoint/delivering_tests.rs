@@ -1,21 +1,48 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_protocol::Digest;
+use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeReply};
+use portcullis_protocol::{Digest, Millis, SurfaceTable};
+use portcullis_sdk::{Authorizer, Call, OutcomeReport};
 use tokio::sync::mpsc;
 
 use crate::message::Id;
 
 use super::super::bounds::{Bounds, Pool, Share};
 use super::super::conversation::Question;
+use super::super::holder::Holder;
 use super::super::reader::Reader;
 use super::super::streams::Next;
+use super::super::who::Caller;
 use super::*;
+
+/// An arbiter that is not there.
+struct Absent;
+
+impl Authorizer for Absent {
+    fn decide(&self, _: DecisionCall) -> Call<'_, DecisionReply> {
+        Box::pin(std::future::pending())
+    }
+
+    fn report(&self, _: OutcomeReport) -> Call<'_, OutcomeReply> {
+        Box::pin(std::future::pending())
+    }
+
+    fn surfaces(&self) -> Call<'_, SurfaceTable> {
+        Box::pin(std::future::pending())
+    }
+}
+
+fn caller(share: &Arc<Share>) -> Caller {
+    let token = Digest::sha256(b"token");
+    let (agent, share) = ("bot".parse().unwrap(), Arc::clone(share));
+    Caller { token, bearer: token, expires: None, agent, arbiter: Arc::new(Absent), share }
+}
 
 fn conversation(era: Era, bounds: Bounds) -> (Arc<Conversation>, mpsc::Receiver<Vec<u8>>) {
     let (to_gate, lines) = mpsc::channel(64);
     let share = Share::new(&bounds, &Pool::new(&bounds));
-    let named = (Digest::sha256(b"token"), "bot".parse().unwrap());
+    let named = (Holder::new(&caller(&share)), "bot".parse().unwrap());
     (Conversation::new(named, era, share, (bounds, Duration::from_secs(4)), to_gate), lines)
 }
 
@@ -205,7 +232,7 @@ async fn what_was_read_in_one_session_makes_room_in_another() {
     let bounds = Bounds { held_each: 10_000, ..Bounds::USUAL };
     let (first, _lines) = conversation(Era::Session, bounds);
     let (to_gate, _other_lines) = mpsc::channel(64);
-    let named = (first.token, first.agent.clone());
+    let named = (Arc::clone(&first.holder), first.agent.clone());
     let second =
         Conversation::new(named, Era::Session, Arc::clone(&first.share), (bounds, Duration::ZERO), to_gate);
     let long = "x".repeat(5_000);
@@ -257,4 +284,21 @@ async fn a_cancelled_request_takes_room_until_the_gate_has_let_go_of_it() {
         conversation.tend(Instant::now() + Duration::from_secs(4));
         assert!(conversation.share.hold(100).is_some());
     }
+}
+
+#[test]
+fn a_token_that_expires_later_takes_the_place_of_the_one_before_for_good() {
+    let bounds = Bounds::USUAL;
+    let share = Share::new(&bounds, &Pool::new(&bounds));
+    let with = |token: &[u8], bearer: &[u8], expires: Option<u64>| {
+        let (token, bearer) = (Digest::sha256(token), Digest::sha256(bearer));
+        Caller { token, bearer, expires: expires.map(Millis), ..caller(&share) }
+    };
+    let holder = Holder::new(&with(b"1", b"b", Some(10)));
+    assert!(!holder.admits(&with(b"2", b"c", Some(20))), "another bearer's");
+    assert!(!holder.admits(&with(b"2", b"b", Some(10))) && !holder.admits(&with(b"2", b"b", None)));
+    assert!(holder.admits(&with(b"2", b"b", Some(11))) && holder.admits(&with(b"2", b"b", Some(11))));
+    assert!(!holder.admits(&with(b"1", b"b", Some(10))), "it was replaced");
+    let fixed = Holder::new(&with(b"1", b"1", None));
+    assert!(fixed.admits(&with(b"1", b"1", None)) && !fixed.admits(&with(b"2", b"1", Some(9))));
 }

@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{sleep, timeout};
 
 use super::conversation::{Conversation, Era};
+use super::holder::Holder;
 use super::kept::Text;
 use super::rewrite;
 use super::streams::{Message, Next};
@@ -130,7 +131,13 @@ impl Reader {
         place: OwnedSemaphorePermit,
     ) -> mpsc::Receiver<Bytes> {
         let (events, connection) = mpsc::channel(1);
-        let (arbiter, checked) = (Arc::clone(&caller.arbiter), self.conversation.bounds.checked);
+        let checked = self.conversation.bounds.checked;
+        let holder: Arc<dyn Authorizer> = Arc::<Holder>::clone(&self.conversation.holder);
+        let arbiter = match self.conversation.era {
+            // With whichever token it is gone on with.
+            Era::Session => holder,
+            Era::Stateless => Arc::clone(&caller.arbiter),
+        };
         let (reader, place) = (self.kept(), Arc::new(place));
         tokio::spawn(async move {
             tokio::select! {

@@ -17,6 +17,7 @@ use super::Ground;
 use super::bounds::Bounds;
 use super::conversation::{Conversation, Era};
 use super::delivering::{Rest, unheard};
+use super::holder::Holder;
 use super::refused::Refused;
 use super::who::Caller;
 
@@ -89,7 +90,7 @@ impl Sessions {
     /// The session of this name, if it is the caller's: one of somebody else is as one that is not there.
     pub(super) fn find(&self, id: &str, caller: &Caller) -> Result<Arc<Conversation>, Refused> {
         let held = self.held();
-        let found = held.sessions.get(id).filter(|found| found.token == caller.token && !found.is_closing());
+        let found = held.sessions.get(id).filter(|found| !found.is_closing() && found.holder.admits(caller));
         found.cloned().ok_or_else(Refused::no_session)
     }
 
@@ -199,20 +200,21 @@ impl Sessions {
         let (client_in, gate_in) = tokio::io::duplex(PIPE);
         let (gate_out, client_out) = tokio::io::duplex(PIPE);
         let (to_gate, lines) = mpsc::channel(WAITING);
-        let named = (caller.token, caller.agent.clone());
+        let holder = Holder::new(caller);
+        let named = (Arc::clone(&holder), caller.agent.clone());
         // A decision, and then an answer, are waited for so long.
         let bounds = (self.bounds, self.ground.gate.deadline.saturating_mul(2));
         let conversation = Conversation::new(named, era, Arc::clone(&caller.share), bounds, to_gate);
         let (lost, is_lost) = watch::channel(false);
         let held = HeldBy { lost, run: self.run_of(&caller.agent, era) };
-        let (arbiter, log) = (Arc::clone(&caller.arbiter), self.ground.log.clone());
+        let log = self.ground.log.clone();
         let report = self.ground.report_of(&caller.agent);
         let failed = self.ground.report_of(&caller.agent);
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
             let _places = places;
-            let ended = serve_held(gate, arbiter, log, (gate_in, gate_out), report, held).await;
+            let ended = serve_held(gate, holder, log, (gate_in, gate_out), report, held).await;
             if let Err(error) = ended {
                 failed(format!("the gate does not start: {error}"));
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hyper::header::{HeaderValue, WWW_AUTHENTICATE};
 use hyper::{HeaderMap, StatusCode};
-use portcullis_protocol::{AgentId, Digest, Domain, Precondition, ReasonCode};
+use portcullis_protocol::{AgentId, Digest, Domain, Millis, Precondition, ReasonCode};
 use portcullis_sdk::{Authorizer, Refusal, Token};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
@@ -30,6 +30,10 @@ const REMEMBERED: usize = 1024;
 pub(super) struct Caller {
     /// The digest of its token.
     pub(super) token: Digest,
+    /// Who bears it: the same for each token that takes its place.
+    pub(super) bearer: Digest,
+    /// When it expires, if that is known.
+    pub(super) expires: Option<Millis>,
     pub(super) agent: AgentId,
     /// The arbiter, asked as this agent.
     pub(super) arbiter: Arc<dyn Authorizer>,
@@ -90,7 +94,8 @@ impl Doorkeeper {
             }
         };
         let share = self.share(&who.agent);
-        let caller = Caller { token: digest, agent: who.agent, arbiter, share };
+        let bearer = who.bearer.unwrap_or(digest);
+        let caller = Caller { token: digest, bearer, expires: who.expires, agent: who.agent, arbiter, share };
         self.remember(&caller);
         Ok(caller)
     }

@@ -11,7 +11,7 @@ use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use portcullis_gate::endpoint::{Bounds, Endpoint, EndpointError, serve_endpoint};
 use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeReply, WhoAmI};
-use portcullis_protocol::{ReasonCode, SurfaceTable};
+use portcullis_protocol::{Digest, Millis, ReasonCode, SurfaceTable};
 use portcullis_sdk::{Authorizer, Call, OutcomeReport, Refusal, Token};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -31,6 +31,9 @@ pub(crate) const TWO: &str = "token-two";
 /// The token of another agent, whose calls the test arbiter's receipts are not for.
 pub(crate) const OTHER: &str = "token-other";
 
+/// How tokens begin that others take the place of.
+pub(crate) const RENEWED: &str = "token-of.";
+
 /// The arbiter, asked with some token.
 struct Asked {
     arbiter: Arc<TestArbiter>,
@@ -45,10 +48,13 @@ pub(crate) struct Known {
     pub(crate) asked: usize,
     /// What it answers about every token, if that is not as usual.
     pub(crate) instead: Option<ReasonCode>,
+    /// The tokens with which decisions were asked for.
+    pub(crate) decided: Vec<String>,
 }
 
 impl Authorizer for Asked {
     fn decide(&self, call: DecisionCall) -> Call<'_, DecisionReply> {
+        self.known.lock().unwrap().decided.push(self.token.reveal().to_owned());
         self.arbiter.decide(call)
     }
 
@@ -67,9 +73,15 @@ impl Authorizer for Asked {
             (Some(code), _) => Err(code),
             (None, ONE | TWO) => Ok(agent()),
             (None, OTHER) => Ok("other".parse().unwrap()),
+            (None, token) if token.starts_with(RENEWED) => Ok(agent()),
             (None, _) => Err(ReasonCode::IdentityUnverified),
         };
-        let who = who.map(|agent| WhoAmI { agent }).map_err(|code| Refusal::own(code, None));
+        // The bearer's name, and when it expires: token-of.NAME.TIME.
+        let mut words =
+            self.token.reveal().strip_prefix(RENEWED).into_iter().flat_map(|rest| rest.split('.'));
+        let bearer = words.next().map(|bearer| Digest::sha256(bearer.as_bytes()));
+        let expires = words.next().map(|time| Millis(time.parse().unwrap()));
+        let who = who.map(|agent| WhoAmI { agent, bearer, expires }).map_err(|code| Refusal::own(code, None));
         Box::pin(async move { who })
     }
 }
@@ -252,7 +264,12 @@ pub(crate) struct Session<'a> {
     pub(crate) id: String,
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    /// The same session, gone on with under another token.
+    pub(crate) fn with(&self, token: &str) -> Session<'a> {
+        Session { door: self.door, token: token.to_owned(), id: self.id.clone() }
+    }
+
     pub(crate) async fn post(&self, body: &str) -> Reply {
         self.door.post(&self.token, &[("mcp-session-id", &self.id)], body).await
     }

@@ -399,6 +399,30 @@ async fn the_stream_of_a_token_that_names_nobody_any_more_ends() {
     assert_eq!(stream.event().await, None);
 }
 
+/// With a renewed token a client lost its session, and the results of calls that it had made.
+#[tokio::test]
+async fn a_renewed_token_goes_on_with_the_session_and_the_old_one_does_not() {
+    let door = Door::open().await;
+    let session = door.session("token-of.a.1000").await;
+    assert_eq!(session.tool("1", "read").await, ran(&json!(1), "read"));
+    let mut broken = session.call("2", "read").await;
+    let start = broken.event().await.unwrap().id.unwrap();
+    drop(broken);
+    // Of another bearer, or no longer than the first.
+    for other in ["token-of.b.3000", "token-of.a.999", "token-of.a.1000.again", ONE] {
+        assert_eq!(session.with(other).call("3", "read").await.status(), 404, "{other}");
+    }
+    let renewed = session.with("token-of.a.2000");
+    let mut again = renewed.listen(Some(&start)).await;
+    again.event().await.unwrap();
+    assert_eq!(again.event().await.unwrap().data, ran(&json!(2), "read"));
+    assert_eq!(renewed.tool("3", "read").await, ran(&json!(3), "read"));
+    assert_eq!(session.call("4", "read").await.status(), 404);
+    let decided = door.known.lock().unwrap().decided.clone();
+    assert_eq!(decided, ["token-of.a.1000", "token-of.a.1000", "token-of.a.2000"]);
+    assert_eq!(door.calls().len(), 3);
+}
+
 #[tokio::test]
 async fn what_is_sent_to_a_subscriber_reaches_it_under_its_own_id_and_nobody_else() {
     let door = Door::open().await;

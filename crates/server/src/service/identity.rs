@@ -2,6 +2,7 @@
 
 use portcullis_arbiter::Credential;
 use portcullis_ledger::Clocks;
+use portcullis_protocol::Digest;
 
 use super::Arbiter;
 use crate::agents::bearer_token;
@@ -16,6 +17,11 @@ impl Arbiter {
     /// The credential that a token stands for, looked at now.
     pub(crate) async fn identify(&self, token: &str, shown_for: Use) -> Result<Credential, Nobody> {
         self.identities.credential(token, || self.clocks.wall(), shown_for).await
+    }
+
+    /// Who bears a token, if others may come for it.
+    pub(crate) async fn borne_by(&self, token: &str) -> Result<Option<Digest>, Nobody> {
+        self.identities.bearer(token, || self.clocks.wall()).await
     }
 
     /// The credential in an `authorization` header.

@@ -116,6 +116,25 @@ async fn an_access_token_is_its_agents_and_its_record_keeps_nothing_of_it() {
     }
 }
 
+/// Whoever goes on with a renewed token is who began, and nobody else of the same agent is.
+#[tokio::test]
+async fn the_tokens_of_one_subjects_client_have_one_bearer_and_static_ones_none() {
+    let issuer = Issuer::new();
+    let served = served(Some(&issuer.jwks())).await;
+    let mut told = Vec::new();
+    for (lifetime, more) in
+        [(300, json!({})), (600, json!({ "jti": "2" })), (300, json!({ "client_id": "d" }))]
+    {
+        let who = served.get("/v1/whoami", &issuer.token(lifetime, more)).await.json();
+        assert_eq!(who["agent"], "demo-agent");
+        told.push((who["bearer"].as_str().unwrap().to_owned(), who["expires"].as_u64().unwrap()));
+    }
+    assert!(told[0].0 == told[1].0 && told[0].1 < told[1].1, "{told:?}");
+    assert_ne!(told[0].0, told[2].0);
+    let who = served.get("/v1/whoami", "stranger-agent").await.json();
+    assert!(who["bearer"].is_null() && who["agent"] == "stranger-agent", "{who}");
+}
+
 fn collect(folder: &Path, kept: &mut String) {
     for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         if entry.is_dir() {
