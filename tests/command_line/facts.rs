@@ -24,21 +24,21 @@ keys = [{ type = "ed25519", key = "V3D4WZ+CZa7gLcBOttAja3VDSil3UDrfx5DX8eTrcdg="
 "#;
 
 /// An instant, so many seconds ago.
-fn ago(seconds: i64) -> String {
+pub(crate) fn ago(seconds: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let then = chrono::DateTime::from_timestamp(i64::try_from(now).unwrap() - seconds, 0).unwrap();
     then.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
 /// The demo's deployment, whose agents come from `directory.json`.
-struct Scene {
-    place: Place,
+pub(crate) struct Scene {
+    pub(crate) place: Place,
     journal: PathBuf,
 }
 
 impl Scene {
     /// With the document as of so many seconds ago, which may be ten minutes; and more in `bundle.toml`.
-    fn new(age: i64, more: &str) -> Self {
+    pub(crate) fn new(age: i64, more: &str) -> Self {
         let place = Self::deployed("10m", more);
         let scene = Self::of(place, "file = \"directory.json\"\n");
         scene.aged(age);
@@ -404,7 +404,7 @@ fn a_service_that_gave_an_old_answer_after_a_restart_was_believed_and_one_from_t
 }
 
 /// The exception for reading balances: a day, until tomorrow.
-fn exception(review: &str) -> String {
+pub(crate) fn exception(review: &str) -> String {
     format!(
         "[[exceptions]]\nsurface = \"demo.read_balance\"\ncovers = [\"fact.stale\"]\nsources = [\"directory\"]\n\
          max_age = \"24h\"\nowner = \"zoe\"\nreason = \"the directory is moved\"\nreview = \"{review}\"\nuntil = \"{}\"\n",

@@ -18,6 +18,7 @@ mod decide;
 mod draft;
 mod evidence;
 mod explain;
+mod explained;
 mod facts;
 mod log;
 mod obligations;

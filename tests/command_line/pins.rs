@@ -30,7 +30,7 @@ fn change(path: &Path, from: &str, to: &str) {
 }
 
 /// Pins a server's tools in the bundle of a deployment, signs it and makes it the one that decides.
-fn pinned(place: &Place, server: &[String]) {
+pub(crate) fn pinned(place: &Place, server: &[String]) {
     let config = text(&place.config_path);
     said(&mcp(&["pin"], &["--config", &config], server));
     change(&place.config.bundle.join("bundle.toml"), "version = 1", "version = 2");
@@ -40,7 +40,7 @@ fn pinned(place: &Place, server: &[String]) {
 }
 
 /// A server of others, whose words pass through `sed`: what it says of its tools changes, and nobody of it knows.
-fn rewritten(server: &[String], script: &str) -> Vec<String> {
+pub(crate) fn rewritten(server: &[String], script: &str) -> Vec<String> {
     let through = r#"script="$0"; "$@" | sed -u "$script""#;
     let mut command = vec!["sh".to_owned(), "-c".into(), through.into(), script.into()];
     command.extend_from_slice(server);

@@ -39,6 +39,7 @@ mod entities;
 mod error;
 mod evaluate;
 mod exceptions;
+mod explained;
 mod fact_file;
 mod facts;
 mod files;
@@ -86,6 +87,7 @@ pub use error::{
     Unproved, Unsigned, UntrustedKey,
 };
 pub use exceptions::Exception;
+pub use explained::Otherwise;
 pub use fact_file::{FactFile, FileLook};
 pub use facts::{FactError, FactSnapshot};
 pub use governance::{Governance, OwnedException, SurfaceGovernance};

@@ -19,7 +19,7 @@ use crate::{Evaluation, Gathered, Snapshot, bundle, exceptions, pinned};
 pub struct Rehearsal {
     pub(crate) compiled: Compiled,
     digest: BundleDigest,
-    pins: ToolPins,
+    pub(crate) pins: ToolPins,
 }
 
 impl Snapshot {

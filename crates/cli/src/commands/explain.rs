@@ -2,19 +2,25 @@
 
 use std::process::ExitCode;
 
-use portcullis_policy::{Held, Near, Rehearsal, Snapshot};
+use portcullis_policy::{Gathered, Held, Near, Otherwise, Rehearsal, Snapshot};
 use portcullis_protocol::obligations::Length;
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::{Decision, DecisionRecord, ReasonCode, Record, Request};
 use portcullis_server::{
-    Config, ConfigError, archived_bundle, config::ArbiterConfig, facts_on_record, request_on_record,
+    Before, Config, ConfigError, archived_bundle, before, config::ArbiterConfig, facts_on_record,
+    request_on_record,
 };
 use portcullis_verify::{LogKeys, UnverifiedReceipt};
 use serde::Serialize;
 
+use self::because::Because;
+use self::found::{Found, asks_for_the_request, needed};
 use super::verify::{chain, read_log_key};
 use crate::args::ExplainArgs;
 use crate::say;
+
+mod because;
+mod found;
 
 /// Everything that can be said of a decision.
 #[derive(Serialize)]
@@ -28,6 +34,10 @@ struct Explanation {
     policies: Vec<Shown>,
     /// The grants that came nearest.
     nearest: Vec<Near>,
+    /// What stood behind it.
+    because: Vec<Because>,
+    /// What would make it a PERMIT.
+    needed: Vec<String>,
     /// What could not be said, and why.
     unsaid: Vec<String>,
 }
@@ -60,7 +70,7 @@ pub(crate) fn run(args: &ExplainArgs) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn verified(args: &ExplainArgs, config: &Result<ArbiterConfig, ConfigError>) -> Result<Record, String> {
+fn verified(args: &ExplainArgs, config: &Deployed) -> Result<Record, String> {
     let keys = match (args.key.as_slice(), config) {
         ([], Ok(config)) => config.log_keys.clone(),
         ([], Err(error)) => {
@@ -74,66 +84,112 @@ fn verified(args: &ExplainArgs, config: &Result<ArbiterConfig, ConfigError>) -> 
     receipt.record().map_err(|error| chain(&error))
 }
 
-fn explain(
-    args: &ExplainArgs,
-    config: &Result<ArbiterConfig, ConfigError>,
-    record: Box<DecisionRecord>,
-) -> Explanation {
-    let mut unsaid = Vec::new();
-    let mut had = |what: &str, cause: String| unsaid.push(format!("{what}: {cause}"));
-    let bundle = match bundle(args, config, &record) {
-        Ok(bundle) => bundle,
-        Err(cause) => {
-            had("the policies' text", cause);
-            None
-        }
-    };
+type Deployed = Result<ArbiterConfig, ConfigError>;
+
+/// What could not be said, and why.
+#[derive(Default)]
+struct Unsaid(Vec<String>);
+
+impl Unsaid {
+    fn had<T>(&mut self, what: &str, found: Result<T, String>) -> Option<T> {
+        found.map_err(|cause| self.0.push(format!("{what}: {cause}"))).ok()
+    }
+}
+
+fn explain(args: &ExplainArgs, config: &Deployed, record: Box<DecisionRecord>) -> Explanation {
+    let mut unsaid = Unsaid::default();
+    let bundle = unsaid.had("the policies' text", bundle(args, config, &record)).flatten();
     let shown = |id: &portcullis_protocol::PolicyId| Shown {
         id: id.to_string(),
         text: bundle.as_ref().and_then(|bundle| bundle.policy_text(id)),
     };
     let policies = record.policies.iter().map(shown).collect();
-    let nearest = match (&bundle, record.reason) {
-        (Some(bundle), Some(ReasonCode::PolicyNoGrant)) => match request(args, config, &record) {
-            Ok(request) => {
-                if let Some(file) = &args.request {
-                    // The receipt commits to the request with a salt that only the vault has.
-                    let file = file.display();
-                    had("whether that was the request", format!("`{file}` is taken as given"));
-                }
-                let facts = match config {
-                    Ok(config) => facts_on_record(config, &record, bundle),
-                    Err(error) => Err(format!("no ledger: {error}")),
-                };
-                let facts = facts.unwrap_or_else(|cause| {
-                    had("what sources of facts gave", cause);
-                    None
-                });
-                bundle.nearest(&request, &record.labels.held, facts.as_ref())
-            }
-            Err(cause) => {
-                had("the grants that come nearest", cause);
-                Vec::new()
-            }
-        },
-        (_, _) => Vec::new(),
+    let before = earlier(config, &record, &mut unsaid);
+    let asked = bundle.as_ref().and_then(|bundle| asked(args, config, &record, bundle, &mut unsaid));
+    let (request, nearest, otherwise) = match (&bundle, asked) {
+        (Some(bundle), Some((request, facts))) => {
+            let (nearest, otherwise) = weighed(bundle, &request, &record, facts.as_ref());
+            (Some(request), nearest, otherwise)
+        }
+        (_, _) => (None, Vec::new(), None),
     };
+    let found = Found {
+        record: &record,
+        bundle: bundle.as_ref(),
+        request: request.as_ref(),
+        before: &before,
+        otherwise: otherwise.as_ref(),
+    };
+    let because = found.because();
     let reason = record.reason;
     Explanation {
         precondition: reason.map(|code| code.precondition().as_str()),
         message: reason.map(ReasonCode::message),
         remedy: reason.map(ReasonCode::remedy),
+        needed: needed(&record, &because),
         record,
         policies,
         nearest,
-        unsaid,
+        because,
+        unsaid: unsaid.0,
     }
+}
+
+/// What the log says before it, if the log is at hand.
+fn earlier(config: &Deployed, record: &DecisionRecord, unsaid: &mut Unsaid) -> Before {
+    let found = match config {
+        Ok(config) => before(config, record),
+        Err(error) if Before::is_asked_for(record) => Err(format!("no ledger: {error}")),
+        Err(_) => Ok(Before::default()),
+    };
+    unsaid.had("what the log says before it", found).unwrap_or_default() // tidy: allow what is not known is said to be so
+}
+
+/// The request and what sources gave for it, where they explain the decision.
+fn asked(
+    args: &ExplainArgs,
+    config: &Deployed,
+    record: &DecisionRecord,
+    bundle: &Rehearsal,
+    unsaid: &mut Unsaid,
+) -> Option<(Request, Option<Gathered>)> {
+    record.reason.filter(|code| asks_for_the_request(*code))?;
+    let what = match record.reason {
+        Some(ReasonCode::PolicyNoGrant) => "the grants that come nearest",
+        _ => "what of the request decided it",
+    };
+    let request = unsaid.had(what, request(args, config, record))?;
+    if let Some(file) = &args.request {
+        // The receipt commits to the request with a salt that only the vault has.
+        let taken = format!("`{}` is taken as given", file.display());
+        unsaid.had::<()>("whether that was the request", Err(taken));
+    }
+    let facts = match config {
+        Ok(config) => facts_on_record(config, record, bundle),
+        Err(error) => Err(format!("no ledger: {error}")),
+    };
+    let facts = unsaid.had("what sources of facts gave", facts).flatten();
+    Some((request, facts))
+}
+
+/// The grants that come nearest to a request that nothing grants, and what else policy says of one that it forbids.
+fn weighed(
+    bundle: &Rehearsal,
+    request: &Request,
+    record: &DecisionRecord,
+    facts: Option<&Gathered>,
+) -> (Vec<Near>, Option<Otherwise>) {
+    let held = &record.labels.held;
+    if record.reason == Some(ReasonCode::PolicyNoGrant) {
+        return (bundle.nearest(request, held, facts), None);
+    }
+    (Vec::new(), bundle.otherwise(request, held, facts, &record.policies))
 }
 
 /// The bundle at hand, if it is the one that decided.
 fn bundle(
     args: &ExplainArgs,
-    config: &Result<ArbiterConfig, ConfigError>,
+    config: &Deployed,
     record: &DecisionRecord,
 ) -> Result<Option<Rehearsal>, String> {
     let Some(decided) = &record.bundle else { return Ok(None) };
@@ -152,11 +208,7 @@ fn bundle(
     snapshot.rehearse().map(Some).map_err(|error| error.to_string())
 }
 
-fn request(
-    args: &ExplainArgs,
-    config: &Result<ArbiterConfig, ConfigError>,
-    record: &DecisionRecord,
-) -> Result<Request, String> {
+fn request(args: &ExplainArgs, config: &Deployed, record: &DecisionRecord) -> Result<Request, String> {
     let Some(file) = &args.request else {
         let config =
             config.as_ref().map_err(|error| format!("no --request is given, and no vault: {error}"))?;
@@ -176,7 +228,7 @@ fn request(
 }
 
 fn tell(explanation: &Explanation) {
-    let Explanation { record, precondition, message, remedy, policies, nearest, unsaid } = explanation;
+    let Explanation { record, precondition, message, policies, unsaid, .. } = explanation;
     let (word, agent, surface) = (record.decision.as_str(), &record.agent, &record.surface);
     say::line(&format!(
         "{word}: {agent}{} asked for {} on {surface}, at {}",
@@ -200,28 +252,28 @@ fn tell(explanation: &Explanation) {
     tell_facts(record);
     if let Some(limit) = &record.limit {
         say::line(&format!("limit {limit} has no room for it"));
-        for used in record.limits.iter().filter(|used| used.limit == *limit) {
-            let (before, most, takes) = (used.used, used.max, used.amount);
-            say::line(&format!("    {before} of {most} were used, and the request takes {takes}"));
-        }
     }
-    for need in &record.obligations.approvals {
-        let roles: Vec<_> = need.roles.iter().map(ToString::to_string).collect();
-        say::line(&format!("it asks for an approval by {} of {}", need.quorum, roles.join(", ")));
-    }
+    explanation.because.iter().flat_map(Because::lines).for_each(|line| say::line(&line));
     if record.decision != Decision::Permit {
-        for near in nearest {
-            tell_near(near);
-        }
-        if nearest.is_empty() && record.reason == Some(ReasonCode::PolicyNoGrant) && unsaid.is_empty() {
-            say::line("no grant is about this action");
-        }
-        if let Some(remedy) = remedy {
-            say::line(&format!("to make it a PERMIT: {remedy}"));
-        }
+        tell_way(explanation);
     }
     for unsaid in unsaid {
         say::line(&format!("not to be had: {unsaid}"));
+    }
+}
+
+/// What would make it a PERMIT.
+fn tell_way(explanation: &Explanation) {
+    let Explanation { record, nearest, needed, remedy, unsaid, .. } = explanation;
+    nearest.iter().for_each(tell_near);
+    if nearest.is_empty() && record.reason == Some(ReasonCode::PolicyNoGrant) && unsaid.is_empty() {
+        say::line("no grant is about this action");
+    }
+    for needed in needed {
+        say::line(&format!("to make it a PERMIT: {needed}"));
+    }
+    if let (Some(remedy), true) = (remedy, needed.is_empty()) {
+        say::line(&format!("to make it a PERMIT: {remedy}"));
     }
 }
 
