@@ -23,6 +23,9 @@ use crate::proving::{Proving, demanded};
 use crate::setup::{SetupError, at, make_directory};
 use crate::stages::{Stage, Stages};
 
+mod prepared;
+use prepared::Prepared;
+
 /// Where activated bundles lie, in the data directory.
 pub(crate) const ACTIVATED: &str = "bundles";
 
@@ -51,11 +54,8 @@ pub(crate) struct Bundles {
 struct State {
     /// What the log says; `None` before it was read.
     succession: Option<Succession>,
-    /// A bundle that was found sound, and may be about to be activated.
-    ready: Option<(BundleDigest, Arc<BundleSource>)>,
-    /// Whether its activation is under way: then it is held however long that takes, for the ledger's writer must not have to
-    /// load it again.
-    ordered: bool,
+    /// Bundles that were found sound, and may be about to be activated.
+    prepared: Prepared,
 }
 
 impl Bundles {
@@ -155,14 +155,15 @@ impl Bundles {
     /// # Errors
     /// Why it is not to be activated.
     fn make_ready(&self, wanted: &BundleRef, now: Option<Millis>) -> Result<Ready, OrderRefused> {
-        let Found { bundle, succession, pinned, .. } = self.sound(wanted, now)?;
+        let Found { source, bundle, succession, pinned } = self.sound(wanted, now)?;
         let (digest, demand) = (wanted.digest, bundle.proof_demand());
         let vetted = Vetted { bundle: digest, demand, proof: self.proving.proof(&digest), pinned };
         may_follow(succession.demand, &vetted).map_err(OrderRefused::Bundle)?;
         if self.config.proofs.required && vetted.proof.is_none() {
             return Err(OrderRefused::Bundle(ReasonCode::PolicyUnproved));
         }
-        self.state().ordered = true;
+        let left = self.state().prepared.order(wanted.clone(), source);
+        left.into_iter().for_each(let_go);
         Ok(Ready { vetted, archive: Arc::clone(bundle.archive()) })
     }
 
@@ -201,10 +202,7 @@ impl Bundles {
         if found.before() == ProofDemand::Required && found.bundle.proof_demand() == ProofDemand::Unsaid {
             return Err(OrderRefused::Bundle(ReasonCode::PolicyProofsDropped));
         }
-        let mut state = self.state();
-        let left = state.ready.replace((wanted.digest, Arc::clone(&found.source)));
-        state.ordered = false;
-        drop(state);
+        let left = self.state().prepared.find(wanted.clone(), Arc::clone(&found.source));
         drop(left);
         Ok(found)
     }
@@ -237,8 +235,7 @@ impl Bundles {
     /// The same, if it was found sound before and is still offered. It is looked at as for a decision: what changed of file,
     /// signers or what was in force has it verified anew, and if it does not hold any more it is none.
     fn held(&self, wanted: &BundleRef, succession: &Succession) -> Option<(Arc<BundleSource>, Arc<Bundle>)> {
-        let ready = self.state().ready.clone();
-        let (_, source) = ready.filter(|(digest, _)| *digest == wanted.digest)?;
+        let source = self.state().prepared.get(&wanted.digest)?;
         if !offered_file(&self.config.data, &wanted.digest).exists() {
             return None;
         }
@@ -254,20 +251,14 @@ impl Bundles {
 
     /// Lets go of a bundle whose activation the log refused. One of which that is not known is held: it may still come into
     /// force.
-    pub(crate) fn not_activated(&self) {
-        let mut state = self.state();
-        state.ordered = false;
-        let left = state.ready.take();
-        drop(state);
+    pub(crate) fn not_activated(&self, bundle: &BundleDigest) {
+        let left = self.state().prepared.refuse(bundle);
         left.into_iter().for_each(let_go);
     }
 
     /// Lets go of a bundle that was found sound, if nobody activated it or another took its place.
     fn forget(&self, source: &Arc<BundleSource>) {
-        let mut state = self.state();
-        let ordered = state.ordered;
-        let left = state.ready.take_if(|(_, ready)| !ordered && Arc::ptr_eq(ready, source));
-        drop(state);
+        let left = self.state().prepared.forget(source);
         left.into_iter().for_each(let_go);
     }
 
@@ -306,16 +297,11 @@ impl Bundles {
         let source = match &succession.activated {
             None => Arc::clone(&self.deciding().source),
             Some(_) if before.activated == succession.activated => Arc::clone(&self.deciding().source),
-            Some(activated) => match state.ready.take() {
-                Some((digest, source)) if digest == activated.digest => {
-                    state.ordered = false;
-                    source
-                }
-                other => {
-                    other.into_iter().for_each(let_go);
-                    Arc::new(self.laid_source(&activated.digest, succession))
-                }
-            },
+            Some(activated) => {
+                let (prepared, left) = state.prepared.activate(activated);
+                left.into_iter().for_each(let_go);
+                prepared.unwrap_or_else(|| Arc::new(self.laid_source(&activated.digest, succession)))
+            }
         };
         let next = Arc::new(Deciding::new(&self.config, source, succession));
         {

@@ -229,10 +229,10 @@ async fn a_bundle_that_nobody_activates_is_let_go_of_and_no_other_with_it() {
     bundles.stands(&Succession::default());
     let offer = offered(&bundles);
     let call = || ProofCall { bundle: offer.bundle().clone(), step: ProofStep::Begin };
-    let held = || bundles.state().ready.as_ref().map(|(_, source)| Arc::clone(source));
+    let held = || bundles.state().prepared.get(&offer.bundle().digest);
     assert_eq!(bundles.prove(call(), NOW).await, Ok(ProofReply::NotDemanded));
     let first = held().unwrap();
-    bundles.state().ready = None;
+    assert!(bundles.state().prepared.forget(&first).is_some());
     assert_eq!(bundles.prove(call(), NOW).await, Ok(ProofReply::NotDemanded));
     let second = held().unwrap();
     let (owner, time) = (Arc::downgrade(&bundles), Duration::from_millis(1));
@@ -250,7 +250,7 @@ async fn a_bundle_whose_activation_was_under_way_was_let_go_of_before_it_came_in
     let bundles = Arc::new(bundles);
     bundles.stands(&Succession::default());
     let offer = offered(&bundles);
-    let held = || bundles.state().ready.as_ref().map(|(_, source)| Arc::clone(source));
+    let held = || bundles.state().prepared.get(&offer.bundle().digest);
     let forgotten = async |source: &Arc<BundleSource>| {
         forget_later(Arc::downgrade(&bundles), Arc::downgrade(source), Duration::from_millis(1)).await;
         held().is_none()
@@ -261,12 +261,64 @@ async fn a_bundle_whose_activation_was_under_way_was_let_go_of_before_it_came_in
     let (activated, version) = (Some(offer.bundle().clone()), offer.bundle().version);
     bundles.stands(&Succession { version, activated, ..Succession::default() });
     assert!(Arc::ptr_eq(&bundles.deciding().source, &source), "loaded again");
-    assert!(held().is_none() && !bundles.state().ordered);
+    assert!(held().is_none());
     // What the log refused is held no more.
     let (_folder, bundles) = self::bundles();
     bundles.stands(&Succession::default());
-    bundles.make_ready(offered(&bundles).bundle(), NOW).unwrap();
-    assert!(bundles.state().ordered && bundles.state().ready.is_some());
-    bundles.not_activated();
-    assert!(!bundles.state().ordered && bundles.state().ready.is_none());
+    let offer = offered(&bundles);
+    let held = || bundles.state().prepared.get(&offer.bundle().digest);
+    bundles.make_ready(offer.bundle(), NOW).unwrap();
+    assert!(held().is_some());
+    bundles.not_activated(&offer.bundle().digest);
+    assert!(held().is_none());
+}
+
+/// Looking into another bundle let go of the one whose activation waited for the writer, who loaded it again with every decision
+/// behind it.
+#[tokio::test]
+async fn a_proof_of_another_bundle_threw_out_the_one_whose_activation_was_under_way() {
+    let (_folder, bundles) = bundles();
+    let bundles = Arc::new(bundles);
+    bundles.stands(&Succession::default());
+    let (ordered, other) = (offered(&bundles), next(&bundles, ""));
+    bundles.make_ready(ordered.bundle(), NOW).unwrap();
+    let source = bundles.state().prepared.get(&ordered.bundle().digest).unwrap();
+    let call = ProofCall { bundle: other.bundle().clone(), step: ProofStep::Begin };
+    assert_eq!(bundles.prove(call, NOW).await, Ok(ProofReply::NotDemanded));
+    let proved = bundles.state().prepared.get(&other.bundle().digest).unwrap();
+    // Nor does the time of the other one end what was ordered, or a refusal of the other one.
+    forget_later(Arc::downgrade(&bundles), Arc::downgrade(&proved), Duration::from_millis(1)).await;
+    bundles.not_activated(&other.bundle().digest);
+    let (activated, version) = (Some(ordered.bundle().clone()), ordered.bundle().version);
+    bundles.stands(&Succession { version, activated, ..Succession::default() });
+    assert!(Arc::ptr_eq(&bundles.deciding().source, &source), "loaded again");
+}
+
+/// What came into force takes with it what is no newer, and leaves what may still come.
+#[test]
+fn of_several_activations_under_way_each_is_held_until_it_cannot_come_any_more() {
+    let (_folder, bundles) = bundles();
+    let of = |version: u64| {
+        let mut bundle = offered(&bundles).bundle().clone();
+        bundle.version = version;
+        bundle.digest.0 = portcullis_protocol::Digest::sha256(&version.to_be_bytes());
+        let source = Arc::new(bundle_source(&bundles.config));
+        (bundle, source)
+    };
+    let mut prepared = Prepared::default();
+    let all: Vec<_> = (1..=6).map(of).collect();
+    let left: usize = all[..5]
+        .iter()
+        .map(|(bundle, source)| prepared.order(bundle.clone(), Arc::clone(source)).len())
+        .sum();
+    assert_eq!(left, 1, "the oldest of five");
+    assert!(prepared.get(&all[0].0.digest).is_none());
+    let (taken, left) = prepared.activate(&all[2].0);
+    assert!(taken.is_some_and(|taken| Arc::ptr_eq(&taken, &all[2].1)));
+    assert_eq!(left.len(), 2, "itself and the one before it");
+    assert!(prepared.get(&all[3].0.digest).is_some() && prepared.get(&all[4].0.digest).is_some());
+    assert_eq!(prepared.refuse(&all[3].0.digest).len(), 1);
+    assert!(prepared.get(&all[3].0.digest).is_none() && prepared.get(&all[4].0.digest).is_some());
+    let (taken, _) = prepared.activate(&all[5].0);
+    assert!(taken.is_none() && prepared.get(&all[4].0.digest).is_none());
 }

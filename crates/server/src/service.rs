@@ -348,6 +348,7 @@ impl Arbiter {
             self.archive(ready).await;
         }
         let vetted = ready.map(|ready| ready.vetted);
+        let activated = vetted.as_ref().map(|vetted| vetted.bundle);
         let began = Instant::now();
         let (reply, answer) = oneshot::channel();
         let given = self.ledger.order(Given { ordered, vetted }, |answer| hand_over(reply, answer));
@@ -359,8 +360,8 @@ impl Arbiter {
             self.bundles.stages().note(Stage::Record, began);
         }
         let Ok(Ok(done)) = done else { return Err(OrderRefused::Unanswered) };
-        if activates && done.is_err() {
-            self.bundles.not_activated();
+        if let (Some(bundle), Err(_)) = (activated, &done) {
+            self.bundles.not_activated(&bundle);
         }
         done
     }
