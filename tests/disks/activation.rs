@@ -142,6 +142,8 @@ fn killed_in_an_activation(at: At, fault: &'static str) {
         tally.rounds += 1;
     }
     tally.note(format!("the old bundle {old} times, the new one {new} times, of {calls} calls"));
+    // A campaign that saw one side only has not shown where the switch is.
+    assert!(old > 0 && new > 0, "the old bundle {old} times, the new one {new} times");
     assert!(tally.struck * 4 >= tally.rounds, "struck {} times in {} rounds", tally.struck, tally.rounds);
     scene.end(&mut tally);
     tally.close();
