@@ -35,7 +35,7 @@ pub enum BundleError {
     /// [`ReasonCode::PolicyPinMismatch`]
     #[error(transparent)]
     PinMismatch(PinMismatch),
-    /// [`ReasonCode::PolicyCorrupt`]
+    /// [`ReasonCode::PolicyTooDeep`] of what is nested too deeply, else [`ReasonCode::PolicyCorrupt`]
     #[error(transparent)]
     Corrupt(Box<Defect>),
     /// [`ReasonCode::PolicyUnproved`]
@@ -56,6 +56,7 @@ impl BundleError {
             Self::SignatureInvalid(_) => ReasonCode::PolicySignatureInvalid,
             Self::RolledBack(_) => ReasonCode::PolicyRolledBack,
             Self::PinMismatch(_) => ReasonCode::PolicyPinMismatch,
+            Self::Corrupt(defect) if matches!(defect.fault, Fault::TooDeep) => ReasonCode::PolicyTooDeep,
             Self::Corrupt(_) => ReasonCode::PolicyCorrupt,
             Self::Unproved(_) => ReasonCode::PolicyUnproved,
         }
@@ -241,6 +242,9 @@ faults! {
     FileMissing = "the file is missing", "Add the file.";
     /// Bytes that are not UTF-8.
     NotUtf8 = "not UTF-8", "Save the file as UTF-8.";
+    /// Policies or types beyond the one bound on nesting.
+    TooDeep = "nested more deeply than 32 levels",
+        "Split it: several policies, or types with fewer levels. Each bracket is a level, and so is each operator in a row: of `a || b || c` make a set and ask with `contains` or `in`.";
     /// The manifest cannot be written as canonical JSON.
     NoDigest = "the bundle has no digest", "Rename the files.";
     /// Bytes that are no bundle's file.

@@ -50,6 +50,7 @@ mod limits;
 mod manifest;
 mod meaning;
 mod near;
+mod nesting;
 mod parallel;
 mod pinned;
 mod policies;
@@ -97,8 +98,8 @@ pub use near::{Held, Near, Part};
 pub use pinned::{PinError, PinnedTools};
 pub use program::{UnfitProgram, fit_program};
 pub use proof::{
-    Comparison, Counterexample, Direction, Finding, KeptProof, Kind, Oddity, Proof, ProofReport, Prover,
-    Shift, Shown, SolverLimits, Statement, symbolic_compiler,
+    Comparison, Counterexample, Direction, Finding, KeptProof, Kind, Oddity, Proof, ProofReport,
+    Prover, Shift, Shown, SolverLimits, Statement, symbolic_compiler,
 };
 pub use rehearsal::Rehearsal;
 pub use root::{MAX_CHAIN_BYTES, Root, RootChain, RootError};

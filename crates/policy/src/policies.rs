@@ -12,6 +12,7 @@ use crate::MANIFEST_FILE;
 use crate::annotations::{self, Annotations};
 use crate::error::{BundleError, Fault};
 use crate::files::{self, Files, POLICIES};
+use crate::nesting;
 use crate::parallel::each;
 use crate::roster::{self, Roster};
 use crate::schema::describe;
@@ -57,6 +58,7 @@ pub(crate) fn load(files: &Files) -> Result<Named, BundleError> {
 
 /// The policies of a file in the order of their lines.
 pub(crate) fn parse(path: &str, text: &str) -> Result<Lined, BundleError> {
+    nesting::refuse_deep_policies(path, text)?;
     let set: PolicySet = text.parse().map_err(|error: cedar_policy::ParseErrors| {
         let (line, message) = describe(text, (&error).into());
         BundleError::corrupt_at(path, line, Fault::Policy { message })

@@ -12,7 +12,7 @@ use crate::SCHEMA_FILE;
 use crate::entities::{AGENT, action_uid};
 use crate::error::{BundleError, Fault};
 use crate::files::{self, Files};
-use crate::{labels, principals};
+use crate::{labels, nesting, principals};
 
 /// Which actions' policies see what the arbiter gives, and no surface declares.
 #[derive(Debug, Default)]
@@ -35,6 +35,7 @@ pub(crate) fn load(
     warnings: &mut Vec<String>,
 ) -> Result<(Schema, Sight), BundleError> {
     let text = files::text(files, SCHEMA_FILE)?;
+    nesting::refuse_deep_schema(SCHEMA_FILE, text)?;
     let (schema, found) =
         Schema::from_cedarschema_str(text).map_err(|error| unparsed(text, (&error).into()))?;
     warnings.extend(found.map(|warning| format!("{SCHEMA_FILE}: {warning}")));
@@ -53,7 +54,7 @@ pub(crate) fn load(
     Ok((schema, sight))
 }
 
-/// The schema in its JSON form.
+/// The schema in its JSON form. To be asked only of one that was loaded before: how deep it is, is not.
 pub(crate) fn to_json(files: &Files) -> Result<Value, BundleError> {
     let text = files::text(files, SCHEMA_FILE)?;
     let (json, _) =

@@ -6,7 +6,7 @@ use cedar_policy::{Policy, PolicySet, Schema, ValidationMode, Validator};
 use super::{Diagnosis, Label, is_policies};
 use crate::error::{BundleError, Fault};
 use crate::files::{self, Files, INVARIANTS};
-use crate::{SCHEMA_FILE, annotations, invariants};
+use crate::{SCHEMA_FILE, annotations, invariants, nesting};
 
 pub(super) fn find(files: &Files, found: &mut Vec<Diagnosis>) {
     let schema = schema(files, found);
@@ -18,7 +18,10 @@ pub(super) fn find(files: &Files, found: &mut Vec<Diagnosis>) {
                 continue;
             }
         };
-        policies(path, text, schema.as_ref(), found);
+        match nesting::refuse_deep_policies(path, text) {
+            Ok(()) => policies(path, text, schema.as_ref(), found),
+            Err(error) => found.push(super::of(files, &error)),
+        }
     }
 }
 
@@ -30,6 +33,10 @@ fn schema(files: &Files, found: &mut Vec<Diagnosis>) -> Option<Schema> {
             return None;
         }
     };
+    if let Err(error) = nesting::refuse_deep_schema(SCHEMA_FILE, text) {
+        found.push(super::of(files, &error));
+        return None;
+    }
     match Schema::from_cedarschema_str(text) {
         Ok((schema, _)) => Some(schema),
         Err(error) => {
