@@ -98,8 +98,8 @@ pub use near::{Held, Near, Part};
 pub use pinned::{PinError, PinnedTools};
 pub use program::{UnfitProgram, fit_program};
 pub use proof::{
-    Comparison, Counterexample, Direction, Finding, KeptProof, Kind, Oddity, Proof, ProofReport,
-    Prover, Shift, Shown, SolverLimits, Statement, symbolic_compiler,
+    AskedOf, Comparison, Counterexample, Direction, Finding, KeptProof, Kind, Oddity, Proof, ProofReport,
+    Prover, Shift, Shown, SolverLimits, Statement, Weaker, symbolic_compiler,
 };
 pub use rehearsal::Rehearsal;
 pub use root::{MAX_CHAIN_BYTES, Root, RootChain, RootError};

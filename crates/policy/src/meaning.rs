@@ -57,6 +57,9 @@ pub struct Change {
     /// What it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub new: Option<String>,
+    /// Whether a solver says of which requests it is true ([`crate::Weaker`]), and so whether anything is left unknown.
+    #[serde(skip)]
+    pub solvable: bool,
 }
 
 /// The changes that are found, and the part that is looked at.
@@ -79,7 +82,14 @@ impl Changes {
 
     fn say(&mut self, tendency: Tendency, sentence: impl Into<String>) {
         let (part, name) = (self.part.to_owned(), self.name.clone());
-        self.found.push(Change { tendency, part, name, sentence: sentence.into(), old: None, new: None });
+        let sentence = sentence.into();
+        self.found.push(Change { tendency, part, name, sentence, old: None, new: None, solvable: false });
+    }
+
+    /// Says what is not known without a solver, and is with one.
+    fn leave(&mut self, sentence: impl Into<String>) {
+        self.say(Tendency::Unknown, sentence);
+        self.found.iter_mut().rev().take(1).for_each(|change| change.solvable = true);
     }
 
     /// Says what a number did, if it did: `more` is what it means that it grew.
@@ -349,7 +359,7 @@ fn unread(difference: Difference) -> Option<Change> {
         ("file", "schema.cedarschema") => (Tendency::Unknown, "what its types admit is the solver's to say"),
         (_, _) => (Tendency::Unknown, "not judged: shown as it is written"),
     };
-    Some(Change { tendency, part, name, sentence: sentence.to_owned(), old, new })
+    Some(Change { tendency, part, name, sentence: sentence.to_owned(), old, new, solvable: false })
 }
 
 #[cfg(test)]

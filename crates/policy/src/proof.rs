@@ -16,12 +16,14 @@ use crate::compile::Compiled as Content;
 use crate::invariants::{Invariant, with_effect};
 
 mod compare;
+mod demand;
 mod kept;
 mod solver;
 mod theorem;
 
 pub use compare::{Comparison, Direction, Shift, Shown};
 pub(crate) use compare::{Side, compare};
+pub use demand::{AskedOf, Weaker};
 pub use kept::KeptProof;
 pub use solver::SolverLimits;
 pub use theorem::Counterexample;
@@ -338,8 +340,12 @@ impl<'a> Work<'a> {
 }
 
 fn id_of(policy: &Policy) -> Option<PolicyId> {
+    parsed(policy.id())
+}
+
+fn parsed(id: &cedar_policy::PolicyId) -> Option<PolicyId> {
     // Every policy of a bundle was read under an `@id` that is one.
-    policy.id().to_string().parse().ok() // tidy: allow a policy without an id is in no bundle
+    id.to_string().parse().ok() // tidy: allow a policy without an id is in no bundle
 }
 
 fn places<'a>(schema: &'a Schema, policies: &[&'a Policy], solver: &'a Known<'a>) -> Vec<Place<'a>> {
@@ -394,6 +400,22 @@ impl Place<'_> {
             (Effect::Permit, None) | (Effect::Forbid, _) => Ok((*policy).clone()),
         });
         self.room.compile(&turned.collect::<Result<Vec<_>, _>>()?)
+    }
+
+    /// The policies without the grants that meet a demand, which forbid instead: they grant exactly what is granted and does
+    /// not meet it.
+    fn without_meeting(&self, meets: impl Fn(&Policy) -> bool) -> Result<Compiled, Unanswered> {
+        let turned = self.relevant.iter().map(|policy| {
+            let turns = policy.effect() == Effect::Permit && meets(policy);
+            if turns { with_effect(policy, Effect::Forbid) } else { Ok((*policy).clone()) }
+        });
+        self.room.compile(&turned.collect::<Result<Vec<_>, _>>()?)
+    }
+
+    /// The grants that meet a demand, beside whatever forbids: they grant exactly what is granted and meets it.
+    fn meeting(&self, meets: impl Fn(&Policy) -> bool) -> Result<Compiled, Unanswered> {
+        let kept = self.relevant.iter().copied();
+        self.room.compile(kept.filter(|policy| policy.effect() == Effect::Forbid || meets(policy)))
     }
 
     fn can_apply(&self, matched: &Policy) -> bool {

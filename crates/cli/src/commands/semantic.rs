@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use portcullis_policy::{Comparison, Direction, Meaning, Shift, Shown, Snapshot, Tendency};
+use portcullis_policy::{AskedOf, Comparison, Direction, Meaning, Shift, Shown, Snapshot, Tendency, Weaker};
 
 use super::prove::{tell_counterexample, with_prover};
 use crate::args::SolverArgs;
@@ -18,7 +18,8 @@ pub(crate) fn run(old: &Snapshot, new: &Snapshot, solver: &SolverArgs, json: boo
         Err(code) => return code,
     };
     // What policies and types do is the solver's to say, once for all of them.
-    let by_solver = |change: &&Meaning| change.part == "policy" || change.name == "schema.cedarschema";
+    let by_solver =
+        |change: &&Meaning| change.part == "policy" || change.name == "schema.cedarschema" || change.solvable;
     let open = |change: &Meaning| change.tendency == Tendency::Unknown && !by_solver(&change);
     let known = comparison.is_known() && !changes.iter().any(open);
     if json {
@@ -82,6 +83,9 @@ fn tell_shift(shift: &Shift) {
     };
     let without =
         shift.without.map_or_else(String::new, |asked| format!(", in what is granted without @{asked}"));
+    if let Some(weaker) = &shift.weaker {
+        return tell_weaker(shift, weaker);
+    }
     match &shift.shown {
         Shown::Example { counterexample } => {
             say::line(&format!("{direction} {}{without}, for instance:", shift.environment));
@@ -92,4 +96,45 @@ fn tell_shift(shift: &Shift) {
             say::line(&format!("          because {}", cause.escape_debug()));
         }
     }
+}
+
+/// What one of the bundles asks of requests that both grant, and the other does not, with both values.
+fn tell_weaker(shift: &Shift, weaker: &Weaker) {
+    let Weaker { demand, given, old, new } = weaker;
+    let environment = &shift.environment;
+    let word = match (given, shift.direction) {
+        (false, Direction::MorePermissive) => "WEAKER",
+        (false, Direction::LessPermissive) => "stricter",
+        (true, _) => "otherwise",
+    };
+    let what = match (given, shift.direction) {
+        (false, Direction::MorePermissive) => "no more asked for",
+        (false, Direction::LessPermissive) => "asked for now",
+        (true, Direction::MorePermissive) => "no more given",
+        (true, Direction::LessPermissive) => "given now",
+    };
+    match &shift.shown {
+        Shown::Example { counterexample } => {
+            say::line(&format!("{word} {environment}: {demand} is {what} of what both grant, for instance:"));
+            tell_counterexample(counterexample);
+            say::line(&format!("  - {}", asked_in_words(old)));
+            say::line(&format!("  + {}", asked_in_words(new)));
+        }
+        Shown::NotKnown { cause } => {
+            say::line(&format!("NOT KNOWN whether {word}: {environment}, {demand} {what}"));
+            say::line(&format!("          because {}", cause.escape_debug()));
+        }
+    }
+}
+
+/// `approval by 2 people …, and labels a (policy x, y)`
+fn asked_in_words(asked: &AskedOf) -> String {
+    let AskedOf { policies, obligations, labels } = asked;
+    let list = |names: Vec<String>| names.join(", ");
+    let labels = list(labels.iter().map(ToString::to_string).collect());
+    let asks = if obligations.is_empty() { String::new() } else { obligations.to_string() };
+    let gives = if labels.is_empty() { String::new() } else { format!("labels {labels}") };
+    let said: Vec<_> = [asks, gives].into_iter().filter(|said| !said.is_empty()).collect();
+    let said = if said.is_empty() { "nothing".to_owned() } else { said.join(", and ") };
+    format!("{said} (policy {})", list(policies.iter().map(ToString::to_string).collect()))
 }

@@ -9,17 +9,17 @@ use crate::annotations::Annotations;
 use crate::compile::Compiled;
 use crate::labels::Lifetimes;
 
-/// The solver says whether a grant asks for something, and not how much: where one that does came, left or grants otherwise,
-/// nobody has compared what its requests ask for with what they asked for by another one.
+/// Where a grant that asks for something came, left or grants otherwise, only a solver can compare what its requests ask for
+/// with what they asked for by another one.
 pub(super) fn compare(changes: &mut Changes, old: &Compiled, new: &Compiled) {
     let (came, left, stayed) = aligned(&old.annotations, &new.annotations);
     for (id, said) in came.into_iter().filter(|(_, said)| says(said)) {
         let before = "whether what it grants asked for more, or gave other labels, is not looked into";
-        changes.at("grant", id).say(Unknown, format!("added, with {}: {before}", shown(said)));
+        changes.at("grant", id).leave(format!("added, with {}: {before}", shown(said)));
     }
     for (id, said) in left.into_iter().filter(|(_, said)| says(said)) {
         let now = "whether what it granted asks for as much, and gives the same labels, is not looked into";
-        changes.at("grant", id).say(Unknown, format!("removed, with {}: {now}", shown(said)));
+        changes.at("grant", id).leave(format!("removed, with {}: {now}", shown(said)));
     }
     let (before, after) = (old.slices.policies(), new.slices.policies());
     for (id, (old, new)) in stayed {
@@ -30,7 +30,7 @@ pub(super) fn compare(changes: &mut Changes, old: &Compiled, new: &Compiled) {
         if (says(old) || says(new)) && !grants_alike(before.get(&name), after.get(&name)) {
             let now = "which requests ask for more or less now, or give other labels, is not looked into";
             let said = shown(if says(new) { new } else { old });
-            changes.say(Unknown, format!("it grants otherwise, with {said}: {now}"));
+            changes.leave(format!("it grants otherwise, with {said}: {now}"));
         }
     }
 }

@@ -8,9 +8,11 @@ use portcullis_protocol::{BundleDigest, PolicyId};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::demand::{Demand, Weaker, asked_of};
 use super::solver::{Known, Unanswered};
 use super::theorem::{Compiled, Counterexample, Room, Truth};
-use super::{Place, Prover, Work, name, symbolic_compiler};
+use super::{Place, Prover, Work, id_of, name, symbolic_compiler};
+use crate::annotations::Annotations;
 use crate::compile::Compiled as Content;
 use crate::invariants::ASKING;
 
@@ -50,6 +52,9 @@ pub struct Shift {
     /// What the grant does not ask for: an annotation such as `approval_roles`. `None`: it is about grants as such.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub without: Option<&'static str>,
+    /// What one of the bundles demands of requests that both grant, and the other does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weaker: Option<Box<Weaker>>,
     /// What is known.
     #[serde(flatten)]
     pub shown: Shown,
@@ -89,6 +94,12 @@ pub(crate) struct Side<'a> {
     pub(crate) digest: BundleDigest,
     /// The schema in its JSON form.
     pub(crate) schema: Value,
+}
+
+impl Side<'_> {
+    fn annotations(&self, policy: &Policy) -> Option<&Annotations> {
+        self.content.annotations.get(&id_of(policy)?)
+    }
 }
 
 pub(crate) fn compare(old: &Side<'_>, new: &Side<'_>, prover: &Prover<'_>) -> Comparison {
@@ -138,7 +149,7 @@ fn unknown(environments: &[String], cause: &str) -> Vec<Shift> {
     let shifts = environments.iter().flat_map(|environment| {
         both.map(|direction| {
             let shown = Shown::NotKnown { cause: cause.to_owned() };
-            Shift { environment: environment.clone(), direction, without: None, shown }
+            Shift { environment: environment.clone(), direction, without: None, weaker: None, shown }
         })
     });
     shifts.collect()
@@ -198,8 +209,61 @@ impl<'a> Pair<'a> {
                 let truth = outrun(&first, &second, Some(asked));
                 shifts.extend(shown(truth).map(|shown| shift(environment, direction, Some(asked), shown)));
             }
+            let demanding = Demanding { first: (grants, &first), second: (refuses, &second), direction };
+            shifts.extend(demanding.shifts(environment));
         }
         shifts
+    }
+}
+
+/// Of requests that both bundles grant: what the second demands, and the first, in whose direction it goes, does not.
+struct Demanding<'a> {
+    first: (&'a Side<'a>, &'a Place<'a>),
+    second: (&'a Side<'a>, &'a Place<'a>),
+    direction: Direction,
+}
+
+impl Demanding<'_> {
+    /// The demands of the second. Where the first asks for nothing of the kind at all, that was said already.
+    fn demands(&self) -> BTreeSet<Demand> {
+        let (side, place) = self.second;
+        let said = place.relevant.iter().filter_map(|policy| side.annotations(policy));
+        let demands = said.flat_map(Demand::of);
+        let asks = |demand: &Demand| demand.annotation().is_none_or(|asked| self.first.1.asks(asked));
+        demands.filter(asks).collect()
+    }
+
+    fn shifts(&self, environment: &str) -> Vec<Shift> {
+        let demands = self.demands().into_iter();
+        demands.filter_map(|demand| self.weaker(environment, &demand)).collect()
+    }
+
+    fn weaker(&self, environment: &str, demand: &Demand) -> Option<Shift> {
+        let ((granting, first), (asking, second)) = (self.first, self.second);
+        let meets = |side: &Side<'_>, policy: &Policy| {
+            side.annotations(policy).is_some_and(|said| demand.is_met_by(said))
+        };
+        let mut asked = None;
+        let truth = first.without_meeting(|policy| meets(granting, policy)).and_then(|less| {
+            let more = second.meeting(|policy| meets(asking, policy))?;
+            let sets =
+                (first.all.as_ref().map_err(Clone::clone)?, second.all.as_ref().map_err(Clone::clone)?);
+            Ok(first.room.disjoint_noting(&less, &more, |example| {
+                let of = |side: &Side<'_>, all: &Compiled| {
+                    asked_of(all.policies(), &side.content.annotations, example)
+                };
+                asked = Some((of(granting, sets.0), of(asking, sets.1)));
+            }))
+        });
+        let shown = shown(truth.unwrap_or_else(Truth::Open))?;
+        let (one, other) = asked.unwrap_or_default();
+        let (old, new) = match self.direction {
+            Direction::MorePermissive => (other, one),
+            Direction::LessPermissive => (one, other),
+        };
+        let given = demand.annotation().is_none();
+        let weaker = Some(Box::new(Weaker { demand: demand.to_string(), given, old, new }));
+        Some(Shift { weaker, ..shift(environment, self.direction, None, shown) })
     }
 }
 
@@ -226,7 +290,7 @@ fn shown(truth: Truth) -> Option<Shown> {
 }
 
 fn shift(environment: &str, direction: Direction, without: Option<&'static str>, shown: Shown) -> Shift {
-    Shift { environment: environment.to_owned(), direction, without, shown }
+    Shift { environment: environment.to_owned(), direction, without, weaker: None, shown }
 }
 
 /// All of a schema that can matter in an environment: the entity types, its action, and whatever common types and groups

@@ -155,3 +155,108 @@ fn a_policy_that_may_err_makes_a_comparison_unsure() {
     assert_eq!(comparison.may_err, ["may-charge".parse().unwrap()]);
     assert!(!comparison.is_known());
 }
+
+/// The demands that are weaker or stricter, each with what it is about and what both bundles ask of the example.
+fn demanded(comparison: &Comparison) -> Vec<String> {
+    let demands = comparison.shifts.iter().filter_map(|shift| Some((shift, shift.weaker.as_ref()?)));
+    let lines = demands.map(|(shift, weaker)| {
+        assert!(matches!(shift.shown, Shown::Example { .. }), "{shift:?}");
+        let side = |asked: &crate::AskedOf| {
+            let ids: Vec<_> = asked.policies.iter().map(ToString::to_string).collect();
+            let labels: Vec<_> = asked.labels.iter().map(ToString::to_string).collect();
+            format!("[{}] {} {}", ids.join(" "), asked.obligations, labels.join(" ")).trim_end().to_owned()
+        };
+        let word = if shift.direction == Direction::MorePermissive { "less" } else { "more" };
+        format!("{word}: {} | {} | {}", weaker.demand, side(&weaker.old), side(&weaker.new))
+    });
+    lines.collect()
+}
+
+fn asking(id: &str, roles: &str, quorum: u64, lifetime: &str, when: &str) -> String {
+    format!(
+        "@id(\"{id}\") @approval_roles(\"{roles}\") @approval_quorum(\"{quorum}\") @approval_lifetime(\"{lifetime}\")\n\
+         permit (principal, action == Action::\"charge\", resource) {when};\n"
+    )
+}
+
+#[test]
+fn a_smaller_quorum_under_another_name_was_compared_with_nothing() {
+    let old = with_policies(&asking("payouts", "finance", 2, "15m", ""));
+    let new = with_policies(&asking("payouts-v2", "finance", 1, "15m", ""));
+    let comparison = compared(old.clone(), new.clone());
+    assert!(comparison.is_known());
+    let two = "approval by 2 different people with role `finance`, valid for 15m";
+    let one = "approval by 1 person with role `finance`, valid for 15m";
+    let told = format!("approval by 2 or more with role `finance` | [payouts] {two} | [payouts-v2] {one}");
+    assert_eq!(demanded(&comparison), [format!("less: {told}")]);
+    let back = format!("approval by 2 or more with role `finance` | [payouts-v2] {one} | [payouts] {two}");
+    assert_eq!(demanded(&compared(new, old.clone())), [format!("more: {back}")]);
+    assert_eq!(demanded(&compared(old.clone(), old)), [] as [String; 0]);
+}
+
+/// Of each value that a grant can ask for: a weaker one is told, and a stronger one is no weaker one.
+#[test]
+fn each_value_that_became_weaker_is_told_and_none_that_became_stronger() {
+    let permit = "permit (principal, action == Action::\"charge\", resource);";
+    let identity = |within: &str| format!("@id(\"a\") @identity_within(\"{within}\") {permit}");
+    let cases = [
+        (asking("a", "finance", 2, "15m", ""), asking("a", "finance", 2, "1h", ""), "counts for 15m"),
+        (
+            asking("a", "finance", 1, "15m", ""),
+            asking("a", "finance, security", 1, "15m", ""),
+            "by 1 or more",
+        ),
+        (identity("5m"), identity("1h"), "identity proved within 5m"),
+    ];
+    for (strong, weak, words) in cases {
+        let (strong, weak) = (with_policies(&strong), with_policies(&weak));
+        let told = demanded(&compared(strong.clone(), weak.clone()));
+        assert!(
+            told.iter().any(|line| line.starts_with("less: ") && line.contains(words)),
+            "{words}: {told:?}"
+        );
+        assert!(told.iter().all(|line| line.starts_with("less: ")), "{words}: {told:?}");
+        let told = demanded(&compared(weak, strong));
+        assert!(!told.is_empty() && told.iter().all(|line| line.starts_with("more: ")), "{words}: {told:?}");
+    }
+}
+
+/// What a request needs is the union over its grants: a weak one beside a strong one takes nothing away, and a strong one that
+/// was narrowed does.
+#[test]
+fn what_is_asked_is_compared_request_by_request_and_not_grant_by_grant() {
+    let strong = asking("strong", "finance", 2, "15m", "");
+    let weak = asking("weak", "finance", 1, "1h", "");
+    let both = with_policies(&format!("{strong}{weak}"));
+    assert_eq!(demanded(&compared(with_policies(&strong), both.clone())), [] as [String; 0]);
+    let narrowed = asking("strong", "finance", 2, "15m", "when { context.count == 7 }");
+    let split = with_policies(&format!("{narrowed}{weak}"));
+    let comparison = compared(both, split);
+    let told = demanded(&comparison);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told.iter().all(|line| line.starts_with("less: ") && line.contains("| [weak] ")), "{told:?}");
+    // The example is a request for which the narrowed one does not hold.
+    let example = comparison.shifts.iter().find_map(|shift| match &shift.shown {
+        Shown::Example { counterexample } => Some(&counterexample.context["count"]),
+        Shown::NotKnown { .. } => None,
+    });
+    assert_ne!(example.unwrap(), 7);
+}
+
+#[test]
+fn a_label_that_is_given_no_more_is_told_whichever_grant_gave_it() {
+    let files = |policies: &str| {
+        let labels = "[labels.secret]\nlifetime = \"8h\"\n";
+        let files = with_policies(policies);
+        edit(files, "bundle.toml", "[surfaces.\"fs.read\"]", &format!("{labels}[surfaces.\"fs.read\"]"))
+    };
+    let permit = "permit (principal, action == Action::\"charge\", resource);";
+    let old = files(&format!("@id(\"reads\") @adds_label(\"secret\") {permit}"));
+    let new = files(&format!("@id(\"reads-all\") {permit}"));
+    let told = demanded(&compared(old.clone(), new.clone()));
+    assert_eq!(told, ["less: label `secret` | [reads]  secret | [reads-all]"]);
+    assert!(
+        compared(old.clone(), new.clone()).shifts.iter().all(|shift| shift.weaker.as_ref().unwrap().given)
+    );
+    assert_eq!(demanded(&compared(new, old)).len(), 1);
+}

@@ -159,10 +159,24 @@ impl Room<'_> {
 
     /// That nothing is granted by both.
     pub(crate) fn disjoint(&self, first: &Compiled, second: &Compiled) -> Truth {
+        self.disjoint_noting(first, second, |_| {})
+    }
+
+    /// The same; an example to the contrary is shown to `note` first.
+    pub(crate) fn disjoint_noting(
+        &self,
+        first: &Compiled,
+        second: &Compiled,
+        note: impl FnOnce(&Env),
+    ) -> Truth {
         let found = Self::compiler(self.solver.ask()).and_then(|mut asked| {
             now(asked.check_disjoint_with_counterexample_opt(&first.compiled, &second.compiled))
         });
-        self.weigh(found, |example| first.grants(example) && second.grants(example))
+        self.weigh(found, |example| {
+            let both = first.grants(example) && second.grants(example);
+            note(example);
+            both
+        })
     }
 
     /// An example is one only if Cedar's authorizer agrees.
@@ -183,6 +197,11 @@ impl Room<'_> {
 }
 
 impl Compiled {
+    /// The policies as they are.
+    pub(super) const fn policies(&self) -> &PolicySet {
+        &self.set
+    }
+
     fn grants(&self, example: &Env) -> bool {
         let response = Authorizer::new().is_authorized(&example.request, &self.set, &example.entities);
         response.decision() == Decision::Allow
