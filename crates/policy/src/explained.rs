@@ -70,8 +70,9 @@ impl Rehearsal {
         forbids: &[PolicyId],
     ) -> Option<Otherwise> {
         let entities = self.compiled.entities_with(&self.digest(), facts)?;
-        let ask =
-            |labels: &BTreeSet<LabelName>| self.compiled.question(request, Some(labels), Some(entities)).ok();
+        let ask = |labels: &BTreeSet<LabelName>| {
+            self.compiled.question(request, Some(labels), Some(entities)).map_or(None, Some)
+        };
         let holds = |policy: &Policy, question: &Question| {
             let Ok(alone) = PolicySet::from_policies([policy.clone()]) else { return false };
             let answer = Authorizer::new().is_authorized(&question.request, &alone, entities);

@@ -142,7 +142,7 @@ fn earlier(config: &Deployed, record: &DecisionRecord, unsaid: &mut Unsaid) -> B
         Err(error) if Before::is_asked_for(record) => Err(format!("no ledger: {error}")),
         Err(_) => Ok(Before::default()),
     };
-    unsaid.had("what the log says before it", found).unwrap_or_default() // tidy: allow what is not known is said to be so
+    unsaid.had("what the log says before it", found).unwrap_or_default()
 }
 
 /// The request and what sources gave for it, where they explain the decision.

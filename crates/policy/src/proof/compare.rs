@@ -255,8 +255,13 @@ impl Demanding<'_> {
                 asked = Some((of(granting, sets.0), of(asking, sets.1)));
             }))
         });
-        let shown = shown(truth.unwrap_or_else(Truth::Open))?;
-        let (one, other) = asked.unwrap_or_default();
+        let truth = match truth {
+            Ok(truth) => truth,
+            Err(cause) => Truth::Open(cause),
+        };
+        let shown = shown(truth)?;
+        // Without an example nothing is asked of any.
+        let (one, other) = asked.map_or_else(Default::default, |asked| asked);
         let (old, new) = match self.direction {
             Direction::MorePermissive => (other, one),
             Direction::LessPermissive => (one, other),

@@ -218,11 +218,7 @@ reason_codes! {
         remedy: "Ask the bundle's author to run `portcullis bundle check`.",
         doc: "A file of the bundle does not parse, does not validate, or asks for what this version does not have."
     }
-    PolicyTooDeep = "policy.too_deep", Silence, Policy, 503 {
-        message: "the policy bundle is nested too deeply",
-        remedy: "Ask the bundle's author to run `portcullis bundle check`.",
-        doc: "A policy, an invariant or the schema is nested more deeply than 32 levels, which is the same bound wherever a bundle is read."
-    }
+    PolicyTooDeep = "policy.too_deep", Silence, Policy, 503 { message: "the policy bundle is nested too deeply", remedy: "Ask the bundle's author to run `portcullis bundle check`.", doc: "A policy, an invariant or the schema is nested more deeply than 32 levels, which is the same bound wherever a bundle is read." }
     PolicyUnproved = "policy.unproved", Silence, Policy, 503 {
         message: "the policy bundle is not proved, and a proof is demanded",
         remedy: "Ask an operator to activate it with `portcullis bundle activate`, where the arbiter has a solver; `portcullis bundle prove` says what does not hold.",

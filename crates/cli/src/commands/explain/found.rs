@@ -104,7 +104,7 @@ impl Found<'_> {
         }
         let labels_of = |policy| self.otherwise.and_then(|it| it.labels.get(policy)).cloned();
         for policy in &self.record.policies {
-            let labels = labels_of(policy).unwrap_or_default(); // tidy: allow nothing is said of labels then
+            let labels = labels_of(policy).unwrap_or_default();
             because.push(Because::Forbidden { policy: policy.clone(), labels });
         }
         let mut behind: Vec<_> =
@@ -198,7 +198,7 @@ fn room(record: &DecisionRecord, full: &Full) -> Option<String> {
         .left
         .filter(|left| *left > 0)
         .map(|left| format!(", or a request for {} or less", full.amount(left)));
-    let less = less.unwrap_or_default(); // tidy: allow nothing is left
+    let less = less.unwrap_or_default();
     Some(match (full.room_at, record.reason) {
         (Some(at), _) => {
             format!(
