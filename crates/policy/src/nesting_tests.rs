@@ -205,7 +205,8 @@ fn types_of_a_schema_are_bounded_by_themselves_and_by_what_they_call() {
         format!("{}type T{n} = Long;", (0..n).map(one).collect::<String>())
     };
     let fits = |text: &str| refuse_deep_schema("s", text).is_ok();
-    for kind in [nested as fn(usize) -> String, named] {
+    let kinds: [fn(usize) -> String; 2] = [nested, named];
+    for kind in kinds {
         let whole = |n: usize| String::from_utf8(typed(&kind(n))["schema.cedarschema"].clone()).unwrap();
         let most = (1..2 * MOST).find(|n| !fits(&whole(*n))).unwrap() - 1;
         assert!(most >= MOST / 4, "{most}");

@@ -34,7 +34,7 @@ pub(crate) fn run(old: &Snapshot, new: &Snapshot, solver: &SolverArgs, json: boo
 
 /// A change in words, and as it is written where it is not judged.
 pub(super) fn tell_change(change: &Meaning) {
-    let Meaning { tendency, part, name, sentence, old, new } = change;
+    let Meaning { tendency, part, name, sentence, old, new, solvable: _ } = change;
     let word = match tendency {
         Tendency::MorePermissive => "MORE PERMISSIVE",
         Tendency::Unknown => "NOT KNOWN",

@@ -260,8 +260,7 @@ impl Demanding<'_> {
             Err(cause) => Truth::Open(cause),
         };
         let shown = shown(truth)?;
-        // Without an example nothing is asked of any.
-        let (one, other) = asked.map_or_else(Default::default, |asked| asked);
+        let (one, other) = asked.unwrap_or_default(); // tidy: allow without an example nothing is asked of any
         let (old, new) = match self.direction {
             Direction::MorePermissive => (other, one),
             Direction::LessPermissive => (one, other),
