@@ -82,6 +82,9 @@ impl Server {
                 say(&json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed" }))?;
                 answer(&id, &json!({ "pong": "ping" }))
             }
+            Some(_) if message.pointer("/params/answer").is_some() => {
+                answer(&id, message.pointer("/params/answer").unwrap_or(&Value::Null))
+            }
             Some(_) if !id.is_null() => answer(&id, &json!({ "pong": message.get("method") })),
             // A cancelled call, or the client's answer to what it was asked.
             Some("notifications/cancelled") | None => match self.asked.take() {
@@ -157,6 +160,16 @@ impl Server {
             "die" => std::process::exit(3),
             "silent" => return Ok(()),
             "hold" | "ask" | "roots" | "ping" => return self.ask(tool, id),
+            "answer" | "pay" | "move" if message.pointer("/params/arguments/answer").is_some() => {
+                return answer(id, message.pointer("/params/arguments/answer").unwrap_or(&Value::Null));
+            }
+            "request" => {
+                self.asked = Some(id.clone());
+                let asked = message.pointer("/params/arguments").cloned().unwrap_or_default();
+                return say(&json!({
+                    "jsonrpc": "2.0", "id": "s-1", "method": asked.get("method"), "params": asked.get("params"),
+                }));
+            }
             "announce" => self.announce(id)?,
             "notify" => notify()?,
             "meddle" => meddle()?,

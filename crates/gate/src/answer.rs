@@ -158,6 +158,38 @@ pub(crate) fn unavailable() -> Reply {
     blocked(&Refusal::own(ReasonCode::UpstreamUnavailable, None), Form::Error)
 }
 
+/// The answer to a request that needs no decision, and that the server answered with questions.
+pub(crate) fn unasked_for() -> Reply {
+    let detail =
+        "the tool server asked the client for something in answer to a request that only asks what there is";
+    blocked(&Refusal::own(ReasonCode::SurfaceUnknown, Some(detail.to_owned())), Form::Error)
+}
+
+/// The answer to a request that no tool server may make of the client (JSON-RPC 2.0, section 5.1).
+pub(crate) fn no_such_method() -> Reply {
+    Reply::Error(r#"{"code":-32601,"message":"no server may ask this of a client"}"#.to_owned())
+}
+
+/// The answer to a permitted request that its server answered with questions, of which one may not be asked.
+pub(crate) fn not_to_be_asked(attempt: Option<AttemptId>, refusal: &Refusal, form: Form) -> Reply {
+    let reason = refusal.reason();
+    let text = format!(
+        "Portcullis: the call was permitted and reached the tool server, which asked something of this client before it goes on. \
+         That was not passed on: {} [{}]. {} Do not try to reach the same effect in another way; tell the user.",
+        reason.message, reason.code, reason.remedy
+    );
+    let told = Told {
+        decision: Decision::Permit,
+        enforcement: Enforcement::Executed,
+        reason: Some(reason),
+        outcome: None,
+        captured: refusal.captured(),
+        receipt: attempt,
+        waiting_helps: refusal.waiting_helps(),
+    };
+    told.reply(form, &text)
+}
+
 /// The answer to a request for tools whose answer is not passed on.
 pub(crate) fn unlisted(why: &str) -> Reply {
     blocked(&Refusal::own(ReasonCode::ToolDefinitionUnknown, Some(why.to_owned())), Form::Error)

@@ -10,10 +10,11 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use crate::answer;
 use crate::desk::Denied;
 use crate::incoming::Handed;
-use crate::message::{Id, Reply};
+use crate::message::{Id, Refused, Reply};
 use crate::operation::{Operation, Terms};
-use crate::peer::{Answer, Outgoing, Peer, Permitted, Sent, Unsent};
+use crate::peer::{Answer, Asked, NotAsked, Outgoing, Peer, Permitted, Question, Sent, Unsent};
 use crate::pins::Since;
+use crate::questions::{Questions, asks_nothing};
 use crate::session::Shared;
 
 /// Longest result that is kept for repeats, in bytes.
@@ -62,6 +63,11 @@ impl Case {
             let refusal = Refusal::own(ReasonCode::EvidenceOutcomeUnrecorded, None);
             return self.end(End::Answer(self.refused(&refusal))).await;
         }
+        if self.operation.goes_on_with().is_some_and(|state| !self.shared.given.holds(state)) {
+            let detail = "the tool server gave no such state to this request in this session";
+            let refusal = Refusal::own(ReasonCode::RequestInvalidValue, Some(detail.to_owned()));
+            return self.end(End::Answer(self.refused(&refusal))).await;
+        }
         match self.shared.desk.permit(&self.operation).await {
             Ok((permit, terms)) => self.permitted(permit, terms).await,
             Err(denied) => self.denied(denied).await,
@@ -74,7 +80,10 @@ impl Case {
         let Denied { refusal, attempted } = denied;
         let kept = self.shared.attempts.keep(attempted).await;
         let captured = if kept { Captured::Spooled } else { refusal.captured() };
-        self.end(End::Answer(self.refused_and(&refusal, captured))).await;
+        let reply = self.refused_and(&refusal, captured);
+        // What is kept of an earlier run may ask the client for something, as it did then.
+        let attempt = refusal.receipt().map(|receipt| receipt.attempt);
+        self.passed(reply, attempt).await;
     }
 
     fn executor(&self) -> &Peer {
@@ -107,19 +116,8 @@ impl Case {
     }
 
     async fn permitted(&mut self, permit: Permit, terms: Terms) {
-        if let Some(code) = terms.tool {
+        if let Some(code) = self.shared.forbids(&terms) {
             let end = End::Answer(self.refused(&Refusal::own(code, None)));
-            return self.unspent(permit.decline(), end).await;
-        }
-        if !terms.named {
-            let refusal = Refusal::own(ReasonCode::SurfaceUnknown, None);
-            let end = End::Answer(self.refused(&refusal));
-            return self.unspent(permit.decline(), end).await;
-        }
-        // It is on record that it was asked for, and nothing of the tier is run by who could rewrite what governs it.
-        if terms.critical && !self.shared.reach.is_bounded() {
-            let refusal = Refusal::own(ReasonCode::UpstreamUnconfined, None);
-            let end = End::Answer(self.refused(&refusal));
             return self.unspent(permit.decline(), end).await;
         }
         let attempt = permit.attempt();
@@ -200,13 +198,75 @@ impl Case {
         let result = reply.as_ref().filter(|_| terms.keeps_results).and_then(kept);
         let report = running.finish(outcome, result);
         let unknown = || self.own(answer::unknown(attempt, self.operation.form(&self.shared.typed)));
-        let end = End::Answer(reply.unwrap_or_else(unknown));
-        if terms.keyed {
+        let reply = reply.unwrap_or_else(unknown);
+        if terms.keyed || !asks_nothing(&reply) {
             self.settle(report).await;
-            self.end(end).await;
+            self.passed(reply, Some(attempt)).await;
         } else {
-            self.end(end).await;
+            self.end(End::Answer(reply)).await;
             self.settle(report).await;
+        }
+    }
+
+    /// Hands an answer over: what it asks the client for in turn only under permits, and all of it or nothing.
+    async fn passed(&self, reply: Reply, attempt: Option<AttemptId>) {
+        let questions = match self.way {
+            Way::ToUpstream => Questions::of(&self.shared.server, &reply),
+            Way::ToClient => Ok(None),
+        };
+        let refused = |refusal: &Refusal| {
+            let form = self.operation.form(&self.shared.typed);
+            End::Answer(self.own(answer::not_to_be_asked(attempt, refusal, form)))
+        };
+        match questions {
+            Ok(None) => self.end(End::Answer(reply)).await,
+            Ok(Some(questions)) => match self.ask(reply, questions).await {
+                Ok(()) => {}
+                Err(refusal) => self.end(refused(&refusal)).await,
+            },
+            Err(Refused { code, detail }) => self.end(refused(&Refusal::own(code, Some(detail)))).await,
+        }
+    }
+
+    /// Asks the client what the answer asks for; why not, if the answer was not handed over.
+    async fn ask(&self, reply: Reply, questions: Questions) -> Result<(), Refusal> {
+        let Some(Asker { id, .. }) = &self.asker else { return Ok(()) };
+        let permits = permits(&self.shared, &questions.operations).await?;
+        if self.is_cancelled() {
+            for question in permits {
+                self.settle(question.permit.decline()).await;
+            }
+            self.end(End::Nothing).await;
+            return Ok(());
+        }
+        self.shared.given.remember(self.operation.given(questions.state));
+        let (told, asked) = oneshot::channel();
+        let answer = Answer { id: Some(id.clone()), reply };
+        let outcomes = self.shared.outcomes.clone();
+        // Whoever has the answer may use its id again.
+        self.executor().table.close(id);
+        let message = Asked { answer, questions: permits, outcomes, told };
+        self.shared.client.give(Outgoing::Asked(Box::new(message))).await;
+        match asked.await {
+            Ok(Ok((running, handed))) => {
+                let outcome = match handed {
+                    Handed::Over => Outcome::Ok,
+                    Handed::Lost => Outcome::Unknown,
+                    Handed::Void => Outcome::Failed,
+                };
+                for running in running {
+                    self.settle(running.finish(outcome, None)).await;
+                }
+                Ok(())
+            }
+            Ok(Err(NotAsked { refusal, reports })) => {
+                for report in reports {
+                    self.settle(report).await;
+                }
+                Err(refusal)
+            }
+            // The session has ended, and its writer with it.
+            Err(_) => Ok(()),
         }
     }
 
@@ -244,6 +304,45 @@ impl Case {
                 asker.give(Outgoing::Answer(Answer { id: Some(id.clone()), reply })).await;
             }
             End::Answer(_) | End::Nothing => {}
+        }
+    }
+}
+
+/// A permit for each question of the tool server's, or why one of them may not be asked: then all are given up.
+async fn permits(shared: &Shared, operations: &[Operation]) -> Result<Vec<Question>, Refusal> {
+    let mut permits: Vec<Question> = Vec::new();
+    for operation in operations {
+        match permit(shared, operation).await {
+            Ok(permit) => permits.push(Question { permit, bytes: operation.bytes.clone() }),
+            Err(refusal) => {
+                for question in permits {
+                    let _recorded = shared.outcomes.settle(question.permit.decline()).await;
+                }
+                return Err(refusal);
+            }
+        }
+    }
+    Ok(permits)
+}
+
+async fn permit(shared: &Shared, operation: &Operation) -> Result<Permit, Refusal> {
+    let Ok(_slot) = shared.upstream_slots.try_acquire() else {
+        return Err(Refusal::own(ReasonCode::OverloadShed, None));
+    };
+    if !shared.outcomes.are_recorded().await {
+        return Err(Refusal::own(ReasonCode::EvidenceOutcomeUnrecorded, None));
+    }
+    match shared.desk.permit(operation).await {
+        Ok((permit, terms)) => match shared.forbids(&terms) {
+            None => Ok(permit),
+            Some(code) => {
+                let _recorded = shared.outcomes.settle(permit.decline()).await;
+                Err(Refusal::own(code, None))
+            }
+        },
+        Err(Denied { refusal, attempted }) => {
+            shared.attempts.keep(attempted).await;
+            Err(refusal)
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::line::Lines;
 use crate::notes::{Notes, stderr};
 use crate::peer::{Outgoing, Peer, Writer};
 use crate::pins::Tools;
+use crate::questions::Given;
 use crate::remote::{Remote, RemoteServer};
 use crate::session::{
     CALLS, Reach, Shared, UPSTREAM_CALLS, UPSTREAM_LINE, from_client, from_upstream, upstream_gone,
@@ -286,6 +287,7 @@ fn shared(
         notes,
         slots,
         upstream_slots,
+        given: Given::default(),
         client,
         upstream,
         tasks,

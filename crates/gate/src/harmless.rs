@@ -58,6 +58,30 @@ words!(
     }
 );
 
+words!(
+    /// Requests that a tool server may make of the client, each under a permit. What is not here, and what clients ask of servers
+    /// above all, is not decided in the agent's name.
+    ServerRequest {
+        Sample = "sampling/createMessage",
+        Elicit = "elicitation/create",
+        Roots = "roots/list",
+        TaskGet = "tasks/get",
+        TaskResult = "tasks/result",
+        TaskList = "tasks/list",
+        TaskCancel = "tasks/cancel",
+    }
+);
+
+impl ServerRequest {
+    /// Whether clients ask the same of servers.
+    pub(crate) const fn goes_both_ways(self) -> bool {
+        match self {
+            Self::Sample | Self::Elicit | Self::Roots => false,
+            Self::TaskGet | Self::TaskResult | Self::TaskList | Self::TaskCancel => true,
+        }
+    }
+}
+
 /// Cancels a request; to be mapped to the id that the other side knows.
 pub(crate) const CANCELLED: &str = "notifications/cancelled";
 

@@ -31,6 +31,7 @@ mod operation;
 mod page;
 mod peer;
 mod pins;
+mod questions;
 mod remote;
 mod session;
 mod subscription;

@@ -7,9 +7,12 @@ use portcullis_protocol::{
     SurfaceName, SurfaceSpec, SurfaceTable, Tier, ToolName, Value, canonical, fold,
 };
 
+use crate::case::Way;
 use crate::form::{Form, TypedTools};
+use crate::harmless::ServerRequest;
 use crate::message::{Body, Members, Params, Refused};
 use crate::notes::escape;
+use crate::questions::{ANSWERS, STATE, state_of};
 
 /// Where a client puts its idempotency key, in `params._meta`.
 pub(crate) const KEY: &str = "portcullis/idempotency-key";
@@ -17,10 +20,6 @@ pub(crate) const KEY: &str = "portcullis/idempotency-key";
 const UNKNOWN: &str = ".mcp.unknown";
 /// Parameters that some method gives a meaning.
 const KNOWN: [&str; 8] = ["name", "arguments", "uri", "_meta", "task", "ref", ANSWERS, STATE];
-/// With what a request goes on that the server had answered with questions (MCP 2026-07-28, "Multi Round-Trip Requests"):
-/// the client's answers, and what the server gave it to bring along.
-const ANSWERS: &str = "inputResponses";
-const STATE: &str = "requestState";
 
 /// A message that needs a decision.
 #[derive(Debug)]
@@ -79,11 +78,15 @@ pub(crate) struct Terms {
 
 impl Operation {
     /// Reads what a message to or from the tool server called `server` asks to do.
-    pub(crate) fn of(server: &str, body: &Body) -> Result<Self, Refused> {
+    pub(crate) fn of(server: &str, way: Way, body: &Body) -> Result<Self, Refused> {
         body.unambiguous(&KNOWN)?;
-        let tool = body.method == "tools/call";
+        let (tool, asks) = match way {
+            Way::ToUpstream => (body.method == "tools/call", None),
+            Way::ToClient => (false, ServerRequest::of(&body.method)),
+        };
         let params = body.params.as_ref();
-        let key = params.map_or(Ok(None), key)?;
+        // A key is the agent's: a server that names one would use it up.
+        let key = params.filter(|_| way == Way::ToUpstream).map_or(Ok(None), key)?;
         let (name, parts) = if tool { tool_call(params)? } else { method_call(body) };
         let unknown = format!("{server}{UNKNOWN}").parse().map_err(invalid)?;
         let payload = |operands: &[u8], rest: &[u8]| {
@@ -92,14 +95,31 @@ impl Operation {
         };
         let continues = parts.first.as_ref().map(|first| Continued {
             payload: payload(&first.operands, &first.rest),
-            state: Digest::of(Domain::Payload, &[&first.state]),
+            state: state_of(&first.state),
         });
+        let continues = continues.filter(|_| way == Way::ToUpstream);
         let payload = payload(&parts.operands, &parts.rest);
-        let target = if tool { Target::Tool(name) } else { Target::Method(method(server, &body.method)) };
+        let target =
+            if tool { Target::Tool(name) } else { Target::Method(surface_of(server, &body.method, asks)) };
         let (bytes, arguments) = (body.to_bytes(), parts.arguments);
         let stateless = body.revision().is_some();
         let server = server.to_owned();
         Ok(Self { server, target, unknown, bytes, payload, arguments, key, continues, stateless })
+    }
+
+    /// The state that it goes on with, as [`Given`](crate::questions::Given) has it; `None` if it begins.
+    pub(crate) fn goes_on_with(&self) -> Option<Digest> {
+        self.continues.map(|first| self.state_for(first.payload, first.state))
+    }
+
+    /// A state that the server answers it with, as the request that goes on will name it.
+    pub(crate) fn given(&self, state: Digest) -> Digest {
+        self.state_for(self.continues.map_or(self.payload, |first| first.payload), state)
+    }
+
+    fn state_for(&self, first: Digest, state: Digest) -> Digest {
+        let key = self.key.as_ref().map_or("", |key| key.as_str());
+        Digest::of(Domain::Key, &[first.as_bytes(), key.as_bytes(), state.as_bytes()])
     }
 
     /// In which form its refusal is answered.
@@ -293,7 +313,7 @@ fn reread(members: &Members) -> (Loose, Vec<u8>) {
 
 /// Canonical bytes where they are exact, so that a retry with other white space is the same operation; else the
 /// bytes as they are.
-fn operands(raw: &str, read: &Loose) -> Vec<u8> {
+pub(crate) fn operands(raw: &str, read: &Loose) -> Vec<u8> {
     let exact = Value::try_from(read.clone()).ok().and_then(|value| canonical::to_bytes(&value).ok());
     exact.unwrap_or_else(|| raw.as_bytes().to_vec())
 }
@@ -315,6 +335,14 @@ fn key(params: &Params) -> Result<Option<IdempotencyKey>, Refused> {
         None => Ok(None),
         Some(Loose::Str(text)) => text.parse().map(Some).map_err(invalid),
         Some(_) => Err(refused(ReasonCode::RequestInvalidValue, "an idempotency key must be a string")),
+    }
+}
+
+/// The surface of a method; of what both sides ask of each other, the server's has one of its own.
+fn surface_of(server: &str, word: &str, asks: Option<ServerRequest>) -> Option<SurfaceName> {
+    match asks {
+        Some(asks) if asks.goes_both_ways() => method(server, &format!("client/{}", asks.as_str())),
+        Some(_) | None => method(server, word),
     }
 }
 

@@ -12,7 +12,7 @@ fn body(line: &str) -> Body {
 
 fn operation(method: &str, params: &str) -> Operation {
     let line = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
-    Operation::of("srv", &body(&line)).unwrap()
+    Operation::of("srv", Way::ToUpstream, &body(&line)).unwrap()
 }
 
 fn tool(name: &str) -> Operation {
@@ -167,6 +167,6 @@ fn a_call_goes_on_once_for_the_state_that_its_server_gave() {
 #[test]
 fn a_state_in_another_spelling_is_refused() {
     let line = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","requeststate":"s"}}"#;
-    let refused = Operation::of("srv", &body(line)).unwrap_err();
+    let refused = Operation::of("srv", Way::ToUpstream, &body(line)).unwrap_err();
     assert_eq!(refused.code, ReasonCode::RequestAmbiguousKey);
 }

@@ -1,11 +1,13 @@
 //! The two sides of a gate, and the one place that writes to them.
 //!
 //! What is written is a [`Line`], and there are three ways to one: a [`Harmless`] message of the closed lists, a
-//! [`Permit`] spent for the very bytes, and an answer to a request that this side made itself.
+//! [`Permit`] spent for the very bytes, and an answer to a request that this side made itself. One that asks something in turn
+//! takes a permit for each question.
 
 use std::sync::Arc;
 
-use portcullis_sdk::{Lapsed, OutcomeReport, Outcomes, Permit, Running};
+use portcullis_protocol::Outcome;
+use portcullis_sdk::{Lapsed, OutcomeReport, Outcomes, Permit, Refusal, Running};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::harmless::Harmless;
@@ -40,6 +42,33 @@ pub(crate) struct Permitted {
     pub(crate) sent: oneshot::Sender<Sent>,
 }
 
+/// An answer that asks the client for something, with the permit of each question.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) answer: Answer,
+    pub(crate) questions: Vec<Question>,
+    pub(crate) outcomes: Outcomes,
+    pub(crate) told: oneshot::Sender<AskedOf>,
+}
+
+/// A permitted question within an answer.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) permit: Permit,
+    /// The question as a message, for which the permit is.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What became of an answer with questions: they were asked, all of them, or the answer was not written.
+pub(crate) type AskedOf = Result<(Vec<Running>, Handed), NotAsked>;
+
+/// Why questions were not asked. The end of each PERMIT is still to be reported.
+#[derive(Debug)]
+pub(crate) struct NotAsked {
+    pub(crate) refusal: Refusal,
+    pub(crate) reports: Vec<OutcomeReport>,
+}
+
 /// What became of a permitted message: what is under way now, and whether it was handed over.
 pub(crate) type Sent = Result<(Running, Handed), Unsent>;
 
@@ -62,6 +91,7 @@ pub(crate) enum Outgoing {
     Harmless(Harmless),
     Permitted(Box<Permitted>),
     Answer(Answer),
+    Asked(Box<Asked>),
     /// Closes the stream once everything before it is written.
     Close,
 }
@@ -82,6 +112,28 @@ impl Line {
             Reply::Error(raw) => ("error", raw),
         };
         Self(format!(r#"{{"jsonrpc":"2.0","id":{id},"{member}":{raw}}}"#).into_bytes())
+    }
+
+    /// Spends the permit of each question in an answer. Where one lapsed, none is asked.
+    fn asking(
+        answer: Answer,
+        questions: Vec<Question>,
+        outcomes: &Outcomes,
+    ) -> Result<(Self, Vec<Running>), NotAsked> {
+        let (mut running, mut left) = (Vec::new(), questions.into_iter());
+        while let Some(Question { permit, bytes }) = left.next() {
+            match permit.begin_sending(&bytes, outcomes) {
+                Ok(begun) => running.push(begun),
+                Err(lapsed) => {
+                    let Lapsed { refusal, report } = *lapsed;
+                    let begun = running.into_iter().map(|begun| begun.finish(Outcome::Failed, None));
+                    let unspent = left.map(|question| question.permit.decline());
+                    let reports = begun.chain([report]).chain(unspent).collect();
+                    return Err(NotAsked { refusal, reports });
+                }
+            }
+        }
+        Ok((Self::answer(answer), running))
     }
 
     /// Spends the permit for exactly these bytes. The id that is put in front of them is the gate's own.
@@ -153,6 +205,7 @@ impl<S: Sink> Writer<S> {
                 Outgoing::Harmless(message) => drop(self.write(Line::harmless(message)).await),
                 Outgoing::Answer(answer) => drop(self.write(Line::answer(answer)).await),
                 Outgoing::Permitted(permitted) => self.permitted(*permitted).await,
+                Outgoing::Asked(asked) => self.asked(*asked).await,
                 Outgoing::Close => self.close(),
             }
         }
@@ -184,6 +237,18 @@ impl<S: Sink> Writer<S> {
                 number.into_iter().for_each(|number| self.table.unsend(number));
                 tell(sent, Err(Unsent::Lapsed(lapsed)));
             }
+        }
+    }
+
+    async fn asked(&mut self, asked: Asked) {
+        let Asked { answer, questions, outcomes, told } = asked;
+        // Nobody waits for it only if the session has ended.
+        match Line::asking(answer, questions, &outcomes) {
+            Ok((line, running)) => {
+                let handed = self.write(line).await;
+                drop(told.send(Ok((running, handed))));
+            }
+            Err(not) => drop(told.send(Err(not))),
         }
     }
 

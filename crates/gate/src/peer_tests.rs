@@ -176,3 +176,25 @@ async fn nothing_is_sent_to_a_side_that_is_gone() {
     assert!(matches!(result, Err(Unsent::Gone(_))), "{result:?}");
     assert_eq!(written, "");
 }
+
+/// Questions are asked all together: one whose permit does not hold any more keeps the others back.
+#[tokio::test]
+async fn an_answer_with_questions_is_written_only_under_all_their_permits() {
+    for (bytes, asked) in [([DECIDED, DECIDED], true), ([DECIDED, b"{}"], false), ([b"{}", DECIDED], false)] {
+        let mut side = Side::new();
+        let questions = bytes.map(|bytes| Question { permit: permit(), bytes: bytes.to_vec() }).into();
+        let answer = Answer { id: Some(Id::Int(1)), reply: Reply::Result("{}".to_owned()) };
+        let (told, mut result) = oneshot::channel();
+        side.writer.asked(Asked { answer, questions, outcomes: outcomes(), told }).await;
+        let written = side.writer.out.map_or_else(String::new, |out| String::from_utf8(out).unwrap());
+        match result.try_recv().unwrap() {
+            Ok((running, _)) => {
+                assert!(asked && running.len() == 2 && written.contains("result"), "{written}")
+            }
+            Err(NotAsked { refusal, reports }) => {
+                assert!(!asked && written.is_empty(), "{written}");
+                assert_eq!((refusal.code(), reports.len()), (ReasonCode::PermitMismatch, 2));
+            }
+        }
+    }
+}

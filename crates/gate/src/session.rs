@@ -14,7 +14,7 @@ use crate::case::{Asker, Case, Way};
 use crate::desk::Desk;
 use crate::form::{Form, TypedTools};
 use crate::harmless::{
-    CANCELLED, ClientNotice, ClientRequest, Harmless, ServerNotice, cancellation, nothing_else,
+    CANCELLED, ClientNotice, ClientRequest, Harmless, ServerNotice, ServerRequest, cancellation, nothing_else,
 };
 use crate::incoming::{Answers, Fate, Incoming, Source};
 use crate::line::{Line, Lines};
@@ -22,9 +22,10 @@ use crate::message::{
     Body, Defect, From, Id, Message, Params, Refused, Reply, read, without_carriage_returns,
 };
 use crate::notes::{Flow, Notes, escape};
-use crate::operation::Operation;
+use crate::operation::{Operation, Terms};
 use crate::peer::{Answer, Outgoing, Peer};
 use crate::pins::{Tools, asking};
+use crate::questions::{Given, asks_nothing, no_answers};
 use crate::remote::Remote;
 use crate::subscription::{self, Named};
 use crate::table::{Asking, Cancelled, NotTaken, Route};
@@ -78,6 +79,7 @@ pub(crate) struct Shared {
     pub(crate) tasks: Mutex<JoinSet<()>>,
     pub(crate) typed: TypedTools,
     pub(crate) tools: Arc<Tools>,
+    pub(crate) given: Given,
 }
 
 impl Shared {
@@ -94,13 +96,25 @@ impl Shared {
         self.notes.say(format!("blocked {what}: {}", escape(text.as_bytes(), 1000)));
     }
 
+    /// Why what the arbiter permits does not run in this gate, if it does not.
+    pub(crate) fn forbids(&self, terms: &Terms) -> Option<ReasonCode> {
+        if terms.tool.is_some() {
+            return terms.tool;
+        }
+        if !terms.named {
+            return Some(ReasonCode::SurfaceUnknown);
+        }
+        // It is on record that it was asked for, and nothing of the tier is run by who could rewrite what governs it.
+        (terms.critical && !self.reach.is_bounded()).then_some(ReasonCode::UpstreamUnconfined)
+    }
+
     async fn answer_client(&self, id: Option<Id>, reply: Reply) {
         self.client.give(Outgoing::Answer(Answer { id, reply })).await;
     }
 
     /// Takes up a message that needs a decision.
     fn decide(self: &Arc<Self>, way: Way, id: Option<&Id>, body: &Body) -> Result<(), Refused> {
-        let operation = Operation::of(&self.server, body)?;
+        let operation = Operation::of(&self.server, way, body)?;
         let full = || Refused::new(ReasonCode::OverloadShed, "too many calls are under way in this gate");
         let (table, slots) = match way {
             Way::ToUpstream => (&self.upstream.table, &self.slots),
@@ -189,6 +203,7 @@ async fn refuse(shared: &Shared, mut defect: Defect) {
 /// Sends on a request that needs no decision.
 fn forward(shared: &Shared, id: &Id, method: ClientRequest, body: &Body) -> Result<(), Refused> {
     nothing_else(body)?;
+    no_answers(body)?;
     let asking = asking(method, body.params.as_ref());
     let number = shared.upstream.table.forward(id, asking).map_err(not_taken)?;
     let message = Harmless::request(method, number, body.params.as_ref());
@@ -314,7 +329,7 @@ async fn upstream_message(shared: &Arc<Shared>, message: Message, answers: Answe
     match message {
         Message::Response(id, reply) => upstream_response(shared, (&id, answers), reply, garbage).await,
         Message::Notification(body) => upstream_notice(shared, &body, garbage).await,
-        Message::Request(id, body) => upstream_request(shared, id, &body).await,
+        Message::Request(id, body) => upstream_request(shared, id, &body, garbage),
     }
 }
 
@@ -328,12 +343,16 @@ async fn upstream_response(
     let number = number.filter(|number| answers.admit(*number));
     let reply = number.and_then(|number| ended(shared, number, reply.as_ref())).or(reply);
     match number.and_then(|number| shared.upstream.table.answered(number)) {
-        Some(Route::Forward(id, Asking::Tools { first })) => {
+        Some(Route::Forward(id, asking)) => {
             let reply = reply.unwrap_or_else(answer::unreadable);
-            pass_tools(shared, id, reply, first).await;
-        }
-        Some(Route::Forward(id, Asking::Other)) => {
-            shared.answer_client(Some(id), reply.unwrap_or_else(answer::unreadable)).await;
+            match asking {
+                _ if !asks_nothing(&reply) => {
+                    garbage.say(&shared.notes, "questions in answer to a request without a decision", b"");
+                    shared.answer_client(Some(id), answer::unasked_for()).await;
+                }
+                Asking::Tools { first } => pass_tools(shared, id, reply, first).await,
+                Asking::Other => shared.answer_client(Some(id), reply).await,
+            }
         }
         Some(Route::Call(answer)) => match reply {
             Some(reply) => drop(answer.send(reply)),
@@ -404,9 +423,12 @@ fn subscribed(shared: &Shared, body: &Body) -> Option<Option<Params>> {
     }
 }
 
-async fn upstream_request(shared: &Arc<Shared>, id: Id, body: &Body) {
+fn upstream_request(shared: &Arc<Shared>, id: Id, body: &Body, garbage: &mut Garbage) {
     let reply = if body.method == "ping" {
         Reply::Result("{}".to_owned())
+    } else if ServerRequest::of(&body.method).is_none() {
+        garbage.say(&shared.notes, "a request that no server may make", body.method.as_bytes());
+        answer::no_such_method()
     } else {
         match shared.decide(Way::ToClient, Some(&id), body) {
             Ok(()) => return,

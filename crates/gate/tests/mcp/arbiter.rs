@@ -26,6 +26,8 @@ pub(crate) enum Act {
     Completed(StoredResult, bool),
     /// Permits whatever was mapped with the bundle of this version.
     PermitMappedWith(u8),
+    /// Permits all but what is asked of a surface that begins like that.
+    PermitBut(&'static str, ReasonCode),
     /// Permits what the pins of the table that it gives out let through, as a real one does.
     PermitAsPinned,
     /// Never answers.
@@ -128,6 +130,10 @@ impl TestArbiter {
             }
             Act::PermitMappedWith(version) if self.reads_by(version, &call) => Ok(permit(&call, 60_000)),
             Act::PermitMappedWith(_) => Ok(refusal(&call, ReasonCode::SurfaceMappingChanged, None)),
+            Act::PermitBut(surface, code) => Ok(match call.request.surface.as_str().starts_with(surface) {
+                true => refusal(&call, code, None),
+                false => permit(&call, 60_000),
+            }),
             Act::PermitAsPinned => {
                 let pins = self.table.lock().unwrap().clone().unwrap().pins;
                 match pins.judge_ask(&call.request) {

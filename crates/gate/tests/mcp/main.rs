@@ -29,6 +29,8 @@ mod permits;
 #[cfg(test)]
 mod pins;
 #[cfg(test)]
+mod questions;
+#[cfg(test)]
 mod receipts;
 #[cfg(test)]
 mod remote;

@@ -1,0 +1,240 @@
+//! What a tool server asks the client for: by requests of its own, and within its answers (MCP 2026-07-28, "Multi Round-Trip
+//! Requests").
+
+use portcullis_gate::confine::Confinement;
+use portcullis_protocol::wire::StoredResult;
+use portcullis_protocol::{Idempotency, Outcome, ReasonCode, SurfaceSpec, Tier};
+use serde_json::{Value, json};
+
+use super::arbiter::Act;
+use super::support::{Gate, code, local, surface, table, told};
+
+/// A result that asks for the client's roots, and the user's password.
+fn asking(state: &str) -> Value {
+    let password = json!({ "message": "Your password?", "requestedSchema": { "type": "object" } });
+    json!({
+        "resultType": "input_required",
+        "inputRequests": {
+            "a": { "method": "roots/list" },
+            "b": { "method": "elicitation/create", "params": password },
+        },
+        "requestState": state,
+    })
+}
+
+fn call(id: u64, tool: &str, key: &str, more: &str) -> String {
+    let meta = match key {
+        "" => String::new(),
+        key => format!(r#","_meta":{{"portcullis/idempotency-key":"{key}"}}"#),
+    };
+    let answer = asking("s-1");
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{tool}","arguments":{{"answer":{answer}}}{meta}{more}}}}}"#
+    )
+}
+
+fn surfaces(gate: &Gate) -> Vec<String> {
+    gate.arbiter.questions().iter().map(|call| call.request.surface.to_string()).collect()
+}
+
+#[tokio::test]
+async fn questions_in_answers_that_nobody_decided_reached_the_client() {
+    let mut gate = Gate::start();
+    let methods = [
+        "server/discover",
+        "ping",
+        "tools/list",
+        "prompts/list",
+        "resources/list",
+        "resources/templates/list",
+        "logging/setLevel",
+        "initialize",
+    ];
+    let spelled = |key: &str| json!({ key: { "a": { "method": "roots/list" } } });
+    let answers =
+        [asking("s"), spelled("inputRequests"), spelled("InputRequests"), json!({ "requestState": "s" })];
+    for method in methods {
+        for answer in answers.iter().chain([&json!({ "resultType": "input_required" })]) {
+            let params = json!({ "answer": answer });
+            let line = json!({ "jsonrpc": "2.0", "id": "x", "method": method, "params": params });
+            let heard = gate.ask(&line.to_string()).await;
+            assert_eq!(code(&heard), "surface.unknown", "{method}: {answer}");
+            assert!(heard.get("result").is_none(), "{heard}");
+        }
+    }
+    gate.told("questions in answer to a request without a decision").await;
+    assert_eq!(gate.arbiter.questions().len(), 0);
+}
+
+#[tokio::test]
+async fn answers_to_what_nobody_decided_reached_the_tool_server() {
+    let mut gate = Gate::start();
+    for method in ["tools/list", "prompts/list", "ping", "initialize"] {
+        for brought in ["inputResponses", "requestState", "inputresponses", "RequestState"] {
+            let params = json!({ brought: { "b": "hunter2" } });
+            let line = json!({ "jsonrpc": "2.0", "id": "x", "method": method, "params": params });
+            let heard = gate.ask(&line.to_string()).await;
+            assert_eq!(code(&heard), "request.unknown_field", "{method}: {brought}");
+        }
+    }
+    assert_eq!(gate.journal().await, [""; 0]);
+    assert_eq!(gate.arbiter.questions().len(), 0);
+}
+
+#[tokio::test]
+async fn each_question_in_an_answer_is_decided_and_its_outcome_reported() {
+    let mut gate = Gate::start();
+    let heard = gate.ask(&call(1, "answer", "", "")).await;
+    assert_eq!(heard["result"], asking("s-1"));
+    assert_eq!(surfaces(&gate), ["rec.answer", "rec.mcp.roots.list", "rec.mcp.elicitation.create"]);
+    let asked = gate.arbiter.settled(3).await;
+    assert_eq!(asked, [(Outcome::Ok, None), (Outcome::Ok, None), (Outcome::Ok, None)]);
+}
+
+#[tokio::test]
+async fn of_several_questions_one_that_is_refused_keeps_all_of_them_back() {
+    let mut gate = Gate::start();
+    gate.arbiter.will(Act::PermitBut("rec.mcp.elicitation", ReasonCode::PolicyNoGrant));
+    let heard = gate.ask(&call(1, "answer", "", "")).await;
+    assert!(!heard.to_string().contains("password"), "{heard}");
+    let said = told(&heard);
+    assert_eq!((&said["decision"], &said["enforcement"]), (&json!("PERMIT"), &json!("EXECUTED")));
+    assert_eq!(said["reason"]["code"], "policy.no_grant");
+    // The call itself ran, and what was permitted of the questions was given up.
+    let asked = gate.arbiter.settled(2).await;
+    assert_eq!(asked, [(Outcome::Ok, None), (Outcome::Expired, None)]);
+    // What was not asked has no answer.
+    let goes_on = call(2, "answer", "", r#","requestState":"s-1","inputResponses":{}"#);
+    assert_eq!(code(&gate.ask(&goes_on).await), "request.invalid_value");
+    assert_eq!(gate.journal().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_critical_question_is_not_asked_for_a_server_that_could_rewrite_what_governs_it() {
+    let mut gate = Gate::with(|config| local(config).confinement = Confinement::default());
+    let mut table = table(1);
+    let critical = SurfaceSpec { tier: Tier::Critical, ..surface(Idempotency::None, &[]) };
+    table.surfaces.insert("rec.mcp.roots.list".parse().unwrap(), critical);
+    *gate.arbiter.table.lock().unwrap() = Ok(table);
+    let heard = gate.ask(&call(1, "answer", "", "")).await;
+    assert_eq!(told(&heard)["reason"]["code"], "upstream.unconfined");
+    assert_eq!(gate.arbiter.settled(2).await, [(Outcome::Ok, None), (Outcome::Expired, None)]);
+}
+
+#[tokio::test]
+async fn questions_wait_for_outcomes_that_are_not_on_record() {
+    let mut gate = Gate::start();
+    *gate.arbiter.failing_reports.lock().unwrap() = usize::MAX;
+    let heard = gate.ask(&call(1, "answer", "", "")).await;
+    assert_eq!(told(&heard)["reason"]["code"], "evidence.outcome_unrecorded", "{heard}");
+    assert_eq!(surfaces(&gate), ["rec.answer"]);
+}
+
+#[tokio::test]
+async fn what_is_no_question_is_not_asked() {
+    let mut gate = Gate::start();
+    let many: serde_json::Map<_, _> =
+        (0..17).map(|n| (n.to_string(), json!({ "method": "roots/list" }))).collect();
+    let cases = [
+        (r#"{"a":{"method":"tools/call","params":{"name":"x"}}}"#.to_owned(), "surface.unknown"),
+        (r#"{"a":{"method":"tasks/get","params":{}}}"#.to_owned(), "surface.unknown"),
+        (r#"{"a":{"method":"ping"}}"#.to_owned(), "surface.unknown"),
+        (r#"{"a":{}}"#.to_owned(), "request.malformed"),
+        (r#"{"a":7}"#.to_owned(), "request.malformed"),
+        (r#"{"a":{"id":1,"method":"roots/list"}}"#.to_owned(), "request.duplicate_key"),
+        (r#"{"a":{"method":"roots/list","Method":"x"}}"#.to_owned(), "request.ambiguous_key"),
+        ("[]".to_owned(), "request.malformed"),
+        (Value::from(many).to_string(), "request.malformed"),
+    ];
+    for (questions, reason) in &cases {
+        let answer = format!(r#"{{"resultType":"input_required","inputRequests":{questions}}}"#);
+        let heard = gate.tool(1, "answer", &format!(r#"{{"answer":{answer}}}"#)).await;
+        assert_eq!(told(&heard)["reason"]["code"], *reason, "{questions}");
+    }
+    let twice = r#"{"answer":{"inputRequests":{},"inputrequests":{"a":{"method":"roots/list"}}}}"#;
+    let heard = gate.tool(1, "answer", twice).await;
+    assert_eq!(told(&heard)["reason"]["code"], "request.ambiguous_key");
+    assert_eq!(surfaces(&gate), vec!["rec.answer"; cases.len() + 1]);
+}
+
+#[tokio::test]
+async fn made_up_states_ran_a_call_again_and_again_under_one_key() {
+    let mut gate = Gate::start();
+    let goes_on = |id, key: &str, state: &str| {
+        call(id, "pay", key, &format!(r#","requestState":"{state}","inputResponses":{{}}"#))
+    };
+    assert_eq!(code(&gate.ask(&goes_on(1, "invoice", "s-1")).await), "request.invalid_value");
+    assert_eq!(gate.ask(&call(2, "pay", "invoice", "")).await["result"], asking("s-1"));
+    for (id, key, state) in [(3, "invoice", "made-up"), (4, "other", "s-1"), (5, "invoice", "")] {
+        assert_eq!(code(&gate.ask(&goes_on(id, key, state)).await), "request.invalid_value", "{key} {state}");
+    }
+    assert_eq!(gate.journal().await.len(), 1);
+    // What the server gave goes on.
+    assert_eq!(gate.ask(&goes_on(6, "invoice", "s-1")).await["result"], asking("s-1"));
+    assert_eq!(gate.journal().await.len(), 2);
+    let keys: Vec<_> =
+        gate.arbiter.questions().iter().filter_map(|call| call.request.idempotency_key.clone()).collect();
+    assert_eq!(keys.len(), 2);
+    assert_ne!(keys[0], keys[1]);
+}
+
+#[tokio::test]
+async fn what_is_kept_of_an_earlier_run_asks_under_permits_as_it_did_then() {
+    let mut gate = Gate::start();
+    let stored = StoredResult { outcome: Outcome::Ok, result: Some(asking("s-1").to_string()) };
+    gate.arbiter.will(Act::Completed(stored, true));
+    let heard = gate.ask(&call(1, "pay", "invoice", "")).await;
+    // The arbiter of this test says the same of the questions.
+    assert_eq!(told(&heard)["reason"]["code"], "idempotency.completed");
+    assert!(!heard.to_string().contains("password"), "{heard}");
+    assert_eq!(surfaces(&gate), ["rec.pay", "rec.mcp.roots.list"]);
+}
+
+#[tokio::test]
+async fn a_tool_servers_own_call_was_decided_in_the_agents_name() {
+    let mut gate = Gate::start();
+    let methods = [
+        "tools/call",
+        "tools/list",
+        "resources/read",
+        "prompts/get",
+        "initialize",
+        "completion/complete",
+        "evil",
+    ];
+    for (id, method) in (1..).zip(methods) {
+        let params = json!({ "name": "pay", "_meta": { "portcullis/idempotency-key": "invoice" } });
+        let asked = json!({ "method": method, "params": params });
+        let heard = gate.tool(id, "request", &asked.to_string()).await;
+        assert_eq!(heard["result"]["heard"]["error"]["code"], -32601, "{method}: {heard}");
+    }
+    assert_eq!(surfaces(&gate), vec!["rec.request"; methods.len()]);
+    gate.told("a request that no server may make").await;
+}
+
+#[tokio::test]
+async fn what_both_sides_ask_of_each_other_is_decided_on_surfaces_of_their_own() {
+    let mut gate = Gate::start();
+    gate.arbiter.will(Act::PermitBut("rec.mcp.client.", ReasonCode::PolicyNoGrant));
+    for (id, method) in (1..).zip(["tasks/get", "tasks/result", "tasks/list", "tasks/cancel"]) {
+        let asked = json!({ "method": method, "params": { "taskId": "t" } });
+        let heard = gate.tool(id, "request", &asked.to_string()).await;
+        assert_eq!(
+            heard["result"]["heard"]["error"]["data"]["portcullis"]["reason"]["code"],
+            "policy.no_grant"
+        );
+        let surface = surfaces(&gate).pop().unwrap();
+        assert_eq!(surface, format!("rec.mcp.client.{}", method.replace('/', ".")));
+    }
+}
+
+#[tokio::test]
+async fn a_tool_server_uses_up_no_key_of_the_agents() {
+    let mut gate = Gate::start();
+    let params = json!({ "messages": [], "_meta": { "portcullis/idempotency-key": "invoice" } });
+    let asked = json!({ "method": "sampling/createMessage", "params": params });
+    gate.call(1, "request", &asked.to_string()).await;
+    let asked = gate.next().await;
+    assert_eq!(asked["method"], "sampling/createMessage");
+    assert_eq!(gate.arbiter.questions()[1].request.idempotency_key, None);
+}
