@@ -56,6 +56,8 @@ struct Mapped {
     client: Option<String>,
     acts_for: Mandate,
     expires: Option<Millis>,
+    /// Whether the token is a person's, which its client gets anew for a refresh token, without that person.
+    of_person: bool,
 }
 
 #[derive(Debug)]
@@ -185,13 +187,15 @@ impl Identities {
         let claims = token.claims();
         let mapped = self.agent(claims)?;
         let expires = mapped.expires.map_or(claims.expires, |own| own.min(claims.expires));
-        // When its bearer logged in, or else when it was issued, which a provider whose clock is ahead says too late.
-        let authenticated = claims.authenticated.unwrap_or(claims.issued).min(now);
+        // When its bearer logged in. A client proves who it is for each token of its own, so that it did when that was issued;
+        // a person did at some time, unknown, before that. A provider whose clock is ahead says either too late.
+        let issued = (!mapped.of_person).then_some(claims.issued);
+        let authenticated = claims.authenticated.or(issued).map(|at| at.min(now));
         Ok(Credential {
             agent: mapped.agent.clone(),
             acts_for: mapped.acts_for.clone(),
             expires: Some(expires),
-            authenticated: Some(authenticated),
+            authenticated,
         })
     }
 
@@ -226,6 +230,7 @@ fn mapped(agents: &[AgentConfig]) -> BTreeMap<(String, String), Vec<Mapped>> {
                 client: client.clone(),
                 acts_for: mandate(agent, person.as_ref()),
                 expires: agent.expires,
+                of_person: person.is_some(),
             };
             all.entry((issuer.clone(), sub.clone())).or_default().push(mapped);
         }

@@ -207,6 +207,15 @@ async fn a_persons_token_lets_the_agent_act_for_that_person_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_person_who_logged_in_in_the_morning_was_fresh_with_each_token_that_was_renewed() {
+    let people = "client_id = \"c\", people = { \"agent-1\" = \"maya\" }";
+    let scene = Scene::new(&agent(people)).await;
+    for renewed in ["ES256", "a clock ahead within bounds"] {
+        assert_eq!(scene.asks(&token(renewed)).await.unwrap().authenticated, None, "{renewed}");
+    }
+}
+
+#[tokio::test]
 async fn without_an_issuer_no_access_token_is_read() {
     let scene = Scene::new("").await;
     assert_eq!(scene.asks(&token("ES256")).await, Err(Nobody::Unknown));

@@ -159,8 +159,8 @@ sections! {
     "agents.NAME" AgentSection {
         /// Digest of the agent's bearer token; `portcullis keys agent` makes both.
         token: Option<String> = "required without `subject`",
-        /// Which access tokens name the agent: `{ issuer = "URL", sub = "SUBJECT" }`, with `client_id` if it matters of
-        /// which client they are; or `{ issuer = "URL", client_id = "CLIENT", people = { "SUBJECT" = "NAME" } }` for tokens
+        /// Which access tokens name the agent: `{ issuer = "URL", sub = "SUBJECT", client_id = "CLIENT" }`, of any client without
+        /// `client_id`; or `{ issuer = "URL", client_id = "CLIENT", people = { "SUBJECT" = "NAME" } }` for tokens
         /// that people got for that client, by each of which the agent acts for that person alone. docs/identity.md.
         subject: Option<SubjectTable> = "required without `token`",
         /// When the agent's credentials expire at the latest, in milliseconds since 1970; never, if left out. An access

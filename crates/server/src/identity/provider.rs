@@ -162,16 +162,25 @@ async fn discover(config: &IssuerConfig, places: &[Place]) -> Result<Place, Unha
     for place in places {
         let document = match get(place, LONGEST_METADATA).await {
             Ok(document) => document,
-            // Of the two a provider may have one.
-            Err(error @ Unhad::Status(_, 404)) => {
+            // Of the two a provider may have one, and not every provider says of the other that it is not found.
+            Err(error @ Unhad::Status(_, 400..=499)) => {
                 last = error;
                 continue;
             }
             Err(error) => return Err(error),
         };
+        if is_page(&document) {
+            last = Unhad::Metadata(place.to_string());
+            continue;
+        }
         return keys_of(place, &document, config);
     }
     Err(last)
+}
+
+/// Whether an answer is a page for people, as sites have that answer whatever they are asked.
+fn is_page(document: &[u8]) -> bool {
+    document.trim_ascii_start().starts_with(b"<")
 }
 
 fn keys_of(place: &Place, document: &[u8], config: &IssuerConfig) -> Result<Place, Unhad> {

@@ -156,6 +156,34 @@ async fn metadata_count_only_if_they_are_of_this_very_issuer() {
     assert_eq!(ask(&config).await.unwrap().len(), 1);
 }
 
+#[tokio::test]
+async fn a_provider_that_refuses_the_first_place_of_metadata_was_not_asked_at_the_second() {
+    let provider = Scripted::start().await;
+    let (oauth, oidc) = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration");
+    let config = provider.config(None);
+    let keys = format!("{}/jwks", provider.origin);
+    provider.answers("/jwks", ok(&jwks(&["a"])));
+    let metadata = serde_json::json!({ "issuer": provider.origin, "jwks_uri": keys }).to_string();
+    let status = |line: &str| format!("HTTP/1.1 {line}\r\ncontent-length: 0\r\n\r\n").into_bytes();
+    for (answer, told) in [
+        (status("400 Bad Request"), "status 404"),
+        (status("401 Unauthorized"), "status 404"),
+        (status("403 Forbidden"), "status 404"),
+        (ok("\n <!doctype html><html>not here</html>"), "status 404"),
+    ] {
+        provider.answers(oauth, answer);
+        provider.answers(oidc, status("404 Not Found"));
+        assert!(failed(&config).await.contains(told));
+        provider.answers(oidc, ok("<html>"));
+        assert!(failed(&config).await.contains("no metadata"), "a page says where no keys are");
+        provider.answers(oidc, ok(&metadata));
+        assert_eq!(ask(&config).await.unwrap().len(), 1);
+    }
+    // One that is out of order has said nothing of where its metadata are.
+    provider.answers(oauth, status("503 Service Unavailable"));
+    assert!(failed(&config).await.contains("status 503"));
+}
+
 #[test]
 fn keys_are_never_asked_for_in_clear_where_the_metadata_are_not() {
     let tls = tls_place();

@@ -135,6 +135,29 @@ async fn the_tokens_of_one_subjects_client_have_one_bearer_and_static_ones_none(
     assert!(who["bearer"].is_null() && who["agent"] == "stranger-agent", "{who}");
 }
 
+#[tokio::test]
+async fn of_a_persons_token_only_its_auth_time_says_when_that_person_proved_anything() {
+    let issuer = Issuer::new();
+    let (folder, config) = configured(Some(&issuer.jwks()));
+    let path = folder.path().join("portcullis.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let of_client = "sub = \"agent-1\" }";
+    assert!(text.contains(of_client), "{text}");
+    let of_people = "client_id = \"c\", people = { \"agent-1\" = \"maya\" } }";
+    std::fs::write(&path, text.replace(of_client, of_people)).unwrap();
+    drop(config);
+    let served = Served::over(folder, Config::read(&path).unwrap().arbiter().unwrap()).await;
+    for more in [json!({}), json!({ "auth_time": 1_600_000_000 })] {
+        let mut call = served.read().call(DEADLINE);
+        call.request.acts_for = Some("maya".parse().unwrap());
+        served.decide(&call, &issuer.token(300, more)).await;
+    }
+    let (_folder, config) = served.stop().await;
+    let rows = recorded(&config);
+    let proved: Vec<_> = rows.iter().map(|row| row.record.facts.authenticated.map(|at| at.0)).collect();
+    assert_eq!(proved, [None, Some(1_600_000_000_000)]);
+}
+
 fn collect(folder: &Path, kept: &mut String) {
     for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         if entry.is_dir() {
