@@ -20,6 +20,7 @@ mod evidence;
 mod explain;
 mod explained;
 mod facts;
+mod gates;
 mod log;
 mod obligations;
 mod operate;

@@ -437,6 +437,7 @@ fn the_configurations_of_this_machine_are_listed_with_how_far_they_go_through_th
     let list = |more: &[&str]| {
         let mut command = Command::new(program());
         command.arg("wrap").args(more).env("HOME", scene.place.path("home"));
+        command.args(["--config", &text(&scene.place.config_path)]);
         Ended::of(&command.current_dir(scene.place.path("home/project")).output().unwrap())
     };
     let listed = list(&["--json"]);
@@ -451,8 +452,8 @@ fn the_configurations_of_this_machine_are_listed_with_how_far_they_go_through_th
         ("claude-code", json!("unknown")),
     ];
     assert_eq!(states, expected.iter().map(|(format, state)| (*format, state)).collect::<Vec<_>>());
-    let text = list(&[]);
-    assert!(text.ok().contains("PARTLY: 1 through the gate, 0 past it, 1 remote"), "{text:?}");
+    let said = list(&[]);
+    assert!(said.ok().contains("PARTLY: 1 through the gate, 0 past it, 1 remote"), "{said:?}");
     let none = Scene::new("nothing", "");
     let mut command = Command::new(program());
     command.arg("wrap").env("HOME", none.place.path("home")).current_dir(none.place.path("home"));

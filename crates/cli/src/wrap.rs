@@ -12,11 +12,12 @@ mod gate;
 mod plan;
 mod remote;
 mod tokens;
+mod whose;
 
 pub(crate) use diff::shown;
 pub(crate) use document::{Document, Kind};
 pub(crate) use error::{WrapError, one_line, quote};
-pub(crate) use file::Found;
+pub(crate) use file::{Failed, Found};
 pub(crate) use format::Format;
 pub(crate) use found::{Listed, State, all};
 pub(crate) use gate::Gate;

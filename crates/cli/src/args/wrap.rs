@@ -39,6 +39,15 @@ pub(crate) struct WrapArgs {
         conflicts_with = "undo"
     )]
     pub(crate) leave_remote: Vec<String>,
+    /// A server that goes through another gate than this one and stays there, not governed by this one. May be given again.
+    #[arg(
+        long,
+        value_name = "SERVER",
+        allow_hyphen_values = true,
+        requires = "file",
+        conflicts_with = "undo"
+    )]
+    pub(crate) leave_gate: Vec<String>,
     /// Take the gate out again: put back the backup, byte for byte, unless the file was edited meanwhile.
     #[arg(long, requires = "file")]
     pub(crate) undo: bool,

@@ -13,12 +13,12 @@ use crate::args::{Edits, WrapArgs};
 use crate::commands::runtime;
 use crate::say;
 use crate::wrap::{
-    Asked, Became, Document, Format, Found, Gate, Kind, Listed, Plan, Server, State, TokenFile, Tokens,
-    WrapError, all, forget, one_line, quote, shown, unwrapped, wrap, wrapped, wrapped_again,
+    Asked, Became, Document, Failed, Format, Found, Gate, Kind, Listed, Plan, Server, State, TokenFile,
+    Tokens, WrapError, all, forget, one_line, quote, shown, unwrapped, wrap, wrapped, wrapped_again,
 };
 
 pub(crate) fn run(args: &WrapArgs) -> ExitCode {
-    let Some(file) = &args.file else { return list(args.json) };
+    let Some(file) = &args.file else { return list(args) };
     let done = if args.undo { undo(args, file) } else { wrap_file(args, file) };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -113,6 +113,7 @@ fn asked(
         names: args.name.iter().map(|named| (named.server.clone(), named.word.clone())).collect(),
         passed: args.pass_env.clone(),
         left,
+        left_gates: args.leave_gate.iter().cloned().collect(),
         asking,
         tokens: Tokens { directory, client: found.path.clone() },
     };
@@ -155,16 +156,17 @@ fn new_tokens(tokens: &[TokenFile]) -> Result<Vec<&TokenFile>, WrapError> {
     Ok(new)
 }
 
-/// Replaces the file, once the tokens are where it says that they are. Where that fails they are taken back.
+/// Replaces the file, once the tokens are where it says that they are. They are taken back if it is not there to say so.
 fn replace(found: &Found, bytes: &[u8], keep: bool, tokens: &[&TokenFile]) -> Result<(), WrapError> {
-    let done = tokens.iter().try_for_each(|token| token.write()).and_then(|()| found.replace(bytes, keep));
-    if done.is_err() {
+    let written = tokens.iter().try_for_each(|token| token.write()).map_err(Failed::from);
+    let Err(failed) = written.and_then(|()| found.replace(bytes, keep)) else { return Ok(()) };
+    if !failed.in_place {
         for token in tokens {
             // What stays is in the way of nothing, and only its owner reads it.
             drop(token.remove());
         }
     }
-    done
+    Err(failed.error)
 }
 
 /// A path as it stands in an entry. A client would read `${` in it as the beginning of a variable.
@@ -341,7 +343,13 @@ fn tell(said: &Said<'_>, difference: &str) {
             Became::ByUrl { surfaces, .. } => {
                 format!("through the gate, which connects to it, surfaces `{surfaces}.…`")
             }
-            Became::Through { .. } => "goes through a gate already".into(),
+            Became::Through { .. } => "goes through this gate already".into(),
+            Became::OtherGate { gate } => {
+                format!(
+                    "NOT governed by this gate: goes through {}, and left so as you asked",
+                    one_line(gate)
+                )
+            }
             Became::NotGoverned => "NOT governed: remote, and left out as you asked".into(),
         };
         say::line(&say::harmless(&format!("  {}{project}: {became}", one_line(&server.name))));
@@ -385,38 +393,54 @@ fn draft(server: &Server, agent: &AgentId) -> Option<String> {
             let token = token_file.as_ref().map(|file| format!("--token-file {} ", quote(file)));
             (surfaces, format!("{}--from-url URL", token.unwrap_or_default()))
         }
-        Became::Through { .. } | Became::NotGoverned => return None,
+        Became::Through { .. } | Became::OtherGate { .. } | Became::NotGoverned => return None,
     };
     Some(format!("portcullis policy draft --agent {agent} --server {surfaces} -o draft-{surfaces} {source}"))
 }
 
-fn list(json: bool) -> ExitCode {
-    let project = match std::env::current_dir() {
-        Ok(project) => project,
-        Err(error) => return say::error(&error),
+fn list(args: &WrapArgs) -> ExitCode {
+    // What the client's file is does not matter here.
+    let gate = gate(Path::new("/"), &args.config.config);
+    let (project, gate) = match (std::env::current_dir(), gate) {
+        (Ok(project), Ok(gate)) => (project, gate),
+        (Err(error), _) => return say::error(&error),
+        (_, Err(error)) => return refused(&error),
     };
-    let listed = all(std::env::home_dir().as_deref(), &project);
-    if listed.is_empty() && !json {
+    let listed = all(std::env::home_dir().as_deref(), &project, &gate);
+    if args.json {
+        listed.iter().for_each(|found| say::line(&text(found)));
+        return ExitCode::SUCCESS;
+    }
+    if listed.is_empty() {
         say::line("No client's configuration was found, neither of this user nor in this directory.");
+        return ExitCode::SUCCESS;
     }
-    for found in &listed {
-        if json {
-            say::line(&text(found));
-            continue;
-        }
-        let Listed { file, format, state } = found;
-        let state = match state {
-            State::Empty => "names no servers".into(),
-            State::Wrapped { through } => format!("wrapped: {through} through the gate"),
-            State::Partly { through, past, remote } => {
-                format!("PARTLY: {through} through the gate, {past} past it, {remote} remote")
-            }
-            State::Unwrapped { past, remote } => format!("unwrapped: {past} past the gate, {remote} remote"),
-            State::Unknown { because } => format!("cannot be told: {because}"),
-        };
-        say::line(&say::harmless(&format!("{} ({format})\n  {state}", file.display())));
-    }
+    say::line(&say::harmless(&format!("The gate of `{}`:", one_line(&gate.config))));
+    listed.iter().for_each(|found| say::line(&say::harmless(&in_words(found))));
     ExitCode::SUCCESS
+}
+
+fn in_words(found: &Listed) -> String {
+    let Listed { file, format, state, others } = found;
+    let elsewhere = |other: &usize| match other {
+        0 => String::new(),
+        other => format!(", {other} through what is not this gate"),
+    };
+    let state = match state {
+        State::Empty => "names no servers".into(),
+        State::Wrapped { through } => format!("wrapped: {through} through the gate"),
+        State::Partly { through, other, past, remote } => {
+            let other = elsewhere(other);
+            format!("PARTLY: {through} through the gate, {past} past it, {remote} remote{other}")
+        }
+        State::Unwrapped { other, past, remote } => {
+            format!("unwrapped: {past} past the gate, {remote} remote{}", elsewhere(other))
+        }
+        State::Unknown { because } => format!("cannot be told: {because}"),
+    };
+    let others: String =
+        others.iter().map(|other| format!("\n  NOT this gate: {}", one_line(other))).collect();
+    format!("{} ({format})\n  {state}{others}", file.display())
 }
 
 fn text(value: &impl Serialize) -> String {

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::whose::Other;
+
 /// What is wrong with a server's entry, or with what was asked of it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
@@ -48,6 +50,13 @@ pub(crate) enum Problem {
         "it starts `portcullis mcp` in a way that this version does not know: start the server's own command there"
     )]
     UnknownGate,
+    #[error(
+        "it goes through {}, which is not this gate, and what that lets through cannot be told: start the server's own command there, or \
+         leave it ungoverned by this gate with `--leave-gate {}`", one_line(&.other.to_string()), quote(.server)
+    )]
+    OtherGate { server: String, other: Other },
+    #[error("`--leave-gate`: there is no such server that goes through another gate")]
+    NoOtherGate,
     #[error("it is a remote server, and {why}; or leave it ungoverned with `--leave-remote {}`", quote(.server))]
     Remote { server: String, why: Obstacle },
     #[error(
@@ -188,6 +197,12 @@ pub(crate) enum WrapError {
         path.display()
     )]
     OtherToken { path: PathBuf },
+    #[error(
+        "`{}` is there, left by a run that was killed, and is neither in the file nor in its backup: it may be what somebody else wrote \
+         meanwhile, so look whether you need it, and move it away",
+        path.display()
+    )]
+    LeftBeside { path: PathBuf },
     #[error("the system starts nothing by which a server could be asked")]
     Runtime(#[source] io::Error),
     #[error("there is no backup `{}`; `--edits keep` takes the gate out of the entries without one", path.display())]

@@ -28,6 +28,32 @@ pub(crate) struct Found {
     metadata: Metadata,
 }
 
+/// Why a file was not replaced, or not to the end.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) error: WrapError,
+    /// Whether the new content is in place all the same: what it names must be there then.
+    pub(crate) in_place: bool,
+}
+
+impl Failed {
+    const fn in_place(error: WrapError) -> Self {
+        Self { error, in_place: true }
+    }
+}
+
+impl From<WrapError> for Failed {
+    fn from(error: WrapError) -> Self {
+        Self { error, in_place: false }
+    }
+}
+
+impl From<Failed> for WrapError {
+    fn from(failed: Failed) -> Self {
+        failed.error
+    }
+}
+
 impl Found {
     /// Reads a file, following symbolic links to it.
     pub(crate) fn read(path: &Path) -> Result<Self, WrapError> {
@@ -84,18 +110,38 @@ impl Found {
     /// Puts other content in the place of what was read, with the same mode and owner.
     ///
     /// # Errors
-    /// [`WrapError`]. The file is then as it was, or as somebody else left it meanwhile.
-    pub(crate) fn replace(&self, bytes: &[u8], keep: bool) -> Result<(), WrapError> {
+    /// [`Failed`]. The file is then as it was, or as somebody else left it meanwhile, unless it says that the new content is
+    /// in place.
+    pub(crate) fn replace(&self, bytes: &[u8], keep: bool) -> Result<(), Failed> {
         let lock = self.lock()?;
+        self.clear_beside(bytes)?;
         if keep {
             self.keep()?;
         }
         let at = |error| WrapError::File { path: self.path.clone(), what: "replaced", error };
         self.write_beside(bytes).map_err(at)?;
         self.exchange()?;
-        self.sync_directory()?;
+        self.sync_directory().map_err(Failed::in_place)?;
         drop(lock);
         Ok(())
+    }
+
+    /// Removes what a run that was killed left in the way, if it is nowhere alone there: a run that was killed just after the
+    /// exchange left what came out of the file, and that may be somebody else's change.
+    fn clear_beside(&self, bytes: &[u8]) -> Result<(), WrapError> {
+        let path = self.beside();
+        let (left, metadata) = match content(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(WrapError::File { path, what: "read", error }),
+            Ok(left) => left,
+        };
+        let is_whole = metadata.is_file() && u64::try_from(left.len()) == Ok(metadata.len());
+        let kept = self.kept()?.unwrap_or_default();
+        // A run may have been killed while it wrote.
+        if !is_whole || ![&self.bytes, bytes, &kept].iter().any(|known| known.starts_with(&left)) {
+            return Err(WrapError::LeftBeside { path });
+        }
+        fs::remove_file(&path).map_err(|error| WrapError::File { path, what: "removed", error })
     }
 
     /// Removes the backup, after it was put back.
@@ -105,7 +151,7 @@ impl Found {
     }
 
     /// Puts what was written beside the file in its place, if the file is what was read.
-    fn exchange(&self) -> Result<(), WrapError> {
+    fn exchange(&self) -> Result<(), Failed> {
         let beside = self.beside();
         let at =
             |what| move |error: Errno| WrapError::File { path: self.path.clone(), what, error: error.into() };
@@ -115,15 +161,17 @@ impl Found {
             Ok(()) => {
                 // If that fails, what lies beside is somebody else's work, and stays.
                 swap()
-                    .map_err(at("put back; what was changed meanwhile lies beside the backup, as `.new`"))?;
+                    .map_err(at("put back; what was changed meanwhile lies beside the backup, as `.new`"))
+                    .map_err(Failed::in_place)?;
                 Err(WrapError::Changed { path: self.path.clone() })
             }
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => return self.rename_over(),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => return Ok(self.rename_over()?),
             Err(error) => Err(at("replaced")(error)),
         };
         // What was read, of which the backup is a copy, or what was not put in its place.
         let removed = fs::remove_file(&beside);
-        done.and(removed.map_err(|error| WrapError::File { path: beside, what: "removed", error }))
+        done?;
+        removed.map_err(|error| Failed::in_place(WrapError::File { path: beside, what: "removed", error }))
     }
 
     /// Where the file system cannot exchange: the file is looked at just before it is renamed over.
@@ -150,11 +198,6 @@ impl Found {
     /// Writes the file that is to take a place, whole and synced, readable by nobody who could not read the old one.
     fn write_beside(&self, bytes: &[u8]) -> io::Result<()> {
         let path = self.beside();
-        // This program's alone, by its name and the lock: left over when it was killed.
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         let written = self.fill(&mut file, bytes);
         if written.is_err() {

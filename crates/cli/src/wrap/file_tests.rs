@@ -81,7 +81,8 @@ fn a_file_that_was_changed_meanwhile_was_overwritten() {
         let scene = Scene::new();
         let found = scene.found();
         change(&scene.file());
-        assert!(matches!(found.replace(b"new", false), Err(WrapError::Changed { .. })));
+        let failed = found.replace(b"new", false).unwrap_err();
+        assert!(matches!(failed, Failed { error: WrapError::Changed { .. }, in_place: false }), "{failed:?}");
         assert_eq!(scene.all(), files(&[("mcp.json", "theirs")]));
         assert!(!found.is_what_was_read(&scene.file()));
         found.write_beside(b"new").unwrap();
@@ -102,13 +103,41 @@ fn where_files_cannot_be_exchanged_one_is_renamed_over_the_other() {
 #[test]
 fn what_a_killed_run_left_is_not_in_the_way_and_a_running_one_is() {
     let scene = Scene::new();
-    fs::write(scene.found().beside(), "half").unwrap();
+    fs::write(scene.found().beside(), "ne").unwrap();
     let lock = scene.found().lock().unwrap();
-    let error = scene.found().replace(b"new", true).unwrap_err();
+    let error = scene.found().replace(b"new", true).unwrap_err().error;
     assert!(error.to_string().contains("another `portcullis wrap`"), "{error}");
     drop(lock);
     scene.found().replace(b"new", true).unwrap();
     assert_eq!(scene.all(), files(&[("mcp.json", "new"), (BACKUP, "old")]));
+    // What was being written of the file, of the backup and of what is to come, and what came out of the file.
+    for left in ["", "ne", "new", "ol", "old", "newe", "newer"] {
+        fs::write(scene.found().beside(), left).unwrap();
+        scene.found().replace(b"newer", false).unwrap();
+        assert_eq!(scene.all(), files(&[("mcp.json", "newer"), (BACKUP, "old")]), "{left}");
+        fs::write(scene.file(), "new").unwrap();
+    }
+}
+
+#[test]
+fn what_somebody_else_wrote_was_removed_by_the_run_after_one_that_was_killed_before_it_looked() {
+    let scene = Scene::new();
+    let found = scene.found();
+    fs::write(scene.file(), "theirs").unwrap();
+    // This far, and no further, goes a run that is killed right after the exchange.
+    found.keep().unwrap();
+    found.write_beside(b"new").unwrap();
+    renameat_with(CWD, found.beside(), CWD, scene.file(), RenameFlags::EXCHANGE).unwrap();
+    let left = files(&[("mcp.json", "new"), (BACKUP, "old"), ("mcp.json.before-portcullis.new", "theirs")]);
+    assert_eq!(scene.all(), left);
+    for bytes in ["newer", "old"] {
+        let error = scene.found().replace(bytes.as_bytes(), false).unwrap_err().error;
+        assert!(error.to_string().contains("what somebody else wrote"), "{error}");
+        assert_eq!(scene.all(), left);
+    }
+    fs::remove_file(found.beside()).unwrap();
+    fs::create_dir(found.beside()).unwrap();
+    assert!(scene.found().replace(b"newer", false).is_err(), "and no directory is taken for an empty file");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches};
 use portcullis_protocol::SurfaceName;
 
 use super::document::Args;
@@ -60,8 +61,9 @@ pub(crate) struct Passage {
     pub(crate) token_file: Option<PathBuf>,
     /// The first word of the surfaces, if it is given.
     pub(crate) server: Option<String>,
-    /// Whether `portcullis wrap` wrote it.
-    pub(crate) wrapped: bool,
+    /// The gate's configuration, and the client's that its server is kept from, if they are named.
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) client: Option<PathBuf>,
 }
 
 impl Passage {
@@ -72,11 +74,17 @@ impl Passage {
         if words.first() != Some(&SUBCOMMAND) || !is_gate(Path::new(program)) {
             return Ok(None);
         }
-        let Ok(Cli { command: Command::Mcp(mcp) }) =
-            Cli::try_parse_from([PROGRAM].into_iter().chain(words.iter().copied()))
-        else {
+        let matches = Cli::command().try_get_matches_from([PROGRAM].into_iter().chain(words.iter().copied()));
+        let matches = matches.map_err(|_| Problem::UnknownGate)?;
+        let Ok(Cli { command: Command::Mcp(mcp) }) = Cli::from_arg_matches(&matches) else {
             return Err(Problem::UnknownGate);
         };
+        // It starts the server, and gates nothing.
+        if mcp.tools.is_some() {
+            return Err(Problem::UnknownGate);
+        }
+        let own_matches = matches.subcommand().map(|(_, own)| own);
+        let named = own_matches.and_then(|own| own.value_source("config")) == Some(ValueSource::CommandLine);
         let own = words.iter().position(|word| *word == COMMAND);
         let length = match (own, &mcp.url) {
             (Some(own), None) => own.saturating_add(1),
@@ -89,14 +97,14 @@ impl Passage {
             url: mcp.url.map(|url| url.to_string()),
             token_file: mcp.token_file,
             server: mcp.server,
-            wrapped: mcp.client.is_some(),
+            config: named.then_some(mcp.config.config),
+            client: mcp.client,
         }))
     }
 
-    /// Whether it is another program than this one that is the gate there.
-    pub(crate) fn is_elsewhere(&self) -> bool {
-        let path = Path::new(&self.program);
-        path.is_absolute() && !is_this(path)
+    /// Whether it is as `portcullis wrap` writes it.
+    pub(crate) fn is_wrapped(&self) -> bool {
+        self.client.is_some()
     }
 }
 

@@ -75,7 +75,8 @@ fn the_servers_own_words_stay_as_they_are_written_whatever_they_say() {
         let document = document(&after);
         let passage = Passage::of(launch(&document)).unwrap().unwrap();
         assert_eq!(passage.words, gate().words("a", &[]));
-        assert!(passage.wrapped && passage.server.as_deref() == Some("a") && passage.is_elsewhere());
+        assert!(passage.is_wrapped() && passage.server.as_deref() == Some("a"));
+        assert_eq!(passage.config.as_deref(), Some(Path::new("/g/p.toml")));
         assert_eq!(unwrapped(&after), before);
     }
 }
@@ -107,7 +108,7 @@ fn a_gate_is_known_by_its_program_and_words_and_nothing_like_it_is_one() {
     assert!(
         passage(r#"{"command": "portcullis", "args": ["mcp", "--", "x"]}"#)
             .unwrap()
-            .is_some_and(|it| !it.wrapped)
+            .is_some_and(|it| !it.is_wrapped() && it.config.is_none())
     );
     for none in [
         r#"{"command": "npx", "args": ["mcp", "--", "x"]}"#,
@@ -121,6 +122,7 @@ fn a_gate_is_known_by_its_program_and_words_and_nothing_like_it_is_one() {
     for unknown in [
         r#"{"command": "portcullis", "args": ["mcp"]}"#,
         r#"{"command": "portcullis", "args": ["mcp", "x"]}"#,
+        r#"{"command": "portcullis", "args": ["mcp", "list", "--", "x"]}"#,
         r#"{"command": "/x/portcullis", "args": ["mcp", "--open", "--", "x"]}"#,
         r#"{"command": "portcullis", "args": ["mcp", "--help", "--", "x"]}"#,
         r#"{"command": "portcullis", "args": ["mcp", "--url", "https://h/", "--", "x"]}"#,

@@ -12,6 +12,7 @@ use super::format::Format;
 use super::gate::{Gate, Passage, is_word, through, without, word_for};
 use super::remote::{self, Remote};
 use super::tokens::{TokenFile, Tokens};
+use super::whose::other;
 
 /// What was asked for.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct Asked {
     pub(crate) passed: Vec<String>,
     /// Remote servers that stay ungoverned.
     pub(crate) left: BTreeSet<String>,
+    /// Servers that stay behind other gates.
+    pub(crate) left_gates: BTreeSet<String>,
     /// Entries whose servers let nobody in without a token, by their ways.
     pub(crate) asking: BTreeSet<Vec<String>>,
     pub(crate) tokens: Tokens,
@@ -59,12 +62,14 @@ pub(crate) enum Became {
         #[serde(skip_serializing_if = "Option::is_none")]
         token_file: Option<String>,
     },
-    /// It went through a gate before.
+    /// It went through this gate before.
     Through {
         #[serde(skip_serializing_if = "Option::is_none")]
         surfaces: Option<String>,
         gate: String,
     },
+    /// It goes through another gate, or what is called like one, and is left there as was asked.
+    OtherGate { gate: String },
     /// It is remote, and left out as was asked.
     NotGoverned,
 }
@@ -157,6 +162,10 @@ impl<'a> Planning<'a> {
         for name in asked.left.iter().filter(|name| !is_there(name, &is_remote)) {
             self.refuse(name, Problem::NotRemote);
         }
+        let is_elsewhere = |kind: &Kind| matches!(kind, Kind::Local(launch) if !matches!(other(launch, &asked.gate), Ok(None)));
+        for name in asked.left_gates.iter().filter(|name| !is_there(name, &is_elsewhere)) {
+            self.refuse(name, Problem::NoOtherGate);
+        }
         for (name, word) in &asked.names {
             if asked.left.contains(name) || !is_there(name, &|_| true) {
                 self.refuse(name, Problem::NoSuchServer);
@@ -176,7 +185,7 @@ impl<'a> Planning<'a> {
             Kind::Remote(_) if asked.left.contains(&entry.name) => Became::NotGoverned,
             Kind::Remote(remote) => self.is_to_be_reached(entry, remote, asked)?,
             Kind::Local(launch) => match Passage::of(launch)? {
-                Some(passage) => self.passes_already(entry, launch, passage)?,
+                Some(passage) => self.passes_already(entry, launch, passage, asked)?,
                 None => self.is_to_pass(entry, launch, asked)?,
             },
         };
@@ -190,12 +199,20 @@ impl<'a> Planning<'a> {
         entry: &'a Entry,
         launch: &'a Launch,
         passage: Passage,
+        asked: &Asked,
     ) -> Result<Became, Problem> {
-        if passage.is_elsewhere() {
+        match passage.other_than(&asked.gate) {
+            Some(other) if asked.left_gates.contains(&entry.name) => {
+                return Ok(Became::OtherGate { gate: other.to_string() });
+            }
+            Some(other) => return Err(Problem::OtherGate { server: entry.name.clone(), other }),
+            None => {}
+        }
+        if !passage.is_told_of(&asked.gate) {
             self.warnings.push(format!(
-                "server `{}` goes through another program than this one, `{}`: look whether it is a gate of yours",
-                one_line(&entry.name),
-                one_line(&passage.program)
+                "server `{}` goes through this gate, which is not told of this file (`--client`): where clients do not usually \
+                 have theirs, the server can change it",
+                one_line(&entry.name)
             ));
         }
         // What is behind the gate's own words, or its address among them.
@@ -366,7 +383,7 @@ fn set(root: &mut Value, path: &[String], program: &str, args: Vec<Value>) -> Re
 /// it since. `None` if a server is wrapped that the backup does not have so.
 pub(crate) fn wrapped_again(backup: &Document, now: &Document) -> Result<Option<Vec<u8>>, WrapError> {
     let mut edits = Vec::new();
-    for (entry, _, passage) in wrapped(now)? {
+    for (entry, _, passage) in wrapped_since(now, Some(backup))? {
         let (program, words) = (&passage.program, &passage.words);
         match (before(backup, entry), &passage.url) {
             (Some(Kind::Local(launch)), None) => edits.extend(through(launch, program, words)),
@@ -396,7 +413,7 @@ pub(crate) fn unwrapped(
     path: &Path,
 ) -> Result<Option<Vec<u8>>, WrapError> {
     let (mut edits, mut meant) = (Vec::new(), value(now.text())?);
-    for (entry, launch, passage) in wrapped(now)? {
+    for (entry, launch, passage) in wrapped_since(now, backup)? {
         match &passage.url {
             None => {
                 edits.extend(without(launch, &passage, now.text()).ok_or(WrapError::Unfaithful)?);
@@ -443,14 +460,28 @@ fn reached_again(
     Ok(())
 }
 
-/// The entries that `portcullis wrap` put a gate before.
-pub(crate) fn wrapped(document: &Document) -> Result<Vec<(&Entry, &Launch, Passage)>, WrapError> {
+/// A server behind a gate.
+type Gated<'d> = (&'d Entry, &'d Launch, Passage);
+
+/// The entries that a gate was put before since the backup was made: what it has behind one was left there.
+fn wrapped_since<'d>(now: &'d Document, backup: Option<&Document>) -> Result<Vec<Gated<'d>>, WrapError> {
+    let was_so = |entry: &Entry| match backup.and_then(|backup| before(backup, entry)) {
+        Some(Kind::Local(launch)) => matches!(Passage::of(launch), Ok(Some(_))),
+        Some(Kind::Remote(_)) | None => false,
+    };
+    let mut found = wrapped(now)?;
+    found.retain(|(entry, ..)| !was_so(entry));
+    Ok(found)
+}
+
+/// The entries that have a gate as `portcullis wrap` writes it.
+pub(crate) fn wrapped(document: &Document) -> Result<Vec<Gated<'_>>, WrapError> {
     let mut found = Vec::new();
     for entry in &document.entries {
         let Kind::Local(launch) = &entry.kind else { continue };
         let refuse =
             |problem| WrapError::Refused(vec![Refusal { server: Some(entry.name.clone()), problem }]);
-        if let Some(passage) = Passage::of(launch).map_err(refuse)?.filter(|passage| passage.wrapped) {
+        if let Some(passage) = Passage::of(launch).map_err(refuse)?.filter(Passage::is_wrapped) {
             found.push((entry, launch, passage));
         }
     }

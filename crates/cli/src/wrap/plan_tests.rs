@@ -3,8 +3,8 @@ use super::*;
 fn asked() -> Asked {
     let gate = Gate { program: "/b/portcullis".into(), config: "/g.toml".into(), client: "/c.json".into() };
     let tokens = Tokens { directory: Some("/keys".into()), client: "/c.json".into() };
-    let (names, passed, left, asking) = Default::default();
-    Asked { gate, names, passed, left, asking, tokens }
+    let (names, passed, left, left_gates, asking) = Default::default();
+    Asked { gate, names, passed, left, left_gates, asking, tokens }
 }
 
 fn document(text: &str) -> Document {
@@ -58,7 +58,7 @@ fn two_servers_of_one_word_are_refused_and_one_may_be_named_otherwise() {
     let nameless = r#"{"mcpServers": {"日本": {"command": "x"}}}"#;
     assert!(refused(nameless, &self::asked())[0].contains("日本=WORD"));
     // One that goes through a gate under a word has it already.
-    let text = r#"{"mcpServers": {"b": {"command": "portcullis", "args": ["mcp", "--server", "a", "--", "y"]}, "a": {"command": "x"}}}"#;
+    let text = r#"{"mcpServers": {"b": {"command": "/b/portcullis", "args": ["mcp", "--config", "/g.toml", "--server", "a", "--", "y"]}, "a": {"command": "x"}}}"#;
     assert!(refused(text, &self::asked())[0].contains("as those of `b` do"));
 }
 
@@ -102,14 +102,55 @@ fn a_file_of_variables_is_refused_unless_some_are_named() {
 }
 
 #[test]
-fn what_was_wrapped_stays_and_whoever_starts_another_program_is_named() {
+fn what_was_wrapped_stays() {
     let first = planned(r#"{"mcpServers": {"a": {"command": "x"}}}"#, &asked()).unwrap();
     let text = String::from_utf8(first.bytes.clone()).unwrap();
     let second = planned(&text, &asked()).unwrap();
     assert_eq!(second.bytes, first.bytes);
-    assert!(second.warnings[0].contains("another program"), "{:?}", second.warnings);
+    assert!(second.warnings.is_empty(), "{:?}", second.warnings);
     let gate = "/b/portcullis".to_owned();
     assert_eq!(second.servers[0].became, Became::Through { surfaces: Some("a".into()), gate });
+}
+
+#[test]
+fn an_entry_behind_another_gate_was_said_to_be_behind_this_one() {
+    for (program, config, said) in [
+        ("./portcullis", "/g.toml", "the program `./portcullis`"),
+        ("portcullis", "/g.toml", "the program `portcullis`"),
+        ("${PWD}/portcullis", "/g.toml", "the program `${PWD}/portcullis`"),
+        ("/b/portcullis", "evil.toml", "the configuration `evil.toml`"),
+        ("/b/portcullis", "/tmp/evil.toml", "the configuration `/tmp/evil.toml`"),
+    ] {
+        let text = format!(
+            r#"{{"mcpServers": {{"a": {{"command": "{program}", "args": ["mcp", "--config", "{config}", "--client", "/c", "--", "rm"], "env": {{"PATH": "."}}}},
+                "b": {{"command": "x"}}}}}}"#
+        );
+        let mut asked = asked();
+        let refusals = refused(&text, &asked);
+        assert!(refusals.len() == 1 && refusals[0].contains("which is not this gate"), "{refusals:?}");
+        assert!(refusals[0].contains(said) && refusals[0].contains("--leave-gate a"), "{refusals:?}");
+        asked.left_gates.insert("a".into());
+        let plan = planned(&text, &asked).unwrap();
+        assert_eq!(plan.servers[0].became, Became::OtherGate { gate: said.into() });
+        // It stays as it was with the ways back, too: the backup has it so.
+        let now = document(std::str::from_utf8(&plan.bytes).unwrap());
+        let was = document(&text);
+        assert_eq!(wrapped_again(&was, &now).unwrap().unwrap(), plan.bytes);
+        let out = unwrapped(&now, Some(&was), Format::ClaudeCodeUser, Path::new("/f")).unwrap().unwrap();
+        assert!(String::from_utf8(out).unwrap().contains(&format!(r#""{program}", "args": ["mcp""#)));
+        asked.left_gates.insert("b".into());
+        assert!(refused(&text, &asked)[0].contains("no such server that goes through another gate"));
+    }
+}
+
+#[test]
+fn a_gate_that_is_not_told_of_the_file_is_named() {
+    let text = r#"{"mcpServers": {"a": {"command": "/b/portcullis", "args": ["mcp", "--config", "/g.toml", "CLIENT", "--", "x"]}}}"#;
+    for (client, named) in [("--client=/c.json", false), ("--client=/d.json", true), ("--server=a", true)] {
+        let plan = planned(&text.replace("CLIENT", client), &asked()).unwrap();
+        assert!(matches!(plan.servers[0].became, Became::Through { .. }), "{client}");
+        assert_eq!(plan.warnings.iter().any(|it| it.contains("is not told of this file")), named, "{client}");
+    }
 }
 
 #[test]
