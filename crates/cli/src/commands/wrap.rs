@@ -92,7 +92,7 @@ fn wrap_with(args: &WrapArgs, file: &Path, config: &Config, agent: &AgentId) -> 
         return Ok(());
     }
     let after = Document::parse(&plan.bytes, format, &found.path)?;
-    tell(&said, &shown(&document, &after, ("as it was", "through the gate")));
+    tell(&said, &shown(&document, &after, ("as it was", "through the gate"))?);
     next(&plan, &said, agent);
     Ok(())
 }
@@ -222,9 +222,12 @@ fn put_back(args: &WrapArgs, found: &Found, format: Format) -> Result<(), WrapEr
         Some(again) if again == found.bytes => restore(args, found, format, &backup, (&was, &now)),
         again => {
             let again = again.map_or(Ok(was), |again| Document::parse(&again, format, &found.path))?;
-            let difference = shown(&again, &now, ("as it was wrapped", "as it is"));
-            let difference =
-                if difference.is_empty() { "(in values that are not shown)" } else { &difference };
+            let difference = shown(&again, &now, ("as it was wrapped", "as it is"))?;
+            let difference = if difference.is_empty() {
+                "(in form, or in values that are not shown)"
+            } else {
+                &difference
+            };
             say::note(difference);
             Err(WrapError::Edited { path: found.path.clone() })
         }
@@ -239,7 +242,7 @@ fn restore(
     (was, now): (&Document, &Document),
 ) -> Result<(), WrapError> {
     if !args.json {
-        say::line(shown(now, was, ("through the gate", "as it was")).trim_end());
+        say::line(shown(now, was, ("through the gate", "as it was"))?.trim_end());
     }
     if !args.dry_run {
         found.replace(backup, false)?;
@@ -268,7 +271,7 @@ fn take_out(args: &WrapArgs, found: &Found, format: Format) -> Result<(), WrapEr
         .ok_or_else(|| WrapError::NotWrapped { path: found.path.clone() })?;
     let after = Document::parse(&bytes, format, &found.path)?;
     if !args.json {
-        say::line(shown(&now, &after, ("through the gate", "without it")).trim_end());
+        say::line(shown(&now, &after, ("through the gate", "without it"))?.trim_end());
     }
     if !args.dry_run {
         found.replace(&bytes, false)?;

@@ -21,11 +21,27 @@ const PLAIN: [&str; 5] = ["env", "headers", "oauth", "sandbox", "dev"];
 /// In the names of members by which clients show who they are, whatever else the client's maker calls them.
 const CREDENTIALS: [&str; 3] = ["auth", "header", "token"];
 /// Comes before an address in the gate's words.
-const URL: &str = "--url";
+pub(super) const URL: &str = "--url";
 /// Prefixes and names of variables that act on the very process they are set for.
 const OF_THE_GATE: [&str; 3] = ["PORTCULLIS_", "LD_", "DYLD_"];
-/// The gate finds by it what it keeps from the server.
-const HOME: &str = "HOME";
+/// The gate finds by `HOME` what it keeps from the server, by the next two whom it believes on a network, and by the others how
+/// the system's library behaves, loads more code, and finds hosts.
+const NAMES_OF_THE_GATE: [&str; 12] = [
+    "HOME",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "GLIBC_TUNABLES",
+    "GCONV_PATH",
+    "LOCPATH",
+    "NLSPATH",
+    "LOCALDOMAIN",
+    "HOSTALIASES",
+    "RES_OPTIONS",
+    "RESOLV_HOST_CONF",
+    "GETCONF_DIR",
+];
+/// Members that mean nothing to a client that connects to a server, and act on the gate once it starts that instead.
+const OF_STARTED: [&str; 5] = ["env", "envFile", "cwd", "dev", "sandboxEnabled"];
 
 /// A configuration and the servers that it names.
 #[derive(Debug)]
@@ -33,7 +49,6 @@ pub(crate) struct Document {
     mark: bool,
     text: String,
     pub(crate) entries: Vec<Entry>,
-    secrets: Vec<Range<usize>>,
 }
 
 /// A server as its client has it.
@@ -119,7 +134,7 @@ impl Document {
         let root = parsed.map_err(|error| syntax(error.to_string()))?.value;
         let root = root.as_ref().and_then(Value::as_object);
         let root = root.ok_or_else(|| syntax("its root is no object".into()))?;
-        let mut reading = Reading { text, entries: Vec::new(), secrets: Vec::new(), refusals: Vec::new() };
+        let mut reading = Reading { text, entries: Vec::new(), refusals: Vec::new() };
         let sections = reading.sections(root, format);
         match sections {
             Ok(0) => return Err(no_servers(format)),
@@ -129,14 +144,7 @@ impl Document {
         if !reading.refusals.is_empty() {
             return Err(WrapError::Refused(reading.refusals));
         }
-        let Reading { entries, secrets, .. } = reading;
-        Ok(Self { mark, text: text.to_owned(), entries, secrets })
-    }
-
-    /// Without what must not be shown: the values of variables and headers, and addresses, which may carry keys.
-    pub(crate) fn redacted(&self) -> String {
-        let hidden = self.secrets.iter().map(|at| Edit { at: at.clone(), with: "\"***\"".into() }).collect();
-        apply(&self.text, hidden)
+        Ok(Self { mark, text: text.to_owned(), entries: reading.entries })
     }
 
     /// The file with these edits in it.
@@ -188,7 +196,6 @@ fn no_servers(format: Format) -> WrapError {
 struct Reading<'t> {
     text: &'t str,
     entries: Vec<Entry>,
-    secrets: Vec<Range<usize>>,
     refusals: Vec<Refusal>,
 }
 
@@ -258,8 +265,8 @@ impl Reading<'_> {
         if let Some(nested) = object.properties.iter().find(|member| has_server(member)) {
             return Err(Problem::Nested(nested.name.as_str().into()));
         }
-        self.secrets.extend(url.and_then(|url| url.value.as_string_lit()).map(place));
-        self.keep_secret(member(object, "headers")?);
+        // It is looked at whatever kind it turns out to be.
+        member(object, "headers")?;
         match (command, url, transport.as_ref().map(|literal| literal.value.as_str())) {
             (Some(command), None, None | Some("stdio")) => {
                 self.launch(object, command, transport).map(Kind::Local)
@@ -290,6 +297,7 @@ impl Reading<'_> {
             transport,
             headers,
             credentials: object.properties.iter().find(shows).map(|member| member.name.as_str().to_owned()),
+            started: started(object)?,
         })
     }
 
@@ -330,7 +338,6 @@ impl Reading<'_> {
             Some(args) => (self.arguments(&args.value)?, self.removal(object, args)),
         };
         let env = member(object, "env")?.map_or_else(|| Ok(Vec::new()), |env| variables(&env.value))?;
-        self.keep_secret(member(object, "env")?);
         let is_on = |member: &ObjectProp<'_>| member.value.as_boolean_lit().is_none_or(|on| on.value);
         let mut otherwise = Vec::new();
         for key in ["dev", "sandboxEnabled"] {
@@ -340,12 +347,7 @@ impl Reading<'_> {
         }
         let env_file = member(object, "envFile")?.is_some();
         let place = command.range.start..command.range.end;
-        let launch =
-            Launch { command: written, args, env, env_file, otherwise, place, line, args_removal, transport };
-        let words = launch.words();
-        let addresses = words.iter().zip(words.iter().skip(1)).filter(|(word, _)| word.value == URL);
-        self.secrets.extend(addresses.map(|(_, address)| address.at.clone()));
-        Ok(launch)
+        Ok(Launch { command: written, args, env, env_file, otherwise, place, line, args_removal, transport })
     }
 
     fn arguments(&self, value: &Value<'_>) -> Result<Args, Problem> {
@@ -363,12 +365,6 @@ impl Reading<'_> {
             Ok(value) if value == literal.value && !value.contains('\0') => Ok(Literal { value, raw, at }),
             Ok(_) | Err(_) => Err(Problem::NoString(what)),
         }
-    }
-
-    fn keep_secret(&mut self, member: Option<&ObjectProp<'_>>) {
-        let object = member.and_then(|member| member.value.as_object());
-        let values = object.into_iter().flat_map(|object| object.properties.iter());
-        self.secrets.extend(values.map(|member| place_of(&member.value)));
     }
 
     /// The end of line and the blanks before a member, if it begins its line.
@@ -407,6 +403,21 @@ fn member<'a, 'o>(object: &'o Object<'a>, key: &'static str) -> Result<Option<&'
     }
 }
 
+/// A member that would act on the gate, where the client started nothing before.
+fn started(object: &Object<'_>) -> Result<Option<&'static str>, Problem> {
+    for key in OF_STARTED {
+        let acts = |member: &ObjectProp<'_>| {
+            let is_off = member.value.as_boolean_lit().is_some_and(|it| !it.value);
+            let is_empty = member.value.as_object().is_some_and(|it| it.properties.is_empty());
+            !is_off && !is_empty
+        };
+        if member(object, key)?.is_some_and(acts) {
+            return Ok(Some(key));
+        }
+    }
+    Ok(None)
+}
+
 /// That no name stands in an object twice.
 fn unique(object: &Object<'_>) -> Result<(), Problem> {
     let mut seen = BTreeSet::new();
@@ -441,7 +452,7 @@ fn variables(value: &Value<'_>) -> Result<Vec<String>, Problem> {
 
 /// A variable's name, if a server can be given it through a gate that is given it too.
 pub(crate) fn variable(name: &str) -> Result<String, Problem> {
-    if name == HOME || OF_THE_GATE.iter().any(|prefix| name.starts_with(prefix)) {
+    if NAMES_OF_THE_GATE.contains(&name) || OF_THE_GATE.iter().any(|prefix| name.starts_with(prefix)) {
         return Err(Problem::ActsOnGate(name.into()));
     }
     if name.is_empty() || name.starts_with('-') || name.contains(['=', '\0']) {

@@ -84,7 +84,17 @@ fn what_is_no_known_shape_is_refused_and_never_guessed() {
 
 #[test]
 fn variables_that_act_on_the_gate_are_refused() {
-    for name in ["PORTCULLIS_GATE_PID", "LD_PRELOAD", "LD_LIBRARY_PATH", "DYLD_INSERT_LIBRARIES", "HOME"] {
+    let prefixed = ["PORTCULLIS_GATE_PID", "LD_PRELOAD", "LD_LIBRARY_PATH", "DYLD_INSERT_LIBRARIES"];
+    let said = [
+        "HOME",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "GLIBC_TUNABLES",
+        "GCONV_PATH",
+        "HOSTALIASES",
+        "RES_OPTIONS",
+    ];
+    for name in prefixed.into_iter().chain(said).chain(NAMES_OF_THE_GATE) {
         let found = wrong(&format!(r#"{{"command": "x", "env": {{"{name}": "y"}}}}"#));
         assert_eq!(found, Problem::ActsOnGate(name.into()));
     }
@@ -117,15 +127,4 @@ fn a_mark_at_the_beginning_stays() {
     let Kind::Local(launch) = &document.entries[0].kind else { panic!() };
     let edited = document.edited(vec![Edit { at: launch.command.at.clone(), with: "\"y\"".into() }]);
     assert_eq!(String::from_utf8(edited).unwrap(), text.replace("\"x\"", "\"y\""));
-}
-
-#[test]
-fn values_of_variables_headers_and_addresses_are_not_shown() {
-    let text = r#"{"mcpServers": {
-        "a": {"command": "x", "env": {"KEY": "secret-1", "N": 2222}},
-        "b": {"url": "https://h/?key=secret-3", "headers": {"Authorization": "secret-4"}},
-        "c": {"command": "portcullis", "args": ["mcp", "--url", "https://h/?key=secret-5"]}}}"#;
-    let shown = read(text).unwrap().redacted();
-    assert!(!shown.contains("secret") && !shown.contains("2222"), "{shown}");
-    assert!(shown.contains("KEY") && shown.contains("Authorization"), "{shown}");
 }

@@ -119,6 +119,10 @@ pub(crate) enum Obstacle {
     )]
     Credentials(String),
     #[error(
+        "it has `{0}`, which means nothing to a client that connects, and would act on the gate that the client starts instead: remove it"
+    )]
+    Started(&'static str),
+    #[error(
         "it lets nobody in who has no token (status 401), and the gate asks for none by OAuth: give it one, `Authorization: Bearer TOKEN` \
          in `headers`"
     )]

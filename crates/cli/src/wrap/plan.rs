@@ -356,12 +356,12 @@ fn means(before: &Document, after: &Document, meant: &Value) -> Result<(), WrapE
     if agrees && value(after.text())? == *meant { Ok(()) } else { Err(WrapError::Unfaithful) }
 }
 
-fn value(text: &str) -> Result<Value, WrapError> {
+pub(super) fn value(text: &str) -> Result<Value, WrapError> {
     let parsed = jsonc_parser::parse_to_serde_value::<Value>(text, &json_with_comments());
     parsed.map_err(|_| WrapError::Unfaithful)
 }
 
-fn entry_of<'v>(
+pub(super) fn entry_of<'v>(
     root: &'v mut Value,
     path: &[String],
 ) -> Result<&'v mut serde_json::Map<String, Value>, WrapError> {

@@ -32,6 +32,8 @@ pub(crate) struct Remote {
     pub(crate) headers: Option<Headers>,
     /// A member by which the client shows in another way than by a header who it is.
     pub(crate) credentials: Option<String>,
+    /// A member that would act on the gate that the client starts instead.
+    pub(crate) started: Option<&'static str>,
 }
 
 /// The headers that a client sends.
@@ -65,6 +67,9 @@ impl Remote {
         }
         if let Some(member) = &self.credentials {
             return Err(Obstacle::Credentials(member.clone()));
+        }
+        if let Some(member) = self.started {
+            return Err(Obstacle::Started(member));
         }
         if address.contains(VARIABLE) {
             return Err(Obstacle::AddressFilledIn);

@@ -76,6 +76,26 @@ fn what_the_gate_can_do_in_a_clients_place_it_does_and_the_rest_is_refused_by_na
     }
 }
 
+#[test]
+fn what_an_entry_by_url_sets_acted_on_the_gate_that_took_its_clients_place() {
+    for (member, name) in [
+        (r#""env": {"SSL_CERT_FILE": "./ca.pem"}"#, "env"),
+        (r#""env": {"ANY": "x"}"#, "env"),
+        (r#""env": 7"#, "env"),
+        (r#""envFile": ".env""#, "envFile"),
+        (r#""cwd": "/tmp""#, "cwd"),
+        (r#""dev": {"watch": "x"}"#, "dev"),
+        (r#""sandboxEnabled": true"#, "sandboxEnabled"),
+    ] {
+        assert_eq!(
+            obstacle(&format!(r#"{{"url": "https://h/", {member}}}"#)),
+            Obstacle::Started(name),
+            "{member}"
+        );
+    }
+    assert_eq!(token(r#"{"url": "https://h/", "env": {}, "sandboxEnabled": false}"#), None);
+}
+
 /// The entry by which the client starts the gate instead.
 fn changed(server: &str) -> String {
     let document = document(server);
