@@ -75,7 +75,12 @@ fn visible(name: &str, value: &Value) -> Value {
             members.keys().map(|name| (name.clone(), Value::from(HIDDEN))).collect()
         }
         Value::String(_) if SHOWN.contains(&name) => value.clone(),
-        _ => HIDDEN.into(),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => HIDDEN.into(),
     }
 }
 
