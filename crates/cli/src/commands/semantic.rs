@@ -56,8 +56,11 @@ fn tell(comparison: &Comparison) {
         say::line(&format!("NOT KNOWN policy {policy} may raise an error, and what it errs on is refused"));
     }
     let moved = |direction| {
-        let shown =
-            |shift: &&Shift| shift.direction == direction && matches!(shift.shown, Shown::Example { .. });
+        let shown = |shift: &&Shift| {
+            // A label that comes or goes makes nothing more permissive by itself.
+            let judged = shift.weaker.as_ref().is_none_or(|weaker| !weaker.given);
+            judged && shift.direction == direction && matches!(shift.shown, Shown::Example { .. })
+        };
         let mut moved: Vec<_> =
             comparison.shifts.iter().filter(shown).map(|shift| &shift.environment).collect();
         moved.dedup();
