@@ -103,7 +103,9 @@ impl Powered {
         self.scene.repeat_all(tally);
         self.judge(tally);
         let again = self.signed.heads().values().filter(|roots| roots.len() > 1).count();
-        tally.note(format!("sizes signed {}, {again} more than once", self.signed.heads().len()));
+        for (what, count) in [("sizes signed", self.signed.heads().len()), ("sizes signed again", again)] {
+            *tally.codes.entry(what.to_owned()).or_default() += count;
+        }
         self.scene.end(tally);
     }
 }
