@@ -139,6 +139,8 @@ impl Server {
             return answer(id, &result);
         } else if let Some(raw) = said.get("raw").and_then(Value::as_str) {
             return print(&format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{raw}}}\n"));
+        } else if let Some(raw) = said.get("failing").and_then(Value::as_str) {
+            return print(&format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{raw}}}\n"));
         } else if let Some(error) = said.get("error") {
             return say(&json!({ "jsonrpc": "2.0", "id": id, "error": error }));
         }
@@ -163,6 +165,7 @@ impl Server {
             "answer" | "pay" | "move" if message.pointer("/params/arguments/answer").is_some() => {
                 return answer(id, message.pointer("/params/arguments/answer").unwrap_or(&Value::Null));
             }
+            "raw" => return self.list(id, message),
             "request" => {
                 self.asked = Some(id.clone());
                 let asked = message.pointer("/params/arguments").cloned().unwrap_or_default();

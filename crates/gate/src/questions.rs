@@ -20,6 +20,9 @@ pub(crate) const STATE: &str = "requestState";
 const QUESTIONS: &str = "inputRequests";
 /// Whether a result is the end of it.
 const KIND: &str = "resultType";
+/// The code of an error that asks for pages to be visited, and where it names them.
+const VISIT: i64 = -32042;
+const PAGES: &str = "elicitations";
 /// Questions in one result. No more than a server's requests that may be under way at once.
 const MOST: usize = 16;
 /// States of one session that are remembered. Who comes with an older one begins anew.
@@ -36,8 +39,24 @@ pub(crate) struct Questions {
 impl Questions {
     /// Reads what an answer asks for; `None` if it asks for nothing.
     pub(crate) fn of(server: &str, reply: &Reply) -> Result<Option<Self>, Refused> {
-        let Reply::Result(text) = reply else { return Ok(None) };
-        let Some(result) = members_of(text).filter(asks) else { return Ok(None) };
+        let refused = |code, detail| Err(Refused::new(code, detail));
+        let text = match reply {
+            Reply::Result(text) => text,
+            Reply::Error(text) if errs_without_asking(text) => return Ok(None),
+            Reply::Error(_) => {
+                return refused(
+                    ReasonCode::SurfaceUnknown,
+                    "the tool server asks for a page to be visited by an error",
+                );
+            }
+        };
+        let result = match members_of(text) {
+            Some(result) if asks(&result) => result,
+            None if is_object(text) => {
+                return refused(ReasonCode::RequestMalformed, "the tool server's answer cannot be read");
+            }
+            Some(_) | None => return Ok(None),
+        };
         result.unambiguous(&[QUESTIONS, STATE, KIND])?;
         let questions = result.get(QUESTIONS).map(entries).transpose()?.unwrap_or_default();
         let operations = questions.iter().map(|raw| question(server, raw)).collect::<Result<_, _>>()?;
@@ -58,9 +77,27 @@ pub(crate) fn state_of(bytes: &[u8]) -> Digest {
 /// Whether an answer asks the client for nothing.
 pub(crate) fn asks_nothing(reply: &Reply) -> bool {
     match reply {
-        Reply::Error(_) => true,
-        Reply::Result(text) => members_of(text).is_none_or(|result| !asks(&result)),
+        Reply::Error(text) => errs_without_asking(text),
+        Reply::Result(text) => members_of(text).map_or(!is_object(text), |result| !asks(&result)),
     }
+}
+
+/// Whether an error asks the client for nothing. One of this code has it lead its user to pages (MCP 2025-11-25, "URL Elicitation
+/// Required Error"). What is no exact integer may be that code to another parser.
+fn errs_without_asking(text: &str) -> bool {
+    let Some(error) = members_of(text) else { return !is_object(text) };
+    error.0.iter().all(|(key, value)| match fold(key).as_str() {
+        "code" => value.trim().parse::<i64>().is_ok_and(|code| code != VISIT),
+        "data" => members_of(value)
+            .map_or(!is_object(value), |data| data.0.iter().all(|(key, _)| fold(key) != PAGES)),
+        _ => true,
+    })
+}
+
+/// Whether a JSON text is an object. One that cannot be taken apart here, such as by a lone surrogate in a name, another parser may
+/// read: nobody knows what it asks for.
+fn is_object(text: &str) -> bool {
+    text.trim_start().starts_with('{')
 }
 
 /// A member counts in any spelling: which one the client's parser takes is not known.

@@ -9,7 +9,7 @@ use portcullis_sdk::{Authorizer, Call, OutcomeReport};
 use super::who::Caller;
 
 /// Who has a conversation: the bearer of the token that began it. A token of the same bearer that expires later takes the place of
-/// the one before, for good: what is asked with one token is never decided with what another of its time may.
+/// the one before, for good. What is under way is decided with the newest.
 pub(super) struct Holder {
     bearer: Digest,
     current: Mutex<Current>,

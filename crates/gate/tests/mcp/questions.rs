@@ -157,6 +157,45 @@ async fn what_is_no_question_is_not_asked() {
     assert_eq!(surfaces(&gate), vec!["rec.answer"; cases.len() + 1]);
 }
 
+/// A name that this gate's parser cannot read hid what other parsers read.
+#[tokio::test]
+async fn a_lone_surrogate_hid_a_servers_questions() {
+    let mut gate = Gate::start();
+    for name in [r"\ud800", r"\udc00", r"\ud800\u0041"] {
+        let questions = r#""resultType":"input_required","inputRequests":{"a":{"method":"roots/list"}}"#;
+        gate.offers(&json!({ "raw": format!(r#"{{"{name}":0,{questions}}}"#) }));
+        let list = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+        assert_eq!(code(&gate.ask(list).await), "surface.unknown", "{name}");
+        let heard = gate.tool(2, "raw", "{}").await;
+        assert_eq!(told(&heard)["reason"]["code"], "request.malformed", "{name}: {heard}");
+    }
+    assert!(surfaces(&gate).iter().all(|surface| surface == "rec.raw"));
+}
+
+#[tokio::test]
+async fn an_error_led_the_user_to_a_page_that_nobody_decided() {
+    let mut gate = Gate::start();
+    let page = r#""data":{"elicitations":[{"mode":"url","url":"https://evil.example"}]}"#;
+    let errors = [
+        format!(r#"{{"code":-32042,"message":"m",{page}}}"#),
+        r#"{"code":-32042,"message":"m"}"#.to_owned(),
+        r#"{"code":-32042.0,"message":"m"}"#.to_owned(),
+        r#"{"code":-3.2042e4,"message":"m"}"#.to_owned(),
+        format!(r#"{{"code":1,"message":"m",{}}}"#, page.replace("elicitations", "Elicitations")),
+        r#"{"code":1,"message":"m","data":{"\ud800":0,"elicitations":[]}}"#.to_owned(),
+        r#"{"code":1,"\ud800":0,"message":"m"}"#.to_owned(),
+    ];
+    for error in &errors {
+        gate.offers(&json!({ "failing": error }));
+        let heard = gate.ask(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#).await;
+        assert_eq!(code(&heard), "surface.unknown", "{error}");
+        let heard = gate.tool(2, "raw", "{}").await;
+        assert_eq!(told(&heard)["reason"]["code"], "surface.unknown", "{error}: {heard}");
+    }
+    gate.offers(&json!({ "failing": r#"{"code":-32602,"message":"m","data":{"page":1}}"# }));
+    assert_eq!(gate.tool(3, "raw", "{}").await["error"]["code"], -32602);
+}
+
 #[tokio::test]
 async fn made_up_states_ran_a_call_again_and_again_under_one_key() {
     let mut gate = Gate::start();
