@@ -22,6 +22,7 @@ mod activation;
 mod clocks;
 mod cuts;
 mod errors;
+mod facts;
 mod flipped;
 mod forgetful;
 mod full;

@@ -1,27 +1,28 @@
 //! The sources of facts that a bundle declares: what each gives now, read beside the decisions.
 //!
 //! There is no last-known-good. Of a file it is looked at for every decision whether it is still the one that was read; one
-//! that is gone or broken gives nothing from then on, and one whose times do not tell every change is read for each look. A service that does not answer any more has given what it gave last, and
-//! that counts until it is as old as the bundle allows.
+//! that is gone or broken, or whose file system does not answer, gives nothing from then on, and one whose times do not tell
+//! every change is read for each look. A service that does not answer any more has given what it gave last, and that counts
+//! until it is as old as the bundle allows.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use portcullis_arbiter::{Fact, Heard};
-use portcullis_policy::{Bundle, FactError, FactFile, FactSnapshot, FileLook, Gathered, Given, Ungathered};
-use portcullis_protocol::{BundleDigest, Digest, Millis, Snapshots, SourceName};
+use portcullis_policy::{Bundle, FactFile, FactSnapshot, Gathered, Given, Ungathered};
+use portcullis_protocol::{BundleDigest, Millis, Snapshots, SourceName};
 
 use crate::config::{ArbiterConfig, FactsConfig};
 use crate::remote::FactsHealth;
 
 mod fetching;
 use fetching::Fetching;
+mod reader;
+use reader::{DECIDING, Document, Reader, SETTLING, awaited, heard};
 
 /// A file in the data directory that is touched to see what time it is there.
 const CLOCK: &str = "facts.clock";
-/// How often a file is tried to be read that is replaced meanwhile.
-const READINGS: u32 = 3;
 
 /// Why a source gives nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,84 +61,55 @@ impl Nothing {
 
 #[derive(Debug)]
 enum Source {
-    File(FactFile),
+    File(Reader),
     Service(Fetching),
 }
 
-type Document = Result<Arc<FactSnapshot>, FactError>;
-
-/// What was read of a source.
-#[derive(Clone, Debug)]
-struct Read {
-    file: Option<ReadFile>,
-    document: Document,
+/// A source that was asked.
+enum Asked<R> {
+    /// It is known what it gives.
+    Told(Arc<FactSnapshot>),
+    /// It is still to answer.
+    Awaited(R),
 }
 
-/// A file that was read.
-#[derive(Clone, Debug)]
-struct ReadFile {
-    look: FileLook,
-    /// When its reading began.
-    since: Instant,
-    /// Digest of its bytes.
-    digest: Digest,
+/// What was gathered last.
+#[derive(Debug)]
+struct Last {
+    bundle: BundleDigest,
+    given: Given,
+    gathered: Result<Arc<Gathered>, Nothing>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    read: BTreeMap<SourceName, Read>,
-    gathered: Option<(BundleDigest, Result<Arc<Gathered>, Nothing>)>,
+    /// What each source answered last to who decides.
+    answers: BTreeMap<SourceName, Result<Arc<FactSnapshot>, Nothing>>,
+    last: Option<Last>,
 }
 
 /// The sources of a deployment.
 #[derive(Debug)]
 pub(crate) struct Facts {
     sources: BTreeMap<SourceName, Source>,
+    /// Never held while a file is looked at.
     state: Mutex<State>,
-    /// Held by the one who reads.
-    reading: tokio::sync::Mutex<()>,
-}
-
-/// What a look found.
-enum Look {
-    /// What was gathered is what is there.
-    Known(Result<Arc<Gathered>, Nothing>),
-    /// There is something that was not read yet.
-    Unread,
-}
-
-/// For whom it is looked. It matters where a file may have changed and looks the same.
-#[derive(Clone, Copy)]
-enum For {
-    /// Who began to decide then takes what was read since.
-    Deciding(Instant),
-    /// Who settles compares what is there now.
-    Settling,
-}
-
-impl ReadFile {
-    /// Whether a file that looks like this is still what was read.
-    fn is_still(&self, file: &FactFile, whom: For) -> bool {
-        self.look.is_settled()
-            || match whom {
-                For::Deciding(since) => self.since >= since,
-                For::Settling => file
-                    .read()
-                    .is_ok_and(|(bytes, look)| look == self.look && Digest::sha256(&bytes) == self.digest),
-            }
-    }
+    /// Held by the one who gathers.
+    gathering: tokio::sync::Mutex<()>,
 }
 
 impl Facts {
     /// The sources of a configuration. Services are asked from now on.
     pub(crate) fn new(config: &ArbiterConfig) -> Self {
         let probe = config.data.join(CLOCK);
-        let source = |config: &FactsConfig| match config {
-            FactsConfig::File(path) => Source::File(FactFile::new(path.clone()).with_probe(probe.clone())),
+        let source = |name: &SourceName, config: &FactsConfig| match config {
+            FactsConfig::File(path) => {
+                Source::File(Reader::of(name, FactFile::new(path.clone()).with_probe(probe.clone())))
+            }
             FactsConfig::Service(service) => Source::Service(Fetching::follow(service.clone())),
         };
-        let sources = config.facts.iter().map(|(name, config)| (name.clone(), source(config)));
-        Self { sources: sources.collect(), state: Mutex::default(), reading: tokio::sync::Mutex::new(()) }
+        let sources = config.facts.iter().map(|(name, config)| (name.clone(), source(name, config)));
+        Self { sources: sources.collect(), state: Mutex::default(), gathering: tokio::sync::Mutex::new(()) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -154,112 +126,100 @@ impl Facts {
     ///
     /// # Errors
     /// [`Nothing`], by the first source of which nothing can be used.
-    pub(crate) async fn of(self: &Arc<Self>, bundle: &Arc<Bundle>) -> Result<Option<Arc<Gathered>>, Nothing> {
+    pub(crate) async fn of(&self, bundle: &Arc<Bundle>) -> Result<Option<Arc<Gathered>>, Nothing> {
         if bundle.sources().is_empty() {
             return Ok(None);
         }
-        let whom = For::Deciding(Instant::now());
-        if let Look::Known(known) = self.look(bundle, whom) {
-            return known.map(Some);
+        let given = self.given(bundle).await?;
+        if let Some(gathered) = self.gathered(bundle, &given) {
+            return gathered.map(Some);
         }
-        let _reading = self.reading.lock().await;
-        // Whoever read before may have read it.
-        if let Look::Known(known) = self.look(bundle, whom) {
-            return known.map(Some);
+        let _gathering = self.gathering.lock().await;
+        // Whoever gathered before may have gathered it.
+        if let Some(gathered) = self.gathered(bundle, &given) {
+            return gathered.map(Some);
         }
-        let (facts, of) = (Arc::clone(self), Arc::clone(bundle));
-        let read = tokio::task::spawn_blocking(move || facts.read(&of)).await;
-        read.map_err(|_| Nothing::Unread)?.map(Some)
+        let earlier = self.state().last.as_ref().and_then(|last| last.gathered.clone().ok());
+        let (of, from) = (Arc::clone(bundle), given.clone());
+        let gather = move || Ok(Arc::new(of.gather(&from, earlier.as_deref())?));
+        let gathered = tokio::task::spawn_blocking(gather).await.map_err(|_| Nothing::Unread)?;
+        let (bundle, result) = (bundle.reference().digest, gathered.clone());
+        self.state().last = Some(Last { bundle, given, gathered: result });
+        gathered.map(Some)
     }
 
-    /// What the sources of the bundle in force say now, by a look. Unknown if that is not what was gathered last.
+    /// What the sources of the bundle in force say now, by a look for which nobody waits long. Unknown if that is not what was
+    /// gathered last.
     pub(crate) fn now(&self, bundle: &Bundle) -> Fact<Snapshots> {
         if bundle.sources().is_empty() {
             return Fact::Known(Snapshots::new());
         }
-        match self.look(bundle, For::Settling) {
-            Look::Known(Ok(gathered)) => Fact::Known(gathered.used().clone()),
-            Look::Known(Err(_)) | Look::Unread => Fact::Unknown,
+        match self.still(bundle).map(|given| self.gathered(bundle, &given)) {
+            Ok(Some(Ok(gathered))) => Fact::Known(gathered.used().clone()),
+            Ok(Some(Err(_)) | None) | Err(_) => Fact::Unknown,
         }
     }
 
-    /// Looks whether what was gathered for a bundle is what is there. Reads nothing.
-    fn look(&self, bundle: &Bundle, whom: For) -> Look {
+    /// What was gathered for a bundle, if it was from this.
+    fn gathered(&self, bundle: &Bundle, given: &Given) -> Option<Result<Arc<Gathered>, Nothing>> {
         let state = self.state();
-        for name in bundle.sources().keys() {
-            let source = match self.sources.get(name) {
-                None => return Look::Known(Err(Nothing::Nowhere(name.clone()))),
-                Some(source) => source,
+        let last = state.last.as_ref().filter(|last| last.bundle == bundle.reference().digest)?;
+        let same = last.given.len() == given.len()
+            && last
+                .given
+                .iter()
+                .all(|(name, it)| given.get(name).is_some_and(|other| Arc::ptr_eq(it, other)));
+        same.then(|| last.gathered.clone())
+    }
+
+    /// What the sources of a bundle give to who decides.
+    async fn given(&self, bundle: &Bundle) -> Result<Given, Nothing> {
+        let since = Instant::now();
+        let until = since.checked_add(DECIDING).map_or(since, |until| until);
+        let asked = self.ask(bundle, |file| file.given(since));
+        let mut answers = BTreeMap::new();
+        for (name, asked) in asked {
+            let answer = match asked {
+                Ok(Asked::Told(given)) => Ok(given),
+                Ok(Asked::Awaited(answer)) => document(&name, awaited(answer, until).await),
+                Err(nothing) => Err(nothing),
             };
-            let read = state.read.get(name);
-            match source {
-                Source::Service(fetching) => match (fetching.newest(), read.map(|read| &read.document)) {
-                    (Err(cause), _) => return unreadable(name, cause),
-                    (Ok(newest), Some(Ok(read))) if Arc::ptr_eq(&newest, read) => {}
-                    (Ok(_), _) => return Look::Unread,
-                },
-                Source::File(file) => match (file.look(), read.and_then(|read| read.file.as_ref())) {
-                    (Err(error), _) => return unreadable(name, error.to_string()),
-                    (Ok(look), Some(read)) if look == read.look && read.is_still(file, whom) => {}
-                    (Ok(_), _) => return Look::Unread,
-                },
-            }
+            answers.insert(name, answer);
         }
-        match &state.gathered {
-            Some((of, gathered)) if *of == bundle.reference().digest => Look::Known(gathered.clone()),
-            Some(_) | None => Look::Unread,
-        }
+        self.state().answers.clone_from(&answers);
+        answers.into_iter().map(|(name, answer)| Ok((name, answer?))).collect()
     }
 
-    /// Reads what there is, and gathers it for a bundle. Only one does at a time.
-    fn read(&self, bundle: &Bundle) -> Result<Arc<Gathered>, Nothing> {
-        let (earlier, gathered) = {
-            let state = self.state();
-            (state.read.clone(), state.gathered.clone())
-        };
-        let mut fresh = BTreeMap::new();
-        let mut first = None;
-        for name in bundle.sources().keys() {
-            match self.read_one(name, earlier.get(name)) {
-                Ok(read) => drop(fresh.insert(name.clone(), read)),
-                Err(nothing) => drop(first.get_or_insert(nothing)),
-            }
-        }
-        let earlier = gathered.and_then(|(_, gathered)| gathered.ok());
-        let gathered = match first {
-            Some(nothing) => Err(nothing),
-            None => gather(bundle, &fresh, earlier.as_deref()),
-        };
-        let mut state = self.state();
-        state.read = fresh;
-        state.gathered = Some((bundle.reference().digest, gathered.clone()));
-        gathered
+    /// What the sources of a bundle give to who settles: what they gave before, or nothing.
+    fn still(&self, bundle: &Bundle) -> Result<Given, Nothing> {
+        let asked = self.ask(bundle, Reader::still);
+        let now = Instant::now();
+        let until = now.checked_add(SETTLING).map_or(now, |until| until);
+        let given = asked.into_iter().map(|(name, asked)| {
+            let answer = match asked? {
+                Asked::Told(given) => given,
+                Asked::Awaited(answer) => document(&name, heard(&answer, until))?,
+            };
+            Ok((name, answer))
+        });
+        given.collect()
     }
 
-    fn read_one(&self, name: &SourceName, earlier: Option<&Read>) -> Result<Read, Nothing> {
-        let cannot = |cause: String| Nothing::Unreadable { name: name.clone(), cause };
-        match self.sources.get(name) {
-            None => Err(Nothing::Nowhere(name.clone())),
-            Some(Source::Service(fetching)) => {
-                Ok(Read { file: None, document: Ok(fetching.newest().map_err(cannot)?) })
-            }
-            Some(Source::File(file)) => {
-                let since = Instant::now();
-                let mut read = file.read();
-                // One that was replaced meanwhile is there again.
-                for _ in 1..READINGS {
-                    read = read.or_else(|_| file.read());
-                }
-                let (bytes, look) = read.map_err(|error| cannot(error.to_string()))?;
-                let digest = Digest::sha256(&bytes);
-                let same = earlier.filter(|read| read.file.as_ref().is_some_and(|it| it.digest == digest));
-                let document = match same {
-                    Some(same) => same.document.clone(),
-                    None => FactSnapshot::parse(&bytes).map(Arc::new),
-                };
-                Ok(Read { file: Some(ReadFile { look, since, digest }), document })
-            }
-        }
+    /// Asks each source of a bundle, before any of them is waited for.
+    fn ask<R>(
+        &self,
+        bundle: &Bundle,
+        file: impl Fn(&Reader) -> Result<R, String>,
+    ) -> Vec<(SourceName, Result<Asked<R>, Nothing>)> {
+        let ask = |name: &SourceName| {
+            let asked = match self.sources.get(name) {
+                None => return Err(Nothing::Nowhere(name.clone())),
+                Some(Source::Service(service)) => service.newest().map(Asked::Told),
+                Some(Source::File(reader)) => file(reader).map(Asked::Awaited),
+            };
+            asked.map_err(|cause| Nothing::Unreadable { name: name.clone(), cause })
+        };
+        bundle.sources().keys().map(|name| (name.clone(), ask(name))).collect()
     }
 
     /// How each source is at `now`, beside what the log has heard: of those that the bundle declares, and of the others that
@@ -267,12 +227,9 @@ impl Facts {
     pub(crate) fn health(&self, bundle: &Bundle, now: Option<Millis>, heard: &Heard) -> Vec<FactsHealth> {
         let state = self.state();
         let declared = bundle.sources().iter().map(|(name, source)| {
-            let document = state.read.get(name).map(|read| &read.document);
-            let given = match document {
-                Some(Ok(given)) => Some(given),
-                Some(Err(_)) | None => None,
-            };
-            let (usable, error) = self.standing(name, document, state.gathered.as_ref());
+            let answer = state.answers.get(name);
+            let given = answer.and_then(|answer| answer.as_ref().ok());
+            let (usable, error) = self.standing(name, answer, state.last.as_ref());
             let is_past = |it: &Arc<FactSnapshot>, now| {
                 heard.get(name).is_some_and(|newest| newest.is_after(it.as_of(), it.digest(), now))
             };
@@ -288,43 +245,35 @@ impl Facts {
     fn standing(
         &self,
         name: &SourceName,
-        document: Option<&Document>,
-        gathered: Option<&(BundleDigest, Result<Arc<Gathered>, Nothing>)>,
+        answer: Option<&Result<Arc<FactSnapshot>, Nothing>>,
+        last: Option<&Last>,
     ) -> (bool, Option<String>) {
         let failure = match self.sources.get(name) {
-            None => return (false, Some(Nothing::Nowhere(name.clone()).to_string())),
-            Some(Source::File(file)) => match file.look() {
-                Ok(_) => None,
-                Err(error) => return (false, Some(error.to_string())),
-            },
             Some(Source::Service(fetching)) => fetching.failure(),
+            Some(Source::File(_)) | None => None,
         };
-        match (document, gathered) {
-            (Some(Ok(_)), Some((_, Ok(_)))) => (true, failure),
-            (Some(Err(error)), _) => (false, Some(error.to_string())),
-            (_, Some((_, Err(nothing)))) => (false, failure.or_else(|| Some(nothing.to_string()))),
+        match (answer, last.map(|last| &last.gathered)) {
+            (Some(Ok(_)), Some(Ok(_))) => (true, failure),
+            (Some(Err(nothing)), _) | (_, Some(Err(nothing))) => {
+                (false, failure.or_else(|| Some(nothing.to_string())))
+            }
             (None, _) | (_, None) => (false, failure.or_else(|| Some("it was not read yet".to_owned()))),
         }
     }
 }
 
-fn unreadable(name: &SourceName, cause: String) -> Look {
-    Look::Known(Err(Nothing::Unreadable { name: name.clone(), cause }))
-}
-
-fn gather(
-    bundle: &Bundle,
-    read: &BTreeMap<SourceName, Read>,
-    earlier: Option<&Gathered>,
-) -> Result<Arc<Gathered>, Nothing> {
-    let mut given = Given::new();
-    for (name, read) in read {
-        let unfit = |error| Nothing::Unfit(Ungathered::Source { name: name.clone(), error });
-        given.insert(name.clone(), read.document.clone().map_err(unfit)?);
+/// The document of a source that answered, if it can be used.
+fn document(
+    name: &SourceName,
+    answer: Result<Option<Document>, String>,
+) -> Result<Arc<FactSnapshot>, Nothing> {
+    match answer {
+        Ok(Some(document)) => {
+            let unfit = |error| Nothing::Unfit(Ungathered::Source { name: name.clone(), error });
+            document.map_err(unfit)
+        }
+        // What is there is to be read before anybody settles by it.
+        Ok(None) => Err(Nothing::Unread),
+        Err(cause) => Err(Nothing::Unreadable { name: name.clone(), cause }),
     }
-    Ok(Arc::new(bundle.gather(&given, earlier)?))
 }
-
-#[cfg(test)]
-#[path = "facts_tests.rs"]
-mod tests;
