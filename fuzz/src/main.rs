@@ -15,6 +15,8 @@
     reason = "a finding is a panic"
 )]
 
+mod endpoint;
+mod identity;
 mod known;
 mod reference;
 mod seeds;
@@ -40,7 +42,6 @@ mod subscription;
 // Nor is how findings in a bundle are shown.
 #[path = "../../crates/cli/src/commands/bundle/finding.rs"]
 mod finding;
-#[path = "../../crates/cli/src/harmless.rs"]
 mod harmless;
 // Nor is how a spool's file is read.
 #[path = "../../crates/spool/src/frame.rs"]

@@ -14,6 +14,7 @@ use crate::frame::encode;
 use crate::known::cases::{self, packs};
 use crate::known::{FILES, KNOWN};
 use crate::targets::bundles::{CHAIN, SIGNATURE, SIGNER, signer};
+use crate::targets::tokens;
 use crate::targets::witnesses::{KEYS, NOTE, SHORT};
 
 /// Larger seeds make every run slow.
@@ -21,7 +22,7 @@ const LARGEST: usize = 20_000;
 
 /// Writes `folder/TARGET/NN` for every seed.
 pub(crate) fn write(folder: &Path) {
-    let all = [texts(), messages(), late(), evidence(), witnesses(), policies()].concat();
+    let all = [texts(), messages(), callers(), late(), evidence(), witnesses(), policies()].concat();
     for (target, seeds) in all {
         let folder = folder.join(target);
         std::fs::create_dir_all(&folder).expect("a folder for seeds");
@@ -169,6 +170,35 @@ fn messages() -> Seeds {
         ("tool", definitions.to_vec()),
         ("page", vec![page.to_string().into_bytes()]),
         ("draft", drafts),
+    ]
+}
+
+/// Who asks over HTTP, and how.
+fn callers() -> Seeds {
+    let header = r#"{"alg":"EdDSA","typ":"at+jwt","kid":"own"}"#;
+    let claims = r#"{"iss":"i","sub":"s","azp":"c","client_id":"c","aud":["a"],"exp":9,"iat":1,"nbf":1,"auth_time":1,"typ":"Bearer","token_use":"access","jti":"x"}"#;
+    let own = tokens::made(header.as_bytes(), claims.as_bytes());
+    let secret = tokens::keys().replace(r#""use":"sig""#, r#""use":"enc","d":"AQ""#);
+    let twice = r#"{"keys":[{"kid":"a","kty":"OKP","crv":"Ed25519"},{"kid":"a"},{"kty":"oct","k":"AQ"}]}"#;
+    let call = r#""method":"tools/call","params":{"name":"read","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#;
+    let host = "host: localhost:8080\nauthorization: Bearer a.b-c\ncontent-type: application/json\naccept: text/*;q=0.5, application/json";
+    let new = "mcp-protocol-version: 2026-07-28\nmcp-method: tools/call\nmcp-name";
+    let requests = [
+        format!("{host}\n{new}: read\n\n{{\"jsonrpc\":\"2.0\",\"id\":1,{call}}}"),
+        format!("{new}: =?base64?cmVhZA==?=\n\n{{\"jsonrpc\":\"2.0\",\"id\":\"a\",{call}}}"),
+        format!("origin: https://app.example\n{host}\n\n{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{{}}}}"),
+        "mcp-session-id: s\nmcp-protocol-version: 2025-11-25\n\n{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}".to_owned(),
+        "mcp-session-id: s\n\n{\"jsonrpc\":\"2.0\",\r\n\"id\":1,\"result\":{}}".to_owned(),
+        "mcp-protocol-version: 2026-07-28\n\n{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\"}".to_owned(),
+    ];
+    vec![
+        (
+            "token",
+            [lines(&tokens::SIGNED), vec![own.into_bytes(), format!("{header}\n{claims}").into_bytes()]]
+                .concat(),
+        ),
+        ("jwks", vec![tokens::keys().into_bytes(), secret.into_bytes(), twice.as_bytes().to_vec()]),
+        ("headers", requests.map(String::into_bytes).to_vec()),
     ]
 }
 

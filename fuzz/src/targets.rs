@@ -6,15 +6,19 @@ mod evidence;
 mod late;
 mod logs;
 mod messages;
+mod signed;
 mod texts;
+pub(crate) mod tokens;
 mod tools;
 pub(crate) mod witnesses;
+
+use crate::endpoint::headers;
 
 /// Takes any bytes, and panics if a promise is broken on them.
 pub(crate) type Target = fn(&[u8]);
 
 /// Every target. `planted` is broken on purpose: a campaign that does not find it explores nothing.
-pub(crate) const ALL: [(&str, Target); 31] = [
+pub(crate) const ALL: [(&str, Target); 34] = [
     ("planted", planted),
     ("json", texts::json),
     ("request", texts::request),
@@ -44,6 +48,9 @@ pub(crate) const ALL: [(&str, Target); 31] = [
     ("facts", bundles::facts),
     ("draft", drafts::draft),
     ("diagnosis", drafts::diagnosis),
+    ("token", tokens::token),
+    ("jwks", tokens::jwks),
+    ("headers", headers::headers),
     ("tool", tools::tool),
     ("page", tools::page),
 ];
