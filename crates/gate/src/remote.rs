@@ -30,7 +30,7 @@ use hyper::{Method, Request};
 use portcullis_sdk::{Authorities, InvalidAuthorities, Token};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::incoming::{Fate, Incoming};
 use crate::notes::{Notes, escape};
@@ -50,9 +50,9 @@ pub use url::{InvalidUrl, ServerUrl};
 const WAITING: usize = 64;
 /// How long a notification, or an answer, may take to be accepted.
 const ACCEPTING: Duration = Duration::from_secs(5);
-/// How long messages wait for the answer to `initialize`, which says how the others are sent.
+/// How long after `initialize` was sent messages wait for its answer, which says how the others are sent: all of them together.
 const BEGINNING: Duration = Duration::from_secs(10);
-/// Answers and cancellations that may be on their way at once.
+/// Answers that may be on their way at once, and cancellations.
 const BESIDE: usize = 32;
 /// The client has taken up the session.
 const INITIALIZED: &str = "notifications/initialized";
@@ -102,13 +102,15 @@ pub(crate) struct Remote {
     notes: Notes,
     incoming: mpsc::Sender<Incoming>,
     terms: Mutex<Terms>,
-    /// Whether `initialize` is under way.
-    beginning: watch::Sender<bool>,
+    /// Since when `initialize` is under way, if it is.
+    beginning: watch::Sender<Option<Instant>>,
     /// Whether the server has ended the session.
     gone: watch::Sender<bool>,
     tasks: Mutex<JoinSet<()>>,
-    /// Room for what is said beside all else.
+    /// Room for answers, which are said beside all else.
     beside: Arc<Semaphore>,
+    /// The same for cancellations, which need not be said.
+    cancelling: Arc<Semaphore>,
     /// What reads the server's own stream.
     listening: Mutex<Option<AbortHandle>>,
     under_way: Mutex<HashMap<u64, UnderWay>>,
@@ -126,14 +128,14 @@ struct Begins(Arc<Remote>);
 
 impl Begins {
     fn new(remote: &Arc<Remote>) -> Self {
-        remote.beginning.send_replace(true);
+        remote.beginning.send_replace(Some(Instant::now()));
         Self(Arc::clone(remote))
     }
 }
 
 impl Drop for Begins {
     fn drop(&mut self) {
-        self.0.beginning.send_replace(false);
+        self.0.beginning.send_replace(None);
     }
 }
 
@@ -152,10 +154,11 @@ impl Remote {
             notes,
             incoming,
             terms: Mutex::default(),
-            beginning: watch::Sender::new(false),
+            beginning: watch::Sender::new(None),
             gone: watch::Sender::new(false),
             tasks: Mutex::default(),
             beside: Arc::new(Semaphore::new(BESIDE)),
+            cancelling: Arc::new(Semaphore::new(BESIDE)),
             listening: Mutex::default(),
             under_way: Mutex::default(),
         });

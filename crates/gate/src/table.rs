@@ -51,7 +51,7 @@ pub(crate) enum NotTaken {
 /// What a cancellation met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cancelled {
-    /// No such request; it has probably been answered.
+    /// No such request, for it has probably been answered; or one that was cancelled before. Nobody need be told.
     Unknown,
     /// Not sent, and it will not be.
     BeforeSending,
@@ -177,7 +177,10 @@ impl Table {
     pub(crate) fn cancel(&self, id: &Id) -> Cancelled {
         let mut state = self.state();
         let Some(asked) = state.asked.get(id) else { return Cancelled::Unknown };
-        asked.cancel.send_replace(true);
+        // Said again and again it would take the room of what calls say.
+        if asked.cancel.send_replace(true) {
+            return Cancelled::Unknown;
+        }
         let Some(number) = asked.number else { return Cancelled::BeforeSending };
         if matches!(state.sent.get(&number), Some(Route::Forward(..))) {
             state.sent.remove(&number);
@@ -220,5 +223,24 @@ impl State {
     fn number(&mut self) -> u64 {
         self.last = self.last.saturating_add(1);
         self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_was_cancelled_as_often_as_somebody_said_so() {
+        let table = Table::default();
+        let (id, (answer, _)) = (Id::Int(1), oneshot::channel());
+        let cancelled = table.open(&id).unwrap();
+        let number = table.send(&id, answer).unwrap();
+        assert_eq!(table.cancel(&id), Cancelled::Sent(number));
+        assert!(*cancelled.borrow());
+        assert_eq!(table.cancel(&id), Cancelled::Unknown);
+        table.close(&id);
+        let _cancelled = table.open(&id).unwrap();
+        assert_eq!(table.cancel(&id), Cancelled::BeforeSending, "another request of the same id");
     }
 }

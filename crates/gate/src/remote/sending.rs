@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use portcullis_protocol::Loose;
-use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::{sleep, timeout, timeout_at};
 
 use super::head::Head;
 use super::reading::{Asked, ERROR_BODY, Part, session_of, whole};
@@ -26,10 +26,13 @@ pub(crate) struct RemoteSink {
 }
 
 impl Remote {
-    /// Messages behind `initialize` wait for its answer. Whether there is one.
+    /// Messages behind `initialize` wait for its answer. Whether there is one. The time counts from when that was sent: of many that
+    /// wait one behind the other, each would otherwise wait as long again.
     async fn begun(&self) -> bool {
         let mut beginning = self.beginning.subscribe();
-        timeout(BEGINNING, beginning.wait_for(|beginning| !*beginning)).await.is_ok()
+        let since = *beginning.borrow();
+        let Some(since) = since else { return true };
+        timeout_at(since + BEGINNING, beginning.wait_for(Option::is_none)).await.is_ok()
     }
 
     /// Sends a request, and hands on whatever comes of it.
@@ -179,9 +182,24 @@ impl Remote {
         }
     }
 
-    /// Tells the server something beside all else, as soon as there is room for it.
+    /// Gives the server an answer beside all else, as soon as there is room for it.
     async fn tell_beside(self: &Arc<Self>, message: Vec<u8>, head: Head) {
         let Ok(room) = Arc::clone(&self.beside).acquire_owned().await else { return };
+        self.tell_in(room, message, head);
+    }
+
+    /// Tells the server of a cancellation, if there is room. Calls never wait for that: the server may take as long as it likes to
+    /// accept one, and need not heed it (MCP 2025-11-25, "Cancellation").
+    fn tell_cancelled(self: &Arc<Self>, message: Vec<u8>, head: Head) {
+        match Arc::clone(&self.cancelling).try_acquire_owned() {
+            Ok(room) => self.tell_in(room, message, head),
+            Err(_) => self
+                .notes
+                .say("the tool server was not told of a cancellation: too many are on their way to it"),
+        }
+    }
+
+    fn tell_in(self: &Arc<Self>, room: OwnedSemaphorePermit, message: Vec<u8>, head: Head) {
         let remote = Arc::clone(self);
         self.spawn(async move {
             remote.tell_when_begun(message, &head).await;
@@ -196,7 +214,7 @@ impl RemoteSink {
         match head {
             Head::Notification(method) if method == CANCELLED => {
                 if !self.remote.cancelled(message).await {
-                    self.remote.tell_beside(message.to_vec(), head.clone()).await;
+                    self.remote.tell_cancelled(message.to_vec(), head.clone());
                 }
             }
             // Nothing else is for a server before it.

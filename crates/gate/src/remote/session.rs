@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hyper::header::HeaderValue;
 use hyper::{Method, StatusCode};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::head::Head;
 use super::reading::{Asked, Part, session_of};
@@ -30,6 +30,8 @@ pub(super) struct Terms {
     pub(super) open: usize,
     /// The server has ended the session, and there is no other yet. Told once it is known here that the tools may be others.
     pub(super) ended: Option<watch::Receiver<()>>,
+    /// Until when no other is begun, because the server did not answer when one was.
+    pub(super) rests_until: Option<Instant>,
 }
 
 impl Terms {
@@ -83,7 +85,15 @@ impl Remote {
 
     /// Sees to it that there is a session, if there was one. Whether there is.
     pub(super) async fn is_in_session(self: &Arc<Self>) -> bool {
-        let Some(mut ended) = self.terms().ended.clone() else { return true };
+        let (ended, rests_until) = {
+            let terms = self.terms();
+            (terms.ended.clone(), terms.rests_until)
+        };
+        let Some(mut ended) = ended else { return true };
+        // Of many messages that wait one behind the other, each would otherwise wait as long again.
+        if rests_until.is_some_and(|until| Instant::now() < until) {
+            return false;
+        }
         let again = timeout(BEGINNING, async {
             // Before that a call could be sent by what the tools were.
             match ended.changed().await {
@@ -94,7 +104,10 @@ impl Remote {
         let why = match again.await {
             Ok(Ok(())) => return true,
             Ok(Err(why)) => why,
-            Err(_) => format!("not within {} s", BEGINNING.as_secs()),
+            Err(_) => {
+                self.terms().rests_until = Some(Instant::now() + BEGINNING);
+                format!("not within {} s", BEGINNING.as_secs())
+            }
         };
         self.note(&format!("no new session with the tool server: {why}"));
         false

@@ -1,5 +1,7 @@
 //! Tool servers that are reached by URL.
 
+use std::time::{Duration, Instant};
+
 use portcullis_gate::{RemoteServer, ToolServer, Trust};
 use portcullis_protocol::{Idempotency, Outcome, Tier};
 use portcullis_sdk::Token;
@@ -237,6 +239,45 @@ async fn a_call_was_spent_and_sent_long_after_while_initialize_was_not_answered(
     assert!(web.calls().is_empty());
 }
 
+/// How long after the first of some calls the last is refused.
+async fn refused_within(gate: &mut Gate, count: u64) -> Duration {
+    for id in 2..2 + count {
+        gate.call(id, "read", "{}").await;
+    }
+    let mut first = None;
+    for _ in 0..count {
+        assert_eq!(code(&gate.next().await), "upstream.unavailable");
+        first.get_or_insert_with(Instant::now);
+    }
+    first.unwrap().elapsed()
+}
+
+#[tokio::test]
+async fn each_of_many_calls_behind_an_initialize_without_an_answer_waited_as_long_again() {
+    let web = Web::start().await;
+    let mut gate = started(&web.url);
+    gate.send(&INITIALIZE.replace("\"params\":{", "\"params\":{\"x\":\"silent\",")).await;
+    let all = refused_within(&mut gate, 3).await;
+    assert!(all < Duration::from_secs(8), "{all:?}");
+    gate.arbiter.settled(3).await;
+    assert_eq!(gate.arbiter.reported(), [Outcome::Expired; 3], "the PERMITs were given up unspent");
+    assert!(web.calls().is_empty());
+}
+
+#[tokio::test]
+async fn each_of_many_calls_waited_as_long_again_for_a_session_that_is_not_begun_anew() {
+    let web = Web::start().await;
+    let mut gate = started(&web.url);
+    gate.ask(&INITIALIZE.replace("\"params\":{", "\"params\":{\"x\":\"once\",")).await;
+    gate.send(INITIALIZED).await;
+    call(&mut gate, 1, "ended").await;
+    let all = refused_within(&mut gate, 3).await;
+    assert!(all < Duration::from_secs(8), "{all:?}");
+    gate.arbiter.settled(4).await;
+    assert_eq!(gate.arbiter.reported()[1..], [Outcome::Expired; 3]);
+    assert_eq!(web.calls().len(), 1);
+}
+
 #[tokio::test]
 async fn what_becomes_of_a_permitted_notification_is_what_the_server_says_of_it() {
     let web = Web::start().await;
@@ -377,6 +418,29 @@ async fn a_call_waited_for_a_notification_that_the_server_was_slow_to_accept() {
     // The server accepts it only once the call has come.
     assert_eq!(call(&mut gate, 1, "read").await["result"]["content"][0]["text"], "read");
     gate.arbiter.settled(1).await;
+    assert!(!gate.notes().contains("too long to accept"), "{}", gate.notes());
+}
+
+#[tokio::test]
+async fn a_call_waited_for_cancellations_that_the_server_was_slow_to_accept() {
+    const MORE_THAN_ARE_ON_THEIR_WAY: u64 = 40;
+    let web = Web::start().await;
+    let mut gate = gate(&web).await;
+    for id in 1..=MORE_THAN_ARE_ON_THEIR_WAY {
+        gate.call(id, "silent", "{}").await;
+    }
+    while u64::try_from(web.calls().len()).unwrap() < MORE_THAN_ARE_ON_THEIR_WAY {
+        tokio::task::yield_now().await;
+    }
+    for id in 1..=MORE_THAN_ARE_ON_THEIR_WAY {
+        let cancelled = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
+        );
+        gate.send(&cancelled).await;
+    }
+    // The server accepts none of them before this call has come.
+    assert_eq!(call(&mut gate, 99, "read").await["result"]["content"][0]["text"], "read");
+    gate.told("not told of a cancellation").await;
     assert!(!gate.notes().contains("too long to accept"), "{}", gate.notes());
 }
 

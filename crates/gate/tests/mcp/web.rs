@@ -116,12 +116,24 @@ async fn respond(stream: &mut TcpStream, reached: &Reached, seen: &Arc<Mutex<Vec
         (_, Some("initialize")) if reached.body.contains("silent") => std::future::pending().await,
         (_, Some("notifications/broken")) => answer(stream, "500 Internal Server Error", "", "").await,
         (_, Some("notifications/roots/list_changed")) => answer(stream, "404 Not Found", "", "").await,
+        // Accepted once a call of this tool has come that did not wait for it.
+        (_, Some("notifications/cancelled")) => {
+            let read = || seen.lock().unwrap().iter().any(|reached| reached.tool() == "read");
+            while !read() {
+                tokio::task::yield_now().await;
+            }
+            answer(stream, "202 Accepted", "", "").await
+        }
         // Accepted once a call has come that did not wait for it.
         (_, Some("notifications/progress")) => {
             while all("tools/call") == 0 {
                 tokio::task::yield_now().await;
             }
             answer(stream, "202 Accepted", "", "").await
+        }
+        // No session but the first is begun, where that is asked for.
+        (_, Some("initialize")) if reached.body.contains("once") && all("initialize") > 1 => {
+            std::future::pending().await
         }
         (_, Some("initialize")) => {
             let sessions = all("initialize");
