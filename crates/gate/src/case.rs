@@ -15,7 +15,9 @@ use crate::operation::{Operation, Terms};
 use crate::peer::{Answer, Asked, NotAsked, Outgoing, Peer, Permitted, Question, Sent, Unsent};
 use crate::pins::Since;
 use crate::questions::{Questions, asks_nothing};
+use crate::room::Room;
 use crate::session::Shared;
+use crate::table::Heard;
 
 /// Longest result that is kept for repeats, in bytes.
 const LONGEST_RESULT: usize = 1024 * 1024;
@@ -43,6 +45,8 @@ pub(crate) struct Case {
     pub(crate) operation: Operation,
     /// One of a bounded number.
     pub(crate) slot: OwnedSemaphorePermit,
+    /// What the message takes of what its server may, if it is one's.
+    pub(crate) _room: Option<Room>,
 }
 
 /// How it ended, as the asker is to be told.
@@ -148,7 +152,7 @@ impl Case {
         &self,
         permit: Permit,
         since: Option<Since>,
-    ) -> (Option<Sent>, Option<oneshot::Receiver<Reply>>) {
+    ) -> (Option<Sent>, Option<oneshot::Receiver<Heard>>) {
         let (sent, result) = oneshot::channel();
         let (call, answer) = match &self.asker {
             None => (None, None),
@@ -180,7 +184,7 @@ impl Case {
         (running, handed): (Running, Handed),
         attempt: AttemptId,
         terms: Terms,
-        answer: Option<oneshot::Receiver<Reply>>,
+        answer: Option<oneshot::Receiver<Heard>>,
     ) {
         let Some(answer) = answer else {
             // A notification has no answer; that it was handed over is all that can become of it. Where the other
@@ -193,7 +197,10 @@ impl Case {
             let report = running.finish(outcome, None);
             return self.settle(report).await;
         };
-        let reply = self.answered(answer).await;
+        let (reply, _room) = match self.answered(answer).await {
+            Some(Heard { reply, room }) => (Some(reply), room),
+            None => (None, None),
+        };
         let outcome = reply.as_ref().map_or(Outcome::Unknown, answer::outcome);
         let result = reply.as_ref().filter(|_| terms.keeps_results).and_then(kept);
         let report = running.finish(outcome, result);
@@ -271,7 +278,7 @@ impl Case {
     }
 
     /// The answer; `None` if there will be none.
-    async fn answered(&mut self, mut answer: oneshot::Receiver<Reply>) -> Option<Reply> {
+    async fn answered(&mut self, mut answer: oneshot::Receiver<Heard>) -> Option<Heard> {
         let grace: Duration = self.shared.desk.deadline;
         let Some(asker) = &mut self.asker else { return answer.await.ok() };
         tokio::select! {

@@ -10,6 +10,7 @@ use portcullis_protocol::{AgentId, GateId, PrincipalId, SurfaceName};
 use crate::confine::Confinement;
 use crate::junction::names;
 use crate::remote::RemoteServer;
+use crate::room::Rooms;
 use crate::upstream::OWN_PREFIX;
 
 /// A gate in front of one MCP server.
@@ -112,6 +113,11 @@ impl McpGate {
         let all = self.servers();
         all.iter().try_for_each(NamedServer::check)?;
         if all.len() > 1 { names::check(all.iter().map(|server| server.name.as_str())) } else { Ok(()) }
+    }
+
+    /// Room for what one of its servers says.
+    pub(crate) fn rooms(&self) -> Rooms {
+        Rooms::of_one(self.beside.len().saturating_add(1))
     }
 
     /// All servers, the first one first.

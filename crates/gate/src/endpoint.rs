@@ -21,7 +21,6 @@ mod respond;
 pub(crate) mod rewrite;
 mod sessions;
 mod streams;
-mod weight;
 mod who;
 
 use std::net::SocketAddr;

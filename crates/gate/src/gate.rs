@@ -211,7 +211,8 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin + Send + 'static,
 {
-    let (remote, sink, source) = Remote::start(server, basis.notes.clone()).map_err(GateError::Start)?;
+    let started = Remote::start(server, basis.notes.clone(), config.0.rooms());
+    let (remote, sink, source) = started.map_err(GateError::Start)?;
     let (upstream, writer) = Peer::new(sink);
     let reach = Reach::Remote(Arc::clone(&remote));
     let shared = shared(config, basis, (client.peer, upstream), (reach, client.lost));
@@ -293,6 +294,7 @@ fn shared(
         tasks,
         typed,
         tools,
+        rooms: config.rooms(),
     })
 }
 

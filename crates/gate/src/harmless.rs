@@ -117,6 +117,11 @@ impl Harmless {
         ))
     }
 
+    /// How long its text is.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.0.len()
+    }
+
     /// The message's text.
     pub(crate) fn into_text(self) -> String {
         self.0

@@ -7,12 +7,13 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 
 use crate::line::{Line, Lines};
+use crate::room::Room;
 
 /// What comes from a tool server.
 #[derive(Debug)]
 pub(crate) enum Incoming {
-    /// A message, and which of the gate's requests it may answer.
-    Message(Line, Answers),
+    /// A message, which of the gate's requests it may answer, and what it takes of what its server may, if it waited to be acted upon.
+    Message(Line, Answers, Option<Room>),
     /// No answer will come to the gate's request of this number.
     Unanswered(u64, Fate),
     /// The server has ended the session, and another will be begun: the tools may be others. To be told once that is known.
@@ -58,7 +59,8 @@ pub(crate) trait Source: Send {
 impl<R: AsyncRead + Unpin + Send> Source for Lines<R> {
     async fn next(&mut self) -> Option<Incoming> {
         let line = Self::next(self).await.ok()??;
-        Some(Incoming::Message(line, Answers::Any))
+        // The next one is read once this one was acted upon.
+        Some(Incoming::Message(line, Answers::Any, None))
     }
 }
 

@@ -34,8 +34,6 @@ use crate::session::CLIENT_LINE;
 use life::Event;
 use state::Junction;
 
-/// What waits for the client; while there is more, nothing more is taken up.
-const WAITING: usize = 64;
 /// What the servers have said and was not acted upon.
 const EVENTS: usize = 64;
 /// How long the servers may take to end, with what is under way, once the client has gone.
@@ -65,7 +63,7 @@ where
     let mut client = Lines::new(client_in, CLIENT_LINE);
     let mut closed = false;
     while !closed {
-        let room = junction.backlog.len() < WAITING;
+        let room = junction.has_room();
         let due = junction.due().unwrap_or_else(|| Instant::now() + IDLE);
         tokio::select! {
             place = out.reserve(), if !junction.backlog.is_empty() => match place {

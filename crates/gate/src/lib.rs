@@ -33,11 +33,13 @@ mod peer;
 mod pins;
 mod questions;
 mod remote;
+mod room;
 mod session;
 mod subscription;
 pub mod supervise;
 mod table;
 mod upstream;
+mod weight;
 
 pub use config::{Ending, GateError, LocalServer, McpGate, NamedServer, ToolServer};
 pub use gate::serve;

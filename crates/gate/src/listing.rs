@@ -18,6 +18,7 @@ use crate::notes::{Notes, escape, stderr};
 use crate::page::{MAX_PAGES, MAX_TOOLS, Page};
 use crate::peer::{Answer, Outgoing, Peer};
 use crate::remote::{Remote, RemoteServer};
+use crate::room::Rooms;
 use crate::session::UPSTREAM_LINE;
 use crate::supervise::arguments;
 use crate::upstream::Process;
@@ -149,7 +150,8 @@ pub async fn list_remote_tools(
     report: impl Fn(String) + Send + 'static,
 ) -> Result<Vec<String>, ListingError> {
     let notes = Notes::start(report).map_err(ListingError::Start)?;
-    let (remote, sink, source) = Remote::start(server, notes.clone()).map_err(ListingError::Start)?;
+    let (remote, sink, source) =
+        Remote::start(server, notes.clone(), Rooms::of_one(1)).map_err(ListingError::Start)?;
     let (peer, writer) = Peer::new(sink);
     let mut tasks = JoinSet::new();
     tasks.spawn(writer.run());
@@ -203,7 +205,7 @@ impl<S: Source> Conversation<S> {
         self.peer.give(Outgoing::Harmless(message)).await;
         loop {
             let (line, answers) = match self.source.next().await.ok_or(ListingError::Ended)? {
-                Incoming::Message(line, answers) => (line, answers),
+                Incoming::Message(line, answers, _) => (line, answers),
                 Incoming::Unanswered(number, Fate::Void(why) | Fate::Lost(why)) if number == self.number => {
                     let (method, why) = (method.as_str(), escape(why.as_bytes(), 500));
                     return Err(ListingError::Unanswered { method, why });

@@ -14,9 +14,10 @@ use crate::harmless::Harmless;
 use crate::incoming::{Handed, Sink};
 use crate::message::{Id, Reply};
 use crate::pins::Since;
-use crate::table::{Table, Unsendable};
+use crate::room::{Room, Rooms};
+use crate::table::{Heard, Table, Unsendable};
 
-/// Messages that wait to be written to one side.
+/// Messages that wait to be written to one side, within the bytes that may.
 const WAITING: usize = 1024;
 
 /// An answer to a request that the receiving side made.
@@ -38,7 +39,7 @@ pub(crate) struct Permitted {
     /// What must still hold of the server's tools when it is spent, where it depends on them.
     pub(crate) since: Option<Since>,
     /// The asker's id and where the answer goes; `None` for a notification.
-    pub(crate) call: Option<(Id, oneshot::Sender<Reply>)>,
+    pub(crate) call: Option<(Id, oneshot::Sender<Heard>)>,
     pub(crate) sent: oneshot::Sender<Sent>,
 }
 
@@ -94,6 +95,25 @@ pub(crate) enum Outgoing {
     Asked(Box<Asked>),
     /// Closes the stream once everything before it is written.
     Close,
+}
+
+impl Outgoing {
+    /// About how many bytes wait with it.
+    fn bytes(&self) -> usize {
+        let of_answer = |answer: &Answer| match &answer.reply {
+            Reply::Result(text) | Reply::Error(text) => text.len(),
+        };
+        match self {
+            Self::Harmless(message) => message.bytes(),
+            Self::Permitted(permitted) => permitted.bytes.len(),
+            Self::Answer(answer) => of_answer(answer),
+            Self::Asked(asked) => {
+                let questions = asked.questions.iter().map(|question| question.bytes.len());
+                questions.fold(of_answer(&asked.answer), usize::saturating_add)
+            }
+            Self::Close => 0,
+        }
+    }
 }
 
 /// Bytes that may be written.
@@ -154,7 +174,8 @@ impl Line {
 /// One side: what is to be written to it, and the requests in flight towards it.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
-    outbox: mpsc::Sender<Outgoing>,
+    outbox: mpsc::Sender<(Outgoing, Option<Room>)>,
+    rooms: Rooms,
     pub(crate) table: Arc<Table>,
 }
 
@@ -165,18 +186,24 @@ impl Peer {
         let table = Arc::new(Table::default());
         let (broken, _) = watch::channel(false);
         let writer = Writer { out: Some(out), inbox, table: Arc::clone(&table), broken };
-        (Self { outbox, table }, writer)
+        (Self { outbox, rooms: Rooms::waiting(), table }, writer)
     }
 
     /// Hands over a message, waiting for room. What is handed over after the writer has ended is dropped with its
     /// reply channel, which tells whoever waits for it.
     pub(crate) async fn give(&self, message: Outgoing) {
-        drop(self.outbox.send(message).await);
+        let room = self.rooms.take(message.bytes()).await;
+        drop(self.outbox.send((message, room)).await);
     }
 
     /// Hands over a message if there is room.
     pub(crate) fn offer(&self, message: Outgoing) -> bool {
-        self.outbox.try_send(message).is_ok()
+        let room = self.rooms.try_take(message.bytes());
+        // Nothing comes behind the end, which takes no room.
+        if room.is_none() && !matches!(message, Outgoing::Close) {
+            return false;
+        }
+        self.outbox.try_send((message, room)).is_ok()
     }
 }
 
@@ -185,7 +212,7 @@ impl Peer {
 pub(crate) struct Writer<S> {
     /// `None` once it was closed or has failed.
     out: Option<S>,
-    inbox: mpsc::Receiver<Outgoing>,
+    inbox: mpsc::Receiver<(Outgoing, Option<Room>)>,
     table: Arc<Table>,
     broken: watch::Sender<bool>,
 }
@@ -199,7 +226,7 @@ impl<S: Sink> Writer<S> {
     /// Writes until every sender is gone. Goes on after a failure, so that every permit that comes is given up in
     /// good order.
     pub(crate) async fn run(mut self) {
-        while let Some(message) = self.inbox.recv().await {
+        while let Some((message, _room)) = self.inbox.recv().await {
             match message {
                 // Nobody waits to hear of these.
                 Outgoing::Harmless(message) => drop(self.write(Line::harmless(message)).await),
@@ -252,7 +279,7 @@ impl<S: Sink> Writer<S> {
         }
     }
 
-    fn number(&self, call: Option<(Id, oneshot::Sender<Reply>)>) -> Result<Option<u64>, Unsendable> {
+    fn number(&self, call: Option<(Id, oneshot::Sender<Heard>)>) -> Result<Option<u64>, Unsendable> {
         match call {
             _ if self.out.is_none() => Err(Unsendable::Gone),
             Some((id, answer)) => self.table.send(&id, answer).map(Some),

@@ -158,6 +158,26 @@ async fn a_permit_sends_nothing_once_the_server_has_said_that_its_tools_are_othe
 }
 
 #[tokio::test]
+async fn what_waits_to_be_written_was_counted_in_messages() {
+    const MEGABYTE: usize = 1 << 20;
+    let Side { peer, writer } = Side::new();
+    let long = || Outgoing::Answer(Answer { id: None, reply: Reply::Result("x".repeat(MEGABYTE)) });
+    let offered = (0..WAITING).take_while(|_| peer.offer(long())).count();
+    assert_eq!(offered, 32, "megabytes");
+    tokio::select! {
+        biased;
+        () = peer.give(long()) => panic!("there is no room"),
+        () = std::future::ready(()) => {}
+    }
+    let writing = tokio::spawn(writer.run());
+    // What was written makes room.
+    peer.give(long()).await;
+    assert!(peer.offer(Outgoing::Close), "the end takes no room");
+    drop(peer);
+    writing.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_cancelled_call_sends_nothing() {
     let side = Side::new();
     let _cancelled = side.peer.table.open(&Id::Int(1)).unwrap();

@@ -256,7 +256,7 @@ impl Tools {
         });
         let message = Harmless::request(ClientRequest::ToolsList, number, params.as_ref());
         self.upstream.give(Outgoing::Harmless(message)).await;
-        answer.await.ok()
+        answer.await.ok().map(|heard| heard.reply)
     }
 
     /// What the client gets of an answer to its own `tools/list`.

@@ -32,8 +32,11 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
-use crate::incoming::{Fate, Incoming};
+use crate::incoming::{Answers, Fate, Incoming};
+use crate::line::Line;
 use crate::notes::{Notes, escape};
+use crate::room::Rooms;
+use crate::weight::weight;
 
 use head::Head;
 use reading::SAMPLE;
@@ -46,7 +49,10 @@ pub(crate) use sending::RemoteSink;
 pub use asking::{NotHeard, asks_for_token};
 pub use url::{InvalidUrl, ServerUrl};
 
-/// Messages of the server's that wait to be acted upon.
+/// Messages that are read beyond their beginning at once, and the bytes of a beginning: of each request's answer as much may have come.
+const LONG: usize = 2;
+const BEGINNING_BYTES: usize = 64 * 1024;
+/// Messages of the server's that wait to be acted upon, within the bytes that may.
 const WAITING: usize = 64;
 /// How long a notification, or an answer, may take to be accepted.
 const ACCEPTING: Duration = Duration::from_secs(5);
@@ -101,6 +107,10 @@ pub(crate) struct Remote {
     redaction: Redaction,
     notes: Notes,
     incoming: mpsc::Sender<Incoming>,
+    /// For what waits to be acted upon, and on.
+    rooms: Rooms,
+    /// Places for messages that are longer than most, while they come.
+    long: Arc<Semaphore>,
     terms: Mutex<Terms>,
     /// Since when `initialize` is under way, if it is.
     beginning: watch::Sender<Option<Instant>>,
@@ -143,6 +153,7 @@ impl Remote {
     pub(crate) fn start(
         server: RemoteServer,
         notes: Notes,
+        rooms: Rooms,
     ) -> io::Result<(Arc<Self>, RemoteSink, mpsc::Receiver<Incoming>)> {
         let RemoteServer { url, trust, token } = server;
         let wire = Wire::to(url, trust).map_err(io::Error::other)?;
@@ -153,6 +164,8 @@ impl Remote {
             token,
             notes,
             incoming,
+            rooms,
+            long: Arc::new(Semaphore::new(LONG)),
             terms: Mutex::default(),
             beginning: watch::Sender::new(None),
             gone: watch::Sender::new(false),
@@ -292,6 +305,12 @@ impl Remote {
         Ok((request, session))
     }
 
+    /// Hands a message on, as soon as there is room for it.
+    async fn hand_on(&self, message: Vec<u8>, answers: Answers) {
+        let room = self.rooms.take(weight(&message)).await;
+        self.say(Incoming::Message(Line::Whole(message), answers, room)).await;
+    }
+
     async fn say(&self, incoming: Incoming) {
         drop(self.incoming.send(incoming).await);
     }
@@ -316,3 +335,7 @@ impl Remote {
         self.say(Incoming::Unanswered(number, fate)).await;
     }
 }
+
+#[cfg(test)]
+#[path = "remote_tests.rs"]
+mod tests;

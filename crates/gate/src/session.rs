@@ -27,8 +27,10 @@ use crate::peer::{Answer, Outgoing, Peer};
 use crate::pins::{Tools, asking};
 use crate::questions::{Given, asks_nothing, no_answers};
 use crate::remote::Remote;
+use crate::room::{Room, Rooms};
 use crate::subscription::{self, Named};
-use crate::table::{Asking, Cancelled, NotTaken, Route};
+use crate::table::{Asking, Cancelled, Heard, NotTaken, Route};
+use crate::weight::weight;
 
 /// Decided calls that may be under way at once.
 pub(crate) const CALLS: u32 = 256;
@@ -36,7 +38,7 @@ pub(crate) const CALLS: u32 = 256;
 pub(crate) const UPSTREAM_CALLS: u32 = 16;
 /// Longest message of the client, in bytes.
 pub(crate) const CLIENT_LINE: usize = portcullis_protocol::Limits::MESSAGE.bytes;
-/// Longest message of the tool server, in bytes.
+/// Longest message of the tool server, in bytes. How many of them there may be at once is said in `room`.
 pub(crate) const UPSTREAM_LINE: usize = 4 * CLIENT_LINE;
 /// Characters of a line that is no message which are shown.
 const SAMPLE: usize = 120;
@@ -80,6 +82,8 @@ pub(crate) struct Shared {
     pub(crate) typed: TypedTools,
     pub(crate) tools: Arc<Tools>,
     pub(crate) given: Given,
+    /// For what the server says.
+    pub(crate) rooms: Rooms,
 }
 
 impl Shared {
@@ -113,7 +117,12 @@ impl Shared {
     }
 
     /// Takes up a message that needs a decision.
-    fn decide(self: &Arc<Self>, way: Way, id: Option<&Id>, body: &Body) -> Result<(), Refused> {
+    fn decide(
+        self: &Arc<Self>,
+        way: Way,
+        id: Option<&Id>,
+        (body, room): (&Body, Option<Room>),
+    ) -> Result<(), Refused> {
         let operation = Operation::of(&self.server, way, body)?;
         let full = || Refused::new(ReasonCode::OverloadShed, "too many calls are under way in this gate");
         let (table, slots) = match way {
@@ -125,7 +134,7 @@ impl Shared {
             None => None,
             Some(id) => Some(Asker { id: id.clone(), cancelled: table.open(id).map_err(not_taken)? }),
         };
-        self.spawn(Case { shared: Arc::clone(self), way, asker, operation, slot }.run());
+        self.spawn(Case { shared: Arc::clone(self), way, asker, operation, slot, _room: room }.run());
         Ok(())
     }
 }
@@ -186,7 +195,7 @@ async fn client_request(shared: &Arc<Shared>, id: Id, body: &Body) {
     shared.tools.hear(body);
     let taken = match ClientRequest::of(&body.method) {
         Some(method) => forward(shared, &id, method, body),
-        None => shared.decide(Way::ToUpstream, Some(&id), body),
+        None => shared.decide(Way::ToUpstream, Some(&id), (body, None)),
     };
     let Err(refused) = taken else { return };
     refuse(shared, Defect { id: Some(id), tool: body.method == "tools/call", answerable: true, refused })
@@ -223,7 +232,9 @@ fn client_notice(shared: &Arc<Shared>, body: &Body) {
             cancel(shared, &shared.upstream, body);
             Ok(())
         }
-        None if body.method.starts_with("notifications/") => shared.decide(Way::ToUpstream, None, body),
+        None if body.method.starts_with("notifications/") => {
+            shared.decide(Way::ToUpstream, None, (body, None))
+        }
         None => Err(Refused::new(ReasonCode::RequestMalformed, "a request without an id")),
     };
     if let Err(refused) = done {
@@ -253,7 +264,7 @@ fn offer(shared: &Shared, to: &Peer, message: Harmless) {
 fn client_response(shared: &Shared, id: &Id, reply: Option<Reply>) {
     let number = if let Id::Int(number) = id { u64::try_from(*number).ok() } else { None };
     match (number.and_then(|number| shared.client.table.answered(number)), reply) {
-        (Some(Route::Call(answer)), Some(reply)) => drop(answer.send(reply)),
+        (Some(Route::Call(answer)), Some(reply)) => drop(answer.send(reply.into())),
         // Without its answer the call ends as unknown.
         (Some(Route::Call(answer)), None) => drop(answer),
         (Some(Route::Forward(..)) | None, _) => {
@@ -266,8 +277,12 @@ fn client_response(shared: &Shared, id: &Id, reply: Option<Reply>) {
 pub(crate) async fn from_upstream<S: Source>(shared: Arc<Shared>, mut upstream: S) {
     let mut garbage = Garbage { flow: Flow::new(), lines: 0 };
     while let Some(incoming) = upstream.next().await {
-        let (line, answers) = match incoming {
-            Incoming::Message(line, answers) => (line, answers),
+        let (line, answers, room) = match incoming {
+            Incoming::Message(line, answers, None) => {
+                let room = shared.rooms.take(weight(line.bytes())).await;
+                (line, answers, room)
+            }
+            Incoming::Message(line, answers, room) => (line, answers, room),
             Incoming::Unanswered(number, fate) => {
                 upstream_failed(&shared, number, fate).await;
                 continue;
@@ -287,7 +302,7 @@ pub(crate) async fn from_upstream<S: Source>(shared: Arc<Shared>, mut upstream: 
             }
         };
         match read(&line, From::Upstream) {
-            Ok(message) => upstream_message(&shared, message, answers, &mut garbage).await,
+            Ok(message) => upstream_message(&shared, message, (answers, room), &mut garbage).await,
             Err(_) => garbage.say(&shared.notes, "no message", &line),
         }
     }
@@ -298,7 +313,7 @@ pub(crate) async fn from_upstream<S: Source>(shared: Arc<Shared>, mut upstream: 
 async fn upstream_failed(shared: &Shared, number: u64, fate: Fate) {
     match (shared.upstream.table.answered(number), fate) {
         (Some(Route::Forward(id, _)), _) => shared.answer_client(Some(id), answer::unavailable()).await,
-        (Some(Route::Call(answer)), Fate::Void(why)) => drop(answer.send(answer::void(&why))),
+        (Some(Route::Call(answer)), Fate::Void(why)) => drop(answer.send(answer::void(&why).into())),
         // Without its answer the call ends as unknown.
         (Some(Route::Call(answer)), Fate::Lost(_)) => drop(answer),
         (None, _) => {}
@@ -325,18 +340,25 @@ impl Garbage {
     }
 }
 
-async fn upstream_message(shared: &Arc<Shared>, message: Message, answers: Answers, garbage: &mut Garbage) {
+async fn upstream_message(
+    shared: &Arc<Shared>,
+    message: Message,
+    (answers, room): (Answers, Option<Room>),
+    garbage: &mut Garbage,
+) {
     match message {
-        Message::Response(id, reply) => upstream_response(shared, (&id, answers), reply, garbage).await,
+        Message::Response(id, reply) => {
+            upstream_response(shared, (&id, answers), (reply, room), garbage).await
+        }
         Message::Notification(body) => upstream_notice(shared, &body, garbage).await,
-        Message::Request(id, body) => upstream_request(shared, id, &body, garbage),
+        Message::Request(id, body) => upstream_request(shared, id, (&body, room), garbage),
     }
 }
 
 async fn upstream_response(
     shared: &Arc<Shared>,
     (id, answers): (&Id, Answers),
-    reply: Option<Reply>,
+    (reply, room): (Option<Reply>, Option<Room>),
     garbage: &mut Garbage,
 ) {
     let number = if let Id::Int(number) = id { u64::try_from(*number).ok() } else { None };
@@ -350,12 +372,12 @@ async fn upstream_response(
                     garbage.say(&shared.notes, "questions in answer to a request without a decision", b"");
                     shared.answer_client(Some(id), answer::unasked_for()).await;
                 }
-                Asking::Tools { first } => pass_tools(shared, id, reply, first).await,
+                Asking::Tools { first } => pass_tools(shared, id, Heard { reply, room }, first).await,
                 Asking::Other => shared.answer_client(Some(id), reply).await,
             }
         }
         Some(Route::Call(answer)) => match reply {
-            Some(reply) => drop(answer.send(reply)),
+            Some(reply) => drop(answer.send(Heard { reply, room })),
             None => drop(answer),
         },
         None => garbage.say(&shared.notes, "an answer to no request in flight", id.to_json().as_bytes()),
@@ -373,13 +395,14 @@ fn ended(shared: &Shared, number: u64, reply: Option<&Reply>) -> Option<Reply> {
 }
 
 /// Passes on what the client may see of a list of tools. Which pins there are is asked beside what else the server says.
-async fn pass_tools(shared: &Arc<Shared>, id: Id, reply: Reply, first: bool) {
+async fn pass_tools(shared: &Arc<Shared>, id: Id, heard: Heard, first: bool) {
     let Some(slot) = shared.tools.slot() else {
         let refusal = Refusal::own(ReasonCode::OverloadShed, None);
         return shared.answer_client(Some(id), answer::blocked(&refusal, Form::Error)).await;
     };
     let passing = Arc::clone(shared);
     shared.spawn(async move {
+        let Heard { reply, room } = heard;
         let reply = match passing.desk.pins().await {
             Ok(pins) => passing.tools.shown(reply, first, &pins),
             // Without them nothing in it is known to be what was reviewed.
@@ -387,7 +410,7 @@ async fn pass_tools(shared: &Arc<Shared>, id: Id, reply: Reply, first: bool) {
         };
         passing.typed.learn(&reply);
         passing.answer_client(Some(id), reply).await;
-        drop(slot);
+        drop((slot, room));
     });
 }
 
@@ -423,14 +446,19 @@ fn subscribed(shared: &Shared, body: &Body) -> Option<Option<Params>> {
     }
 }
 
-fn upstream_request(shared: &Arc<Shared>, id: Id, body: &Body, garbage: &mut Garbage) {
+fn upstream_request(
+    shared: &Arc<Shared>,
+    id: Id,
+    (body, room): (&Body, Option<Room>),
+    garbage: &mut Garbage,
+) {
     let reply = if body.method == "ping" {
         Reply::Result("{}".to_owned())
     } else if ServerRequest::of(&body.method).is_none() {
         garbage.say(&shared.notes, "a request that no server may make", body.method.as_bytes());
         answer::no_such_method()
     } else {
-        match shared.decide(Way::ToClient, Some(&id), body) {
+        match shared.decide(Way::ToClient, Some(&id), (body, room)) {
             Ok(()) => return,
             Err(refused) => answer::blocked(&Refusal::own(refused.code, Some(refused.detail)), Form::Error),
         }

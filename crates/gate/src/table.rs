@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{oneshot, watch};
 
 use crate::message::{Id, Reply};
+use crate::room::Room;
 
 /// Requests without a decision that may be in flight at once.
 const FORWARDED: usize = 1024;
@@ -19,13 +20,28 @@ pub(crate) enum Asking {
     Other,
 }
 
+/// What came in answer to a request.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    pub(crate) reply: Reply,
+    /// What it takes of what its server may, until it was handed on.
+    pub(crate) room: Option<Room>,
+}
+
+impl From<Reply> for Heard {
+    /// What nobody else said.
+    fn from(reply: Reply) -> Self {
+        Self { reply, room: None }
+    }
+}
+
 /// Where the answer to a request goes.
 #[derive(Debug)]
 pub(crate) enum Route {
     /// To the asker, under the asker's id.
     Forward(Id, Asking),
     /// To the task of a decided request.
-    Call(oneshot::Sender<Reply>),
+    Call(oneshot::Sender<Heard>),
 }
 
 /// Why a permitted request may not be sent after all.
@@ -125,7 +141,7 @@ impl Table {
     }
 
     /// Numbers a request of the gate's own, which needs no decision.
-    pub(crate) fn own(&self, answer: oneshot::Sender<Reply>) -> Result<u64, NotTaken> {
+    pub(crate) fn own(&self, answer: oneshot::Sender<Heard>) -> Result<u64, NotTaken> {
         let mut state = self.state();
         if state.gone {
             return Err(NotTaken::Gone);
@@ -136,7 +152,7 @@ impl Table {
     }
 
     /// Numbers a decided request in the moment before it is sent. From here on a cancellation is passed on.
-    pub(crate) fn send(&self, id: &Id, answer: oneshot::Sender<Reply>) -> Result<u64, Unsendable> {
+    pub(crate) fn send(&self, id: &Id, answer: oneshot::Sender<Heard>) -> Result<u64, Unsendable> {
         let mut state = self.state();
         if state.gone {
             return Err(Unsendable::Gone);

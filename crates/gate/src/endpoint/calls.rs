@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::harmless::{CANCELLED, ClientRequest, cancellation};
 use crate::message::{Body, Id, members_of};
+use crate::weight::weight;
 
 use super::Served;
 use super::bounds::{Part, Room};
@@ -25,7 +26,6 @@ use super::refused::{HEADER_MISMATCH, NO_METHOD, Refused, UNSUPPORTED_REVISION};
 use super::respond::{Answer, empty, events, json};
 use super::rewrite;
 use super::streams::{Message, Next};
-use super::weight::weight;
 use super::who::Caller;
 
 /// Longest body, in bytes: the longest message of a client over stdio.

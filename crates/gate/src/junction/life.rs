@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use crate::gate::{Basis, GateError, McpGate, NamedServer, serve_one};
 use crate::line::{Line, Lines};
 use crate::message::{From, Message, read};
+use crate::room::{Room, Rooms};
 use crate::session::UPSTREAM_LINE;
 
 /// Bytes between the junction and a gate.
@@ -26,7 +27,7 @@ pub(super) struct Which {
 #[derive(Debug)]
 pub(super) enum What {
     /// Its gate says something to the client.
-    Said(Box<Message>),
+    Said(Box<Message>, Option<Room>),
     /// The server is gone; what was under way is still being answered.
     Lost,
     /// Nothing more comes.
@@ -58,7 +59,7 @@ impl Birth {
         let (ended, (), ()) = tokio::join!(
             session,
             feed(inbox, to_gate, is_lost, async { drop(told.send((which, What::Lost)).await) }),
-            hear(from_gate, which, &events),
+            hear(from_gate, which, (&events, config.rooms())),
         );
         drop(events.send((which, What::Ended(ended.err()))).await);
     }
@@ -93,14 +94,50 @@ async fn feed(
     }
 }
 
-async fn hear(gate: impl AsyncRead + Unpin, which: Which, events: &mpsc::Sender<Event>) {
+/// Takes up what the gate says, as much as there is room for until the junction takes it up.
+async fn hear(gate: impl AsyncRead + Unpin, which: Which, (events, rooms): (&mpsc::Sender<Event>, Rooms)) {
     let mut lines = Lines::new(gate, UPSTREAM_LINE.saturating_add(AROUND));
     // What a gate says to a client is a message of no more than that.
     while let Ok(Some(line)) = lines.next().await {
         if let Line::Whole(bytes) = line
             && let Ok(message) = read(&bytes, From::Upstream)
         {
-            drop(events.send((which, What::Said(Box::new(message)))).await);
+            let room = rooms.take(bytes.len()).await;
+            drop(events.send((which, What::Said(Box::new(message), room))).await);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_several_servers_say_was_held_as_messages_and_not_as_bytes() {
+        const TWO_MEGABYTES: usize = 2 << 20;
+        let line = format!(
+            "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{{\"data\":\"{}\"}}}}\n",
+            "x".repeat(TWO_MEGABYTES - 100)
+        );
+        let said = line.repeat(6).into_bytes();
+        let (events, mut inbox) = mpsc::channel(64);
+        // One of so many has four megabytes.
+        let hearing = tokio::spawn(async move {
+            hear(said.as_slice(), Which { server: 0, life: 1 }, (&events, Rooms::of_one(32))).await;
+        });
+        let mut held = Vec::new();
+        while let Ok(Some(event)) = timeout(Duration::from_secs(1), inbox.recv()).await {
+            held.push(event);
+        }
+        assert_eq!(held.len(), 2);
+        held.clear();
+        for _ in 0..4 {
+            assert!(inbox.recv().await.is_some(), "what was taken up makes room");
+        }
+        hearing.await.unwrap();
     }
 }

@@ -24,6 +24,9 @@ use super::listen::Listen;
 use super::names::Bound;
 use super::shelf::Shelf;
 
+/// What waits for the client, in lines and in bytes; while there is more, nothing more is taken up.
+const WAITING: usize = 64;
+const WAITING_BYTES: usize = 32 * 1024 * 1024;
 /// Lines that wait for one gate.
 const LINES: usize = 256;
 /// Requests of the client that may be without an answer at once.
@@ -230,7 +233,7 @@ impl Junction {
             return;
         }
         match what {
-            What::Said(message) => self.said(which.server, *message),
+            What::Said(message, _room) => self.said(which.server, *message),
             What::Lost => self.let_go(which.server),
             What::Ended(error) => self.ended(which.server, error),
         }
@@ -331,11 +334,21 @@ impl Junction {
         })
     }
 
+    /// Whether so little waits for the client that more may be taken up.
+    pub(super) fn has_room(&self) -> bool {
+        has_room(&self.backlog)
+    }
+
     /// Answers the client.
     pub(super) fn answer(&mut self, id: &Id, reply: &Reply) {
         self.asked.remove(id);
         self.backlog.push_back(rewrite::answer(id, reply));
     }
+}
+
+fn has_room(backlog: &VecDeque<Vec<u8>>) -> bool {
+    let bytes = backlog.iter().map(Vec::len).fold(0, usize::saturating_add);
+    backlog.len() < WAITING && bytes < WAITING_BYTES
 }
 
 /// What is said of a request whose gate has ended without a word about it.
@@ -368,5 +381,17 @@ impl Server {
     /// Whether calls may go to it.
     pub(super) const fn is_usable(&self) -> bool {
         self.to.is_some() && self.health.is_ready()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_the_client_is_bounded_in_lines_and_in_bytes() {
+        let lines = |count: usize, bytes: usize| VecDeque::from(vec![vec![0; bytes]; count]);
+        assert!(has_room(&lines(WAITING - 1, 1)) && !has_room(&lines(WAITING, 1)));
+        assert!(has_room(&lines(1, WAITING_BYTES - 1)) && !has_room(&lines(2, WAITING_BYTES / 2)));
     }
 }

@@ -51,6 +51,11 @@ impl Events {
         self.retry_ms
     }
 
+    /// How many bytes are held of what has not ended.
+    pub(crate) fn held(&self) -> usize {
+        self.line.len().saturating_add(self.data.as_ref().map_or(0, Vec::len))
+    }
+
     /// The same stream, taken up again behind its last event.
     pub(crate) fn resumed(&self) -> Self {
         Self { last_id: self.last_id.clone(), retry_ms: self.retry_ms, ..Self::new(self.limit) }

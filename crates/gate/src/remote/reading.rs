@@ -8,13 +8,13 @@ use hyper::body::Incoming as Body;
 use hyper::header::HeaderValue;
 use hyper::{Method, Response, StatusCode};
 use portcullis_protocol::{Limits, Loose};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
-use super::Remote;
 use super::events::Events;
 use super::wire::{Connection, Unsent};
-use crate::incoming::{Answers, Fate, Incoming};
-use crate::line::Line;
+use super::{BEGINNING_BYTES, Remote};
+use crate::incoming::{Answers, Fate};
 use crate::message::{From, Id, Message, Reply, on_one_line, read};
 use crate::session::UPSTREAM_LINE;
 
@@ -31,6 +31,9 @@ const LONGEST_ID: usize = 1_024;
 pub(super) const ERROR_BODY: usize = 64 * 1024;
 /// Characters of it that are shown.
 pub(super) const SAMPLE: usize = 200;
+
+/// Where a long message may be read.
+type Place = OwnedSemaphorePermit;
 
 /// What a request is to the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +75,7 @@ impl Remote {
         if status == StatusCode::OK {
             return match content_type(&response) {
                 ContentType::Json => {
-                    let body = whole(response, UPSTREAM_LINE).await.map_err(Fate::Lost)?;
+                    let (body, _place) = self.long(response.into_body()).await.map_err(Fate::Lost)?;
                     self.wire.keep(connection);
                     let answered = self.message(body, asked).await;
                     if answered {
@@ -111,7 +114,7 @@ impl Remote {
         let mut events = Events::new(UPSTREAM_LINE);
         let mut body = response.into_body();
         let mut connection = Some(connection);
-        let mut tries = 0;
+        let (mut tries, mut place) = (0, None);
         loop {
             let why = loop {
                 match body.frame().await {
@@ -133,6 +136,7 @@ impl Remote {
                                 return Ok(());
                             }
                         }
+                        self.place_for(events.held(), &mut place).await;
                     }
                 }
             };
@@ -141,6 +145,31 @@ impl Remote {
                 return Err(Fate::Lost(why));
             };
             body = resumed;
+        }
+    }
+
+    /// Reads a body that may be as long as a message.
+    async fn long(&self, mut body: Body) -> Result<(Vec<u8>, Option<Place>), String> {
+        let (mut bytes, mut place) = (Vec::new(), None);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| format!("it broke off: {error}"))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if bytes.len().saturating_add(data.len()) > UPSTREAM_LINE {
+                return Err("it is too long".to_owned());
+            }
+            bytes.extend_from_slice(&data);
+            self.place_for(bytes.len(), &mut place).await;
+        }
+        Ok((bytes, place))
+    }
+
+    /// Has a message of which so much has come wait for its place, if it is one of those of which few are read at once. Each of many
+    /// requests may have one such in answer.
+    async fn place_for(&self, held: usize, place: &mut Option<Place>) {
+        if held <= BEGINNING_BYTES {
+            *place = None;
+        } else if place.is_none() {
+            *place = Arc::clone(&self.long).acquire_owned().await.ok();
         }
     }
 
@@ -192,7 +221,7 @@ impl Remote {
     /// Hands on what the server says unasked, for as long as it offers a stream for that.
     pub(super) async fn unasked(self: Arc<Self>) {
         let mut events = Events::new(UPSTREAM_LINE);
-        let mut failed = 0;
+        let (mut failed, mut place) = (0, None);
         while failed < RESUMED {
             let id = events.last_id().filter(|id| id.len() <= LONGEST_ID).map(str::to_owned);
             let pause =
@@ -211,9 +240,9 @@ impl Remote {
                         };
                         for event in ended {
                             failed = 0;
-                            let line = Line::Whole(self.entered(event.data).0);
-                            self.say(Incoming::Message(line, Answers::None)).await;
+                            self.hand_on(self.entered(event.data).0, Answers::None).await;
                         }
+                        self.place_for(events.held(), &mut place).await;
                     }
                     failed = failed.saturating_add(1);
                 }
@@ -250,7 +279,7 @@ impl Remote {
         }
         let is_answer = answer.is_some();
         if !(is_answer && asked.part == Part::BeginsAgain) {
-            self.say(Incoming::Message(Line::Whole(message), Answers::Only(asked.number))).await;
+            self.hand_on(message, Answers::Only(asked.number)).await;
         }
         is_answer
     }

@@ -1,10 +1,10 @@
 //! What a tool server may send, and what becomes of it.
 
-use portcullis_protocol::{Outcome, ReasonCode};
+use portcullis_protocol::{Idempotency, Outcome, ReasonCode};
 use serde_json::{Value, json};
 
 use super::arbiter::Act;
-use super::support::{Gate, code, local, told};
+use super::support::{Gate, code, local, surface, table, told};
 
 #[tokio::test]
 async fn an_answer_counts_once_and_only_for_its_own_call() {
@@ -197,4 +197,30 @@ async fn word_to_no_subscriber_is_dropped() {
     );
     assert_eq!(of(json!(7))["result"]["isError"], false);
     gate.told("word to no subscriber").await;
+}
+
+/// A client that reads nothing holds up its server, and not only once a thousand messages wait for it.
+#[tokio::test]
+async fn what_a_server_said_was_held_as_messages_and_not_as_bytes() {
+    const CALLS: u64 = 100;
+    let mut gate = Gate::start();
+    let mut known = table(1);
+    known.surfaces.insert("rec.large".parse().unwrap(), surface(Idempotency::None, &[]));
+    *gate.arbiter.table.lock().unwrap() = Ok(known);
+    for id in 1..=CALLS {
+        gate.call(id, "large", "{}").await;
+    }
+    // Of two megabytes each. One is read by the server once it has answered the one before.
+    let begun = |gate: &Gate| gate.journal_now().len();
+    let all = async {
+        while begun(&gate) < 100 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let all = tokio::time::timeout(std::time::Duration::from_secs(8), all).await;
+    assert!(all.is_err() && (10..=60).contains(&begun(&gate)), "{} of {CALLS}", begun(&gate));
+    for _ in 0..CALLS {
+        assert_eq!(gate.next().await["result"]["isError"], false);
+    }
+    gate.arbiter.settled(100).await;
 }

@@ -285,6 +285,13 @@ async fn call(stream: &mut TcpStream, reached: &Reached, id: &Value) -> Option<(
                 json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32602, "message": "no such tool" } });
             answer(stream, "400 Bad Request", json, &error.to_string()).await
         }
+        // Of a megabyte.
+        "huge" => answer(stream, "200 OK", json, &response(id, &ran(&"x".repeat(1 << 20)))).await,
+        "huge_events" => {
+            let text = response(id, &ran(&"x".repeat(1 << 20)));
+            events(stream, &[&format!("data: {text}\n\n")]).await?;
+            None
+        }
         "result" => answer(stream, "403 Forbidden", json, &text).await,
         "broken" => answer(stream, "500 Internal Server Error", "", "").await,
         "moved" => answer(stream, "307 Temporary Redirect", "location: /elsewhere\r\n", "").await,

@@ -3,7 +3,7 @@
 /// How often its text is there at once: as it came, as the gate reads it, and as it is sent.
 const COPIES: usize = 4;
 /// What a message weighs beside its text, in bytes.
-pub(super) const BESIDE: usize = 256;
+pub(crate) const BESIDE: usize = 256;
 /// Bytes of an element of an array, of a member of an object beside that, and of an object: a node of a tree has room for
 /// eleven members from the start.
 const ELEMENT: usize = 32;
@@ -11,7 +11,7 @@ const MEMBER: usize = 64;
 const OBJECT: usize = 640;
 
 /// The bytes that a message takes, at most.
-pub(super) fn weight(message: &[u8]) -> usize {
+pub(crate) fn weight(message: &[u8]) -> usize {
     let (mut within, mut escaped) = (false, false);
     let mut weight = message.len().saturating_mul(COPIES).saturating_add(BESIDE);
     for byte in message {
