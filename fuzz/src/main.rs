@@ -27,6 +27,7 @@ mod targets;
 #[expect(dead_code, reason = "the gate uses all of it")]
 mod line;
 #[path = "../../crates/gate/src/lookalike.rs"]
+#[expect(dead_code, reason = "the gate uses all of it")]
 mod lookalike;
 #[path = "../../crates/gate/src/message.rs"]
 #[expect(dead_code, reason = "the gate uses all of it")]

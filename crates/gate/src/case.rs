@@ -6,6 +6,7 @@ use std::time::Duration;
 use portcullis_protocol::{AttemptId, Captured, Outcome, ReasonCode};
 use portcullis_sdk::{OutcomeReport, Permit, Refusal, Running};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::answer;
 use crate::desk::Denied;
@@ -109,9 +110,11 @@ impl Case {
         }
     }
 
-    /// What must still hold of the server's tools when the call is sent.
-    fn since(&self, terms: &Terms) -> Option<Since> {
-        terms.changes.map(|changes| Since::new(Arc::clone(&self.shared.tools), changes))
+    /// What must still hold of the server's tools when the call is sent; why it is not, if that is not what it was judged by.
+    async fn since(&self, terms: &Terms) -> Result<Option<Since>, ReasonCode> {
+        let (Some(sight), Some(tool)) = (terms.sight, self.operation.tool()) else { return Ok(None) };
+        let end = Instant::now() + self.shared.desk.deadline;
+        self.shared.tools.still(&tool, sight, end).await.map(Some)
     }
 
     /// An answer of the gate's own, as the asker reads it.
@@ -120,12 +123,19 @@ impl Case {
     }
 
     async fn permitted(&mut self, permit: Permit, terms: Terms) {
-        if let Some(code) = self.shared.forbids(&terms) {
-            let end = End::Answer(self.refused(&Refusal::own(code, None)));
-            return self.unspent(permit.decline(), end).await;
-        }
+        let since = match self.shared.forbids(&terms) {
+            Some(code) => Err(code),
+            None => self.since(&terms).await,
+        };
+        let since = match since {
+            Ok(since) => since,
+            Err(code) => {
+                let end = End::Answer(self.refused(&Refusal::own(code, None)));
+                return self.unspent(permit.decline(), end).await;
+            }
+        };
         let attempt = permit.attempt();
-        let (sent, answer) = self.send(permit, self.since(&terms)).await;
+        let (sent, answer) = self.send(permit, since).await;
         let end = |refusal: &Refusal| End::Answer(self.refused(refusal));
         match sent {
             Some(Ok(running)) => self.running(running, attempt, terms, answer).await,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::junction::names::parts;
-use crate::lookalike::forms;
+use crate::lookalike::{forms, is_too_long};
 
 /// Who was told of a list: two lists of one server may differ, and neither is forgotten for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,7 +64,7 @@ impl Company {
         if !self.is_several() {
             return false;
         }
-        if parts(name, &self.servers).is_some() {
+        if parts(name, &self.servers).is_some() || is_too_long(name) {
             return true;
         }
         let forms = forms(name);
@@ -118,6 +118,13 @@ mod tests {
         assert!(company.is_ambiguous("a", "pay"));
         company.hear(("b", Which::Gate), &[]);
         assert!(!company.is_ambiguous("a", "pay"));
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_to_be_compared_is_nobodys() {
+        let long = "x".repeat(513);
+        let company = company(&[("a", &[long.as_str(), "pay"]), ("b", &[])]);
+        assert!(company.is_ambiguous("a", &long) && !company.is_ambiguous("a", &long[1..]));
     }
 
     #[test]

@@ -138,7 +138,7 @@ impl Desk {
         (ask, terms): (&mut Ask, &mut Terms),
     ) {
         let sight = self.tools.look(&tool, pins, end).await;
-        terms.changes = pins.bind(tool.parts().0).then_some(sight.changes);
+        terms.sight = pins.bind(tool.parts().0).then_some(sight);
         let called = CalledTool { name: tool, definition: sight.seen };
         terms.tool = pins.judge(&called).err();
         // An arbiter that is older than pins knows no such member, and need not, while there is nothing to say.

@@ -25,6 +25,10 @@ const KNOWN: [&str; 9] = [
     "_meta",
 ];
 
+/// Longest name that is compared with others, in bytes. No bundle can name a tool by a longer one, so that none is called by it, and
+/// who looks at it as long as it is would keep others waiting.
+const LONGEST: usize = 512;
+
 /// What is wrong with what a server says of a tool, and where.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Oddity {
@@ -45,6 +49,8 @@ pub enum What {
     MixedScripts,
     /// No name.
     Empty,
+    /// A name that nobody reads to its end.
+    TooLong,
     /// Two members whose names are equal but for case.
     Spellings,
 }
@@ -56,6 +62,7 @@ impl fmt::Display for What {
             Self::NotNormal => formatter.write_str("name not in its normal form (NFKC)"),
             Self::MixedScripts => formatter.write_str("name with letters of several scripts"),
             Self::Empty => formatter.write_str("empty name"),
+            Self::TooLong => write!(formatter, "name of more than {LONGEST} bytes"),
             Self::Spellings => formatter.write_str("members that are equal but for case"),
         }
     }
@@ -69,25 +76,41 @@ pub fn oddities(tool: &ToolDefinition) -> Vec<Oddity> {
         found.insert(Oddity { place: place.to_owned(), what });
     };
     let name = tool.name();
-    if name.is_empty() {
-        say("/name", What::Empty);
-    }
-    if !unicode_normalization::is_nfkc(name) {
-        say("/name", What::NotNormal);
-    }
-    if !name.is_single_script() {
-        say("/name", What::MixedScripts);
-    }
-    // Within a name nothing ends a line.
-    for c in name.chars().filter(|c| c.is_control()) {
-        say("/name", What::Hidden(c));
-    }
+    odd_names(name).for_each(|what| say("/name", what));
     let mut spellings: BTreeMap<String, &str> = KNOWN.map(|key| (fold(key), key)).into();
     if tool.members().keys().any(|key| spellings.insert(fold(key), key).is_some_and(|other| other != key)) {
         say("", What::Spellings);
     }
     look_into(tool.members(), "", &mut say);
     found.into_iter().collect()
+}
+
+fn odd_names(name: &str) -> impl Iterator<Item = What> {
+    let long = is_too_long(name);
+    let whole = [
+        (name.is_empty(), What::Empty),
+        (long, What::TooLong),
+        (!long && !unicode_normalization::is_nfkc(name), What::NotNormal),
+        (!long && !name.is_single_script(), What::MixedScripts),
+    ];
+    // Within a name nothing ends a line.
+    let hidden = name.chars().take(LONGEST).filter(|c| c.is_control()).map(What::Hidden);
+    whole.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).chain(hidden)
+}
+
+/// Whether a name is too long to be compared with others.
+pub(crate) const fn is_too_long(name: &str) -> bool {
+    name.len() > LONGEST
+}
+
+/// As much of a name as people are shown.
+pub(crate) fn beginning(name: &str) -> String {
+    const SHOWN: usize = 128;
+    let mut shown = visible(&name.chars().take(SHOWN).collect::<String>());
+    if name.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 fn look(value: &Exact, place: &str, say: &mut impl FnMut(&str, What)) {
@@ -171,8 +194,12 @@ pub fn visible(text: &str) -> String {
     shown.replace('\r', "⟨U+000D⟩")
 }
 
-/// The forms under which names are compared: two names that share one can be taken for each other.
+/// The forms under which names are compared: two names that share one can be taken for each other. One that is too long has none: it
+/// is ambiguous by itself.
 pub(crate) fn forms(name: &str) -> BTreeSet<String> {
+    if is_too_long(name) {
+        return BTreeSet::new();
+    }
     let folded = fold(&name.nfkc().collect::<String>());
     let seen = fold(&skeleton(name).collect::<String>());
     let both: String = skeleton(&folded).collect();

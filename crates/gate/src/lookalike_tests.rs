@@ -1,7 +1,7 @@
 use portcullis_protocol::{ToolDefinition, ToolSeen};
 use serde_json::{Value, json};
 
-use super::{Entry, What, are_alike, oddities, seen, twins, visible};
+use super::{Entry, What, are_alike, beginning, forms, oddities, seen, twins, visible};
 
 fn tool(definition: &Value) -> ToolDefinition {
     ToolDefinition::parse(definition.to_string().as_bytes()).unwrap()
@@ -145,6 +145,18 @@ fn a_name_is_one_script_in_its_normal_form() {
     let twice = json!({ "name": "t", "Description": "other", "description": "one" });
     assert_eq!(odd(&twice), [(String::new(), What::Spellings)]);
     assert_eq!(odd(&json!({ "name": "t", "InputSchema": {} })), [(String::new(), What::Spellings)]);
+}
+
+#[test]
+fn a_name_that_nobody_reads_to_its_end_is_compared_with_none() {
+    let (longest, longer) = ("x".repeat(512), "x".repeat(513));
+    assert_eq!(odd(&json!({ "name": longest })), []);
+    assert_eq!(odd(&json!({ "name": longer })), [("/name".to_owned(), What::TooLong)]);
+    // Each form of this letter is eighteen.
+    let many = "\u{fdfa}".repeat(300_000);
+    assert_eq!(odd(&json!({ "name": many })), [("/name".to_owned(), What::TooLong)]);
+    assert!(forms(&many).is_empty() && beginning(&many).chars().count() == 129);
+    assert_eq!(beginning("a\u{200b}"), "a⟨U+200B⟩");
 }
 
 #[test]

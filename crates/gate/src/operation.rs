@@ -12,6 +12,7 @@ use crate::form::{Form, TypedTools};
 use crate::harmless::ServerRequest;
 use crate::message::{Body, Members, Params, Refused};
 use crate::notes::escape;
+use crate::pins::Sight;
 use crate::questions::{ANSWERS, STATE, state_of};
 
 /// Where a client puts its idempotency key, in `params._meta`.
@@ -72,8 +73,8 @@ pub(crate) struct Terms {
     pub(crate) keeps_results: bool,
     /// Why its tool may not be called, by the bundle's pins.
     pub(crate) tool: Option<ReasonCode>,
-    /// Until which change of the server's tools that holds, where pins bind the server.
-    pub(crate) changes: Option<u64>,
+    /// By what that was judged, where pins bind the server.
+    pub(crate) sight: Option<Sight>,
 }
 
 impl Operation {
@@ -181,8 +182,8 @@ impl Operation {
         };
         let keeps_results = spec.is_some_and(|spec| spec.keep.result);
         let critical = spec.is_some_and(|spec| spec.tier == Tier::Critical);
-        let (tool, changes) = (None, None);
-        Ok((ask, Terms { named, critical, keyed, keeps_results, tool, changes }))
+        let (tool, sight) = (None, None);
+        Ok((ask, Terms { named, critical, keyed, keeps_results, tool, sight }))
     }
 
     fn context(&self, spec: &SurfaceSpec) -> Result<std::collections::BTreeMap<String, Value>, Refused> {

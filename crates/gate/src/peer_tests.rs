@@ -5,6 +5,8 @@ use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeReply};
 use portcullis_protocol::{Digest, Domain, Outcome, ReasonCode, Resource, SurfaceTable};
 use portcullis_sdk::{Attempt, Authorizer, Call, Refusal};
 
+use tokio::time::Instant;
+
 use super::*;
 use crate::company::Company;
 use crate::notes::Notes;
@@ -126,29 +128,33 @@ async fn a_permit_sends_nothing_while_an_outcome_of_its_gate_is_not_on_record() 
     assert_eq!(written, "");
 }
 
+/// How old a list of tools may be.
+const WITHIN: Duration = Duration::from_secs(60);
+
 #[tokio::test]
 async fn a_permit_sends_nothing_once_the_server_has_said_that_its_tools_are_others() {
-    for changes in [false, true] {
+    for (changes, old) in [(false, false), (true, false), (false, true)] {
         let side = Side::new();
         let _cancelled = side.peer.table.open(&Id::Int(1)).unwrap();
         let notes = Notes::start(|_| {}).unwrap();
         let tools = Tools::new(
             ("rec".to_owned(), Arc::new(Company::of(["rec".to_owned()]))),
             side.peer.clone(),
-            Duration::from_secs(1),
+            WITHIN,
             notes,
         );
         let tools = Arc::new(tools);
-        let since = Since::new(Arc::clone(&tools), 0);
+        let at = Instant::now().checked_sub(if old { WITHIN } else { Duration::ZERO }).unwrap();
+        let since = Since::of(Arc::clone(&tools), at);
         if changes {
             tools.changed();
         }
         let (result, written) = side.send_since(DECIDED, outcomes(), Some(since)).await;
         match result {
-            Ok(_) => assert!(!changes && written.contains("tools/call"), "{written}"),
+            Ok(_) => assert!(!changes && !old && written.contains("tools/call"), "{written}"),
             Err(Unsent::Changed(report)) => {
                 assert!(
-                    changes && report.call.outcome == Outcome::Expired && written.is_empty(),
+                    (changes || old) && report.call.outcome == Outcome::Expired && written.is_empty(),
                     "{written}"
                 );
             }

@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use portcullis_protocol::{CalledTool, ToolDefinition, ToolName, ToolPins, ToolSeen};
+use portcullis_protocol::{CalledTool, ReasonCode, ToolDefinition, ToolName, ToolPins, ToolSeen};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::answer;
 use crate::company::{Company, Which};
 use crate::harmless::{ClientRequest, Harmless};
-use crate::lookalike::{Entry, are_alike, seen, visible};
+use crate::lookalike::{Entry, are_alike, beginning, seen};
 use crate::message::{Body, Members, Params, Reply, members_of, quote};
 use crate::notes::Notes;
 use crate::page::{MAX_PAGES, MAX_TOOLS, NoPage, Page};
@@ -25,6 +25,10 @@ use crate::table::Asking;
 
 /// How often a list is asked for anew that changed while it was read, before it counts as unknown.
 const TRIES: usize = 3;
+/// How long what was asked for when a call was permitted may be gone by until it is sent, however short the bound.
+const RELEASING: Duration = Duration::from_secs(1);
+/// What is left of that, at the least, when a call is handed to who writes it.
+const WRITING: Duration = Duration::from_millis(250);
 /// Lists that may be on their way to the client at once.
 const PASSING: usize = 64;
 /// Tools that people are told of by name, of one list.
@@ -53,8 +57,9 @@ struct State {
     /// Grows with everything after which a list is not to be gone by.
     changes: u64,
     listed: Option<Listed>,
-    /// What was on the pages that the client asked for last.
+    /// What was on the pages that the client asked for last, and how often that has changed.
     shown: BTreeSet<Entry>,
+    pages: u64,
     /// What is seen in them.
     shown_as: Seen,
     /// What a client of the stateless revision says of itself with each request, as the members of `_meta` that the
@@ -75,34 +80,40 @@ impl Listed {
     }
 }
 
-/// What is seen of a tool, and until which change that holds.
+/// What is seen of a tool, and until when that holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sight {
     pub(crate) seen: ToolSeen,
-    pub(crate) changes: u64,
-}
-
-/// That a server has said nothing of its tools since one of their changes.
-#[derive(Clone)]
-pub(crate) struct Since {
-    tools: Arc<Tools>,
+    /// What the gate's own list has of it, and when that was asked for.
+    listed: Option<(ToolSeen, Instant)>,
+    /// Until which change of the server's tools.
     changes: u64,
 }
 
+/// That a server has said nothing of its tools since a call was judged by them, and that this was not long ago.
+#[derive(Clone)]
+pub(crate) struct Since {
+    tools: Arc<Tools>,
+    sight: Sight,
+}
+
 impl Since {
-    pub(crate) fn new(tools: Arc<Tools>, changes: u64) -> Self {
-        Self { tools, changes }
+    /// As if the tool had been seen on a list that was asked for at `at`.
+    #[cfg(test)]
+    pub(crate) fn of(tools: Arc<Tools>, at: Instant) -> Self {
+        let sight = Sight { seen: ToolSeen::Absent, listed: Some((ToolSeen::Absent, at)), changes: 0 };
+        Self { tools, sight }
     }
 
-    /// Whether nothing is known to have changed.
+    /// Whether nothing is known to have changed, and that is known of now.
     pub(crate) fn holds(&self) -> bool {
-        self.tools.state().changes == self.changes
+        self.tools.state().changes == self.sight.changes && self.tools.is_recent(self.sight, Duration::ZERO)
     }
 }
 
 impl std::fmt::Debug for Since {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Since").field("changes", &self.changes).finish_non_exhaustive()
+        formatter.debug_struct("Since").field("sight", &self.sight).finish_non_exhaustive()
     }
 }
 
@@ -140,6 +151,7 @@ impl Tools {
     pub(crate) fn changed(&self) {
         let mut state = self.state();
         state.changes = state.changes.saturating_add(1);
+        state.pages = state.pages.saturating_add(1);
         state.shown.clear();
         state.shown_as.retain(|_, seen| *seen == ToolSeen::Ambiguous);
     }
@@ -158,19 +170,15 @@ impl Tools {
         if !pins.bind(&self.server) {
             let state = self.state();
             let seen = state.shown_as.get(name).copied().map_or(ToolSeen::Unknown, |seen| seen);
-            return Sight { seen, changes: state.changes };
+            return Sight { seen, listed: None, changes: state.changes };
         }
         let now = Instant::now();
         let half = end.saturating_duration_since(now).checked_div(2).map_or(Duration::ZERO, |half| half);
-        let known = match timeout_at(now + half, self.list()).await {
-            Ok(known) => known,
-            Err(_) => {
-                self.notes.say("the tool server does not list its tools to the gate in time");
-                false
-            }
-        };
+        let known = self.list_until(now + half).await;
+        // The names of a bundle's pins are compared while nobody waits for what is known.
+        let other = pins.of(&self.server).any(|(pinned, _)| are_alike(pinned, name));
         let state = self.state();
-        let unknown = Sight { seen: ToolSeen::Unknown, changes: state.changes };
+        let unknown = Sight { seen: ToolSeen::Unknown, listed: None, changes: state.changes };
         let Some(listed) = state.listed.as_ref().filter(|listed| known && listed.changes == state.changes)
         else {
             return unknown;
@@ -182,9 +190,50 @@ impl Tools {
             Some(shown) if Some(own) == pin => shown,
             Some(_) | None => own,
         };
-        let other = pins.of(&self.server).any(|(pinned, _)| are_alike(pinned, name));
         let seen = if other && !pins.tools.contains_key(tool) { ToolSeen::Ambiguous } else { seen };
-        Sight { seen, ..unknown }
+        Sight { seen, listed: Some((own, listed.at)), ..unknown }
+    }
+
+    /// Whether what was seen may still be gone by, and for so long. A list that was asked for just now may be for a moment, however
+    /// short the bound.
+    fn is_recent(&self, sight: Sight, more: Duration) -> bool {
+        sight.listed.is_some_and(|(_, at)| at.elapsed().saturating_add(more) < self.within.max(RELEASING))
+    }
+
+    /// Looks at a tool once more, when its call is permitted: what it was judged by may have grown too old while that was decided.
+    /// What must still hold when the call is sent, or why it is not.
+    pub(crate) async fn still(
+        self: &Arc<Self>,
+        tool: &ToolName,
+        sight: Sight,
+        end: Instant,
+    ) -> Result<Since, ReasonCode> {
+        let since = |sight| Since { tools: Arc::clone(self), sight };
+        if self.is_recent(sight, WRITING) {
+            return Ok(since(sight));
+        }
+        if !self.list_until(end).await {
+            return Err(ReasonCode::ToolDefinitionUnknown);
+        }
+        let (_, name) = tool.parts();
+        let state = self.state();
+        let listed =
+            state.listed.as_ref().filter(|it| it.changes == state.changes && it.changes == sight.changes);
+        let Some(listed) = listed else { return Err(ReasonCode::ToolDefinitionUnknown) };
+        let own = listed.tools.get(name).copied().map_or(ToolSeen::Absent, |seen| seen);
+        if sight.listed.is_none_or(|(before, _)| before != own) {
+            return Err(ReasonCode::ToolDefinitionChanged);
+        }
+        Ok(since(Sight { listed: Some((own, listed.at)), ..sight }))
+    }
+
+    /// Sees to it that there is a list that is not too old, in time. Whether there is one.
+    async fn list_until(&self, end: Instant) -> bool {
+        let listed = timeout_at(end, self.list()).await;
+        if listed.is_err() {
+            self.notes.say("the tool server does not list its tools to the gate in time");
+        }
+        listed.is_ok_and(|listed| listed)
     }
 
     /// Sees to it that there is a list that is not too old. Whether there is one.
@@ -276,14 +325,15 @@ impl Tools {
                 Err(error) => left_out.push(format!("one that is not understood ({error})")),
             }
         }
-        let Some(seen) = self.learn(&tools, first) else {
-            return answer::unlisted(&format!("the tool server lists more than {MAX_TOOLS} tools"));
+        let seen = match self.learn(&tools, first) {
+            Ok(seen) => seen,
+            Err(why) => return answer::unlisted(&why),
         };
         let mut kept: Vec<&str> = Vec::new();
         for (text, tool) in &tools {
             match self.may_show(tool, &seen, pins) {
                 Ok(()) => kept.push(text),
-                Err(why) => left_out.push(format!("`{}` ({why})", visible(tool.name()))),
+                Err(why) => left_out.push(format!("`{}` ({why})", beginning(tool.name()))),
             }
         }
         self.say_left_out(&left_out);
@@ -293,33 +343,51 @@ impl Tools {
         Reply::Result(page.with(&kept))
     }
 
-    /// Takes up a page, and says what is seen of all that the client was shown since the first. `None` if that is too much.
-    fn learn(&self, tools: &[(&str, ToolDefinition)], first: bool) -> Option<Seen> {
+    /// Takes up a page, and says what is seen of all that the client was shown since the first, or why that cannot be told. Names
+    /// are compared while nobody waits for what is known: calls look at it meanwhile.
+    fn learn(&self, tools: &[(&str, ToolDefinition)], first: bool) -> Result<Seen, String> {
         let page: Vec<Entry> = tools.iter().map(|(_, tool)| Entry::of(tool)).collect();
-        let mut state = self.state();
-        if first {
-            state.shown.clear();
+        for _ in 0..TRIES {
+            let (before, mut all) = self.shown_before(&page, first);
+            all.extend(page.iter().cloned());
+            if all.len() > MAX_TOOLS {
+                return Err(format!("the tool server lists more than {MAX_TOOLS} tools"));
+            }
+            let seen = seen(&all);
+            if self.take_up(before, (&page, all), &seen) {
+                self.company.hear((&self.server, Which::Client), seen.keys());
+                return Ok(seen);
+            }
         }
-        // What an earlier page had, and has come again as it was, is not there twice.
+        Err("the tool server's list of tools changes while it is read".to_owned())
+    }
+
+    /// What the client was shown on earlier pages, and at which count. What of it has come again as it was is not there twice.
+    fn shown_before(&self, page: &[Entry], first: bool) -> (u64, Vec<Entry>) {
         let again: BTreeSet<&Entry> = page.iter().collect();
-        let mut all: Vec<Entry> = state.shown.iter().filter(|tool| !again.contains(tool)).cloned().collect();
-        all.extend(page.iter().cloned());
-        if all.len() > MAX_TOOLS {
-            return None;
+        let state = self.state();
+        let earlier = state.shown.iter().filter(|tool| !first && !again.contains(tool));
+        (state.pages, earlier.cloned().collect())
+    }
+
+    /// Takes up what the client is shown, unless something else was taken up since. Whether it was.
+    fn take_up(&self, before: u64, (page, all): (&[Entry], Vec<Entry>), seen: &Seen) -> bool {
+        let mut state = self.state();
+        if state.pages != before {
+            return false;
         }
-        let seen = seen(&all);
-        self.company.hear((&self.server, Which::Client), seen.keys());
-        state.shown.extend(page);
-        state.shown_as.clone_from(&seen);
+        state.pages = state.pages.saturating_add(1);
+        state.shown = all.into_iter().collect();
+        state.shown_as.clone_from(seen);
         // What the client is told differs from what the gate was: it asks again before the next call.
-        let news = tools.iter().any(|(_, tool)| {
-            let (name, now) = (tool.name(), seen.get(tool.name()));
-            state.listed.as_ref().is_some_and(|listed| listed.tools.get(name) != now)
+        let news = page.iter().any(|tool| {
+            let now = seen.get(&tool.name);
+            state.listed.as_ref().is_some_and(|listed| listed.tools.get(&tool.name) != now)
         });
         if news {
             state.changes = state.changes.saturating_add(1);
         }
-        Some(seen)
+        true
     }
 
     fn may_show(&self, tool: &ToolDefinition, seen: &Seen, pins: &ToolPins) -> Result<(), String> {
@@ -363,4 +431,30 @@ pub(crate) fn asking(method: ClientRequest, params: Option<&Params>) -> Asking {
         return Asking::Other;
     }
     Asking::Tools { first: params.is_none_or(|params| params.raw.get("cursor").is_none()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_compared_while_something_else_was_taken_up_is_compared_again() {
+        let company = Arc::new(Company::of(["rec".to_owned()]));
+        let (upstream, _writer) = Peer::new(Vec::<u8>::new());
+        let notes = Notes::start(|_| {}).unwrap();
+        let tools = Tools::new(("rec".to_owned(), company), upstream, Duration::ZERO, notes);
+        let page = |name: &str| {
+            let text = format!(r#"{{"name":"{name}"}}"#);
+            vec![Entry::of(&ToolDefinition::parse(text.as_bytes()).unwrap())]
+        };
+        let (before, earlier) = tools.shown_before(&page("read"), true);
+        assert!(earlier.is_empty());
+        // Another page is taken up meanwhile, and then the server says that its tools are others.
+        assert!(tools.take_up(before, (&page("Read"), page("Read")), &seen(&page("Read"))));
+        assert!(!tools.take_up(before, (&page("read"), page("read")), &seen(&page("read"))));
+        let (before, earlier) = tools.shown_before(&page("read"), false);
+        assert_eq!(earlier, page("Read"), "with which it is compared now");
+        tools.changed();
+        assert!(!tools.take_up(before, (&page("read"), page("read")), &seen(&page("read"))));
+    }
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::gate::GateError;
-use crate::lookalike::twins;
+use crate::lookalike::{beginning, twins};
 use crate::message::{members_of, quote, string};
 
 /// What stands between a server's name and a name of its own.
@@ -135,7 +135,7 @@ impl Bound {
                 };
                 match shown {
                     Ok(text) => merged.items.push(text),
-                    Err(why) => merged.left_out.push(format!("`{server}/{}` ({why})", item.name)),
+                    Err(why) => merged.left_out.push(format!("`{server}/{}` ({why})", beginning(&item.name))),
                 }
             }
         }

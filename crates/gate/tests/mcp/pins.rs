@@ -430,6 +430,37 @@ async fn a_permit_for_a_tool_that_is_not_as_it_was_pinned_is_given_back() {
     assert_eq!(ran(&mut gate).await, 0);
 }
 
+/// A definition that changed without a word while its call was decided: what the gate had seen is too old when that is permitted.
+#[tokio::test]
+async fn a_call_that_was_decided_for_long_ran_by_a_definition_that_was_looked_at_before() {
+    const LONGER_THAN_A_LIST_IS_GONE_BY: Duration = Duration::from_millis(1_100);
+    let mut changed = tool("read");
+    changed["description"] = json!("Reads, and tells.");
+    let answers = [
+        (pages(&[&[tool("read")]]), None),
+        (pages(&[&[changed]]), Some("tool.definition_changed")),
+        (json!({ "error": { "code": -1, "message": "not now" } }), Some("tool.definition_unknown")),
+    ];
+    for (said, refused) in answers {
+        let mut gate = watching(&[tool("read")], &pages(&[&[tool("read")]]), Duration::ZERO);
+        gate.arbiter.will(Act::PermitWhenReleased);
+        gate.call(1, "read", r#"{"path":"/a"}"#).await;
+        gate.arbiter.asked(1).await;
+        gate.offers(&said);
+        // tidy: allow time that passes is what is tried
+        tokio::time::sleep(LONGER_THAN_A_LIST_IS_GONE_BY).await;
+        gate.arbiter.release.add_permits(1);
+        let answer = gate.next().await;
+        match refused {
+            None => assert_eq!(answer["result"]["isError"], false, "{answer}"),
+            Some(refused) => assert_eq!(code(&answer), refused),
+        }
+        let outcome = if refused.is_none() { Outcome::Ok } else { Outcome::Expired };
+        assert_eq!(gate.arbiter.settled(1).await[0].0, outcome);
+        assert_eq!((ran(&mut gate).await, lists(&gate)), (usize::from(refused.is_none()), 2));
+    }
+}
+
 #[tokio::test]
 async fn a_permit_is_given_back_if_the_server_says_that_its_tools_changed_while_it_was_decided() {
     let said = pages(&[&[tool("read")]]);
