@@ -7,7 +7,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::form::{Form, TypedTools};
+use crate::handles::task_of;
 use crate::message::{Defect, Members, Reply, members_of, quote};
+use crate::questions::asks;
 
 /// Where a tool's result says what was decided, in `_meta`.
 pub(crate) const DECISION: &str = "portcullis/decision";
@@ -215,14 +217,16 @@ pub(crate) fn unreadable() -> Reply {
     Reply::Error(format!(r#"{{"code":-32603,"message":{message}}}"#))
 }
 
-/// What a reply says became of the action. Success is only what says so.
+/// What a reply says became of the action. Success is only what says so: one that asks the client for something has not succeeded,
+/// and may have done half of it; one that names a task to come back for has not ended.
 pub(crate) fn outcome(reply: &Reply) -> Outcome {
     match reply {
         Reply::Error(_) => Outcome::Failed,
-        Reply::Result(text) => match members_of(text).map(|result| is_error(&result)) {
-            Some(false) => Outcome::Ok,
-            Some(true) => Outcome::Failed,
+        Reply::Result(text) => match members_of(text) {
             None => Outcome::Unknown,
+            Some(result) if is_error(&result) || asks(&result) => Outcome::Failed,
+            Some(_) if task_of(reply).is_some() => Outcome::Unknown,
+            Some(_) => Outcome::Ok,
         },
     }
 }

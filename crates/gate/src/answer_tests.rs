@@ -8,6 +8,12 @@ fn only_what_says_so_is_a_success() {
     for failed in [r#"{"isError":true}"#, r#"{"isError":"false"}"#, r#"{"isError":false,"isError":true}"#] {
         assert_eq!(result(failed), Outcome::Failed, "{failed}");
     }
+    for asks in [r#"{"resultType":"input_required"}"#, r#"{"requestState":"s"}"#, r#"{"InputRequests":{}}"#] {
+        assert_eq!(result(asks), Outcome::Failed, "{asks}");
+    }
+    assert_eq!(result(r#"{"task":{"taskId":"t"}}"#), Outcome::Unknown);
+    assert_eq!(result(r#"{"isError":true,"task":{"taskId":"t"}}"#), Outcome::Failed);
+    assert_eq!(result(r#"{"task":"t"}"#), Outcome::Ok);
     assert_eq!(result("[]"), Outcome::Unknown);
     assert_eq!(outcome(&Reply::Error("{}".into())), Outcome::Failed);
 }

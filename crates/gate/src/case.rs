@@ -10,12 +10,13 @@ use tokio::time::Instant;
 
 use crate::answer;
 use crate::desk::Denied;
+use crate::handles::task_of;
 use crate::incoming::Handed;
-use crate::message::{Id, Refused, Reply};
+use crate::message::{Id, Refused, Reply, members_of};
 use crate::operation::{Operation, Terms};
 use crate::peer::{Answer, Asked, NotAsked, Outgoing, Peer, Permitted, Question, Sent, Unsent};
 use crate::pins::Since;
-use crate::questions::{Questions, asks_nothing};
+use crate::questions::{Questions, asks, asks_nothing};
 use crate::room::Room;
 use crate::session::Shared;
 use crate::table::Heard;
@@ -212,8 +213,13 @@ impl Case {
             None => (None, None),
         };
         let outcome = reply.as_ref().map_or(Outcome::Unknown, answer::outcome);
-        let result = reply.as_ref().filter(|_| terms.keeps_results).and_then(kept);
+        let result =
+            reply.as_ref().filter(|_| terms.keeps_results && outcome != Outcome::Unknown).and_then(kept);
         let report = running.finish(outcome, result);
+        if let Some(task) = reply.as_ref().filter(|_| self.way == Way::ToUpstream).and_then(task_of) {
+            self.shared.handles.remember(task, &report, terms.keeps_results);
+        }
+        self.ended(reply.as_ref(), outcome).await;
         let unknown = || self.own(answer::unknown(attempt, self.operation.form(&self.shared.typed)));
         let reply = reply.unwrap_or_else(unknown);
         if terms.keyed || !asks_nothing(&reply) {
@@ -221,6 +227,18 @@ impl Case {
             self.passed(reply, Some(attempt)).await;
         } else {
             self.end(End::Answer(reply)).await;
+            self.settle(report).await;
+        }
+    }
+
+    /// Reports what became of the call that began a task, if this is the task's result. An error may be about the question.
+    async fn ended(&self, reply: Option<&Reply>, outcome: Outcome) {
+        let (Some(task), Some(Reply::Result(text))) = (&self.operation.task, reply) else { return };
+        if members_of(text).is_some_and(|result| asks(&result)) {
+            return;
+        }
+        let result = kept(&Reply::Result(text.clone()));
+        if let Some(report) = self.shared.handles.ended(task, outcome, result.as_ref()) {
             self.settle(report).await;
         }
     }

@@ -16,6 +16,7 @@ pub(crate) use crate::config::{Ending, GateError, LocalServer, McpGate, NamedSer
 use crate::confine::{self, Confinement};
 use crate::desk::Desk;
 use crate::form::TypedTools;
+use crate::handles::Handles;
 use crate::incoming::{Sink, Source};
 use crate::junction;
 use crate::line::Lines;
@@ -289,6 +290,7 @@ fn shared(
         slots,
         upstream_slots,
         given: Given::default(),
+        handles: Handles::default(),
         client,
         upstream,
         tasks,

@@ -19,6 +19,7 @@ mod desk;
 pub mod endpoint;
 mod form;
 mod gate;
+mod handles;
 mod harmless;
 mod incoming;
 mod junction;

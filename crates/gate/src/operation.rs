@@ -38,6 +38,8 @@ pub(crate) struct Operation {
     continues: Option<Continued>,
     /// Whether the asker speaks the stateless revision.
     pub(crate) stateless: bool,
+    /// The task whose result it asks for, if it does.
+    pub(crate) task: Option<String>,
 }
 
 /// A request that the server had answered with questions. Its continuation runs at most once for the state that the server
@@ -105,7 +107,9 @@ impl Operation {
         let (bytes, arguments) = (body.to_bytes(), parts.arguments);
         let stateless = body.revision().is_some();
         let server = server.to_owned();
-        Ok(Self { server, target, unknown, bytes, payload, arguments, key, continues, stateless })
+        let task = params.filter(|_| way == Way::ToUpstream && body.method == "tasks/result");
+        let task = task.and_then(|params| params.read.get("taskId")?.as_str()).map(str::to_owned);
+        Ok(Self { server, target, unknown, bytes, payload, arguments, key, continues, stateless, task })
     }
 
     /// The state that it goes on with, as [`Given`](crate::questions::Given) has it; `None` if it begins.

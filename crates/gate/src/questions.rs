@@ -101,7 +101,7 @@ fn is_object(text: &str) -> bool {
 }
 
 /// A member counts in any spelling: which one the client's parser takes is not known.
-fn asks(result: &Members) -> bool {
+pub(crate) fn asks(result: &Members) -> bool {
     let names = [fold(QUESTIONS), fold(STATE)];
     let kind = fold(KIND);
     result.0.iter().any(|(key, value)| {

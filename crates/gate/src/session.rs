@@ -13,6 +13,7 @@ use crate::attempts::Attempts;
 use crate::case::{Asker, Case, Way};
 use crate::desk::Desk;
 use crate::form::{Form, TypedTools};
+use crate::handles::Handles;
 use crate::harmless::{
     CANCELLED, ClientNotice, ClientRequest, Harmless, ServerNotice, ServerRequest, cancellation, nothing_else,
 };
@@ -82,6 +83,7 @@ pub(crate) struct Shared {
     pub(crate) typed: TypedTools,
     pub(crate) tools: Arc<Tools>,
     pub(crate) given: Given,
+    pub(crate) handles: Handles,
     /// For what the server says.
     pub(crate) rooms: Rooms,
 }

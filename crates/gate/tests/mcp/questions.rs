@@ -88,7 +88,8 @@ async fn each_question_in_an_answer_is_decided_and_its_outcome_reported() {
     assert_eq!(heard["result"], asking("s-1"));
     assert_eq!(surfaces(&gate), ["rec.answer", "rec.mcp.roots.list", "rec.mcp.elicitation.create"]);
     let asked = gate.arbiter.settled(3).await;
-    assert_eq!(asked, [(Outcome::Ok, None), (Outcome::Ok, None), (Outcome::Ok, None)]);
+    // What the call was to do is not done.
+    assert_eq!(asked, [(Outcome::Failed, None), (Outcome::Ok, None), (Outcome::Ok, None)]);
 }
 
 #[tokio::test]
@@ -102,11 +103,36 @@ async fn of_several_questions_one_that_is_refused_keeps_all_of_them_back() {
     assert_eq!(said["reason"]["code"], "policy.no_grant");
     // The call itself ran, and what was permitted of the questions was given up.
     let asked = gate.arbiter.settled(2).await;
-    assert_eq!(asked, [(Outcome::Ok, None), (Outcome::Expired, None)]);
+    assert_eq!(asked, [(Outcome::Failed, None), (Outcome::Expired, None)]);
     // What was not asked has no answer.
     let goes_on = call(2, "answer", "", r#","requestState":"s-1","inputResponses":{}"#);
     assert_eq!(code(&gate.ask(&goes_on).await), "request.invalid_value");
     assert_eq!(gate.journal().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_call_that_was_answered_with_a_task_was_on_record_as_done() {
+    let mut gate = Gate::start();
+    let handle = json!({ "answer": { "task": { "taskId": "t-1", "status": "working" } } });
+    let heard = gate.tool(1, "answer", &handle.to_string()).await;
+    assert_eq!(heard["result"], handle["answer"]);
+    assert_eq!(gate.arbiter.settled(1).await, [(Outcome::Unknown, None)]);
+    let result = |id: u64, task: &str, result: Value| {
+        let params = json!({ "taskId": task, "answer": result });
+        json!({ "jsonrpc": "2.0", "id": id, "method": "tasks/result", "params": params }).to_string()
+    };
+    let done = json!({ "content": [], "isError": false });
+    // Of a task that nothing is known of, and of one that asks something.
+    gate.ask(&result(2, "t-2", done.clone())).await;
+    gate.ask(&result(3, "t-1", json!({ "resultType": "input_required" }))).await;
+    gate.arbiter.settled(3).await;
+    // The late outcome takes the place of the one that was not known; once.
+    gate.ask(&result(4, "t-1", done.clone())).await;
+    gate.arbiter.settled(5).await;
+    gate.ask(&result(5, "t-1", done)).await;
+    gate.arbiter.settled(6).await;
+    let (ok, failed) = (Outcome::Ok, Outcome::Failed);
+    assert_eq!(gate.arbiter.reported(), [Outcome::Unknown, ok, failed, ok, ok, ok]);
 }
 
 #[tokio::test]
@@ -118,7 +144,7 @@ async fn a_critical_question_is_not_asked_for_a_server_that_could_rewrite_what_g
     *gate.arbiter.table.lock().unwrap() = Ok(table);
     let heard = gate.ask(&call(1, "answer", "", "")).await;
     assert_eq!(told(&heard)["reason"]["code"], "upstream.unconfined");
-    assert_eq!(gate.arbiter.settled(2).await, [(Outcome::Ok, None), (Outcome::Expired, None)]);
+    assert_eq!(gate.arbiter.settled(2).await, [(Outcome::Failed, None), (Outcome::Expired, None)]);
 }
 
 #[tokio::test]
