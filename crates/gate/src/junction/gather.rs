@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use portcullis_protocol::{Limits, Loose};
+use portcullis_protocol::{Limits, Loose, ReasonCode};
 
 use crate::answer;
 use crate::company::Which;
 use crate::harmless::{ClientRequest, Harmless};
-use crate::lookalike::visible;
 use crate::message::{Body, Id, Members, Params, Refused, Reply, members_of, quote};
 use crate::page::{MAX_PAGES, MAX_TOOLS, Page};
 
@@ -19,8 +18,10 @@ use super::state::{Asked, Junction, Sent, To};
 
 /// How long the servers may take.
 const GATHERING: Duration = Duration::from_secs(5);
-/// Bytes of one server's list.
+/// Bytes of one server's list, and of all that is being gathered; and how much is, at once.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
+const ALL_BYTES: usize = 64 * 1024 * 1024;
+const MOST: usize = 16;
 /// What is left out that people are told of by name, of one list.
 const NAMED: usize = 10;
 /// JSON-RPC's "invalid params".
@@ -145,6 +146,12 @@ impl Junction {
 
     /// Asks all servers that are there.
     pub(super) fn gather(&mut self, id: &Id, what: What, body: &Body) -> Result<(), Refused> {
+        if self.gathers.len() >= MOST {
+            return Err(Refused::new(
+                ReasonCode::OverloadShed,
+                "too much is being asked of all servers at once",
+            ));
+        }
         let key = self.number();
         let there: Vec<usize> = (0..self.servers.len())
             .filter(|number| self.servers.get(*number).is_some_and(|it| it.is_usable()))
@@ -200,11 +207,13 @@ impl Junction {
     }
 
     pub(super) fn gathered(&mut self, key: u64, (server, number): (usize, u64), reply: &Reply) {
+        let held = self.gathers.values().flat_map(|gather| gather.got.values());
+        let room = ALL_BYTES.saturating_sub(held.map(|got| got.bytes).fold(0, usize::saturating_add));
         let Some(gather) = self.gathers.get_mut(&key) else { return };
         gather.waiting.remove(&number);
         let (what, got) = (gather.what, gather.got.entry(server).or_default());
         let more = match what {
-            What::List(kind) => got.take(kind, reply),
+            What::List(kind) => got.take(kind, reply, room),
             What::Discover | What::Level => {
                 got.reply = Some(reply.clone());
                 None
@@ -256,14 +265,14 @@ impl Junction {
         self.answer(&gather.id, &reply);
     }
 
-    fn merged(&mut self, kind: Kind, got: BTreeMap<usize, Got>, stateless: bool) -> Reply {
+    fn merged(&mut self, kind: Kind, mut got: BTreeMap<usize, Got>, stateless: bool) -> Reply {
         let failed = got.values().find_map(|got| got.reply.clone());
         let asked = got.len();
         let (mut lists, mut ttl, mut whole) = (Vec::new(), None::<u64>, 0_usize);
         for (number, server) in self.servers.iter().enumerate() {
             let mut items = Vec::new();
-            if let Some(got) = got.get(&number).filter(|got| got.whole) {
-                items.clone_from(&got.items);
+            if let Some(got) = got.get_mut(&number).filter(|got| got.whole) {
+                items = std::mem::take(&mut got.items);
                 let own = got.ttl.unwrap_or(0);
                 ttl = Some(ttl.map_or(own, |ttl| ttl.min(own)));
                 whole = whole.saturating_add(1);
@@ -305,24 +314,28 @@ impl Junction {
 
 impl Got {
     /// Takes up a page. The cursor of the next one, if there is one.
-    fn take(&mut self, kind: Kind, reply: &Reply) -> Option<String> {
-        let done = self.page(kind, reply);
+    fn take(&mut self, kind: Kind, reply: &Reply, room: usize) -> Option<String> {
+        let done = self.page(kind, reply, room);
         match done {
             Ok(next) => {
                 self.whole = next.is_none();
                 next
             }
             Err(reply) => {
-                self.reply = Some(reply);
+                // Nothing of it is shown.
+                (self.reply, self.items, self.bytes) = (Some(reply), Vec::new(), 0);
                 None
             }
         }
     }
 
-    fn page(&mut self, kind: Kind, reply: &Reply) -> Result<Option<String>, Reply> {
+    fn page(&mut self, kind: Kind, reply: &Reply, room: usize) -> Result<Option<String>, Reply> {
         let Reply::Result(text) = reply else { return Err(reply.clone()) };
         let unlisted =
             |why: &str| answer::unlisted(&format!("a tool server's list of {} {why}", kind.member()));
+        if text.len() > room {
+            return Err(unlisted("is too long beside what else is listed now"));
+        }
         let page = Page::read_of(text, kind.member()).map_err(|error| unlisted(&error.to_string()))?;
         self.bytes = self.bytes.saturating_add(text.len());
         let many = self.items.len().saturating_add(page.tools.len()) > MAX_TOOLS;
@@ -392,7 +405,7 @@ fn say_left_out(notes: &crate::notes::Notes, left_out: &[String]) {
     if left_out.is_empty() {
         return;
     }
-    let named: Vec<String> = left_out.iter().take(NAMED).map(|name| visible(name)).collect();
+    let named: Vec<&str> = left_out.iter().take(NAMED).map(String::as_str).collect();
     let more = if left_out.len() > NAMED { ", …" } else { "" };
     let (count, named) = (left_out.len(), named.join(", "));
     notes.say(format!("left out of what the client is shown: {count}: {named}{more}"));
@@ -402,4 +415,22 @@ fn say_left_out(notes: &crate::notes::Notes, left_out: &[String]) {
 pub(super) fn read(result: &str) -> Option<Loose> {
     let limits = Limits { bytes: result.len(), ..Limits::MESSAGE };
     Loose::parse(result.as_bytes(), limits).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_for_which_there_is_no_room_is_left_out_whole() {
+        let page = |next: &str| Reply::Result(format!(r#"{{"tools":[{{"name":"a"}}]{next}}}"#));
+        let mut got = Got::default();
+        assert_eq!(got.take(Kind::Tools, &page(r#","nextCursor":"b""#), 100), Some("b".to_owned()));
+        assert_eq!((got.items.len(), got.bytes, got.whole), (1, 41, false));
+        assert_eq!(got.take(Kind::Tools, &page(""), 23), None);
+        assert!(got.items.is_empty() && got.bytes == 0 && !got.whole && got.reply.is_some());
+        let mut got = Got::default();
+        assert_eq!(got.take(Kind::Tools, &page(""), 24), None);
+        assert!(got.whole && got.reply.is_none());
+    }
 }

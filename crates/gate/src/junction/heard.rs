@@ -5,17 +5,19 @@ use portcullis_protocol::{Loose, ReasonCode};
 use crate::answer;
 use crate::endpoint::rewrite;
 use crate::form::Form;
-use crate::harmless::{CANCELLED, Harmless, ServerNotice, cancellation};
-use crate::message::{Body, Id, Message, Refused, Reply, members_of};
+use crate::harmless::{CANCELLED, Harmless, ServerNotice, ServerRequest, cancellation};
+use crate::message::{Body, Id, Members, Message, Params, Refused, Reply, members_of, quote};
 use crate::subscription::{self, Named};
 
 use portcullis_sdk::Refusal;
 
 use super::health::State;
-use super::state::{Call, Junction, Posed, To};
+use super::state::{Call, Junction, Posed, Sent, To};
 
 /// So many calls in a row that did not reach a server by URL have it taken for one that is not there.
 const MISSED: u32 = 5;
+/// Where a question says which server asks it, in `_meta`.
+const ASKER: &str = "portcullis/server";
 /// A refusal is no longer than this.
 const REFUSAL: usize = 8 * 1024;
 /// Where a refusal says its reason: in an error, and in a tool's result.
@@ -71,6 +73,12 @@ impl Junction {
             return;
         }
         server.missed = server.missed.saturating_add(1);
+        // What has reached it is still being answered: with its gate all of that would end as unknown. Until then its gate refuses
+        // what does not reach it.
+        let answers = |sent: &Sent| sent.server == number && matches!(sent.to, To::Client(_));
+        if self.sent.values().any(answers) {
+            return;
+        }
         let enough = server.missed >= MISSED || server.health.is_on_trial();
         if enough && matches!(server.health.state(), State::Ready(_)) {
             server.notes.say("it cannot be reached");
@@ -120,7 +128,8 @@ impl Junction {
     /// A server asks something of the client.
     fn posed(&mut self, server: usize, id: &Id, body: &Body) {
         let number = self.number();
-        match rewrite::request(body, number) {
+        let name = self.servers.get(server).map_or("", |server| server.name.as_str());
+        match rewrite::request(&attributed(body, name), number) {
             Ok(renamed) => {
                 self.posed.insert(number, Posed { server, id: id.clone(), token: renamed.token });
                 self.backlog.push_back(renamed.line);
@@ -140,6 +149,25 @@ impl Junction {
         self.posed.remove(&number);
         self.backlog.push_back(rewrite::cancelled(number, reason));
     }
+}
+
+/// The same question, which says whose it is: the client sees one server, and may trust one of them with more than another. A server
+/// can say anything behind that, and nothing before it.
+fn attributed(body: &Body, server: &str) -> Body {
+    let Some(params) = &body.params else { return body.clone() };
+    let meta =
+        params.raw.get("_meta").map_or_else(|| Some(Members::default()), members_of).unwrap_or_default();
+    let mut meta = meta.without(&[ASKER]);
+    meta.0.push((ASKER.to_owned(), quote(server)));
+    let mut raw = params.raw.without(&["_meta"]);
+    raw.0.push(("_meta".to_owned(), meta.to_text()));
+    if let (Some(ServerRequest::Elicit), Some(Loose::Str(message))) =
+        (ServerRequest::of(&body.method), params.read.get("message"))
+    {
+        raw = raw.with("message", quote(&format!("`{server}` asks: {message}")));
+    }
+    let params = Params { text: raw.to_text(), raw, read: params.read.clone() };
+    Body { params: Some(params), ..body.clone() }
 }
 
 /// Whether a reply may be the gate's own, or an error: nobody knows by it that the server does what it is asked.

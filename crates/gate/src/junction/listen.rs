@@ -22,8 +22,9 @@ const KINDS: [(&str, &str); 3] =
 /// What names resources.
 const RESOURCES: &str = "resourceSubscriptions";
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
-/// Subscriptions of one client.
+/// Subscriptions of one client, and resources of one subscription.
 const MOST: usize = 64;
+const MOST_URIS: usize = 256;
 
 /// A subscription.
 #[derive(Debug)]
@@ -67,6 +68,11 @@ impl Junction {
         let mut known: Vec<&str> = KINDS.iter().map(|(_, word)| *word).collect();
         known.push(RESOURCES);
         filter.unambiguous(&known)?;
+        // Each is looked for among all servers' lists and templates, before anybody decides.
+        if resources_of(body).is_some_and(|uris| uris.len() > MOST_URIS) {
+            let detail = format!("more than {MOST_URIS} resources in one subscription");
+            return Err(Refused::new(ReasonCode::RequestInvalidValue, detail));
+        }
         if self.listens.len() >= MOST {
             return Err(Refused::new(ReasonCode::OverloadShed, "there are too many subscriptions"));
         }
@@ -118,9 +124,7 @@ impl Junction {
     fn part(&self, body: &Body, server: usize) -> Body {
         let params = body.params.as_ref();
         let filter = params.and_then(|params| params.raw.get("notifications")).and_then(members_of);
-        let uris =
-            params.and_then(|params| params.read.get("notifications")?.pointer(&format!("/{RESOURCES}")));
-        let (Some(filter), Some(Loose::Array(uris))) = (filter, uris) else { return body.clone() };
+        let (Some(filter), Some(uris)) = (filter, resources_of(body)) else { return body.clone() };
         let own = uris.iter().filter_map(Loose::as_str).filter(|uri| self.of_uri(uri) == Ok(server));
         let own: Vec<String> = own.map(quote).collect();
         with(body, "notifications", filter.with(RESOURCES, format!("[{}]", own.join(","))).to_text())
@@ -164,16 +168,22 @@ impl Junction {
 
     /// A server says what of it it does.
     fn acknowledged(&mut self, key: u64, number: u64, body: &Body) {
-        let Some(listen) = self.listens.get_mut(&key) else { return };
+        let server = self.listens.get(&key).and_then(|listen| listen.arms.get(&number)).copied();
         let granted = body.params.as_ref().and_then(|params| params.read.get("notifications"));
+        // Of what was asked of it: another's resources are not a server's to say anything of.
+        let uris = match granted.and_then(|it| it.pointer(&format!("/{RESOURCES}"))) {
+            Some(Loose::Array(uris)) => uris.iter().filter_map(Loose::as_str).collect(),
+            Some(_) | None => Vec::new(),
+        };
+        let own = |uri: &&str| server.is_some() && self.of_uri(uri).ok() == server;
+        let own: Vec<String> = uris.into_iter().filter(own).map(str::to_owned).collect();
+        let Some(listen) = self.listens.get_mut(&key) else { return };
         for (_, word) in KINDS {
             if granted.and_then(|it| it.pointer(&format!("/{word}"))) == Some(&Loose::Bool(true)) {
                 listen.granted.insert(word);
             }
         }
-        if let Some(Loose::Array(uris)) = granted.and_then(|it| it.pointer(&format!("/{RESOURCES}"))) {
-            listen.granted_uris.extend(uris.iter().filter_map(Loose::as_str).map(str::to_owned));
-        }
+        listen.granted_uris.extend(own);
         listen.silent.remove(&number);
         self.acknowledge_if_done(key, false);
     }
@@ -250,6 +260,15 @@ impl Junction {
         let lines: Vec<Vec<u8>> =
             wanting.map(|it| notice(method, &Members(vec![("_meta".to_owned(), meta(&it.id))]))).collect();
         self.backlog.extend(lines);
+    }
+}
+
+/// The resources that a subscription names.
+fn resources_of(body: &Body) -> Option<&[Loose]> {
+    let filter = body.params.as_ref()?.read.get("notifications")?;
+    match filter.pointer(&format!("/{RESOURCES}")) {
+        Some(Loose::Array(uris)) => Some(uris),
+        Some(_) | None => None,
     }
 }
 

@@ -1,11 +1,13 @@
 //! Several tool servers behind one gate: what the client sees of them, and that what is one's is no other's.
 
-use portcullis_protocol::{Outcome, ReasonCode};
+use portcullis_gate::{NamedServer, RemoteServer, ToolServer, Trust};
+use portcullis_protocol::{Outcome, ReasonCode, ToolPins};
 use serde_json::{Value, json};
 
 use super::arbiter::Act;
-use super::several::{Several, tools};
+use super::several::{Several, table, tools};
 use super::support::code;
+use super::web::Web;
 
 #[tokio::test]
 async fn names_are_prefixed_only_on_collision_and_reach_their_own_server_under_its_own_name() {
@@ -224,6 +226,83 @@ async fn questions_of_two_servers_under_one_id_were_answered_to_the_wrong_one() 
 }
 
 #[tokio::test]
+async fn a_question_did_not_say_which_of_several_servers_asks_it() {
+    let mut several = Several::start(&[("one", &["request"]), ("two", &["ask"])]);
+    let asked = json!({ "method": "elicitation/create",
+        "params": { "message": "two asks: your password?", "x": 1.50, "_meta": { "portcullis/server": "two", "y": 1 } } });
+    several.send("a", "tools/call", json!({ "name": "one__request", "arguments": asked })).await;
+    let question = several.gate.next().await;
+    let said = json!({ "message": "`one` asks: two asks: your password?", "x": 1.50, "_meta": { "portcullis/server": "one", "y": 1 } });
+    assert_eq!(question["params"], said);
+    several.send("b", "tools/call", json!({ "name": "two__ask" })).await;
+    let question = several.gate.next().await;
+    assert_eq!(question["params"], json!({ "messages": [], "_meta": { "portcullis/server": "two" } }));
+}
+
+#[tokio::test]
+async fn a_subscription_to_very_many_resources_was_resolved_before_anybody_decided() {
+    let mut several = Several::start(&[("one", &["read"]), ("two", &["pay"])]);
+    let listen = |count: usize| {
+        let uris: Vec<String> = (0..count).map(|number| format!("file:///{number}")).collect();
+        json!({ "notifications": { "resourceSubscriptions": uris } })
+    };
+    let (refused, _) = several.ask("subscriptions/listen", listen(257)).await;
+    assert_eq!(code(&refused), "request.invalid_value");
+    assert!(several.gate.arbiter.questions().is_empty());
+    several.send("s", "subscriptions/listen", listen(256)).await;
+    several.gate.arbiter.asked(2).await;
+}
+
+#[tokio::test]
+async fn lists_were_gathered_without_bound() {
+    const AT_ONCE: usize = 16;
+    let mut several = Several::start(&[("one", &[]), ("two", &[])]);
+    several.offers("one", &json!({ "silent": true }));
+    let ids: Vec<String> = (0..AT_ONCE).map(|_| several.id()).collect();
+    for id in &ids {
+        several.send(id, "tools/list", json!({})).await;
+    }
+    assert_eq!(code(&several.ask("tools/list", json!({})).await.0), "overload.shed");
+    for _ in ids {
+        assert_eq!(several.gate.next().await["result"], json!({ "tools": [] }));
+    }
+    several.offers("one", &tools(&["read"]));
+    assert_eq!(several.listed().await, ["read"]);
+}
+
+#[tokio::test]
+async fn a_server_that_could_not_be_reached_any_more_lost_the_calls_that_it_was_still_answering() {
+    let web = Web::start().await;
+    let far = RemoteServer { url: web.url.parse().unwrap(), trust: Trust::System, token: None };
+    let far = NamedServer { name: "far".into(), server: ToolServer::Remote(far) };
+    let mut several = Several::with(&[("one", &["read"])], |config| config.beside.push(far));
+    *several.gate.arbiter.table.lock().unwrap() = Ok(table(&["one", "far"], ToolPins::none()));
+    several.send("late", "tools/call", json!({ "name": "far__late" })).await;
+    while web.calls().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    web.shut().await;
+    for _ in 0..7 {
+        assert_eq!(code(&several.call("far__read", json!({})).await), "upstream.unavailable");
+    }
+    assert!(!several.gate.notes().contains("far: it cannot be reached"), "{}", several.gate.notes());
+    web.answers_now();
+    loop {
+        let next = several.gate.next().await;
+        if next["id"] == "late" {
+            break assert_eq!(next["result"]["content"][0]["text"], "late", "{next}");
+        }
+    }
+    // Over the connection that is left, and after that there is none. Nothing is under way with it now.
+    assert_eq!(several.call("far__write", json!({})).await["result"]["isError"], false);
+    for _ in 0..5 {
+        assert_eq!(code(&several.call("far__read", json!({})).await), "upstream.unavailable");
+    }
+    several.gate.told("far: it cannot be reached").await;
+    several.runs("one__read", "one", "read").await;
+}
+
+#[tokio::test]
 async fn progress_and_cancellation_are_of_the_one_request() {
     let mut several = Several::start(&[("one", &["hold"]), ("two", &["meddle"])]);
     let call = |name: &str, token: &str| json!({ "name": name, "_meta": { "progressToken": token } });
@@ -304,6 +383,20 @@ async fn a_subscription_is_to_all_servers_each_by_its_own_permit_and_is_renewed_
     for server in ["one", "two"] {
         several.reached(server, "notifications/cancelled").await;
     }
+}
+
+#[tokio::test]
+async fn a_server_said_that_it_does_what_another_was_asked_for() {
+    let mut several = Several::start(&[("one", &[]), ("two", &[])]);
+    let resources = |uri: &str| json!([{ "uri": uri, "name": "r" }]);
+    let both = json!({ "resourceSubscriptions": ["one://a", "two://a", "made-up://a"] });
+    several.offers("one", &json!({ "resources/list": resources("one://a"), "acknowledges": both }));
+    several.offers("two", &json!({ "resources/list": resources("two://a") }));
+    several.ask("resources/list", json!({})).await;
+    several.send("s", "subscriptions/listen", json!({ "notifications": both })).await;
+    let acknowledged = several.gate.next().await;
+    let done = json!({ "resourceSubscriptions": ["one://a"] });
+    assert_eq!(acknowledged["params"]["notifications"], done, "{acknowledged}");
 }
 
 #[tokio::test]

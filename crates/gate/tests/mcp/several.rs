@@ -13,9 +13,10 @@ use super::arbiter::Act;
 use super::support::{Gate, beside, bundle_table, example, local, surface};
 
 /// Tools of which every server has a surface.
-const TOOLS: [&str; 10] =
-    ["read", "write", "pay", "ask", "hold", "die", "silent", "meddle", "Read", "two__pay"];
-const METHODS: [&str; 4] = ["resources.read", "prompts.get", "subscriptions.listen", "completion.complete"];
+const TOOLS: [&str; 12] =
+    ["read", "write", "pay", "ask", "hold", "die", "silent", "meddle", "Read", "two__pay", "late", "request"];
+const METHODS: [&str; 5] =
+    ["resources.read", "prompts.get", "subscriptions.listen", "completion.complete", "elicitation.create"];
 
 /// Several servers' surfaces.
 pub(crate) fn table(servers: &[&str], pins: ToolPins) -> SurfaceTable {

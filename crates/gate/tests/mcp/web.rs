@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// A request that reached the server.
@@ -35,6 +36,8 @@ impl Reached {
 /// The server. Ends when it is dropped.
 pub(crate) struct Web {
     pub(crate) url: String,
+    address: String,
+    shut: Arc<Notify>,
     reached: Arc<Mutex<Vec<Reached>>>,
     _serving: JoinSet<()>,
 }
@@ -42,18 +45,46 @@ pub(crate) struct Web {
 impl Web {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/mcp?tenant=1", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap().to_string();
+        let url = format!("http://{address}/mcp?tenant=1");
+        let shut = Arc::new(Notify::new());
+        let closes = Arc::clone(&shut);
         let reached = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&reached);
         let mut serving = JoinSet::new();
         serving.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                connections.spawn(serve(stream, Arc::clone(&seen)));
+                tokio::select! {
+                    accepted = listener.accept() => {
+                        connections.spawn(serve(accepted.unwrap().0, Arc::clone(&seen)));
+                    }
+                    () = closes.notified() => break,
+                }
             }
+            drop(listener);
+            while connections.join_next().await.is_some() {}
         });
-        Self { url, reached, _serving: serving }
+        Self { url, address, shut, reached, _serving: serving }
+    }
+
+    /// Lets it answer the calls of `late`.
+    pub(crate) fn answers_now(&self) {
+        let (method, target) = ("answer now".to_owned(), String::new());
+        self.reached.lock().unwrap().push(Reached {
+            method,
+            target,
+            headers: BTreeMap::new(),
+            body: String::new(),
+        });
+    }
+
+    /// Lets nobody connect any more. Connections that there are stay.
+    pub(crate) async fn shut(&self) {
+        self.shut.notify_one();
+        while TcpStream::connect(&self.address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// What has reached it.
@@ -147,6 +178,14 @@ async fn respond(stream: &mut TcpStream, reached: &Reached, seen: &Arc<Mutex<Vec
         (_, Some("tools/list")) => {
             let tools = json!({ "tools": [{ "name": "read", "inputSchema": { "type": "object" } }] });
             let text = response(&message["id"], &tools);
+            answer(stream, "200 OK", "content-type: application/json\r\n", &text).await
+        }
+        // Once the server is told to.
+        (_, Some("tools/call")) if reached.tool() == "late" => {
+            while !seen.lock().unwrap().iter().any(|reached| reached.method == "answer now") {
+                tokio::task::yield_now().await;
+            }
+            let text = response(&message["id"], &ran("late"));
             answer(stream, "200 OK", "content-type: application/json\r\n", &text).await
         }
         (_, Some("tools/call")) => call(stream, reached, &message["id"]).await,
