@@ -127,9 +127,14 @@ impl Conversation {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The way to the gate for what the client says.
     fn to_gate(&self) -> Result<mpsc::Sender<Vec<u8>>, Refused> {
         let mut state = self.state();
         state.used = Instant::now();
+        Self::way(&state)
+    }
+
+    fn way(state: &State) -> Result<mpsc::Sender<Vec<u8>>, Refused> {
         state.to_gate.clone().filter(|_| !state.closing).ok_or_else(Refused::gone)
     }
 
@@ -181,6 +186,12 @@ impl Conversation {
     /// Passes on what has no answer.
     pub(super) async fn tell(&self, line: Vec<u8>) -> Result<(), Refused> {
         self.to_gate()?.send(line).await.map_err(|_| Refused::gone())
+    }
+
+    /// Says something in the client's place, of whom nothing was heard by that: a server that asks and asks keeps nothing alive.
+    pub(super) async fn say(&self, line: Vec<u8>) -> Result<(), Refused> {
+        let to_gate = Self::way(&self.state())?;
+        to_gate.send(line).await.map_err(|_| Refused::gone())
     }
 
     /// Passes a cancellation on. Who cancels what nobody asked has cancelled nothing.

@@ -268,6 +268,20 @@ async fn an_answer_that_was_not_read_outlasts_those_that_were() {
 }
 
 #[tokio::test]
+async fn what_the_endpoint_says_in_a_clients_place_was_a_word_of_the_clients() {
+    let (conversation, mut lines) =
+        conversation(Era::Session, Bounds { idle: Duration::from_millis(20), ..Bounds::USUAL });
+    let later = Instant::now() + Duration::from_millis(20);
+    tokio::time::sleep_until(later).await;
+    conversation.say(b"unheard".to_vec()).await.unwrap();
+    assert!(conversation.is_idle(Instant::now()));
+    conversation.tell(b"heard".to_vec()).await.unwrap();
+    assert!(!conversation.is_idle(later) && lines.recv().await.is_some());
+    conversation.end();
+    assert!(conversation.say(Vec::new()).await.is_err());
+}
+
+#[tokio::test]
 async fn a_cancelled_request_takes_room_until_the_gate_has_let_go_of_it() {
     let bounds = Bounds { held_each: 100, ..Bounds::USUAL };
     for era in [Era::Session, Era::Stateless] {

@@ -223,7 +223,7 @@ impl Drop for Reader {
         self.conversation.answered.notify_waiters();
         if under_way && !self.done {
             let (conversation, number) = (Arc::clone(&self.conversation), self.stream);
-            tokio::spawn(async move { drop(conversation.tell(rewrite::cancelled(number, None)).await) });
+            tokio::spawn(async move { drop(conversation.say(rewrite::cancelled(number, None)).await) });
         }
     }
 }

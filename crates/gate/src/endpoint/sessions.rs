@@ -297,7 +297,7 @@ async fn read(
 
 /// Answers a question of the server's in its client's place, beside what else comes: the gate reads when it has written.
 fn answer(conversation: Arc<Conversation>, line: Vec<u8>) {
-    tokio::spawn(async move { drop(conversation.tell(line).await) });
+    tokio::spawn(async move { drop(conversation.say(line).await) });
 }
 
 /// Lets readers go on when much waits for them: what comes at once is not what they are slow to take. No time is waited for who takes
