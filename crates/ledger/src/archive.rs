@@ -10,12 +10,13 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::LedgerError;
 use crate::payloads::Kept;
+use crate::row;
 
 /// Its tables.
 pub(crate) const SCHEMA: &str = "
 CREATE TABLE snapshots (digest BLOB PRIMARY KEY, entities BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE snapshot_uses (source TEXT NOT NULL, digest BLOB NOT NULL, expires INTEGER NOT NULL,
-  erased INTEGER NOT NULL, PRIMARY KEY (source, digest)) STRICT, WITHOUT ROWID;
+  erased INTEGER NOT NULL, mark BLOB NOT NULL, PRIMARY KEY (source, digest)) STRICT, WITHOUT ROWID;
 CREATE INDEX snapshot_uses_digest ON snapshot_uses (digest);
 ";
 
@@ -53,14 +54,8 @@ pub(crate) fn any_expired(connection: &Connection, now: Millis) -> rusqlite::Res
 
 impl Archive {
     pub(crate) fn of(connection: &Connection) -> Result<Self, LedgerError> {
-        let mut statement = connection
-            .prepare_cached("SELECT source, digest, expires FROM snapshot_uses WHERE erased = 0")?;
-        let mut rows = statement.query([])?;
-        let mut kept = BTreeMap::new();
-        while let Some(row) = rows.next()? {
-            kept.insert((named(row.get(0)?)?, Digest::from_bytes(row.get(1)?)), Millis(row.get(2)?));
-        }
-        Ok(Self(kept))
+        let held = uses(connection, "SELECT * FROM snapshot_uses WHERE erased = 0", [])?;
+        Ok(Self(held.into_iter().map(|used| ((used.source, used.digest), used.expires)).collect()))
     }
 
     /// Keeps facts, for a request that is kept until then.
@@ -79,10 +74,11 @@ impl Archive {
         // What another source gave may be the same.
         let text = "INSERT OR IGNORE INTO snapshots (digest, entities) VALUES (?1, ?2)";
         connection.prepare_cached(text)?.execute(params![digest.as_bytes(), entities])?;
-        let text = "INSERT INTO snapshot_uses (source, digest, expires, erased) VALUES (?1, ?2, ?3, 0)
-            ON CONFLICT (source, digest) DO UPDATE SET expires = max(expires, ?3), erased = 0";
-        connection.prepare_cached(text)?.execute(params![source.as_str(), digest.as_bytes(), until.0])?;
-        *held = until;
+        let text = "SELECT * FROM snapshot_uses WHERE source = ?1 AND digest = ?2";
+        let known = uses(connection, text, params![source.as_str(), digest.as_bytes()])?;
+        let expires = known.into_iter().map(|used| used.expires).fold(until, Millis::max);
+        Use { source: source.clone(), digest, expires, erased: false }.store(connection)?;
+        *held = expires;
         Ok(())
     }
 
@@ -94,10 +90,10 @@ impl Archive {
         most: u32,
     ) -> Result<usize, LedgerError> {
         // As long as a request is there, what it was decided by is.
-        let text = "SELECT source, digest FROM snapshot_uses WHERE expires <= ?1
+        let text = "SELECT * FROM snapshot_uses WHERE expires <= ?1
             AND NOT EXISTS (SELECT 1 FROM payloads WHERE expires <= ?1) ORDER BY expires LIMIT ?2";
-        let over = names(connection, text, params![now.0, most])?;
-        for (source, digest) in &over {
+        let over = uses(connection, text, params![now.0, most])?;
+        for Use { source, digest, .. } in &over {
             let text = "DELETE FROM snapshot_uses WHERE source = ?1 AND digest = ?2";
             connection.prepare_cached(text)?.execute(params![source.as_str(), digest.as_bytes()])?;
             let text = "DELETE FROM snapshots WHERE digest = ?1
@@ -116,36 +112,80 @@ impl Archive {
     /// Destroys all that a source gave, whichever other source gave the same. That it was erased is known as long as it
     /// would have been kept.
     pub(crate) fn erase(&mut self, connection: &Connection, source: &SourceName) -> Result<(), LedgerError> {
-        let text = "SELECT source, digest FROM snapshot_uses WHERE erased = 0 AND source = ?1";
-        let own = names(connection, text, params![source.as_str()])?;
-        let digests: BTreeSet<Digest> = own.into_iter().map(|(_, digest)| digest).collect();
+        let text = "SELECT * FROM snapshot_uses WHERE erased = 0 AND source = ?1";
+        let own = uses(connection, text, params![source.as_str()])?;
+        let digests: BTreeSet<Digest> = own.into_iter().map(|used| used.digest).collect();
         for digest in &digests {
             let text = "DELETE FROM snapshots WHERE digest = ?1";
             connection.prepare_cached(text)?.execute([digest.as_bytes()])?;
-            let text = "UPDATE snapshot_uses SET erased = 1 WHERE digest = ?1";
-            connection.prepare_cached(text)?.execute([digest.as_bytes()])?;
+            let text = "SELECT * FROM snapshot_uses WHERE digest = ?1";
+            for used in uses(connection, text, [digest.as_bytes()])? {
+                Use { erased: true, ..used }.store(connection)?;
+            }
         }
         self.0.retain(|(_, digest), _| !digests.contains(digest));
         Ok(())
     }
 }
 
-fn names(
+/// Until when a source's facts of a digest are kept: a row of the table.
+struct Use {
+    source: SourceName,
+    digest: Digest,
+    expires: Millis,
+    erased: bool,
+}
+
+impl Use {
+    fn mark(&self) -> [u8; row::MARK] {
+        let expires = self.expires.0.to_be_bytes();
+        let values: [&[u8]; 4] =
+            [self.source.as_str().as_bytes(), self.digest.as_bytes(), &expires, &[u8::from(self.erased)]];
+        row::mark("snapshot_uses", &values)
+    }
+
+    fn store(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let text = "INSERT OR REPLACE INTO snapshot_uses (source, digest, expires, erased, mark)
+            VALUES (?1, ?2, ?3, ?4, ?5)";
+        connection
+            .prepare_cached(text)?
+            .execute(params![
+                self.source.as_str(),
+                self.digest.as_bytes(),
+                self.expires.0,
+                self.erased,
+                self.mark()
+            ])
+            .map(drop)
+    }
+
+    /// From all columns of a row.
+    fn read(row: &rusqlite::Row<'_>) -> Result<Self, LedgerError> {
+        let damaged = || LedgerError::Corrupt("a row of `snapshot_uses` was altered".into());
+        let source = row.get::<_, String>("source")?.parse().map_err(|_| damaged())?;
+        let digest = Digest::from_bytes(row.get("digest")?);
+        let used = Self { source, digest, expires: Millis(row.get("expires")?), erased: row.get("erased")? };
+        if row.get::<_, Vec<u8>>("mark")? == used.mark() { Ok(used) } else { Err(damaged()) }
+    }
+}
+
+fn uses(
     connection: &Connection,
     text: &str,
     parameters: impl rusqlite::Params,
-) -> Result<Vec<(SourceName, Digest)>, LedgerError> {
+) -> Result<Vec<Use>, LedgerError> {
     let mut statement = connection.prepare_cached(text)?;
     let mut rows = statement.query(parameters)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push((named(row.get(0)?)?, Digest::from_bytes(row.get(1)?)));
+        found.push(Use::read(row)?);
     }
     Ok(found)
 }
 
-fn named(source: String) -> Result<SourceName, LedgerError> {
-    source.parse().map_err(|_| LedgerError::Corrupt(format!("`{source}` in `snapshot_uses` is no source")))
+/// Checks that no row says of facts how long they are kept but as it was written.
+pub(crate) fn all_uses(connection: &Connection) -> Result<(), LedgerError> {
+    uses(connection, "SELECT * FROM snapshot_uses", []).map(drop)
 }
 
 #[cfg(test)]

@@ -165,6 +165,7 @@ impl<'a> Audit<'a> {
 /// the records before `end`.
 pub(crate) fn count(connection: &Connection, part: u16, end: u64) -> Result<Counted, LedgerError> {
     let attempts = store::attempts_between(connection, part, end)?;
+    keys::operations(connection, part, end)?;
     Ok(Counted { permits: 0, attempts, keys: keys::entries_between(connection, part, end)? })
 }
 

@@ -242,6 +242,8 @@ impl Batch<'_> {
         ordered: Option<&Ordered>,
     ) -> Result<u64, LedgerError> {
         let result = result.map(payloads::salted).transpose()?;
+        let keeps = result.as_ref().is_some_and(|result| self.keeps(&result.result));
+        let until = permit.keep_result_ms.filter(|_| keeps).map(|for_ms| self.health.now.plus(for_ms));
         let record = Record::Outcome(OutcomeRecord {
             seq: self.tree.size(),
             time: self.health.now,
@@ -249,6 +251,7 @@ impl Batch<'_> {
             attempt: permit.attempt,
             outcome,
             result: result.as_ref().map(KeptResult::commitment),
+            kept_until: until,
             supersedes: permit.outcome_seq,
             by: ordered.map(|ordered| ordered.by.clone()),
             reason: ordered.map(|ordered| ordered.reason.clone()),
@@ -257,11 +260,9 @@ impl Batch<'_> {
         store::end_permit(self.connection, permit, outcome, seq)?;
         self.give_back(permit, outcome, seq)?;
         self.standing.end(permit.seq, outcome);
-        if let Some((result, for_ms)) = result.zip(permit.keep_result_ms)
-            && self.keeps(&result.result)
-        {
+        if let Some((result, until)) = result.zip(until) {
             let agent = permit.agent.parse().map_err(|_| LedgerError::Corrupt("an agent is none".into()))?;
-            self.keep(seq, &agent, &result, for_ms)?;
+            self.keep(seq, &agent, &result, until)?;
         }
         Ok(seq)
     }
@@ -272,11 +273,11 @@ impl Batch<'_> {
         seq: u64,
         agent: &AgentId,
         content: &T,
-        for_ms: u64,
+        until: Millis,
     ) -> Result<(), LedgerError> {
         let content = serde_json::to_vec(content).map(Zeroizing::new);
         let content = content.map_err(|error| LedgerError::Corrupt(error.to_string()))?;
-        self.vault.keep(self.connection, seq, agent, &content, self.health.now.plus(for_ms))
+        self.vault.keep(self.connection, seq, agent, &content, until)
     }
 
     /// Whether a result's text is kept. The disk's reserve is for what became of PERMITs, not for what they gave.
@@ -352,7 +353,7 @@ impl Batch<'_> {
         let witnessed = entry.witnessed.then(|| Witnessed::of(intake, true));
         let refused_by = entry.limit.as_ref().map(|limit| format!("limit `{limit}`"));
         let (limits, added) = (entry.limits.clone(), entry.labels.added.clone());
-        let sources = entry.facts.sources.clone();
+        let (sources, until) = (entry.facts.sources.clone(), entry.kept_until);
         let Ok(body) = Record::Decision(Box::new(entry)).to_bytes() else {
             let detail = "its record would be longer than 65,535 bytes".to_owned();
             return Ok(Answer::Unlogged(ReasonCode::RequestTooLarge, Some(detail)));
@@ -360,17 +361,15 @@ impl Batch<'_> {
         let seq = self.append(&body)?;
         store::add_attempt(self.connection, &intake.attempt, seq)?;
         self.standing.hear(self.health.now, &sources);
-        let keep = intake.spec.as_ref().map_or(Keep::UNDECLARED, |spec| spec.keep);
         if let Some(due) = due {
-            self.consume(intake, seq, due, keep)?;
+            self.consume(intake, seq, due)?;
             self.standing.reserve(seq, &intake.request.agent, self.health.now, &limits);
             self.standing.label(&intake.request.agent, intake.behind(), self.health.now, &added);
         }
-        if keep.request {
+        if let Some(until) = until {
             let kept = KeptRequest { request: intake.request.ask.clone(), salt: intake.salt };
-            self.keep(seq, &intake.request.agent, &kept, keep.for_ms)?;
+            self.keep(seq, &intake.request.agent, &kept, until)?;
         }
-        let until = keep.request.then(|| self.health.now.plus(keep.for_ms));
         self.archive(intake, &sources, until)?;
         let detail = refused_by.or_else(|| verdict.reason().and_then(|code| intake.detail_of(code)));
         self.logged(intake, verdict, detail, (seq, body), witnessed)
@@ -397,7 +396,8 @@ impl Batch<'_> {
     }
 
     /// Enters a PERMIT into the state. Only a PERMIT consumes a key.
-    fn consume(&mut self, intake: &Intake, seq: u64, due: Millis, keep: Keep) -> Result<(), LedgerError> {
+    fn consume(&mut self, intake: &Intake, seq: u64, due: Millis) -> Result<(), LedgerError> {
+        let keep = intake.spec.as_ref().map_or(Keep::UNDECLARED, |spec| spec.keep);
         let key = intake.key_commitment();
         let permit = NewPermit {
             seq,

@@ -9,9 +9,11 @@
 //! could mislead. See `docs/decisions/0003-opening-by-the-tail.md`.
 
 use portcullis_protocol::{Digest, Domain, Millis};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::LedgerError;
+use crate::row;
 
 /// Chains of keys.
 const BUCKETS: usize = 1 << 18;
@@ -50,7 +52,8 @@ pub(crate) struct Consumed {
     pub(crate) permit: u64,
     /// When.
     pub(crate) time: Millis,
-    /// What for. No record says it in clear, so it is believed as it is; it tells one refusal from another.
+    /// What for. No record says it in clear; its row marks it against damage, not against whoever can write the database. It
+    /// tells one refusal from another.
     pub(crate) operation: Digest,
 }
 
@@ -162,7 +165,7 @@ impl Chains {
             entry.name.as_bytes(),
             entry.permit,
             entry.time.0,
-            operation.map(Digest::as_bytes)
+            operation.map(|operation| marked(entry.seq, operation))
         ])?;
         self.follow(entry);
         Ok(())
@@ -188,6 +191,35 @@ impl Chains {
     }
 }
 
+/// The operation of a key as its row has it, with a mark: no record says it in clear.
+fn marked(seq: u64, operation: &Digest) -> Vec<u8> {
+    let mark = row::mark("keys", &[&seq.to_be_bytes(), operation.as_bytes()]);
+    [operation.as_bytes().as_slice(), &mark].concat()
+}
+
+/// The operation in a row of this record.
+fn operation(seq: u64, value: ValueRef<'_>) -> Result<Digest, LedgerError> {
+    let damaged = || LedgerError::Corrupt(format!("the operation of the key of record {seq} was altered"));
+    let held = value.as_blob().map_err(|_| damaged())?;
+    let (operation, _mark) = held.split_first_chunk::<32>().ok_or_else(damaged)?;
+    let operation = Digest::from_bytes(*operation);
+    if marked(seq, &operation) == held { Ok(operation) } else { Err(damaged()) }
+}
+
+/// Checks the operations of the keys that records before index `end` consumed, in one of 256 parts of the buckets.
+pub(crate) fn operations(connection: &Connection, part: u16, end: u64) -> Result<(), LedgerError> {
+    let text =
+        "SELECT seq, operation FROM keys WHERE bucket >= ?1 AND bucket < ?2 AND seq < ?3 AND seq = permit";
+    let first = u32::from(part) << 10;
+    let mut statement = connection.prepare_cached(text)?;
+    let mut rows =
+        statement.query(params![first, first.saturating_add(1 << 10), crate::store::signed(end)])?;
+    while let Some(row) = rows.next()? {
+        operation(row.get(0)?, row.get_ref(1)?)?;
+    }
+    Ok(())
+}
+
 /// Reads a bucket: where its chain ends, and what a key of it was consumed for.
 fn read(
     connection: &Connection,
@@ -208,7 +240,7 @@ fn read(
         head = entry.follow(&head);
         if entry.name == *name {
             found = if entry.seq == entry.permit {
-                let operation = Digest::from_bytes(row.get(4)?);
+                let operation = operation(entry.seq, row.get_ref(4)?)?;
                 Some(Consumed { permit: entry.permit, time: entry.time, operation })
             } else {
                 // A PERMIT that had lost the key to a later one does not give that one's back.

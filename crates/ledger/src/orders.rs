@@ -53,12 +53,16 @@ impl Batch<'_> {
         ordered: &Ordered,
         subject: &AgentId,
     ) -> Result<Result<u64, OrderRefused>, LedgerError> {
-        if !payloads::erase_subject(self.connection, subject)? {
+        if !payloads::has_subject(self.connection, subject)? {
             return Ok(Err(OrderRefused::NothingKept));
         }
+        let Some(seq) = self.record_order(ordered, BTreeMap::new())? else {
+            return Ok(Err(OrderRefused::TooLong));
+        };
+        payloads::erase_subject(self.connection, subject, seq)?;
         self.vault.subjects.remove(subject);
         self.erased = true;
-        Ok(self.record_order(ordered, BTreeMap::new())?.ok_or(OrderRefused::TooLong))
+        Ok(Ok(seq))
     }
 
     /// Destroys what a source of facts gave. What it still gives is kept again with the next record that names it.

@@ -2,8 +2,10 @@
 
 use portcullis_protocol::{AgentId, Digest, KeptResult, Millis, Record, Salt};
 use rusqlite::{Connection, OptionalExtension, Result, params};
+use serde::Deserialize;
 
 use crate::error::LedgerError;
+use crate::store;
 use crate::vault::{MasterKey, SealedAt, SubjectKey, Vault, VaultError};
 
 /// What is kept of a record's payload.
@@ -41,7 +43,8 @@ pub(crate) fn sealed(connection: &Connection, seq: u64) -> Result<Option<Sealed>
 
 /// A subject's number and wrapped key.
 fn subject(connection: &Connection, agent: &AgentId) -> Result<Option<(i64, Vec<u8>)>> {
-    let mut statement = connection.prepare_cached("SELECT id, wrapped FROM subjects WHERE agent = ?1")?;
+    let mut statement = connection
+        .prepare_cached("SELECT id, wrapped FROM subjects WHERE agent = ?1 AND wrapped IS NOT NULL")?;
     statement.query_row([agent.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()
 }
 
@@ -50,15 +53,93 @@ fn add_subject(connection: &Connection, agent: &AgentId, wrapped: &[u8]) -> Resu
     statement.insert(params![agent.as_str(), wrapped])
 }
 
-/// Destroys a subject's key. Says whether there was one.
-pub(crate) fn erase_subject(connection: &Connection, agent: &AgentId) -> Result<bool> {
-    Ok(connection.execute("DELETE FROM subjects WHERE agent = ?1", [agent.as_str()])? > 0)
+/// Whether an agent has a key that can be destroyed.
+pub(crate) fn has_subject(connection: &Connection, agent: &AgentId) -> Result<bool> {
+    Ok(subject(connection, agent)?.is_some())
+}
+
+/// Destroys a subject's key, by the order at this index.
+pub(crate) fn erase_subject(connection: &Connection, agent: &AgentId, order: u64) -> Result<()> {
+    let text = "UPDATE subjects SET wrapped = NULL, erased = ?2 WHERE agent = ?1 AND wrapped IS NOT NULL";
+    connection.execute(text, params![agent.as_str(), order]).map(drop)
 }
 
 /// Removes at most `most` payloads whose time is over. Says how many.
-pub(crate) fn remove_expired(connection: &Connection, now: Millis, most: u32) -> Result<usize> {
-    let text = "DELETE FROM payloads WHERE seq IN (SELECT seq FROM payloads WHERE expires <= ?1 LIMIT ?2)";
-    connection.prepare_cached(text)?.execute(params![now.0, most])
+///
+/// # Errors
+/// If the database fails, or the record of one says that its time is another. Nothing is removed then: the caller's
+/// transaction is at its end.
+pub(crate) fn remove_expired(
+    connection: &Connection,
+    now: Millis,
+    most: u32,
+) -> std::result::Result<usize, LedgerError> {
+    let due =
+        numbers(connection, "SELECT seq FROM payloads WHERE expires <= ?1 LIMIT ?2", params![now.0, most])?;
+    for seq in &due {
+        if !is_over(connection, *seq, now)? {
+            return Err(LedgerError::Corrupt(format!(
+                "what is kept of record {seq} would go before its time"
+            )));
+        }
+        connection.prepare_cached("DELETE FROM payloads WHERE seq = ?1")?.execute([seq])?;
+    }
+    Ok(due.len())
+}
+
+/// Whether the time of what is kept of a record is over, by the record. An index alone does not tell: what it leads to may be
+/// anything.
+fn is_over(connection: &Connection, seq: u64, now: Millis) -> std::result::Result<bool, LedgerError> {
+    let Some(body) = store::record(connection, seq)? else { return Ok(false) };
+    Ok(Said::of(seq, &body)?.kept_until.is_some_and(|until| until <= now))
+}
+
+/// Indexes of the records from this one on of which something is kept.
+pub(crate) fn from(connection: &Connection, first: u64) -> Result<Vec<u64>> {
+    numbers(connection, "SELECT seq FROM payloads WHERE seq >= ?1", params![store::signed(first)])
+}
+
+/// Of how many of the records in a range something is kept.
+pub(crate) fn between(connection: &Connection, first: u64, end: u64) -> Result<u64> {
+    let text = "SELECT count(*) FROM payloads WHERE seq >= ?1 AND seq < ?2";
+    let range = params![store::signed(first), store::signed(end)];
+    connection.prepare_cached(text)?.query_row(range, |row| row.get(0))
+}
+
+fn numbers(connection: &Connection, text: &str, parameters: impl rusqlite::Params) -> Result<Vec<u64>> {
+    let mut statement = connection.prepare_cached(text)?;
+    statement.query_map(parameters, |row| row.get(0))?.collect()
+}
+
+/// What a record says of what is kept beside it.
+#[derive(Deserialize)]
+pub(crate) struct Said {
+    pub(crate) kept_until: Option<Millis>,
+    agent: Option<AgentId>,
+    permit: Option<u64>,
+}
+
+impl Said {
+    pub(crate) fn of(seq: u64, body: &[u8]) -> std::result::Result<Self, LedgerError> {
+        serde_json::from_slice(body).map_err(|_| LedgerError::Corrupt(format!("record {seq} is not one")))
+    }
+
+    /// The agent that it is about; an outcome is about its PERMIT's.
+    pub(crate) fn agent(
+        self,
+        connection: &Connection,
+        seq: u64,
+    ) -> std::result::Result<AgentId, LedgerError> {
+        let unknown = || LedgerError::Corrupt(format!("record {seq} is about no agent"));
+        match (self.agent, self.permit) {
+            (Some(agent), _) => Ok(agent),
+            (None, Some(permit)) => {
+                let body = store::record(connection, permit)?.ok_or_else(unknown)?;
+                Self::of(permit, &body)?.agent.ok_or_else(unknown)
+            }
+            (None, None) => Err(unknown()),
+        }
+    }
 }
 
 /// Whether a payload's time is over.
@@ -124,8 +205,17 @@ pub(crate) fn open(
             let key = master.unwrap_subject(agent, &wrapped)?;
             Ok(Kept::Here(key.open(SealedAt { seq, subject: number }, &sealed)?))
         }
-        Some(_) | None => Ok(Kept::Erased),
+        Some(_) | None if is_erased(connection, number, agent)? => Ok(Kept::Erased),
+        Some(_) | None => {
+            Err(LedgerError::Corrupt(format!("what is kept of record {seq} is of a subject that is none")))
+        }
     }
+}
+
+/// Whether the key of an agent's subject with this number was destroyed.
+fn is_erased(connection: &Connection, number: i64, agent: &AgentId) -> Result<bool> {
+    let text = "SELECT EXISTS (SELECT 1 FROM subjects WHERE id = ?1 AND agent = ?2 AND erased IS NOT NULL)";
+    connection.prepare_cached(text)?.query_row(params![number, agent.as_str()], |row| row.get(0))
 }
 
 /// A result with a salt of its own, to be committed to.
@@ -163,6 +253,7 @@ mod tests {
                 attempt: AttemptId::from_bytes([1; 32]),
                 outcome: Outcome::Ok,
                 result,
+                kept_until: None,
                 supersedes: None,
                 by: None,
                 reason: None,

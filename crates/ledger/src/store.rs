@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use portcullis_protocol::Millis;
 use portcullis_verify::{Hash, Tile};
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Result, params};
@@ -40,17 +41,19 @@ CREATE TABLE chains (slot INTEGER NOT NULL, part INTEGER NOT NULL, heads BLOB NO
 CREATE TABLE standing (slot INTEGER NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL,
   PRIMARY KEY (slot, name)) STRICT, WITHOUT ROWID;
 CREATE TABLE vault (id INTEGER PRIMARY KEY CHECK (id = 1), master BLOB NOT NULL) STRICT;
-CREATE TABLE subjects (id INTEGER PRIMARY KEY AUTOINCREMENT, agent TEXT NOT NULL UNIQUE, wrapped BLOB NOT NULL) STRICT;
+CREATE TABLE subjects (id INTEGER PRIMARY KEY AUTOINCREMENT, agent TEXT NOT NULL, wrapped BLOB, erased INTEGER,
+  CHECK ((wrapped IS NULL) = (erased IS NOT NULL))) STRICT;
+CREATE UNIQUE INDEX subjects_agent ON subjects (agent) WHERE wrapped IS NOT NULL;
 CREATE TABLE payloads (seq INTEGER PRIMARY KEY, subject INTEGER NOT NULL, expires INTEGER NOT NULL,
   sealed BLOB NOT NULL) STRICT;
 CREATE INDEX payloads_expires ON payloads (expires);
 CREATE TABLE spools (series BLOB PRIMARY KEY, next INTEGER NOT NULL, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 9;
+PRAGMA user_version = 10;
 ";
 /// How long somebody else's lock on the database is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The schema's version, as `user_version` has it.
-const VERSION: u32 = 9;
+const VERSION: u32 = 10;
 
 /// Memory for pages, in KiB.
 const CACHE_KIB: i64 = 64 * 1024;
@@ -239,6 +242,19 @@ pub(crate) fn add_record(connection: &Connection, seq: u64, body: &[u8]) -> Resu
 pub(crate) fn record(connection: &Connection, seq: u64) -> Result<Option<Vec<u8>>> {
     let mut statement = connection.prepare_cached("SELECT body FROM records WHERE seq = ?1")?;
     statement.query_row([seq], |row| row.get(0)).optional()
+}
+
+/// The time of the newest record; 0 of a log without records.
+pub(crate) fn newest_time(connection: &Connection) -> std::result::Result<Millis, LedgerError> {
+    #[derive(serde::Deserialize)]
+    struct Glance {
+        time: Millis,
+    }
+    let mut statement = connection.prepare_cached("SELECT body FROM records ORDER BY seq DESC LIMIT 1")?;
+    let body: Option<Vec<u8>> = statement.query_row([], |row| row.get(0)).optional()?;
+    let Some(body) = body else { return Ok(Millis(0)) };
+    let glance = serde_json::from_slice::<Glance>(&body);
+    glance.map(|glance| glance.time).map_err(|_| LedgerError::Corrupt("the newest record is none".into()))
 }
 
 /// Calls `each` with the records from index `first` to before `end`, in order.

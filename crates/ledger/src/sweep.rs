@@ -97,6 +97,7 @@ impl<'a> Sweep<'a> {
             held.attempts.add(key, &(attempt, seq));
             held.counted.attempts = held.counted.attempts.saturating_add(1);
         })?;
+        keys::operations(connection, part, *size)?;
         keys::for_each_entry(connection, part, *size, |bucket, entry| {
             held.keys.add(key, &place(bucket, entry));
             held.counted.keys = held.counted.keys.saturating_add(1);

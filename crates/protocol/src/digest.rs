@@ -51,6 +51,8 @@ pub enum Domain {
     FactSnapshot,
     /// A tool's definition.
     ToolDefinition,
+    /// A value beside the log that no record says, as the row that holds it marks it.
+    Row,
 }
 
 impl Domain {
@@ -76,6 +78,7 @@ impl Domain {
             Self::Standing => "portcullis/standing/v1",
             Self::FactSnapshot => "portcullis/facts/v1",
             Self::ToolDefinition => "portcullis/tool-definition/v1",
+            Self::Row => "portcullis/row/v1",
         }
     }
 }

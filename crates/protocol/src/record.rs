@@ -86,6 +86,9 @@ pub struct DecisionRecord {
     /// When the outcome counts as missing; only of a PERMIT.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome_due: Option<Millis>,
+    /// Until when the request is kept, sealed, so that it can be decided again; absent if it is not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_until: Option<Millis>,
     /// Whether this PERMIT counts only with the cosignatures of the witnesses on its checkpoint; only of a PERMIT.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub witnessed: bool,
@@ -158,6 +161,9 @@ pub struct OutcomeRecord {
     /// Digest of the result, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<Digest>,
+    /// Until when the result is kept, sealed; absent if it is not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_until: Option<Millis>,
     /// Index of the `unknown` that this late outcome supersedes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub supersedes: Option<u64>,
@@ -344,6 +350,9 @@ impl OutcomeRecord {
         if self.by.is_some() && !(found_out && self.supersedes.is_some()) {
             return Err(RecordError::Contradiction("an operator resolved what was not unknown"));
         }
+        if self.kept_until.is_some_and(|until| self.result.is_none() || until < self.time) {
+            return Err(RecordError::Contradiction("a result that is kept, and is none or past its time"));
+        }
         Ok(())
     }
 }
@@ -384,6 +393,9 @@ impl DecisionRecord {
         }
         if self.decision != Decision::Permit && self.witnessed {
             return Err(RecordError::Contradiction("a refusal that witnesses must see"));
+        }
+        if self.kept_until.is_some_and(|until| until < self.time) {
+            return Err(RecordError::Contradiction("a request that is kept past its time"));
         }
         if !self.policies.is_sorted() {
             return Err(RecordError::Contradiction("policies out of order"));

@@ -24,6 +24,7 @@ pub(crate) fn permit() -> DecisionRecord {
         policies: vec!["a".parse().unwrap()],
         permit_ttl_ms: Some(5_000),
         outcome_due: Some(Millis(1_700_000_060_000)),
+        kept_until: None,
         witnessed: false,
         limit: None,
         limits: Vec::new(),
@@ -111,6 +112,7 @@ fn an_order_and_what_an_operator_resolved_name_who_and_why_or_are_no_records() {
                 attempt: AttemptId::from_bytes([1; 32]),
                 outcome,
                 result: None,
+                kept_until: None,
                 supersedes,
                 by: by.map(|by| by.parse().unwrap()),
                 reason: reason.map(|reason| reason.parse().unwrap()),
@@ -128,6 +130,37 @@ fn an_order_and_what_an_operator_resolved_name_who_and_why_or_are_no_records() {
         outcome(Outcome::Unknown, Some(4), Some("alice"), Some("seen")),
         outcome(Outcome::Withheld, Some(4), Some("alice"), Some("seen")),
     ] {
+        assert!(matches!(contradiction, Err(RecordError::Contradiction(_))));
+    }
+}
+
+#[test]
+fn what_is_kept_is_there_and_not_past_its_time_or_it_is_no_record() {
+    let decision = |until| {
+        let entry = DecisionRecord { kept_until: until, ..permit() };
+        Record::parse(&Record::Decision(Box::new(entry)).to_bytes().unwrap())
+    };
+    let time = permit().time;
+    assert!(decision(None).is_ok() && decision(Some(time)).is_ok());
+    assert!(matches!(decision(Some(Millis(time.0 - 1))), Err(RecordError::Contradiction(_))));
+    let outcome = |result, until| {
+        let entry = OutcomeRecord {
+            seq: 9,
+            time,
+            permit: 3,
+            attempt: AttemptId::from_bytes([1; 32]),
+            outcome: Outcome::Ok,
+            result,
+            kept_until: until,
+            supersedes: None,
+            by: None,
+            reason: None,
+        };
+        Record::parse(&Record::Outcome(entry).to_bytes().unwrap())
+    };
+    let result = Some(Digest::from_bytes([7; 32]));
+    assert!(outcome(result, Some(time)).is_ok() && outcome(result, None).is_ok());
+    for contradiction in [outcome(None, Some(time)), outcome(result, Some(Millis(time.0 - 1)))] {
         assert!(matches!(contradiction, Err(RecordError::Contradiction(_))));
     }
 }

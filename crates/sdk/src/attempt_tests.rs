@@ -152,6 +152,7 @@ fn what_the_log_has_there_must_be_a_decision() {
             attempt: attempt_id,
             outcome: Outcome::Ok,
             result: None,
+            kept_until: None,
             supersedes: None,
             by: None,
             reason: None,

@@ -112,6 +112,7 @@ pub(crate) fn permit(call: &DecisionCall, ttl_ms: u64) -> DecisionRecord {
         policies: vec!["grant".parse().unwrap()],
         permit_ttl_ms: Some(ttl_ms),
         outcome_due: Some(Millis(1_700_000_060_000)),
+        kept_until: None,
         witnessed: false,
         limit: None,
         limits: Vec::new(),
@@ -131,6 +132,7 @@ pub(crate) fn refusal(call: &DecisionCall, code: ReasonCode) -> DecisionRecord {
         policies: Vec::new(),
         permit_ttl_ms: None,
         outcome_due: None,
+        kept_until: None,
         ..permit(call, LONG)
     }
 }

@@ -167,6 +167,7 @@ pub(crate) fn decision(seq: u64, agent: &str, surface: &str, bundle: &str) -> Ve
         exception: None,
         permit_ttl_ms: Some(1),
         outcome_due: Some(time),
+        kept_until: None,
         engine: "e".into(),
         facts: RecordedFacts::sound(),
     };

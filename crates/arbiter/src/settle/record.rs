@@ -1,6 +1,8 @@
 //! The record of a call that was settled.
 
-use portcullis_protocol::{Decision, DecisionRecord, LimitName, LimitUse, Millis, Precondition, Verdict};
+use portcullis_protocol::{
+    Decision, DecisionRecord, Keep, LimitName, LimitUse, Millis, Precondition, Verdict,
+};
 
 use super::{Health, Intake};
 use crate::facts::recorded;
@@ -21,6 +23,12 @@ fn limited(
         Some(Weighed::Full(_, limit, read)) => (Some(limit), read.into_iter().collect()),
         None => (None, Vec::new()),
     }
+}
+
+/// Until when the request is kept, as its surface says.
+fn kept_until(intake: &Intake, now: Millis) -> Option<Millis> {
+    let keep = intake.spec.as_ref().map_or(Keep::UNDECLARED, |spec| spec.keep);
+    keep.request.then(|| now.plus(keep.for_ms))
 }
 
 /// The record of a call settled in this health and after what the log so far came to, at index `seq`.
@@ -55,6 +63,7 @@ pub fn record(
         policies: verdict.policies().to_vec(),
         permit_ttl_ms: terms.map(|spec| spec.permit_ttl_ms),
         outcome_due: terms.map(|spec| now.plus(spec.permit_ttl_ms).plus(spec.outcome_within_ms)),
+        kept_until: kept_until(intake, now),
         witnessed: terms.is_some_and(|_| intake.is_witnessed()),
         limit,
         limits,

@@ -67,6 +67,7 @@ pub(crate) fn record(call: &DecisionCall, code: Option<ReasonCode>, ttl_ms: u64)
         exception: None,
         permit_ttl_ms: permit.then_some(ttl_ms),
         outcome_due: permit.then_some(Millis(1_700_000_060_000)),
+        kept_until: None,
         engine: "test".into(),
         facts: RecordedFacts { principal: principal(call), ..RecordedFacts::sound() },
     }

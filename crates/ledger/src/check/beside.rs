@@ -9,6 +9,7 @@ use portcullis_protocol::BundleDigest;
 use super::{Check, CheckProgress};
 use crate::archive_audit::{self, BundleDigestOf, PAYLOADS};
 use crate::error::LedgerError;
+use crate::payload_audit;
 use crate::store::Store;
 use crate::vault::MasterKey;
 
@@ -54,7 +55,7 @@ impl Check {
                 let end = first.saturating_add(PAYLOADS).min(size);
                 // One snapshot: a subject's key and what was sealed under it.
                 let snapshot = connection.unchecked_transaction()?;
-                opened = opened.saturating_add(archive_audit::payloads(&snapshot, master, first..end)?);
+                opened = opened.saturating_add(payload_audit::payloads(&snapshot, master, first..end)?);
                 snapshot.finish()?;
                 progress("opening payloads", end, size);
             }
@@ -70,7 +71,7 @@ impl Check {
             all = all.saturating_add(result.map_err(panicked)??);
         }
         let snapshot = self.connection.unchecked_transaction()?;
-        archive_audit::payloads_behind(&snapshot, master, size)?;
+        payload_audit::payloads_behind(&snapshot, master, size)?;
         snapshot.finish()?;
         Ok((!stop.load(Ordering::Relaxed)).then_some(all))
     }

@@ -11,8 +11,18 @@ use crate::scrub::long;
 use crate::tampered::named;
 
 /// What rots beside the records, and how it is named.
-pub(crate) const ROTTEN: [(&str, &str); 9] = [
-    ("UPDATE payloads SET seq = seq + 1000000", "does not open"),
+pub(crate) const ROTTEN: [(&str, &str); 17] = [
+    ("UPDATE payloads SET seq = seq + 1000000", "is gone before its time"),
+    ("DELETE FROM payloads", "is gone before its time"),
+    (
+        "INSERT INTO payloads SELECT seq - 1, subject, expires, sealed FROM payloads LIMIT 1",
+        "none of them speaks of",
+    ),
+    ("UPDATE payloads SET expires = expires - 1", "does not open"),
+    ("UPDATE payloads SET subject = subject + 1", "does not open"),
+    ("UPDATE subjects SET id = id + 1", "does not open"),
+    ("UPDATE subjects SET agent = 'another'", "does not open"),
+    ("UPDATE subjects SET wrapped = NULL, erased = 1000", "is no order to destroy it"),
     (
         "UPDATE bundles SET bytes = CAST(substr(bytes, 1, 99) || x'00' || substr(bytes, 101) AS BLOB)",
         "the archive of bundle ",
@@ -21,7 +31,8 @@ pub(crate) const ROTTEN: [(&str, &str); 9] = [
     ("DELETE FROM bundles", "is missing, and records name it"),
     ("UPDATE snapshots SET entities = CAST(x'00' || substr(entities, 2) AS BLOB)", "the kept facts "),
     ("DELETE FROM snapshots", "the kept facts are not those"),
-    ("UPDATE snapshot_uses SET erased = 1", "the kept facts are not those"),
+    ("UPDATE snapshot_uses SET erased = 1", "a row of `snapshot_uses` was altered"),
+    ("UPDATE snapshot_uses SET expires = expires + 1", "a row of `snapshot_uses` was altered"),
     (
         "UPDATE payloads SET sealed = CAST(substr(sealed, 1, 40) || x'00' || substr(sealed, 42) AS BLOB)",
         "does not open",
@@ -60,6 +71,10 @@ fn what_is_wrong_is_named_with_its_record() {
         ("UPDATE permits SET outcome = NULL, outcome_seq = NULL WHERE key = @ran", "record 3 "),
         ("DELETE FROM attempts WHERE seq = 301", "record 301 "),
         ("UPDATE keys SET time = time - 1 WHERE name = @ran", "record 3 "),
+        (
+            "UPDATE keys SET operation = CAST(x'00' || substr(operation, 2) AS BLOB) WHERE name = @ran",
+            "the operation of the key of record 3 ",
+        ),
         ("INSERT INTO attempts VALUES (zeroblob(32), 3)", "no record speaks of"),
         (
             "UPDATE attempts SET seq = CASE seq WHEN 301 THEN 302 ELSE 301 END WHERE seq IN (301, 302)",
@@ -78,7 +93,7 @@ fn what_is_wrong_is_named_with_its_record() {
         ("UPDATE keys SET bucket = (bucket + 1) % 262144 WHERE name = @ran", "record 3 "),
         ("UPDATE keys SET permit = permit + 1 WHERE name = @unspent", "record "),
         (
-            "INSERT INTO keys SELECT bucket, 301, name, 301, time, operation FROM keys WHERE name = @ran",
+            "INSERT INTO keys SELECT bucket, 301, name, 300, time, NULL FROM keys WHERE name = @ran",
             "no record speaks of",
         ),
         ("UPDATE chains SET heads = CAST(x'01' || substr(heads, 2) AS BLOB)", "the mark in record "),

@@ -117,6 +117,7 @@ proptest! {
             attempt: crate::AttemptId::from_bytes([3; 32]),
             outcome: crate::Outcome::Withheld,
             result: keyed.then(|| crate::Digest::sha256(b"result")),
+            kept_until: None,
             supersedes: permits.then_some(seq),
             by: permits.then(|| "alice".parse().unwrap()),
             reason: keyed.then(|| "seen".parse().unwrap()),

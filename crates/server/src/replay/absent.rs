@@ -40,9 +40,10 @@ impl Absent {
             NotReplayable::Erased => drop(self.agents.entry(entry.agent.clone()).or_insert(entry.seq)),
             NotReplayable::FactsErased => drop(self.facts.get_or_insert(entry.seq)),
             NotReplayable::NotKept => {
-                if let Some(keep) = keep.filter(|keep| keep.request) {
-                    self.early.push(Reverse((entry.time.plus(keep.for_ms), entry.seq)));
-                }
+                // What the record says is compared as far as the request is there: without it the bundle's word counts too.
+                let asked = keep.filter(|keep| keep.request).map(|keep| entry.time.plus(keep.for_ms));
+                let until = asked.max(entry.kept_until);
+                self.early.extend(until.map(|until| Reverse((until, entry.seq))));
             }
             NotReplayable::KeyWithheld
             | NotReplayable::OtherEngine

@@ -1,0 +1,120 @@
+use portcullis_protocol::{Event, EventRecord, Ordered};
+
+use super::*;
+use crate::store::Store;
+use crate::testing::file;
+use crate::vault::{Vault, generate_vault_key};
+
+const OWN: u64 = 3;
+const UNTIL: u64 = 1_000;
+
+/// A ledger that keeps something of one record.
+struct Kit {
+    _folder: tempfile::TempDir,
+    _key: tempfile::TempDir,
+    store: Store,
+    master: MasterKey,
+}
+
+impl Kit {
+    fn new() -> Self {
+        let (key, path) = file(&generate_vault_key().unwrap(), 0o600);
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::create(&folder.path().join("ledger.db")).unwrap();
+        let mut vault = Vault::new(path.clone());
+        vault.ready(None).unwrap();
+        vault.keep(&store.connection, OWN, &agent(), b"content", Millis(UNTIL)).unwrap();
+        let kit = Self { _folder: folder, _key: key, store, master: MasterKey::read(&path).unwrap() };
+        kit.record(OWN, &format!(r#"{{"time":1,"agent":"bot","kept_until":{UNTIL}}}"#));
+        kit
+    }
+
+    fn record(&self, seq: u64, body: &str) {
+        store::add_record(&self.store.connection, seq, body.as_bytes()).unwrap();
+    }
+
+    fn sql(&self, text: &str) {
+        self.store.connection.execute_batch(text).unwrap();
+    }
+
+    fn audit(&self) -> Result<u64, String> {
+        let whole = payloads(&self.store.connection, &self.master, 0..9).map_err(|error| error.to_string());
+        let behind = payloads_behind(&self.store.connection, &self.master, OWN);
+        assert!(
+            whole.is_ok() || behind.is_err() || self.gone(),
+            "what came meanwhile is looked at less closely"
+        );
+        whole
+    }
+
+    fn gone(&self) -> bool {
+        payloads::from(&self.store.connection, 0).unwrap().is_empty()
+    }
+
+    fn removed(&self, now: u64) -> Result<usize, String> {
+        payloads::remove_expired(&self.store.connection, Millis(now), 9).map_err(|error| error.to_string())
+    }
+}
+
+fn agent() -> AgentId {
+    "bot".parse().unwrap()
+}
+
+/// An order to destroy an agent's key, as a record.
+fn order(seq: u64, agent: &AgentId) -> String {
+    let what = Order::ErasePayloads { subject: agent.clone() };
+    let order = Some(Ordered { what, by: "ops".parse().unwrap(), reason: "asked to".parse().unwrap() });
+    let record = EventRecord { seq, time: Millis(2), event: Event::Ordered, detail: BTreeMap::new(), order };
+    String::from_utf8(Record::Event(record).to_bytes().unwrap()).unwrap()
+}
+
+#[test]
+fn what_is_kept_is_there_until_the_record_says_and_no_row_says_otherwise() {
+    let kit = Kit::new();
+    assert_eq!(kit.audit(), Ok(1));
+    assert_eq!(kit.removed(UNTIL - 1), Ok(0));
+    // The log goes no further than the time before it: whatever removed the row had no reason to.
+    kit.record(4, &format!(r#"{{"time":{}}}"#, UNTIL - 1));
+    kit.sql("CREATE TABLE aside AS SELECT * FROM payloads; DELETE FROM payloads;");
+    assert!(kit.audit().unwrap_err().contains("record 3 is gone before its time"));
+    kit.record(5, &format!(r#"{{"time":{UNTIL}}}"#));
+    assert_eq!(kit.audit(), Ok(0));
+    kit.sql("INSERT INTO payloads SELECT * FROM aside");
+    assert_eq!((kit.removed(UNTIL), kit.gone()), (Ok(1), true));
+}
+
+/// A flipped bit in an index, or in the row, had what a record says is kept removed as if its time were over.
+#[test]
+fn a_flipped_time_removed_a_request_that_was_to_be_kept() {
+    let kit = Kit::new();
+    kit.sql("UPDATE payloads SET expires = 5");
+    assert!(kit.removed(5).unwrap_err().contains("record 3 would go before its time"));
+    assert!(!kit.gone());
+    assert!(kit.audit().is_err());
+}
+
+#[test]
+fn a_key_that_is_gone_was_destroyed_by_an_order_on_record_behind_what_it_sealed() {
+    let kit = Kit::new();
+    kit.record(4, &order(4, &"another".parse().unwrap()));
+    kit.record(5, &order(5, &agent()));
+    kit.record(1, &order(1, &agent()));
+    let cases = [(4, "is no order to destroy it"), (6, "is no order to destroy it"), (1, "does not open")];
+    for (at, expected) in cases {
+        kit.sql(&format!("UPDATE subjects SET wrapped = NULL, erased = {at}"));
+        assert!(kit.audit().unwrap_err().contains(expected), "{at}");
+    }
+    payloads::erase_subject(&kit.store.connection, &agent(), 7).unwrap();
+    kit.sql("UPDATE subjects SET erased = 5");
+    assert_eq!(kit.audit(), Ok(0));
+}
+
+/// A row of another subject looked like one whose subject was erased.
+#[test]
+fn what_is_kept_of_a_subject_that_is_none_was_taken_for_erased() {
+    let kit = Kit::new();
+    kit.sql("UPDATE payloads SET subject = subject + 1");
+    let opened = payloads::open(&kit.store.connection, &kit.master, OWN, &agent());
+    assert!(opened.unwrap_err().to_string().contains("of a subject that is none"));
+    assert!(kit.audit().is_err());
+}
