@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portcullis_protocol::Precondition;
 use portcullis_sdk::Authorizer;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{sleep, timeout};
@@ -14,7 +13,7 @@ use super::holder::Holder;
 use super::kept::Text;
 use super::rewrite;
 use super::streams::{Message, Next};
-use super::who::{Caller, PATIENCE};
+use super::who::{Caller, PATIENCE, names_nobody};
 
 /// How long a client is asked to wait before it takes up a stream that broke, in milliseconds.
 const RETRY_MS: u64 = 500;
@@ -197,7 +196,7 @@ async fn revoked(arbiter: Arc<dyn Authorizer>, checked: Duration) {
     loop {
         sleep(checked).await;
         if let Ok(Err(refusal)) = timeout(PATIENCE, arbiter.whoami()).await
-            && refusal.code().precondition() == Precondition::Identity
+            && names_nobody(&refusal)
         {
             return;
         }

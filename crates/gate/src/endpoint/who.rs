@@ -1,6 +1,6 @@
 //! Who asks: the agent that the arbiter says a token names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub type Arbiters = Arc<dyn Fn(Token) -> Arc<dyn Authorizer> + Send + Sync>;
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Tokens that it is asked about at once: who has none that counts does not keep it from its work.
 const ASKING: usize = 16;
+/// Tokens that named an agent not long ago are asked about beside them, so many at once.
+const ASKING_ANEW: usize = 16;
 /// Tokens, and agents, that are remembered.
 const REMEMBERED: usize = 1024;
 
@@ -45,6 +47,13 @@ struct Known {
     until: Instant,
 }
 
+/// Whether a refusal says that a token names nobody. That nobody can say whom it names is no such word: its bearer keeps it, and asks
+/// again.
+pub(super) fn names_nobody(refusal: &Refusal) -> bool {
+    refusal.code().precondition() == Precondition::Identity
+        && refusal.code() != ReasonCode::IdentityUnavailable
+}
+
 /// What is known of tokens, for a moment. Nothing is decided by it: each decision is asked for with the token itself.
 pub(super) struct Doorkeeper {
     arbiters: Arbiters,
@@ -55,6 +64,9 @@ pub(super) struct Doorkeeper {
     shares: Mutex<BTreeMap<AgentId, Arc<Share>>>,
     held: Arc<Pool>,
     asking: Semaphore,
+    asking_anew: Semaphore,
+    /// Tokens that named an agent when they were last asked about.
+    named: Mutex<BTreeSet<Digest>>,
 }
 
 impl Doorkeeper {
@@ -67,6 +79,8 @@ impl Doorkeeper {
             shares: Mutex::default(),
             held: Pool::new(&bounds),
             asking: Semaphore::new(ASKING),
+            asking_anew: Semaphore::new(ASKING_ANEW),
+            named: Mutex::default(),
         }
     }
 
@@ -79,12 +93,13 @@ impl Doorkeeper {
         }
         let arbiter = (self.arbiters)(Token::new(token));
         let asked = timeout(PATIENCE, async {
-            let _place = self.asking.acquire().await;
+            let _place = self.places(&digest).acquire().await;
             arbiter.whoami().await
         });
         let who = match asked.await {
             Ok(Ok(who)) => who,
-            Ok(Err(refusal)) if refusal.code().precondition() == Precondition::Identity => {
+            Ok(Err(refusal)) if names_nobody(&refusal) => {
+                self.named().remove(&digest);
                 return Err(self.stranger(Some(&refusal)));
             }
             Ok(Err(refusal)) => return Err(Refused::refusal(StatusCode::SERVICE_UNAVAILABLE, &refusal)),
@@ -100,6 +115,16 @@ impl Doorkeeper {
         Ok(caller)
     }
 
+    /// The places of who asks with this token. Strangers' tokens, about which the arbiter may have to wait for an identity provider,
+    /// take none that agents' have.
+    fn places(&self, digest: &Digest) -> &Semaphore {
+        if self.named().contains(digest) { &self.asking_anew } else { &self.asking }
+    }
+
+    fn named(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn known(&self, digest: &Digest) -> Option<Caller> {
         let known = self.tokens();
         known.get(digest).filter(|known| Instant::now() < known.until).map(|known| known.caller.clone())
@@ -112,6 +137,12 @@ impl Doorkeeper {
     fn remember(&self, caller: &Caller) {
         let (mut known, now) = (self.tokens(), Instant::now());
         known.retain(|_, known| now < known.until);
+        let mut named = self.named();
+        // Whichever goes has a stranger's place once more.
+        if named.insert(caller.token) && named.len() > REMEMBERED {
+            named.pop_first();
+        }
+        drop(named);
         if known.len() < REMEMBERED {
             known.insert(caller.token, Known { caller: caller.clone(), until: now + self.bounds.known });
         }

@@ -31,6 +31,9 @@ pub(crate) const TWO: &str = "token-two";
 /// The token of another agent, whose calls the test arbiter's receipts are not for.
 pub(crate) const OTHER: &str = "token-other";
 
+/// A token about which the arbiter waits for a provider that does not answer.
+pub(crate) const WAITS: &str = "token-waits";
+
 /// How tokens begin that others take the place of.
 pub(crate) const RENEWED: &str = "token-of.";
 
@@ -50,6 +53,8 @@ pub(crate) struct Known {
     pub(crate) instead: Option<ReasonCode>,
     /// The tokens with which decisions were asked for.
     pub(crate) decided: Vec<String>,
+    /// How many questions wait for a provider.
+    pub(crate) waiting: usize,
 }
 
 impl Authorizer for Asked {
@@ -69,6 +74,10 @@ impl Authorizer for Asked {
     fn whoami(&self) -> Call<'_, WhoAmI> {
         let mut known = self.known.lock().unwrap();
         known.asked += 1;
+        if self.token.reveal() == WAITS {
+            known.waiting += 1;
+            return Box::pin(std::future::pending());
+        }
         let who = match (known.instead, self.token.reveal()) {
             (Some(code), _) => Err(code),
             (None, ONE | TWO) => Ok(agent()),
@@ -238,6 +247,14 @@ impl Door {
         let id = reply.headers()["mcp-session-id"].to_str().unwrap().to_owned();
         assert_eq!(reply.json().await["result"]["protocolVersion"], "2025-11-25");
         Session { door: self, token: token.to_owned(), id }
+    }
+
+    /// Begins a GET with these headers, of which no answer is read.
+    pub(crate) async fn begin(&self, headers: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("GET /mcp HTTP/1.1\r\nhost: {}\r\n{headers}\r\n", self.address);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
     }
 
     /// Sends bytes as they are, and returns all that comes back until the endpoint closes.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 use super::arbiter::Act;
-use super::door::{Door, NEW, ONE, TWO, call, headers, ran};
+use super::door::{Door, NEW, ONE, TWO, WAITS, call, headers, ran};
 use super::support::code;
 
 #[tokio::test]
@@ -72,6 +72,7 @@ async fn an_arbiter_that_does_not_answer_is_no_word_about_a_token() {
         (ReasonCode::ArbiterUnreachable, 503),
         (ReasonCode::ClockUnreadable, 503),
         (ReasonCode::ReceiptUnverifiable, 503),
+        (ReasonCode::IdentityUnavailable, 503),
         (ReasonCode::IdentityExpired, 401),
         (ReasonCode::IdentityUnverified, 401),
     ] {
@@ -80,11 +81,30 @@ async fn an_arbiter_that_does_not_answer_is_no_word_about_a_token() {
         assert_eq!(reply.status(), status, "{code}");
         assert_eq!(reply.code().await, code.as_str());
     }
-    assert_eq!(door.known.lock().unwrap().asked, 5, "a refusal is not remembered");
+    assert_eq!(door.known.lock().unwrap().asked, 6, "a refusal is not remembered");
     door.known.lock().unwrap().instead = None;
     let session = door.session(ONE).await;
     assert_eq!(session.tool("1", "read").await, ran(&json!(1), "read"));
-    assert_eq!(door.known.lock().unwrap().asked, 6, "what names an agent is, for a moment");
+    assert_eq!(door.known.lock().unwrap().asked, 7, "what names an agent is, for a moment");
+}
+
+/// Tokens of an unknown key wait for their provider, whoever sends them: they had the places of agents' tokens.
+#[tokio::test]
+async fn strangers_who_waited_for_a_provider_kept_agents_out() {
+    let door = Door::bounded(Bounds { known: Duration::ZERO, ..Bounds::USUAL }).await;
+    let session = door.session(ONE).await;
+    let mut strangers = Vec::new();
+    for _ in 0..24 {
+        strangers.push(door.begin(&format!("authorization: Bearer {WAITS}\r\n")).await);
+    }
+    while door.known.lock().unwrap().waiting < 16 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(session.tool("1", "read").await, ran(&json!(1), "read"));
+    assert_eq!(door.known.lock().unwrap().waiting, 16, "strangers have no more than their places");
+    // Whom a token named once, and names no more, is a stranger again.
+    door.known.lock().unwrap().instead = Some(ReasonCode::IdentityExpired);
+    assert_eq!(session.call("2", "read").await.status(), 401);
 }
 
 #[tokio::test]
@@ -387,11 +407,13 @@ async fn the_stream_of_a_token_that_names_nobody_any_more_ends() {
     let session = door.session(ONE).await;
     let mut stream = session.listen(None).await;
     stream.event().await.unwrap();
-    // That the arbiter is not there says nothing of a token.
-    door.known.lock().unwrap().instead = Some(ReasonCode::ArbiterUnreachable);
-    let asked = door.known.lock().unwrap().asked;
-    while door.known.lock().unwrap().asked < asked + 3 {
-        tokio::task::yield_now().await;
+    // That the arbiter is not there, or a provider, says nothing of a token.
+    for unknown in [ReasonCode::ArbiterUnreachable, ReasonCode::IdentityUnavailable] {
+        door.known.lock().unwrap().instead = Some(unknown);
+        let asked = door.known.lock().unwrap().asked;
+        while door.known.lock().unwrap().asked < asked + 3 {
+            tokio::task::yield_now().await;
+        }
     }
     door.known.lock().unwrap().instead = None;
     assert_eq!(session.tool("1", "read").await, ran(&json!(1), "read"));
