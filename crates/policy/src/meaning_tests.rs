@@ -66,6 +66,36 @@ fn each_change_of_the_manifest_says_in_which_direction_it_goes() {
     );
 }
 
+/// A list of tools is closed. Without it, the tool of the surface's own name is taken for a call on it.
+#[test]
+fn a_list_of_tools_that_went_let_another_tool_in_and_was_told_as_stricter() {
+    let read = |tools: &str| with(TOML, "tier = \"read\"", &format!("tier = \"read\"\ntools = {tools}"));
+    let told = |old: Files, new: Files| -> Vec<(Tendency, String)> {
+        let found = changes(old, new).into_iter();
+        found.map(|change| (change.tendency, format!("{}: {}", change.name, change.sentence))).collect()
+    };
+    let comes = |surface: &str, tool: &str| {
+        (MorePermissive, format!("{surface}: tool `{tool}` is taken for a call on this surface"))
+    };
+    let goes = |surface: &str, tool: &str| {
+        (Stricter, format!("{surface}: tool `{tool}` is not taken for a call on this surface any more"))
+    };
+    let other = r#"["fs/read_v1"]"#;
+    assert_eq!(told(read(other), files()), [comes("fs.read", "fs/read"), goes("fs.read", "fs/read_v1")]);
+    assert_eq!(told(files(), read(other)), [comes("fs.read", "fs/read_v1"), goes("fs.read", "fs/read")]);
+    // To list it is what its name did.
+    assert_eq!(told(files(), read(r#"["fs/read"]"#)), []);
+    let both = r#"["fs/read", "fs/read_v1"]"#;
+    assert_eq!(told(read(both), files()), [goes("fs.read", "fs/read_v1")]);
+    // From one surface to another, and the other's own comes back.
+    let before =
+        edit(read(r#"["t/a"]"#), TOML, "tier = \"critical\"", "tier = \"critical\"\ntools = [\"t/b\"]");
+    let after = read(r#"["t/b"]"#);
+    let moved =
+        (Unknown, "fs.read: tool `t/b` is read by this surface's rules, no more by another's".to_owned());
+    assert_eq!(told(before, after), [comes("pay.charge", "pay/charge"), moved, goes("fs.read", "t/a")]);
+}
+
 #[test]
 fn a_call_that_may_run_twice_is_more_permissive_though_less_is_kept_of_it() {
     let found = changes(files(), with(TOML, "idempotency = \"key\"", "idempotency = \"none\""));

@@ -1,6 +1,6 @@
 //! Surfaces: what a call is taken for, and on which terms its PERMIT is spent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_protocol::{Idempotency, Keep, SurfaceName, SurfaceSpec, Tier, ToolName};
 
@@ -19,21 +19,38 @@ pub(super) fn compare(changes: &mut Changes, old: &Surfaces, new: &Surfaces) {
     for (name, _) in left {
         changes.at("surface", name).say(Stricter, "removed: calls on it are refused");
     }
-    let elsewhere = (tools(old), tools(new));
+    let (before, after) = (taken(old), taken(new));
     for (name, pair) in stayed {
-        surface(changes.at("surface", name), pair, (&elsewhere.0, &elsewhere.1));
+        surface(changes.at("surface", name), pair);
+        moved_tools(changes, name, (&before, &after));
     }
 }
 
-fn tools(surfaces: &Surfaces) -> Vec<&ToolName> {
-    surfaces.values().flat_map(|spec| &spec.tools).collect()
+type Taken<'a> = BTreeMap<&'a SurfaceName, BTreeSet<ToolName>>;
+
+/// The tools whose calls are taken for calls on each surface: those that it lists, and no others; where it lists none, the one of
+/// its own name. No other surface of a bundle lists that.
+fn taken(surfaces: &Surfaces) -> Taken<'_> {
+    let of = |name: &SurfaceName, spec: &SurfaceSpec| -> BTreeSet<ToolName> {
+        if spec.tools.is_empty() {
+            named_as(name).into_iter().collect()
+        } else {
+            spec.tools.iter().cloned().collect()
+        }
+    };
+    surfaces.iter().map(|(name, spec)| (name, of(name, spec))).collect()
 }
 
-fn surface(
-    changes: &mut Changes,
-    (old, new): (&SurfaceSpec, &SurfaceSpec),
-    (before, after): (&[&ToolName], &[&ToolName]),
-) {
+/// The tool of a surface's own name, if a tool can be called so.
+fn named_as(surface: &SurfaceName) -> Option<ToolName> {
+    let (server, tool) = surface.as_str().split_once('.')?;
+    match format!("{server}/{tool}").parse() {
+        Ok(own) if !tool.contains('.') => Some(own),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+fn surface(changes: &mut Changes, (old, new): (&SurfaceSpec, &SurfaceSpec)) {
     let SurfaceSpec {
         tier,
         on_silence,
@@ -42,7 +59,8 @@ fn surface(
         outcome_within_ms,
         derived_window_ms,
         actions,
-        tools,
+        // Beside what other surfaces list.
+        tools: _,
         witnessed,
         resource,
         context,
@@ -62,7 +80,6 @@ fn surface(
     let tendency = if derived { Stricter } else { Neither };
     changes.grew((*derived_window_ms, new.derived_window_ms), repeats, span, tendency);
     changes.set((actions, &new.actions), (MorePermissive, Stricter), "actions");
-    moved_tools(changes, (tools, &new.tools), (before, after));
     changes.asked((*witnessed, new.witnessed), "that witnesses saw a PERMIT before it counts");
     if *resource != new.resource {
         changes.say(Unknown, "calls that name no resource are about another one");
@@ -101,22 +118,20 @@ fn once(changes: &mut Changes, old: Idempotency, new: Idempotency) {
     changes.say(tendency, sentence);
 }
 
-/// A tool that no surface lists is read as the surface of its own name; which that is, and whether it is there, is the
-/// gate's to say.
-fn moved_tools(
-    changes: &mut Changes,
-    (old, new): (&[ToolName], &[ToolName]),
-    (before, after): (&[&ToolName], &[&ToolName]),
-) {
-    for tool in new.iter().filter(|tool| !old.contains(tool)) {
-        if before.contains(&tool) {
+/// Which tools' calls came to a surface, and which left it.
+fn moved_tools(changes: &mut Changes, surface: &SurfaceName, (before, after): (&Taken<'_>, &Taken<'_>)) {
+    let none = BTreeSet::new();
+    let [old, new] = [before, after].map(|taken| taken.get(surface).map_or(&none, |tools| tools));
+    let anywhere = |taken: &Taken<'_>, tool: &ToolName| taken.values().any(|tools| tools.contains(tool));
+    for tool in new.difference(old) {
+        if anywhere(before, tool) {
             changes
                 .say(Unknown, format!("tool `{tool}` is read by this surface's rules, no more by another's"));
         } else {
             changes.say(MorePermissive, format!("tool `{tool}` is taken for a call on this surface"));
         }
     }
-    for tool in old.iter().filter(|tool| !new.contains(tool) && !after.contains(tool)) {
+    for tool in old.difference(new).filter(|tool| !anywhere(after, tool)) {
         changes.say(Stricter, format!("tool `{tool}` is not taken for a call on this surface any more"));
     }
 }
