@@ -9,4 +9,5 @@ mod location;
 pub use error::SourceError;
 pub use fetch::{Access, Fetched, Source};
 pub(crate) use follow::Following;
+pub(crate) use location::named;
 pub use location::{InvalidLocation, Location, Remote};

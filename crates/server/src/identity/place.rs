@@ -4,6 +4,8 @@ use std::fmt;
 
 use portcullis_sdk::{Authorities, Endpoint};
 
+use crate::sources::named;
+
 /// Longest URL, in characters.
 const LONGEST: usize = 1024;
 
@@ -17,7 +19,8 @@ pub struct Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.text)
+        // It is in errors that whoever asks is told.
+        formatter.write_str(named(&self.text))
     }
 }
 
@@ -115,6 +118,15 @@ mod tests {
             let found = Place::metadata(issuer, None).unwrap().map(|place| place.to_string());
             assert_eq!(found, [first, second]);
         }
+    }
+
+    #[test]
+    fn a_key_in_the_query_of_a_place_of_keys_was_told_to_whoever_asked() {
+        let keyed = Place::parse("http://127.0.0.1:7/keys?key=secret", None).unwrap();
+        assert_eq!(
+            (keyed.to_string().as_str(), keyed.path()),
+            ("http://127.0.0.1:7/keys", "/keys?key=secret")
+        );
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Following {
     pub(crate) fn begin(config: &ArbiterConfig, bundles: &Arc<Bundles>) -> Option<Self> {
         let SourceConfig { remote, access, interval } = config.source.clone()?;
         let following = |told, rounds| Self {
-            location: remote.as_str().to_owned(),
+            location: remote.named().to_owned(),
             pin: config.pin,
             bundles: Arc::clone(bundles),
             told,

@@ -81,7 +81,7 @@ impl Location {
         };
         Remote::parse(text, scheme, rest)
             .map(Self::Elsewhere)
-            .map_err(|expected| InvalidLocation { text: text.escape_debug().to_string(), expected })
+            .map_err(|expected| InvalidLocation { text: named(text).escape_debug().to_string(), expected })
     }
 }
 
@@ -97,10 +97,10 @@ impl Remote {
         Ok(Self { text: text.to_owned(), tls, authority, what })
     }
 
-    /// As it was written.
+    /// Where it is, as whoever asks may be told.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.text
+    pub fn named(&self) -> &str {
+        named(&self.text)
     }
 
     /// Whether it is asked over TLS, and so needs authorities to believe.
@@ -119,6 +119,11 @@ impl Remote {
     pub fn has_origin_of(&self, other: &Self) -> bool {
         self.tls == other.tls && self.authority == other.authority
     }
+}
+
+/// A URL without its query, which may be a key to what lies there.
+pub(crate) fn named(url: &str) -> &str {
+    url.split_once('?').map_or(url, |(place, _)| place)
 }
 
 /// Whether TLS is spoken, and with which host and port.

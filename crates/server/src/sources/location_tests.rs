@@ -33,6 +33,20 @@ fn places_are_read_as_they_are_meant() {
     assert_eq!((repository.as_str(), reference), ("a/b-c", Reference::Tag("1.2".into())));
 }
 
+/// A query can be a key, such as a signature over the URL of a file in a bucket.
+#[test]
+fn a_key_in_a_places_query_was_told_to_whoever_asked() {
+    let place = "https://bundles.example/a.bundle";
+    let keyed = remote(&format!("{place}?key=secret")).unwrap();
+    assert_eq!(keyed.named(), place);
+    assert!(
+        matches!(keyed.what, What::File(path) if path == "/a.bundle?key=secret"),
+        "it is asked for with it"
+    );
+    let wrong = remote(&format!("{place} ?key=secret")).unwrap_err();
+    assert!(wrong.contains("a.bundle") && !wrong.contains("secret"), "{wrong}");
+}
+
 #[test]
 fn what_names_no_place_or_leads_elsewhere_is_refused() {
     for text in [
