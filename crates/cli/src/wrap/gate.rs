@@ -59,6 +59,8 @@ pub(crate) struct Passage {
     /// Where it reaches the server, if that is by URL, and where its token lies.
     pub(crate) url: Option<String>,
     pub(crate) token_file: Option<PathBuf>,
+    /// The file that declares its servers, if there are several.
+    pub(crate) servers: Option<PathBuf>,
     /// The first word of the surfaces, if it is given.
     pub(crate) server: Option<String>,
     /// The gate's configuration, and the client's that its server is kept from, if they are named.
@@ -86,16 +88,17 @@ impl Passage {
         let own_matches = matches.subcommand().map(|(_, own)| own);
         let named = own_matches.and_then(|own| own.value_source("config")) == Some(ValueSource::CommandLine);
         let own = words.iter().position(|word| *word == COMMAND);
-        let length = match (own, &mcp.url) {
-            (Some(own), None) => own.saturating_add(1),
-            (None, Some(_)) => words.len(),
-            (Some(_), Some(_)) | (None, None) => return Err(Problem::UnknownGate),
+        let length = match (own, mcp.url.is_some() || mcp.servers.is_some()) {
+            (Some(own), false) => own.saturating_add(1),
+            (None, true) => words.len(),
+            (Some(_), true) | (None, false) => return Err(Problem::UnknownGate),
         };
         Ok(Some(Self {
             program: program.to_owned(),
             words: words.iter().take(length).map(|word| (*word).to_owned()).collect(),
             url: mcp.url.map(|url| url.to_string()),
             token_file: mcp.token_file,
+            servers: mcp.servers,
             server: mcp.server,
             config: named.then_some(mcp.config.config),
             client: mcp.client,
@@ -104,7 +107,7 @@ impl Passage {
 
     /// Whether it is as `portcullis wrap` writes it.
     pub(crate) fn is_wrapped(&self) -> bool {
-        self.client.is_some()
+        self.client.is_some() && self.servers.is_none()
     }
 }
 

@@ -110,6 +110,12 @@ fn a_gate_is_known_by_its_program_and_words_and_nothing_like_it_is_one() {
             .unwrap()
             .is_some_and(|it| !it.is_wrapped() && it.config.is_none())
     );
+    // One of several servers is no entry of `portcullis wrap`, also with all that it writes besides.
+    let several =
+        r#"{"command": "portcullis", "args": ["mcp", "--servers", "/s.toml", "--client", "/c.json"]}"#;
+    let several = passage(several).unwrap().unwrap();
+    assert_eq!(several.servers.as_deref(), Some(Path::new("/s.toml")));
+    assert!(!several.is_wrapped() && several.words.len() == 5);
     for none in [
         r#"{"command": "npx", "args": ["mcp", "--", "x"]}"#,
         r#"{"command": "portcullis-mcp", "args": ["mcp", "--", "x"]}"#,
@@ -122,6 +128,8 @@ fn a_gate_is_known_by_its_program_and_words_and_nothing_like_it_is_one() {
     for unknown in [
         r#"{"command": "portcullis", "args": ["mcp"]}"#,
         r#"{"command": "portcullis", "args": ["mcp", "x"]}"#,
+        r#"{"command": "portcullis", "args": ["mcp", "--servers", "s.toml", "--", "x"]}"#,
+        r#"{"command": "portcullis", "args": ["mcp", "pin", "--", "x"]}"#,
         r#"{"command": "portcullis", "args": ["mcp", "list", "--", "x"]}"#,
         r#"{"command": "/x/portcullis", "args": ["mcp", "--open", "--", "x"]}"#,
         r#"{"command": "portcullis", "args": ["mcp", "--help", "--", "x"]}"#,

@@ -14,6 +14,8 @@ use super::remote::{self, Remote};
 use super::tokens::{TokenFile, Tokens};
 use super::whose::other;
 
+mod taken;
+
 /// What was asked for.
 #[derive(Debug)]
 pub(crate) struct Asked {
@@ -215,6 +217,9 @@ impl<'a> Planning<'a> {
                 one_line(&entry.name)
             ));
         }
+        if let Some(file) = &passage.servers {
+            self.take_all(entry, file)?;
+        }
         // What is behind the gate's own words, or its address among them.
         let own = launch.words().iter().skip(passage.words.len());
         let reached = launch.words().iter().filter(|word| Some(&word.value) == passage.url.as_ref());
@@ -285,24 +290,6 @@ impl<'a> Planning<'a> {
                 "the address of `{name}` has a query: as a word of the gate's it is seen by every user of this machine, with any key in it"
             ));
         }
-    }
-
-    /// Takes a word for a server. Two servers of one word would be one to policy.
-    fn take(&mut self, word: &str, entry: &'a Entry, command: Vec<&'a str>) -> Result<(), Problem> {
-        let name = entry.name.as_str();
-        match self.taken.get(word) {
-            Some((other, _)) if *other != name => {
-                let (word, server, other) = (word.to_owned(), name.to_owned(), (*other).to_owned());
-                return Err(Problem::Taken { word, server, other });
-            }
-            Some((_, known)) if *known != command => self.warnings.push(format!(
-                "`{}` starts one command here and another there, and the same rules hold for both: `{word}.…`",
-                one_line(name)
-            )),
-            Some(_) => {}
-            None => drop(self.taken.insert(word.to_owned(), (name, command))),
-        }
-        Ok(())
     }
 
     fn warn(&mut self, entry: &Entry, launch: &Launch) {

@@ -39,6 +39,46 @@ fn a_remote_server_is_refused_unless_it_is_left_out_by_name() {
     assert!(refused(MIXED, &asked)[0].contains("no such remote"));
 }
 
+/// The whole file was refused, and with it each other server that was to be put behind a gate.
+#[test]
+fn a_gate_of_several_servers_was_taken_for_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str, text: &str| {
+        let path = folder.path().canonicalize().unwrap().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let program = at("portcullis", "");
+    let config = at("gate.toml", "");
+    let both =
+        "[[server]]\nname = \"files\"\ncommand = [\"x\"]\n[[server]]\nname = \"git\"\ncommand = [\"y\"]\n";
+    let (several, mut asked) = (at("servers.toml", both), asked());
+    asked.gate = Gate { program: program.clone(), config: config.clone(), client: "/c.json".into() };
+    let text = |servers: &str, name: &str| {
+        let args = ["mcp", "--config", config.as_str(), "--servers", servers, "--client", "/c.json"];
+        let entry = serde_json::json!({ "command": program, "args": args });
+        serde_json::json!({ "mcpServers": { "all": entry, name: { "command": "z" } } }).to_string()
+    };
+    let plan = planned(&text(&several, "mail"), &asked).unwrap();
+    assert_eq!(plan.servers[0].became, Became::Through { surfaces: None, gate: program.clone() });
+    assert!(matches!(&plan.servers[1].became, Became::Wrapped { surfaces, .. } if surfaces == "mail"));
+    assert_eq!(plan.warnings, Vec::<String>::new());
+    // What it declares is taken, and what cannot be read is said.
+    let refusals = refused(&text(&several, "git"), &asked);
+    assert!(refusals.len() == 1 && refusals[0].contains("--name"), "{refusals:?}");
+    for unread in ["servers.toml", "/none.toml"] {
+        let plan = planned(&text(unread, "git"), &asked).unwrap();
+        assert!(plan.warnings[0].contains("which servers `all` starts is not known"), "{:?}", plan.warnings);
+    }
+    // It is left as it stands by whoever takes the gates out again.
+    let after = String::from_utf8(planned(&text(&several, "mail"), &asked).unwrap().bytes).unwrap();
+    let out = unwrapped(&document(&after), None, Format::ClaudeCodeUser, Path::new("/f")).unwrap().unwrap();
+    assert!(String::from_utf8(out).unwrap().contains(&several));
+    // Of another configuration it is another's, as before.
+    asked.gate.config = at("other.toml", "");
+    assert!(refused(&text(&several, "mail"), &asked)[0].contains("gate.toml"));
+}
+
 #[test]
 fn two_servers_of_one_word_are_refused_and_one_may_be_named_otherwise() {
     let text = r#"{"mcpServers": {"A b": {"command": "x"}, "a-b": {"command": "y"}}}"#;
