@@ -120,7 +120,7 @@ impl Found {
         }
         let at = |error| WrapError::File { path: self.path.clone(), what: "replaced", error };
         self.write_beside(bytes).map_err(at)?;
-        self.exchange()?;
+        self.exchange(bytes)?;
         self.sync_directory().map_err(Failed::in_place)?;
         drop(lock);
         Ok(())
@@ -151,20 +151,13 @@ impl Found {
     }
 
     /// Puts what was written beside the file in its place, if the file is what was read.
-    fn exchange(&self) -> Result<(), Failed> {
+    fn exchange(&self, bytes: &[u8]) -> Result<(), Failed> {
         let beside = self.beside();
         let at =
             |what| move |error: Errno| WrapError::File { path: self.path.clone(), what, error: error.into() };
-        let swap = || renameat_with(CWD, &beside, CWD, &self.path, RenameFlags::EXCHANGE);
-        let done = match swap() {
+        let done = match self.swap() {
             Ok(()) if self.is_what_was_read(&beside) => Ok(()),
-            Ok(()) => {
-                // If that fails, what lies beside is somebody else's work, and stays.
-                swap()
-                    .map_err(at("put back; what was changed meanwhile lies beside the backup, as `.new`"))
-                    .map_err(Failed::in_place)?;
-                Err(WrapError::Changed { path: self.path.clone() })
-            }
+            Ok(()) => return Err(self.put_back(bytes)),
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => return Ok(self.rename_over()?),
             Err(error) => Err(at("replaced")(error)),
         };
@@ -172,6 +165,28 @@ impl Found {
         let removed = fs::remove_file(&beside);
         done?;
         removed.map_err(|error| Failed::in_place(WrapError::File { path: beside, what: "removed", error }))
+    }
+
+    fn swap(&self) -> rustix::io::Result<()> {
+        renameat_with(CWD, self.beside(), CWD, &self.path, RenameFlags::EXCHANGE)
+    }
+
+    /// Puts back what came out of the file and was not what had been read: somebody else's work. What lies beside then is removed if
+    /// it is ours (`bytes`), and nothing that somebody put into the file meanwhile.
+    fn put_back(&self, bytes: &[u8]) -> Failed {
+        let (path, beside) = (self.path.clone(), self.beside());
+        if let Err(error) = self.swap() {
+            let what = "put back; what was changed meanwhile lies beside the backup, as `.new`";
+            return Failed::in_place(WrapError::File { path, what, error: error.into() });
+        }
+        let is_ours = content(&beside).is_ok_and(|(left, metadata)| metadata.is_file() && left == bytes);
+        if !is_ours {
+            return WrapError::LeftBeside { path: beside }.into();
+        }
+        match fs::remove_file(&beside) {
+            Ok(()) => WrapError::Changed { path }.into(),
+            Err(error) => WrapError::File { path: beside, what: "removed", error }.into(),
+        }
     }
 
     /// Where the file system cannot exchange: the file is looked at just before it is renamed over.

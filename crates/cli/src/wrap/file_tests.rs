@@ -140,6 +140,22 @@ fn what_somebody_else_wrote_was_removed_by_the_run_after_one_that_was_killed_bef
     assert!(scene.found().replace(b"newer", false).is_err(), "and no directory is taken for an empty file");
 }
 
+/// One change came out of the file, and another was put in before the first was put back: it was removed as if it were ours.
+#[test]
+fn the_second_of_two_changes_at_once_was_removed() {
+    let scene = Scene::new();
+    let found = scene.found();
+    fs::write(scene.file(), "first").unwrap();
+    found.write_beside(b"new").unwrap();
+    found.swap().unwrap();
+    fs::write(scene.file().with_extension("theirs"), "second").unwrap();
+    fs::rename(scene.file().with_extension("theirs"), scene.file()).unwrap();
+    let failed = found.put_back(b"new");
+    assert!(matches!(failed, Failed { error: WrapError::LeftBeside { .. }, in_place: false }), "{failed:?}");
+    let left = [("mcp.json", "first"), ("mcp.json.before-portcullis.new", "second")];
+    assert_eq!(scene.all(), files(&left));
+}
+
 #[test]
 fn a_link_is_followed_to_the_file_itself_and_stays() {
     let scene = Scene::new();
