@@ -22,4 +22,4 @@ pub(crate) use format::Format;
 pub(crate) use found::{Listed, State, all};
 pub(crate) use gate::Gate;
 pub(crate) use plan::{Asked, Became, Plan, Server, unwrapped, wrap, wrapped, wrapped_again};
-pub(crate) use tokens::{TokenFile, Tokens, forget};
+pub(crate) use tokens::{TokenFile, Tokens, forget, forget_untold};

@@ -14,7 +14,8 @@ use crate::commands::runtime;
 use crate::say;
 use crate::wrap::{
     Asked, Became, Document, Failed, Format, Found, Gate, Kind, Listed, Plan, Server, State, TokenFile,
-    Tokens, WrapError, all, forget, one_line, quote, shown, unwrapped, wrap, wrapped, wrapped_again,
+    Tokens, WrapError, all, forget, forget_untold, one_line, quote, shown, unwrapped, wrap, wrapped,
+    wrapped_again,
 };
 
 pub(crate) fn run(args: &WrapArgs) -> ExitCode {
@@ -212,6 +213,7 @@ fn put_back(args: &WrapArgs, found: &Found, format: Format) -> Result<(), WrapEr
     let backup = found.kept()?.ok_or_else(|| WrapError::NoBackup { path: found.backup() })?;
     if backup == found.bytes {
         if !args.dry_run {
+            forget_untold_tokens(args, found, format)?;
             found.forget()?;
         }
         return finished(args, found, format, false);
@@ -254,11 +256,32 @@ fn restore(
 
 /// Removes the files of tokens that the client has again, and says which stay.
 fn forget_tokens(found: &Found, was: &Document, now: &Document) -> Result<(), WrapError> {
-    for path in forget(&found.path, was, now)? {
-        let path = path.display();
-        say::note(&say::harmless(&format!("{path} is no more what was put there, and stays")));
-    }
+    forget(&found.path, was, now)?.iter().for_each(|path| say_stays(path));
     Ok(())
+}
+
+/// Removes the files of tokens that a run wrote which was killed before it changed the client's file.
+fn forget_untold_tokens(args: &WrapArgs, found: &Found, format: Format) -> Result<(), WrapError> {
+    let document = Document::parse(&found.bytes, format, &found.path)?;
+    if !has_tokens(&document) {
+        return Ok(());
+    }
+    let Ok(directory) = Config::read(&args.config.config).map(|config| config.gate_keys()) else {
+        let config = args.config.config.display();
+        say::note(&say::harmless(&format!(
+            "the gate's configuration `{config}` cannot be read: tokens of a run that was killed may lie beside the gate's keys, as \
+             `mcp-….token`"
+        )));
+        return Ok(());
+    };
+    let directory = directory.map(|path| word(&found.path, std::path::absolute(path))).transpose()?;
+    let stay = forget_untold(&Tokens { directory, client: found.path.clone() }, &document)?;
+    stay.iter().for_each(|path| say_stays(path));
+    Ok(())
+}
+
+fn say_stays(path: &Path) {
+    say::note(&say::harmless(&format!("{} is no more what was put there, and stays", path.display())));
 }
 
 /// The file as it is, without the gates.

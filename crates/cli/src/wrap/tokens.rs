@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use portcullis_protocol::Digest;
 use portcullis_sdk::Token;
 
-use super::document::{Document, Kind};
+use super::document::{Document, Entry, Kind};
 use super::error::WrapError;
 use super::file::content;
 use super::plan::wrapped;
@@ -43,13 +43,17 @@ impl Tokens {
 
 /// The name is the entry's own: no two of them share a file, and taking one back breaks none of the others.
 fn name(word: &str, client: &Path, entry: &[String]) -> String {
+    format!("mcp-{word}{}", end_of_name(client, entry))
+}
+
+fn end_of_name(client: &Path, entry: &[String]) -> String {
     let mut whose = client.as_os_str().as_encoded_bytes().to_vec();
     entry.iter().for_each(|part| {
         whose.push(0);
         whose.extend(part.as_bytes());
     });
     let digits: String = hex::encode(Digest::sha256(&whose).as_bytes()).chars().take(DIGITS).collect();
-    format!("mcp-{word}-{digits}.token")
+    format!("-{digits}.token")
 }
 
 impl TokenFile {
@@ -106,6 +110,32 @@ impl TokenFile {
         let path = self.path.clone();
         move |error| WrapError::File { path: path.clone(), what, error }
     }
+}
+
+/// Removes the files of the tokens that a configuration was never told of, because the run that wrote them was killed before it
+/// changed it. Those that are something else by now stay, and are returned.
+pub(crate) fn forget_untold(tokens: &Tokens, was: &Document) -> Result<Vec<PathBuf>, WrapError> {
+    let Some(directory) = tokens.directory.as_deref().map(Path::new) else { return Ok(Vec::new()) };
+    let failed = |error| WrapError::File { path: directory.to_owned(), what: "read", error };
+    let mut stay = Vec::new();
+    for file in fs::read_dir(directory).map_err(failed)? {
+        let file = file.map_err(failed)?;
+        let name = file.file_name().to_string_lossy().into_owned();
+        let of = |entry: &&Entry| {
+            name.starts_with("mcp-") && name.ends_with(&end_of_name(&tokens.client, &entry.path))
+        };
+        let Some(Kind::Remote(remote)) = was.entries.iter().find(of).map(|entry| &entry.kind) else {
+            continue;
+        };
+        let Some(token) = remote.reached().ok().and_then(|reached| reached.token) else { continue };
+        let file = TokenFile { path: file.path(), token };
+        match file.is_there() {
+            Ok(true) => file.remove()?,
+            Ok(false) => {}
+            Err(_) => stay.push(file.path),
+        }
+    }
+    Ok(stay)
 }
 
 /// Removes the files of the tokens that a client's configuration has itself again, each if it is what was put there. Those

@@ -1,6 +1,7 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
+use crate::wrap::format::Format;
 
 struct Scene {
     folder: tempfile::TempDir,
@@ -55,6 +56,28 @@ fn a_file_of_somebody_elses_is_not_taken_for_a_tokens() {
         fs::set_permissions(path.with_extension("x"), PermissionsExt::from_mode(0o600)).unwrap();
         symlink(path.with_extension("x"), path).unwrap();
     });
+}
+
+/// A run that was killed before it changed the client's file left them, and nothing named them.
+#[test]
+fn tokens_that_no_entry_names_stayed_for_good() {
+    let scene = Scene::new();
+    let directory = scene.folder.path().to_str().unwrap().to_owned();
+    let tokens = Tokens { directory: Some(directory), client: "/c.json".into() };
+    let text =
+        r#"{"mcpServers": {"crm": {"url": "https://h/", "headers": {"Authorization": "Bearer sesame"}}}}"#;
+    let was = Document::parse(text.as_bytes(), Format::Cursor, Path::new("/f")).unwrap();
+    let entry = &was.entries[0].path;
+    let path = |word: &str, tokens: &Tokens| PathBuf::from(tokens.path(word, entry).unwrap());
+    let ours = TokenFile { path: path("any-word", &tokens), token: Token::new("sesame") };
+    ours.write().unwrap();
+    let others = Tokens { client: "/d.json".into(), ..tokens.clone() };
+    TokenFile { path: path("crm", &others), token: Token::new("sesame") }.write().unwrap();
+    let changed = path("changed", &tokens);
+    TokenFile { path: changed.clone(), token: Token::new("other") }.write().unwrap();
+    assert_eq!(forget_untold(&tokens, &was).unwrap(), [changed]);
+    assert!(!ours.is_there().unwrap());
+    assert_eq!(scene.names(), 2, "another file's, and what is another token by now");
 }
 
 #[test]
