@@ -13,6 +13,7 @@ use portcullis_server::{
 use crate::args::{ConfigArg, ShutArgs, StatusArgs};
 use crate::commands::runtime;
 use crate::say;
+use crate::wrap::one_line;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -72,29 +73,25 @@ fn show(health: &Health, json: bool, shut: Option<String>) -> ExitCode {
             Err(error) => return say::error(&error),
         }
     } else {
-        say::line(if health.ready {
-            "ready: a PERMIT could be issued now"
-        } else {
-            "shut: nothing is permitted"
-        });
+        tell(if health.ready { "ready: a PERMIT could be issued now" } else { "shut: nothing is permitted" });
         for interlock in &health.interlocks {
             let reason =
                 interlock.reason.map_or_else(String::new, |code| format!("  {code}: {}", code.message()));
-            say::line(&format!("  {:<8} {:<8}{reason}", interlock.name, interlock.state));
+            tell(&format!("  {:<8} {:<8}{reason}", interlock.name, interlock.state));
             if let Some(remedy) = &interlock.remedy {
-                say::line(&format!("           {remedy}"));
+                tell(&format!("           {remedy}"));
             }
         }
         if let Some(reason) = shut {
-            say::line(&format!("  shut by an operator: {reason}"));
+            tell(&format!("  shut by an operator: {reason}"));
         }
         for witness in &health.witnesses {
             let size = witness.size.map_or_else(String::new, |size| format!(" up to size {size}"));
-            let error = witness.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
-            say::line(&format!("  witness {} {}{size}{error}", witness.name, witness.state));
+            let error = why(witness.error.as_ref());
+            tell(&format!("  witness {} {}{size}{error}", witness.name, witness.state));
         }
         if !health.witnesses.is_empty() {
-            say::line(&health.witnessed.map_or_else(
+            tell(&health.witnessed.map_or_else(
                 || "  no checkpoint has the quorum of witnesses yet".to_owned(),
                 |size| format!("  witnessed by the quorum up to size {size}"),
             ));
@@ -102,8 +99,8 @@ fn show(health: &Health, json: bool, shut: Option<String>) -> ExitCode {
         if let Some(cosigning) = &health.cosigning {
             let size =
                 cosigning.size.map_or_else(|| "nothing yet".to_owned(), |size| format!("up to size {size}"));
-            let error = cosigning.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
-            say::line(&format!("  cosigned {size}{error}"));
+            let error = why(cosigning.error.as_ref());
+            tell(&format!("  cosigned {size}{error}"));
         }
         if let Some(source) = &health.source {
             show_source(source);
@@ -111,17 +108,17 @@ fn show(health: &Health, json: bool, shut: Option<String>) -> ExitCode {
         health.facts.iter().for_each(show_facts);
         health.issuers.iter().for_each(show_issuer);
         for (code, count) in &health.refused_tokens {
-            say::line(&format!("  {count} access tokens were refused: {code}"));
+            tell(&format!("  {count} access tokens were refused: {code}"));
         }
         if let (Some(records), Some(open)) = (health.records, health.open_permits) {
-            say::line(&format!("  {records} records, {open} permits without outcome"));
+            tell(&format!("  {records} records, {open} permits without outcome"));
         }
         if let Some(scrub) = &health.scrub {
             let passes = match scrub.passes {
                 0 => "not yet once through".to_owned(),
                 passes => format!("{passes} times through"),
             };
-            say::line(&format!("  read again: {} of {} records, {passes}", scrub.checked, scrub.of));
+            tell(&format!("  read again: {} of {} records, {passes}", scrub.checked, scrub.of));
         }
         if let Some(spool) = &health.spool {
             show_spool(spool);
@@ -130,22 +127,35 @@ fn show(health: &Health, json: bool, shut: Option<String>) -> ExitCode {
     if health.ready { ExitCode::SUCCESS } else { ExitCode::from(say::FAILED) }
 }
 
+/// A line of what an arbiter told, which may be elsewhere and have gone elsewhere for it: a terminal does what it is told.
+fn tell(line: &str) {
+    say::line(&shown(line));
+}
+
+fn shown(line: &str) -> String {
+    say::harmless(&one_line(line))
+}
+
+fn why(error: Option<&String>) -> String {
+    error.map_or_else(String::new, |error| format!(": {error}"))
+}
+
 fn show_source(source: &SourceHealth) {
     let SourceHealth { location, state, bundle, code, error, failures } = source;
     let bundle = bundle
         .as_ref()
         .map_or_else(String::new, |bundle| format!(" {} version {}", bundle.name, bundle.version));
     let code = code.as_ref().map_or_else(String::new, |code| format!(" {code}"));
-    let error = error.as_ref().map_or_else(String::new, |error| format!(": {}", error.escape_debug()));
+    let error = why(error.as_ref());
     let failures = if *failures > 1 { format!(", {failures} times in a row") } else { String::new() };
-    say::line(&format!("  source {location} {state}{bundle}{code}{failures}{error}"));
+    tell(&format!("  source {location} {state}{bundle}{code}{failures}{error}"));
 }
 
 fn show_facts(facts: &FactsHealth) {
     let age = facts.age_ms.map_or_else(String::new, |age| format!(", {} old", say::age(age)));
     let most = facts.max_age_ms.map_or_else(String::new, |most| format!(" (at most {})", Length(most)));
-    let error = facts.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
-    say::line(&format!("  facts of {} {}{age}{most}{error}", facts.name, facts.state));
+    let error = why(facts.error.as_ref());
+    tell(&format!("  facts of {} {}{age}{most}{error}", facts.name, facts.state));
 }
 
 fn show_issuer(issuer: &IssuerHealth) {
@@ -154,22 +164,18 @@ fn show_issuer(issuer: &IssuerHealth) {
     let most = Length(*expire_ms);
     let others = if *passed_over > 0 { format!(", {passed_over} others not taken") } else { String::new() };
     let failures = if *failures > 1 { format!(", {failures} times in a row") } else { String::new() };
-    let error = error.as_ref().map_or_else(String::new, |error| format!(": {}", error.escape_debug()));
-    say::line(&format!(
-        "  issuer {issuer} {state}: {keys} keys{others}{age} (at most {most}){failures}{error}"
-    ));
+    let error = why(error.as_ref());
+    tell(&format!("  issuer {issuer} {state}: {keys} keys{others}{age} (at most {most}){failures}{error}"));
 }
 
 fn show_spool(spool: &Spool) {
     let (waiting, entered) = (spool.waiting, spool.entered);
-    say::line(&format!(
-        "  spool: {waiting} attempts wait to be entered into the log, {entered} were entered"
-    ));
+    tell(&format!("  spool: {waiting} attempts wait to be entered into the log, {entered} were entered"));
     if spool.unreadable > 0 {
-        say::line(&format!("  spool: {} bytes of it could not be read and are set aside", spool.unreadable));
+        tell(&format!("  spool: {} bytes of it could not be read and are set aside", spool.unreadable));
     }
     if let Some(why) = &spool.failing {
-        say::line(&format!("  spool: it keeps nothing now: {why}"));
+        tell(&format!("  spool: it keeps nothing now: {why}"));
     }
 }
 
@@ -202,5 +208,17 @@ pub(crate) fn open(args: &ConfigArg) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => say::error(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn what_an_arbiter_elsewhere_told_steered_the_terminal() {
+        let told = "  facts of a failed: \u{1b}[2Jx\nready: a PERMIT could be issued now\u{202e}";
+        let line = "  facts of a failed: \\u{1b}[2Jx\\nready: a PERMIT could be issued now\u{fffd}";
+        assert_eq!(shown(told), line);
     }
 }
