@@ -117,3 +117,19 @@ fn a_bundle_s_archive_whose_signature_was_altered_is_not_what_was_signed() {
     );
     with(&place.config_path, &["log", "check"]).failed("is not that bundle");
 }
+
+/// Whose keys signed a bundle's archive is in the chain of roots. While that could not be read, altered signatures passed.
+#[test]
+fn without_its_roots_a_check_passed_over_the_signatures_of_archived_bundles() {
+    let place = Place::demo();
+    let mut gate = Gate::start(&place.config_path, &demo_server(&place.path("journal")));
+    gate.call("read_balance", json!({ "account": "acme" })).ran();
+    assert!(gate.end().success());
+    with(&place.config_path, &["log", "check"]).ok();
+    let config = std::fs::read_to_string(&place.config_path).unwrap();
+    let keys = config.lines().find(|line| line.starts_with("trusted_keys")).unwrap();
+    let none = format!("root = \"none.root\"\nroot_pin = \"sha256:{}\"", "0".repeat(64));
+    std::fs::write(&place.config_path, config.replace(keys, &none)).unwrap();
+    with(&place.config_path, &["log", "check"])
+        .failed("the signatures of archived bundles cannot be looked at");
+}

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use portcullis_ledger::{
     Check, CheckBeside, CheckPosition, CheckProgress, Checked, KeyFileError, LedgerError, MasterKey,
 };
+use portcullis_policy::BundleError;
 use portcullis_verify::{CheckpointError, UnverifiedCheckpoint};
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,9 @@ pub enum CheckError {
     /// The vault's master key cannot be read.
     #[error(transparent)]
     VaultKey(#[from] KeyFileError),
+    /// By whose keys archived bundles were signed cannot be told, so that their signatures could not be looked at.
+    #[error("the signatures of archived bundles cannot be looked at: {0}")]
+    Signers(Box<BundleError>),
     /// The ledger cannot be read, or is not what was signed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -81,6 +85,7 @@ pub fn check_log(
         move |error| CheckError::File { path, error }
     };
     let master = if asked.with_key { Some(Arc::new(MasterKey::read(&config.vault_key)?)) } else { None };
+    config.signers.authorities().map_err(|error| CheckError::Signers(Box::new(error)))?;
     let beside = CheckBeside { bundle_digest: archived_digest(&config.signers), master };
     let check = Check::open(&config.data, &config.anchor, &config.log_keys, beside)?;
     if let Some(since) = asked.since {

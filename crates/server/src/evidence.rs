@@ -46,7 +46,8 @@ pub fn bundle_digest(archive: &[u8]) -> Option<BundleDigest> {
 }
 
 /// As [`bundle_digest`], of an archive that is as it was signed: of its signatures, which the digest does not cover, those by
-/// keys that are known verify.
+/// keys that are known verify. While the keys cannot be read they are not looked at: nothing is decided by then
+/// (`policy.root…`), the scrub comes by again, and a check says so before it begins ([`crate::CheckError::Signers`]).
 pub(crate) fn archived_digest(signers: &BundleSigners) -> Arc<BundleDigestOf> {
     let signers = signers.clone();
     Arc::new(move |archive| {
