@@ -7,9 +7,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request, State};
+use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use portcullis_arbiter::Credential;
@@ -17,10 +17,9 @@ use portcullis_protocol::request::{Refused, parse_strict};
 use portcullis_protocol::wire::{
     DecisionCall, DecisionReply, LateCall, OrderCall, OrderReply, OutcomeCall, ProofCall,
 };
-use portcullis_protocol::{AttemptId, OperatorId, Ordered, ReasonCode};
+use portcullis_protocol::{AttemptId, Digest, OperatorId, Ordered, ReasonCode};
 use serde::Serialize;
 
-use crate::agents::bearer_token;
 use crate::identity::{Nobody, Use};
 use crate::log_api;
 use crate::refused::{order_code, outcome_code};
@@ -117,7 +116,7 @@ impl FromRequestParts<Arc<Arbiter>> for AsAgent {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, arbiter: &Arc<Arbiter>) -> Result<Self, Response> {
-        named(parts, arbiter, Use::Acting).await.map(Self)
+        named(parts, arbiter, Use::Acting).await.map(|(credential, _)| Self(credential))
     }
 }
 
@@ -128,11 +127,26 @@ impl FromRequestParts<Arc<Arbiter>> for AsReporter {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, arbiter: &Arc<Arbiter>) -> Result<Self, Response> {
-        named(parts, arbiter, Use::Reporting).await.map(Self)
+        named(parts, arbiter, Use::Reporting).await.map(|(credential, _)| Self(credential))
     }
 }
 
-async fn named(parts: &Parts, arbiter: &Arbiter, shown_for: Use) -> Result<Credential, Response> {
+/// Who asks whom its token names, and who bears that.
+struct AsBearer(Credential, Option<Digest>);
+
+impl FromRequestParts<Arc<Arbiter>> for AsBearer {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, arbiter: &Arc<Arbiter>) -> Result<Self, Response> {
+        named(parts, arbiter, Use::Acting).await.map(|(credential, bearer)| Self(credential, bearer))
+    }
+}
+
+async fn named(
+    parts: &Parts,
+    arbiter: &Arbiter,
+    shown_for: Use,
+) -> Result<(Credential, Option<Digest>), Response> {
     arbiter.bearer(authorization(parts), shown_for).await.map_err(|nobody| {
         let code = if let Nobody::Untold(code) = nobody { Some(code) } else { None };
         arbiter.count(code, None);
@@ -174,7 +188,7 @@ impl FromRequestParts<Arc<Arbiter>> for AsOperator {
 /// else.
 pub(crate) async fn turned_away(arbiter: &Arbiter, header: Option<&str>) -> Response {
     match arbiter.bearer(header, Use::Acting).await {
-        Ok(credential) => {
+        Ok((credential, _)) => {
             arbiter.count(None, Some(credential.agent));
             StatusCode::FORBIDDEN.into_response()
         }
@@ -312,12 +326,7 @@ async fn surfaces(State(arbiter): Shared, _: AsAgent) -> Response {
     }
 }
 
-async fn whoami(State(arbiter): Shared, AsAgent(credential): AsAgent, headers: HeaderMap) -> Response {
-    let token = headers.get(AUTHORIZATION).and_then(|value| bearer_token(value.to_str().ok()));
-    // It was looked at just now: it has expired since.
-    let Ok(bearer) = arbiter.borne_by(token.unwrap_or_default()).await else {
-        return refuse(&arbiter, &credential, ReasonCode::IdentityExpired, None);
-    };
+async fn whoami(State(arbiter): Shared, AsBearer(credential, bearer): AsBearer) -> Response {
     match arbiter.whoami(&credential, bearer) {
         Ok(who) => json(200, &who),
         Err(code) => refuse(&arbiter, &credential, code, None),

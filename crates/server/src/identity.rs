@@ -104,15 +104,16 @@ impl Identities {
             || Unverified::read(token).is_ok_and(|token| self.issuers.contains_key(&token.claims.issuer))
     }
 
-    /// The credential that a token stands for now.
+    /// The credential that a token stands for now, and who bears it: one subject's client, whichever of its tokens it is. A static
+    /// token is its own, and none comes after it.
     pub(crate) async fn credential(
         &self,
         token: &str,
         now: impl Fn() -> Option<Millis>,
         shown_for: Use,
-    ) -> Result<Credential, Nobody> {
+    ) -> Result<(Credential, Option<Digest>), Nobody> {
         if let Some(credential) = self.agents.credential(token) {
-            return Ok(credential.clone());
+            return Ok((credential.clone(), None));
         }
         // No static token has a dot in it, and no access token has none.
         if self.issuers.is_empty() || !token.contains('.') {
@@ -125,31 +126,18 @@ impl Identities {
         named
     }
 
-    /// Who bears a token, looked at now: one subject's client, whichever of its tokens it is. A static token is its own, and
-    /// none comes after it.
-    pub(crate) async fn bearer(
-        &self,
-        token: &str,
-        now: impl Fn() -> Option<Millis>,
-    ) -> Result<Option<Digest>, Nobody> {
-        if self.agents.credential(token).is_some() {
-            return Ok(None);
-        }
-        let (verified, _) = self.verified(token, now, Use::Acting).await?;
-        let Claims { issuer, subject, client, .. } = verified.claims();
-        let mut parts = vec![issuer.as_bytes(), subject.as_bytes()];
-        parts.extend(client.as_ref().map(|client| client.as_bytes()));
-        Ok(Some(Digest::of(Domain::Token, &parts)))
-    }
-
     async fn access_token(
         &self,
         token: &str,
         now: impl Fn() -> Option<Millis>,
         shown_for: Use,
-    ) -> Result<Credential, Nobody> {
+    ) -> Result<(Credential, Option<Digest>), Nobody> {
         let (verified, now) = self.verified(token, now, shown_for).await?;
-        self.named(&verified, now).map_err(Nobody::Refused)
+        let credential = self.named(&verified, now).map_err(Nobody::Refused)?;
+        let Claims { issuer, subject, client, .. } = verified.claims();
+        let mut parts = vec![issuer.as_bytes(), subject.as_bytes()];
+        parts.extend(client.as_ref().map(|client| client.as_bytes()));
+        Ok((credential, Some(Digest::of(Domain::Token, &parts))))
     }
 
     /// What an access token says, signed by its issuer, and when that was found.

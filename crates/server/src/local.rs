@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portcullis_arbiter::Credential;
 use portcullis_protocol::wire::{DecisionCall, DecisionReply, LateCall, LateReply, OutcomeReply, WhoAmI};
-use portcullis_protocol::{ReasonCode, SurfaceTable};
+use portcullis_protocol::{Digest, ReasonCode, SurfaceTable};
 use portcullis_sdk::{Authorizer, Call, OutcomeReport, Refusal, Token};
 
 use crate::identity::{Nobody, Use};
@@ -29,6 +29,10 @@ impl LocalAuthorizer {
 
     /// Who asks now. As over HTTP, a caller that is nobody is counted, and nothing is decided.
     async fn credential(&self, shown_for: Use) -> Result<Credential, Refusal> {
+        self.bearer(shown_for).await.map(|(credential, _)| credential)
+    }
+
+    async fn bearer(&self, shown_for: Use) -> Result<(Credential, Option<Digest>), Refusal> {
         self.arbiter.identify(self.token.reveal(), shown_for).await.map_err(|nobody| {
             let (code, counted, told) = match nobody {
                 Nobody::Untold(code) => (code, Some(code), None),
@@ -63,10 +67,7 @@ impl Authorizer for LocalAuthorizer {
 
     fn whoami(&self) -> Call<'_, WhoAmI> {
         Box::pin(async move {
-            let credential = self.credential(Use::Acting).await?;
-            // It was looked at just now: it has expired since.
-            let expired = |_| Refusal::own(ReasonCode::IdentityExpired, None);
-            let bearer = self.arbiter.borne_by(self.token.reveal()).await.map_err(expired)?;
+            let (credential, bearer) = self.bearer(Use::Acting).await?;
             self.arbiter.whoami(&credential, bearer).map_err(|code| Refusal::own(code, None))
         })
     }

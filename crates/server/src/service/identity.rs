@@ -14,18 +14,21 @@ impl Arbiter {
         self.identities.may_name(token)
     }
 
-    /// The credential that a token stands for, looked at now.
-    pub(crate) async fn identify(&self, token: &str, shown_for: Use) -> Result<Credential, Nobody> {
+    /// The credential that a token stands for, looked at now, and who bears it, if others may come for it.
+    pub(crate) async fn identify(
+        &self,
+        token: &str,
+        shown_for: Use,
+    ) -> Result<(Credential, Option<Digest>), Nobody> {
         self.identities.credential(token, || self.clocks.wall(), shown_for).await
     }
 
-    /// Who bears a token, if others may come for it.
-    pub(crate) async fn borne_by(&self, token: &str) -> Result<Option<Digest>, Nobody> {
-        self.identities.bearer(token, || self.clocks.wall()).await
-    }
-
-    /// The credential in an `authorization` header.
-    pub(crate) async fn bearer(&self, header: Option<&str>, shown_for: Use) -> Result<Credential, Nobody> {
+    /// The same of the token in an `authorization` header.
+    pub(crate) async fn bearer(
+        &self,
+        header: Option<&str>,
+        shown_for: Use,
+    ) -> Result<(Credential, Option<Digest>), Nobody> {
         match bearer_token(header).filter(|token| !token.is_empty()) {
             Some(token) => self.identify(token, shown_for).await,
             None => Err(Nobody::Silent),
