@@ -1,5 +1,6 @@
 //! Entities: whom and what the bundle knows, and who is in which group.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::{Effect, Entity, EntityUid, Policy, PrincipalConstraint};
@@ -37,14 +38,15 @@ pub(super) fn compare(changes: &mut Changes, old: &Compiled, new: &Compiled) {
         }
         changes.at("entity", uid).say(Stricter, "removed: requests that name it are refused");
     }
+    let (said_before, said_after) = (LazyCell::new(|| Said::by(old)), LazyCell::new(|| Said::by(new)));
     for (uid, (old_one, new_one)) in stayed {
         changes.at("entity", uid);
         for parent in new_one.parents.difference(&old_one.parents) {
-            let (tendency, by) = joining(new, parent);
+            let (tendency, by) = said_after.joining(parent);
             changes.say(tendency, format!("joins {parent}{by}"));
         }
         for parent in old_one.parents.difference(&new_one.parents) {
-            let (tendency, by) = joining(old, parent);
+            let (tendency, by) = said_before.joining(parent);
             changes.say(tendency.reversed(), format!("leaves {parent}{by}"));
         }
         if old_one.rest != new_one.rest {
@@ -81,35 +83,50 @@ fn named(uid: &Value) -> String {
     }
 }
 
-/// What it means to join a group: what the policies say that name it, or what it is in.
-fn joining(content: &Compiled, group: &str) -> (Tendency, String) {
-    let mut groups = BTreeSet::from([group.to_owned()]);
-    for entity in content.entities.iter().filter(|entity| entity.uid().to_string() == group) {
-        let above = content.entities.ancestors(&entity.uid()).into_iter().flatten();
-        groups.extend(above.map(ToString::to_string));
-    }
-    let policies = content.slices.policies();
-    let naming = |policy: &&&Policy| {
-        policy.entity_literals().iter().any(|uid: &EntityUid| groups.contains(&uid.to_string()))
-    };
-    let by: Vec<&Policy> = policies.values().filter(naming).copied().collect();
-    // Membership in what an attribute names can be asked without naming the group.
-    let plain = policies.values().all(|policy| !asks_membership(policy));
-    let only = |effect| by.iter().all(|policy| policy.effect() == effect && is_scoped(policy, &groups));
-    let tendency = match (plain && !by.is_empty(), only(Effect::Permit), only(Effect::Forbid)) {
-        (true, true, false) => MorePermissive,
-        (true, false, true) => Stricter,
-        (_, _, _) => Unknown,
-    };
-    let told = by.iter().map(|policy| {
-        let word = match policy.effect() {
-            Effect::Permit => "permit",
-            Effect::Forbid => "forbid",
+/// What a bundle's policies say of entities, found out once for all memberships that change.
+struct Said<'c> {
+    content: &'c Compiled,
+    uids: BTreeMap<String, EntityUid>,
+    /// The policies, with the entities that each names.
+    policies: Vec<(&'c Policy, BTreeSet<String>)>,
+    /// Whether none of them asks for membership in what it does not name, such as in an attribute.
+    plain: bool,
+}
+
+impl<'c> Said<'c> {
+    fn by(content: &'c Compiled) -> Self {
+        let named = |policy: &'c Policy| {
+            (policy, policy.entity_literals().iter().map(ToString::to_string).collect::<BTreeSet<_>>())
         };
-        format!("{word} {}", policy.id())
-    });
-    let told = names(told).map_or("no policy names it".to_owned(), |ids| format!("named by {ids}"));
-    (tendency, format!(" ({told})"))
+        let policies: Vec<_> = content.slices.policies().values().copied().map(named).collect();
+        let plain = policies.iter().all(|(policy, _)| !asks_membership(policy));
+        let uids = content.entities.iter().map(|entity| (entity.uid().to_string(), entity.uid())).collect();
+        Self { content, uids, policies, plain }
+    }
+
+    /// What it means to join a group: what the policies say that name it, or what it is in.
+    fn joining(&self, group: &str) -> (Tendency, String) {
+        let mut groups = BTreeSet::from([group.to_owned()]);
+        let above = self.uids.get(group).and_then(|uid| self.content.entities.ancestors(uid));
+        groups.extend(above.into_iter().flatten().map(ToString::to_string));
+        let naming = self.policies.iter().filter(|(_, named)| !named.is_disjoint(&groups));
+        let by: Vec<&Policy> = naming.map(|(policy, _)| *policy).collect();
+        let only = |effect| by.iter().all(|policy| policy.effect() == effect && is_scoped(policy, &groups));
+        let tendency = match (self.plain && !by.is_empty(), only(Effect::Permit), only(Effect::Forbid)) {
+            (true, true, false) => MorePermissive,
+            (true, false, true) => Stricter,
+            (_, _, _) => Unknown,
+        };
+        let told = by.iter().map(|policy| {
+            let word = match policy.effect() {
+                Effect::Permit => "permit",
+                Effect::Forbid => "forbid",
+            };
+            format!("{word} {}", policy.id())
+        });
+        let told = names(told).map_or("no policy names it".to_owned(), |ids| format!("named by {ids}"));
+        (tendency, format!(" ({told})"))
+    }
 }
 
 /// Whether a policy's conditions ask for membership anywhere.
