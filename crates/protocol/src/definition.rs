@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::digest::{Digest, Domain};
 use crate::json::{JsonError, Limits, Loose};
 
-/// Bounds on one definition: 1 MiB, 32 levels.
+/// Bounds on one definition: 1 MiB, 64 levels.
 const LIMITS: Limits = Limits { bytes: 1024 * 1024, depth: 64 };
 /// Bounds on a file of them: 1 MiB, and the levels around each.
 const FILE: Limits = Limits { bytes: 1024 * 1024, depth: 66 };

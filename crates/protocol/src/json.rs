@@ -31,7 +31,7 @@ impl Limits {
     pub const REQUEST: Self = Self { bytes: 64 * 1024, depth: 16 };
     /// Bounds on a record: 65,535 bytes, as C2SP tlog-tiles limits an entry, 16 levels.
     pub const RECORD: Self = Self { bytes: 65_535, depth: 16 };
-    /// Bounds on one protocol message of a gated tool: 8 MiB, 32 levels.
+    /// Bounds on one protocol message of a gated tool: 8 MiB, 64 levels.
     pub const MESSAGE: Self = Self { bytes: 8 * 1024 * 1024, depth: 64 };
 }
 

@@ -295,6 +295,7 @@ impl Bundles {
         }
         let before = state.succession.replace(succession.clone()).unwrap_or_default();
         let source = match &succession.activated {
+            // None was ever activated: a log only grows, so that an activation is followed by another and never by none.
             None => Arc::clone(&self.deciding().source),
             Some(_) if before.activated == succession.activated => Arc::clone(&self.deciding().source),
             Some(activated) => {
