@@ -235,10 +235,6 @@ impl Junction {
         }
         let number = self.number();
         let renamed = rewrite::request(body, number)?;
-        if renamed.line.len() > CLIENT_LINE {
-            let detail = format!("longer than {CLIENT_LINE} bytes");
-            return Err(Refused::new(ReasonCode::RequestTooLarge, detail));
-        }
         self.tell(server, renamed.line)?;
         let call = Call { id: id.clone(), token: renamed.token, stateless: is_stateless(body) };
         self.sent.insert(number, Sent { server, to: To::Client(call) });

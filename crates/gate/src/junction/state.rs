@@ -15,6 +15,7 @@ use crate::form::TypedTools;
 use crate::gate::{Basis, Ending, GateError, McpGate, NamedServer, ToolServer, random};
 use crate::message::{Id, Refused, Reply};
 use crate::notes::Notes;
+use crate::session::CLIENT_LINE;
 
 use super::gather::Gather;
 use super::greeting::{Greeting, Hello};
@@ -324,6 +325,11 @@ impl Junction {
 
     /// Says something to a server's gate.
     pub(super) fn tell(&self, number: usize, line: Vec<u8>) -> Result<(), Refused> {
+        // The gate would cut it, and nobody could tell whose it was.
+        if line.len() > CLIENT_LINE {
+            let detail = format!("longer than {CLIENT_LINE} bytes");
+            return Err(Refused::new(ReasonCode::RequestTooLarge, detail));
+        }
         let gone = || Refused::new(ReasonCode::UpstreamUnavailable, "the tool server is not there now");
         let to = self.servers.get(number).and_then(|server| server.to.as_ref()).ok_or_else(gone)?;
         to.try_send(line).map_err(|error| match error {

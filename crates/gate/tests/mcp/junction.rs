@@ -410,6 +410,23 @@ async fn a_refused_part_of_a_subscription_leaves_the_others() {
     assert_eq!(code(&malformed), "request.malformed");
 }
 
+/// With its number in the place of its id a part may be longer than what came. Its gate cut it, and it was acknowledged with nothing.
+#[tokio::test]
+async fn a_part_of_a_subscription_that_became_too_long_was_taken_for_one_that_nobody_answers() {
+    let mut several = Several::start(&[("one", &["read"]), ("two", &["read"])]);
+    for _ in 0..6 {
+        several.listed().await;
+    }
+    let with = |padding: &str| {
+        let params = json!({ "_meta": { "x": padding }, "notifications": { "toolsListChanged": true } });
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{params}}}"#)
+    };
+    let line = with(&"x".repeat(8 * 1024 * 1024 - with("").len()));
+    several.gate.send(&line).await;
+    let refused = several.gate.next().await;
+    assert_eq!((code(&refused), &refused["id"]), ("request.too_large", &json!(1)));
+}
+
 #[tokio::test]
 async fn servers_whose_names_are_not_clear_are_refused_as_a_whole() {
     use portcullis_gate::{GateError, serve};
