@@ -60,7 +60,8 @@ const BANS: [Ban; 12] = [
         instead: "wait for the condition itself: a channel, a child's exit, a line of output",
     },
     Ban {
-        patterns: &["time::sleep("],
+        // Also where it was imported, and as a wait for what never comes.
+        patterns: &["time::sleep(", " sleep(", "(sleep(", "pending::<()>()"],
         place: Place::Tests,
         instead: "wait for the condition itself, under tokio::time::timeout",
     },
@@ -126,7 +127,7 @@ fn check_file(file: &TextFile, source: &RustSource) -> Vec<Finding> {
         }
         for (pattern, instead) in bans {
             let reason = if given.is_some() { " (`tidy: allow` must say why)" } else { "" };
-            let pattern = pattern.trim_end_matches('(');
+            let pattern = pattern.trim_matches([' ', '(']);
             findings.push(Finding::new(
                 &file.path,
                 line,
@@ -181,7 +182,7 @@ mod tests {
                     Place::OutsideXtask | Place::Everywhere => "crates/cli/src/a.rs",
                     Place::Decisions | Place::DecisionsButClock => "crates/ledger/src/a.rs",
                 };
-                line(path, &format!("{pattern} x;"), Some(pattern.trim_end_matches('(')));
+                line(path, &format!("{pattern} x;"), Some(pattern.trim_matches([' ', '('])));
             }
         }
     }
@@ -201,6 +202,8 @@ mod tests {
     fn tests_do_not_sleep_or_get_ignored() {
         line("crates/sdk/tests/a.rs", "std::thread::sleep(ms);", Some("`thread::sleep`"));
         line("crates/sdk/tests/a.rs", "tokio::time::sleep(ms).await;", Some("`time::sleep`"));
+        line("crates/sdk/tests/a.rs", "drop(timeout(ms, sleep(ms)).await);", Some("`sleep`"));
+        line("crates/sdk/tests/a.rs", "timeout(ms, pending::<()>()).await;", Some("`pending::<()>()`"));
         line("crates/sdk/src/a.rs", "tokio::time::sleep(ms).await;", None);
         line("xtask/src/a.rs", "thread::sleep(ms);", None);
         line("crates/sdk/tests/a.rs", "#[ignore = \"slow\"]", Some("`#[ignore`"));

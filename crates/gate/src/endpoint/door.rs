@@ -180,6 +180,7 @@ mod tests {
         let writing = tokio::spawn(async move { writer.write_all(&vec![0; 1 << 20]).await });
         let (mut buffer, mut taken) = (vec![0; bytes], 0);
         loop {
+            // tidy: allow a reader that is slow on purpose is what is tried
             sleep(pause).await;
             match theirs.read(&mut buffer).await.unwrap() {
                 0 => break,

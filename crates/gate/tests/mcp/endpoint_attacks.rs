@@ -496,9 +496,7 @@ async fn a_session_of_which_nothing_is_heard_ends() {
     stream.event().await.unwrap();
     let expired = async {
         // A DELETE of a session that is there ends it, so it is asked for in a way that does not count as its use.
-        while idle.listen(Some("x")).await.status() != 404 {
-            tokio::time::timeout(Duration::from_millis(400), std::future::pending::<()>()).await.unwrap_err();
-        }
+        while idle.listen(Some("x")).await.status() != 404 {}
     };
     timeout(PATIENCE, expired).await.expect("it ends");
     assert_eq!(listening.tool("1", "read").await, ran(&json!(1), "read"));
