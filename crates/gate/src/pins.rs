@@ -62,6 +62,9 @@ struct State {
     pages: u64,
     /// What is seen in them.
     shown_as: Seen,
+    /// Names that were ambiguous when the list was last read, until it was read to its end once more: what they look like may be on
+    /// a page to come.
+    doubted: BTreeSet<String>,
     /// What a client of the stateless revision says of itself with each request, as the members of `_meta` that the
     /// protocol reads.
     client: Option<String>,
@@ -325,7 +328,7 @@ impl Tools {
                 Err(error) => left_out.push(format!("one that is not understood ({error})")),
             }
         }
-        let seen = match self.learn(&tools, first) {
+        let seen = match self.learn(&tools, (first, page.next.is_none())) {
             Ok(seen) => seen,
             Err(why) => return answer::unlisted(&why),
         };
@@ -345,7 +348,7 @@ impl Tools {
 
     /// Takes up a page, and says what is seen of all that the client was shown since the first, or why that cannot be told. Names
     /// are compared while nobody waits for what is known: calls look at it meanwhile.
-    fn learn(&self, tools: &[(&str, ToolDefinition)], first: bool) -> Result<Seen, String> {
+    fn learn(&self, tools: &[(&str, ToolDefinition)], (first, last): (bool, bool)) -> Result<Seen, String> {
         let page: Vec<Entry> = tools.iter().map(|(_, tool)| Entry::of(tool)).collect();
         for _ in 0..TRIES {
             let (before, mut all) = self.shown_before(&page, first);
@@ -353,9 +356,9 @@ impl Tools {
             if all.len() > MAX_TOOLS {
                 return Err(format!("the tool server lists more than {MAX_TOOLS} tools"));
             }
-            let seen = seen(&all);
-            if self.take_up(before, (&page, all), &seen) {
-                self.company.hear((&self.server, Which::Client), seen.keys());
+            let mut seen = seen(&all);
+            self.company.hear((&self.server, Which::Client), seen.keys());
+            if self.take_up(before, (&page, all), (&mut seen, (first, last))) {
                 return Ok(seen);
             }
         }
@@ -371,9 +374,14 @@ impl Tools {
     }
 
     /// Takes up what the client is shown, unless something else was taken up since. Whether it was.
-    fn take_up(&self, before: u64, (page, all): (&[Entry], Vec<Entry>), seen: &Seen) -> bool {
+    fn take_up(
+        &self,
+        before: u64,
+        (page, all): (&[Entry], Vec<Entry>),
+        (seen, (first, last)): (&mut Seen, (bool, bool)),
+    ) -> bool {
         let mut state = self.state();
-        if state.pages != before {
+        if state.pages != before || !state.doubt(seen, (first, last)) {
             return false;
         }
         state.pages = state.pages.saturating_add(1);
@@ -410,6 +418,21 @@ impl Tools {
         let (count, named) = (left_out.len(), named.join(", "));
         self.notes
             .say(format!("left out of the tool server's list, and not callable: {count}: {named}{more}"));
+    }
+}
+
+impl State {
+    /// Takes what was ambiguous before for that still, while a list is read anew. Whether there is room for it.
+    fn doubt(&mut self, seen: &mut Seen, (first, last): (bool, bool)) -> bool {
+        if first {
+            let ambiguous = self.shown_as.iter().filter(|(_, seen)| **seen == ToolSeen::Ambiguous);
+            self.doubted.extend(ambiguous.map(|(name, _)| name.clone()));
+        }
+        if last {
+            self.doubted.clear();
+        }
+        seen.extend(self.doubted.iter().map(|name| (name.clone(), ToolSeen::Ambiguous)));
+        self.doubted.len() <= MAX_TOOLS
     }
 }
 
@@ -450,11 +473,23 @@ mod tests {
         let (before, earlier) = tools.shown_before(&page("read"), true);
         assert!(earlier.is_empty());
         // Another page is taken up meanwhile, and then the server says that its tools are others.
-        assert!(tools.take_up(before, (&page("Read"), page("Read")), &seen(&page("Read"))));
-        assert!(!tools.take_up(before, (&page("read"), page("read")), &seen(&page("read"))));
+        assert!(tools.take_up(
+            before,
+            (&page("Read"), page("Read")),
+            (&mut seen(&page("Read")), (true, true))
+        ));
+        assert!(!tools.take_up(
+            before,
+            (&page("read"), page("read")),
+            (&mut seen(&page("read")), (true, true))
+        ));
         let (before, earlier) = tools.shown_before(&page("read"), false);
         assert_eq!(earlier, page("Read"), "with which it is compared now");
         tools.changed();
-        assert!(!tools.take_up(before, (&page("read"), page("read")), &seen(&page("read"))));
+        assert!(!tools.take_up(
+            before,
+            (&page("read"), page("read")),
+            (&mut seen(&page("read")), (true, true))
+        ));
     }
 }

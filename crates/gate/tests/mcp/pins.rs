@@ -247,6 +247,27 @@ async fn names_that_look_alike_are_nobodys() {
     }
 }
 
+/// What a name looks like may be on the next page: reading the first one anew made both callable.
+#[tokio::test]
+async fn a_name_that_looked_like_one_on_the_next_page_was_not_ambiguous_while_the_list_was_read_anew() {
+    let twin = "re\u{430}d";
+    let said = pages(&[&[tool("read")], &[tool(twin), tool("write")]]);
+    let mut gate = gate(&[], &said);
+    assert_eq!(listed(&mut gate, None).await, ["read"]);
+    runs(&mut gate, "read").await;
+    assert_eq!(listed(&mut gate, Some("1")).await, ["write"]);
+    refused(&mut gate, "read", "tool.ambiguous").await;
+    assert_eq!(listed(&mut gate, None).await, Vec::<String>::new());
+    refused(&mut gate, "read", "tool.ambiguous").await;
+    refused(&mut gate, twin, "tool.ambiguous").await;
+    // Once the list was read to its end, it is what it says.
+    gate.offers(&pages(&[&[tool("read")], &[tool("write")]]));
+    listed(&mut gate, None).await;
+    refused(&mut gate, "read", "tool.ambiguous").await;
+    listed(&mut gate, Some("1")).await;
+    runs(&mut gate, "read").await;
+}
+
 #[tokio::test]
 async fn what_people_do_not_see_in_a_definition_makes_it_uncallable_even_if_it_was_pinned() {
     for hidden in
