@@ -25,6 +25,7 @@ use crate::peer::{Outgoing, Peer, Writer};
 use crate::pins::Tools;
 use crate::questions::Given;
 use crate::remote::{Remote, RemoteServer};
+use crate::room::{Rooms, WAITING};
 use crate::session::{
     CALLS, Reach, Shared, UPSTREAM_CALLS, UPSTREAM_LINE, from_client, from_upstream, upstream_gone,
 };
@@ -57,7 +58,7 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin + Send + 'static,
 {
-    let held = Held { lost: watch::Sender::new(false), run: None };
+    let held = Held { lost: watch::Sender::new(false), run: None, unsent: WAITING };
     serve_held(config, arbiter, log, (client_in, client_out), report, held).await
 }
 
@@ -67,6 +68,9 @@ pub(crate) struct Held {
     pub(crate) lost: watch::Sender<bool>,
     /// The run that the session is a part of; one of its own if there is none.
     pub(crate) run: Option<[u8; 32]>,
+    /// Bytes of what the client says that may wait for each tool server to read them, and as many of what it is not answered and that is
+    /// being decided.
+    pub(crate) unsent: usize,
 }
 
 /// The same, held so.
@@ -84,8 +88,8 @@ where
 {
     config.check()?;
     let notes = Notes::start(report).map_err(GateError::Start)?;
-    let Held { lost, run } = held;
-    let basis = Basis::of(&config, arbiter, log, notes, run)?;
+    let Held { lost, run, unsent } = held;
+    let basis = Basis { unsent, ..Basis::of(&config, arbiter, log, notes, run)? };
     let _sending = Handle(tokio::spawn(Arc::clone(&basis.attempts).send()));
     if !config.beside.is_empty() {
         return junction::serve(config, basis, client_in, client_out).await;
@@ -105,6 +109,8 @@ pub(crate) struct Basis {
     outcomes: Outcomes,
     attempts: Arc<Attempts>,
     run: [u8; 32],
+    /// How much may wait for each server.
+    unsent: usize,
     /// What the servers list, beside one another.
     pub(crate) company: Arc<Company>,
 }
@@ -125,7 +131,7 @@ impl Basis {
         let attempts = Attempts::start(spool.as_deref(), (agent, gate), asked, *deadline, notes.clone());
         let attempts = Arc::new(attempts.map_err(GateError::Start)?);
         let company = Arc::new(Company::of(config.servers().into_iter().map(|server| server.name)));
-        Ok(Self { arbiter, log, notes, outcomes, attempts, run, company })
+        Ok(Self { arbiter, log, notes, outcomes, attempts, run, unsent: WAITING, company })
     }
 
     /// The same for one of several servers, of which something else is said to people.
@@ -195,7 +201,7 @@ where
     let stdin = process.child.stdin.take().ok_or_else(piped)?;
     let stdout = process.child.stdout.take().ok_or_else(piped)?;
     let errors = process.child.stderr.take().ok_or_else(piped)?;
-    let (upstream, writer) = Peer::new(stdin);
+    let (upstream, writer) = Peer::holding(Rooms::new(basis.unsent), stdin);
     let shared = shared(config, basis, (client.peer, upstream), (reach, client.lost));
     shared.spawn(stderr(errors, shared.notes.clone()));
     let source = Lines::new(stdout, UPSTREAM_LINE);
@@ -214,7 +220,7 @@ where
 {
     let started = Remote::start(server, basis.notes.clone(), config.0.rooms());
     let (remote, sink, source) = started.map_err(GateError::Start)?;
-    let (upstream, writer) = Peer::new(sink);
+    let (upstream, writer) = Peer::holding(Rooms::new(basis.unsent), sink);
     let reach = Reach::Remote(Arc::clone(&remote));
     let shared = shared(config, basis, (client.peer, upstream), (reach, client.lost));
     session(shared, Life::Remote(remote), (writer, source), (client.input, client.writer)).await
@@ -269,7 +275,7 @@ fn shared(
     (reach, lost): (Reach, watch::Sender<bool>),
 ) -> Arc<Shared> {
     let McpGate { agent, acts_for, gate, deadline, listed_within, .. } = config.clone();
-    let Basis { arbiter, log, notes, outcomes, attempts, run, company } = basis.clone();
+    let Basis { arbiter, log, notes, outcomes, attempts, run, unsent, company } = basis.clone();
     let (table, keeps) = (tokio::sync::Mutex::new(None), attempts.are_kept());
     let tools = Tools::new((server.clone(), company), upstream.clone(), listed_within, notes.clone());
     let tools = Arc::new(tools);
@@ -297,6 +303,7 @@ fn shared(
         typed,
         tools,
         rooms: config.rooms(),
+        unanswered: Rooms::new(unsent),
     })
 }
 

@@ -14,7 +14,7 @@ use crate::harmless::Harmless;
 use crate::incoming::{Handed, Sink};
 use crate::message::{Id, Reply};
 use crate::pins::Since;
-use crate::room::{Room, Rooms};
+use crate::room::{Room, Rooms, WAITING as WAITING_BYTES};
 use crate::table::{Heard, Table, Unsendable};
 
 /// Messages that wait to be written to one side, within the bytes that may.
@@ -182,11 +182,16 @@ pub(crate) struct Peer {
 impl Peer {
     /// A side, and the writer that must be run for it.
     pub(crate) fn new<S>(out: S) -> (Self, Writer<S>) {
+        Self::holding(Rooms::new(WAITING_BYTES), out)
+    }
+
+    /// The same, for which so much waits at the most.
+    pub(crate) fn holding<S>(rooms: Rooms, out: S) -> (Self, Writer<S>) {
         let (outbox, inbox) = mpsc::channel(WAITING);
         let table = Arc::new(Table::default());
         let (broken, _) = watch::channel(false);
         let writer = Writer { out: Some(out), inbox, table: Arc::clone(&table), broken };
-        (Self { outbox, rooms: Rooms::waiting(), table }, writer)
+        (Self { outbox, rooms, table }, writer)
     }
 
     /// Hands over a message, waiting for room. What is handed over after the writer has ended is dropped with its

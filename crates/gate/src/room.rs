@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Bytes that the messages of all servers behind one gate take, which are shared out among them.
 const GATE: usize = 128 * 1024 * 1024;
 /// Bytes that wait to be written to one side.
-const WAITING: usize = 32 * 1024 * 1024;
+pub(crate) const WAITING: usize = 32 * 1024 * 1024;
 /// Room is given out in pieces of so many bytes.
 const PIECE: usize = 1024;
 
@@ -34,12 +34,8 @@ impl Rooms {
         Self::new(GATE.checked_div(servers).unwrap_or(GATE))
     }
 
-    /// For what waits to be written to one side.
-    pub(crate) fn waiting() -> Self {
-        Self::new(WAITING)
-    }
-
-    fn new(bytes: usize) -> Self {
+    /// So much of it.
+    pub(crate) fn new(bytes: usize) -> Self {
         let all = pieces(bytes);
         Self { pieces: Arc::new(Semaphore::new(usize::try_from(all).unwrap_or(Semaphore::MAX_PERMITS))), all }
     }

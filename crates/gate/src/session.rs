@@ -86,6 +86,8 @@ pub(crate) struct Shared {
     pub(crate) handles: Handles,
     /// For what the server says.
     pub(crate) rooms: Rooms,
+    /// For what the client says and is not answered, until it was handed on: nothing else keeps it from saying more.
+    pub(crate) unanswered: Rooms,
 }
 
 impl Shared {
@@ -235,7 +237,11 @@ fn client_notice(shared: &Arc<Shared>, body: &Body) {
             Ok(())
         }
         None if body.method.starts_with("notifications/") => {
-            shared.decide(Way::ToUpstream, None, (body, None))
+            let length = body.params.as_ref().map_or(0, |params| params.text.len());
+            let many =
+                || Refused::new(ReasonCode::OverloadShed, "too much of what is not answered is under way");
+            let room = shared.unanswered.try_take(length).ok_or_else(many);
+            room.and_then(|room| shared.decide(Way::ToUpstream, None, (body, Some(room))))
         }
         None => Err(Refused::new(ReasonCode::RequestMalformed, "a request without an id")),
     };
@@ -266,8 +272,16 @@ fn offer(shared: &Shared, to: &Peer, message: Harmless) {
 fn client_response(shared: &Shared, id: &Id, reply: Option<Reply>) {
     let number = if let Id::Int(number) = id { u64::try_from(*number).ok() } else { None };
     match (number.and_then(|number| shared.client.table.answered(number)), reply) {
-        (Some(Route::Call(answer)), Some(reply)) => drop(answer.send(reply.into())),
-        // Without its answer the call ends as unknown.
+        (Some(Route::Call(answer)), Some(reply)) => {
+            let (Reply::Result(text) | Reply::Error(text)) = &reply;
+            match shared.unanswered.try_take(text.len()) {
+                Some(room) => drop(answer.send(Heard { reply, room: Some(room) })),
+                // Without its answer the call ends as unknown.
+                None => shared
+                    .notes
+                    .say("dropped an answer of the client's: too many messages wait to be written"),
+            }
+        }
         (Some(Route::Call(answer)), None) => drop(answer),
         (Some(Route::Forward(..)) | None, _) => {
             shared.notes.say("dropped an answer of the client's to a request that nobody made");

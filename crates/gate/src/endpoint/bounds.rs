@@ -31,6 +31,9 @@ pub struct Bounds {
     pub held: usize,
     /// The same of one agent.
     pub held_each: usize,
+    /// Bytes of what a conversation's client says that wait for the tool server to read them; and as many of what it is not answered, and
+    /// that is being decided. A message that is longer than that waits alone.
+    pub unsent: usize,
     /// Messages that wait on one stream.
     pub waiting: usize,
     /// How long a request's header may take to arrive, and TLS to be spoken.
@@ -60,6 +63,7 @@ impl Bounds {
         bodies_each: 16 * 1024 * 1024,
         held: 256 * 1024 * 1024,
         held_each: 64 * 1024 * 1024,
+        unsent: 4 * 1024 * 1024,
         waiting: 256,
         header: Duration::from_secs(5),
         body: Duration::from_secs(10),

@@ -173,8 +173,8 @@ impl Served {
                     return Err(Refused::new(StatusCode::BAD_REQUEST, ReasonCode::RequestMalformed, detail));
                 }
             },
-            Said::Notice(body) => conversation.tell(rewrite::notice(&body)).await?,
-            Said::Answer(id, reply) => conversation.tell(rewrite::answer(&id, &reply)).await?,
+            Said::Notice(body) => conversation.tell(rewrite::notice(&body), Some(room)).await?,
+            Said::Answer(id, reply) => conversation.tell(rewrite::answer(&id, &reply), Some(room)).await?,
         }
         Ok(empty(StatusCode::ACCEPTED))
     }

@@ -69,8 +69,11 @@ pub(super) struct State {
     pub(super) revision: Option<String>,
     /// Nothing more is taken up.
     closing: bool,
-    to_gate: Option<mpsc::Sender<Vec<u8>>>,
+    to_gate: Option<mpsc::Sender<Said>>,
 }
+
+/// A line for the gate, and what it takes until the gate has read it, if nothing else holds that.
+pub(super) type Said = (Vec<u8>, Option<Room>);
 
 /// A conversation.
 #[derive(Debug)]
@@ -104,7 +107,7 @@ impl Conversation {
         era: Era,
         share: Arc<Share>,
         (bounds, linger): (Bounds, Duration),
-        to_gate: mpsc::Sender<Vec<u8>>,
+        to_gate: mpsc::Sender<Said>,
     ) -> Arc<Self> {
         let own = (OWN, Stream::default());
         let state = State {
@@ -128,13 +131,13 @@ impl Conversation {
     }
 
     /// The way to the gate for what the client says.
-    fn to_gate(&self) -> Result<mpsc::Sender<Vec<u8>>, Refused> {
+    fn to_gate(&self) -> Result<mpsc::Sender<Said>, Refused> {
         let mut state = self.state();
         state.used = Instant::now();
         Self::way(&state)
     }
 
-    fn way(state: &State) -> Result<mpsc::Sender<Vec<u8>>, Refused> {
+    fn way(state: &State) -> Result<mpsc::Sender<Said>, Refused> {
         state.to_gate.clone().filter(|_| !state.closing).ok_or_else(Refused::gone)
     }
 
@@ -144,7 +147,7 @@ impl Conversation {
         // Whoever goes away while it waits here has asked nothing.
         let place = to_gate.reserve().await.map_err(|_| Refused::gone())?;
         let (number, reader, line) = self.take_up(question)?;
-        place.send(line);
+        place.send((line, None));
         Ok(Reader::new(Arc::clone(self), number, (reader, 0)))
     }
 
@@ -183,22 +186,22 @@ impl Conversation {
         Ok((number, reader, renamed.line))
     }
 
-    /// Passes on what has no answer.
-    pub(super) async fn tell(&self, line: Vec<u8>) -> Result<(), Refused> {
-        self.to_gate()?.send(line).await.map_err(|_| Refused::gone())
+    /// Passes on what has no answer, and holds its room until the gate has read it.
+    pub(super) async fn tell(&self, line: Vec<u8>, room: Option<Room>) -> Result<(), Refused> {
+        self.to_gate()?.send((line, room)).await.map_err(|_| Refused::gone())
     }
 
     /// Says something in the client's place, of whom nothing was heard by that: a server that asks and asks keeps nothing alive.
     pub(super) async fn say(&self, line: Vec<u8>) -> Result<(), Refused> {
         let to_gate = Self::way(&self.state())?;
-        to_gate.send(line).await.map_err(|_| Refused::gone())
+        to_gate.send((line, None)).await.map_err(|_| Refused::gone())
     }
 
     /// Passes a cancellation on. Who cancels what nobody asked has cancelled nothing.
     pub(super) async fn cancel(&self, id: &Id, reason: Option<&str>) -> Result<(), Refused> {
         let number = self.state().asked.iter().find(|(_, asked)| asked.id == *id).map(|(number, _)| *number);
         let Some(number) = number else { return Ok(()) };
-        self.tell(rewrite::cancelled(number, reason)).await?;
+        self.tell(rewrite::cancelled(number, reason), None).await?;
         // No answer comes to what was cancelled.
         let mut state = self.state();
         self.give_up(&mut state, number);

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::message::Id;
 
 use super::super::bounds::{Bounds, Pool, Share};
-use super::super::conversation::Question;
+use super::super::conversation::{Question, Said};
 use super::super::holder::Holder;
 use super::super::reader::Reader;
 use super::super::streams::Next;
@@ -39,7 +39,7 @@ fn caller(share: &Arc<Share>) -> Caller {
     Caller { token, bearer: token, expires: None, agent, arbiter: Arc::new(Absent), share }
 }
 
-fn conversation(era: Era, bounds: Bounds) -> (Arc<Conversation>, mpsc::Receiver<Vec<u8>>) {
+fn conversation(era: Era, bounds: Bounds) -> (Arc<Conversation>, mpsc::Receiver<Said>) {
     let (to_gate, lines) = mpsc::channel(64);
     let share = Share::new(&bounds, &Pool::new(&bounds));
     let named = (Holder::new(&caller(&share)), "bot".parse().unwrap());
@@ -86,7 +86,7 @@ async fn progress_and_answers_reach_the_request_that_they_are_of() {
     let (conversation, mut lines) = conversation(Era::Stateless, Bounds::USUAL);
     let (mut one, mut two) = (ask(&conversation, 7, "\"t\"").await, ask(&conversation, 7, "\"t\"").await);
     for number in [1, 2] {
-        let line = String::from_utf8(lines.recv().await.unwrap()).unwrap();
+        let line = String::from_utf8(lines.recv().await.unwrap().0).unwrap();
         assert!(
             line.contains(&format!(r#""id":{number},"#))
                 && line.contains(&format!(r#""progressToken":{number}"#)),
@@ -158,7 +158,7 @@ async fn a_request_that_a_client_gave_up_is_cancelled_and_its_answer_is_nobodys(
     let (conversation, mut lines) = conversation(Era::Stateless, Bounds::USUAL);
     drop(ask(&conversation, 1, "1").await);
     lines.recv().await.unwrap();
-    let line = String::from_utf8(lines.recv().await.unwrap()).unwrap();
+    let line = String::from_utf8(lines.recv().await.unwrap().0).unwrap();
     assert!(line.contains("notifications/cancelled") && line.contains(r#""requestId":1"#), "{line}");
     let mut next = ask(&conversation, 1, "1").await;
     conversation.deliver(answer(1, "late"));
@@ -166,8 +166,8 @@ async fn a_request_that_a_client_gave_up_is_cancelled_and_its_answer_is_nobodys(
     assert!(text(&next.next().await).contains("own"));
     drop(next);
     conversation.end();
-    assert!(String::from_utf8(lines.recv().await.unwrap()).unwrap().contains("tools/call"));
-    assert_eq!(lines.recv().await, None, "what was answered is not cancelled");
+    assert!(String::from_utf8(lines.recv().await.unwrap().0).unwrap().contains("tools/call"));
+    assert!(lines.recv().await.is_none(), "what was answered is not cancelled");
 }
 
 #[tokio::test]
@@ -275,10 +275,21 @@ async fn what_the_endpoint_says_in_a_clients_place_was_a_word_of_the_clients() {
     tokio::time::sleep_until(later).await;
     conversation.say(b"unheard".to_vec()).await.unwrap();
     assert!(conversation.is_idle(Instant::now()));
-    conversation.tell(b"heard".to_vec()).await.unwrap();
+    conversation.tell(b"heard".to_vec(), None).await.unwrap();
     assert!(!conversation.is_idle(later) && lines.recv().await.is_some());
     conversation.end();
     assert!(conversation.say(Vec::new()).await.is_err());
+}
+
+/// Its room was given back when it was in line: sixteen lines of each conversation were in nobody's.
+#[tokio::test]
+async fn a_notice_takes_room_until_the_gate_has_read_it() {
+    let (conversation, mut lines) = conversation(Era::Session, Bounds { held_each: 100, ..Bounds::USUAL });
+    let room = conversation.share.hold(100);
+    conversation.tell(b"notice".to_vec(), room).await.unwrap();
+    assert!(conversation.share.hold(1).is_none());
+    drop(lines.recv().await.unwrap());
+    assert!(conversation.share.hold(100).is_some());
 }
 
 #[tokio::test]

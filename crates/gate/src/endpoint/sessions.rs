@@ -15,7 +15,7 @@ use crate::session::UPSTREAM_LINE;
 
 use super::Ground;
 use super::bounds::Bounds;
-use super::conversation::{Conversation, Era};
+use super::conversation::{Conversation, Era, Said};
 use super::delivering::{Rest, unheard};
 use super::holder::Holder;
 use super::refused::Refused;
@@ -206,7 +206,8 @@ impl Sessions {
         let bounds = (self.bounds, self.ground.gate.deadline.saturating_mul(2));
         let conversation = Conversation::new(named, era, Arc::clone(&caller.share), bounds, to_gate);
         let (lost, is_lost) = watch::channel(false);
-        let held = HeldBy { lost, run: self.run_of(&caller.agent, era) };
+        let unsent = self.bounds.unsent;
+        let held = HeldBy { lost, run: self.run_of(&caller.agent, era), unsent };
         let log = self.ground.log.clone();
         let report = self.ground.report_of(&caller.agent);
         let failed = self.ground.report_of(&caller.agent);
@@ -264,9 +265,9 @@ impl Sessions {
 }
 
 /// Writes lines, one whole one after the other: a line whose client has gone half-way would join with the next.
-async fn write(mut lines: mpsc::Receiver<Vec<u8>>, mut gate: tokio::io::DuplexStream) {
+async fn write(mut lines: mpsc::Receiver<Said>, mut gate: tokio::io::DuplexStream) {
     use tokio::io::AsyncWriteExt;
-    while let Some(mut line) = lines.recv().await {
+    while let Some((mut line, _room)) = lines.recv().await {
         line.push(b'\n');
         if gate.write_all(&line).await.is_err() {
             return;

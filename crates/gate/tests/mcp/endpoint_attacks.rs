@@ -502,6 +502,36 @@ async fn a_session_of_which_nothing_is_heard_ends() {
     assert_eq!(listening.tool("1", "read").await, ran(&json!(1), "read"));
 }
 
+/// A tool server that answers `initialize` and then reads nothing.
+const DEAF: &str = r#"read line; echo '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"s","version":"1"}}}'; exec sleep 600"#;
+
+/// What an agent's server did not read was held by the thousand, up to 8 MiB each, and in nobody's room.
+#[tokio::test]
+async fn an_agent_filled_the_endpoint_with_what_its_server_did_not_read() {
+    let door = Door::with(|endpoint| {
+        super::support::local(&mut endpoint.gate).command = vec!["sh".into(), "-c".into(), DEAF.into()];
+    })
+    .await;
+    let session = door.session(ONE).await;
+    let said = |method: &str| {
+        let padding = "x".repeat(1024 * 1024);
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"progressToken":1,"message":"{padding}"}}}}"#
+        )
+    };
+    for _ in 0..12 {
+        assert_eq!(session.post(&said("notifications/progress")).await.status(), 202);
+    }
+    // No more than four megabytes of them wait.
+    door.told_times("dropped a notification: too many messages wait to be written", 8).await;
+    // Nor of what waits for a decision.
+    door.arbiter.will(Act::Hang);
+    for _ in 0..12 {
+        assert_eq!(session.post(&said("notifications/other")).await.status(), 202);
+    }
+    door.told_times("too much of what is not answered is under way", 8).await;
+}
+
 #[tokio::test]
 async fn connections_beyond_the_bound_are_dropped() {
     let door =
