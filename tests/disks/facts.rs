@@ -110,15 +110,24 @@ impl Hanging {
         Self { state, session: Some(session.expect("root may mount a FUSE file system")) }
     }
 
-    fn hang(&self, hangs: bool) {
-        *self.state.hangs.lock().unwrap() = hangs;
-        self.state.goes_on.notify_all();
+    /// Answers nobody until the value is dropped.
+    fn hang(&self) -> Hung<'_> {
+        *self.state.hangs.lock().unwrap() = true;
+        Hung(self)
+    }
+}
+
+struct Hung<'a>(&'a Hanging);
+
+impl Drop for Hung<'_> {
+    fn drop(&mut self) {
+        *self.0.state.hangs.lock().unwrap() = false;
+        self.0.state.goes_on.notify_all();
     }
 }
 
 impl Drop for Hanging {
     fn drop(&mut self) {
-        self.hang(false);
         if let Some(session) = self.session.take() {
             drop(session.umount_and_join());
         }
@@ -178,7 +187,8 @@ fn a_file_of_facts_whose_file_system_hung_held_up_all_that_is_recorded() {
     gate.call("read_balance", json!({ "account": "acme" })).ran();
     let (id, outcome) = spent(&place, &daemon.server());
     let ran = std::fs::read_to_string(&journal).unwrap();
-    hanging.hang(true);
+    // Dropped first of all: a process that waits for the file system cannot be killed.
+    let hung = hanging.hang();
     until("somebody who looks", || (*hanging.state.waiting.lock().unwrap() > 0).then_some(()));
     // What was permitted before is told and recorded.
     let began = Instant::now();
@@ -195,13 +205,13 @@ fn a_file_of_facts_whose_file_system_hung_held_up_all_that_is_recorded() {
     let ready = get(&daemon.server(), "/readyz").unwrap();
     assert_eq!(ready.status, 503);
     let token = std::fs::read_to_string(place.path("keys/operator.token")).unwrap();
-    let order = json!({ "what": { "erase_payloads": { "subject": "stranger-agent" } }, "reason": "a test" });
+    let order = json!({ "what": { "erase_payloads": { "subject": "demo-agent" } }, "reason": "a test" });
     let order = order.to_string();
     let order = post(&daemon.server(), "/v1/operator/orders", token.trim(), order.as_bytes()).unwrap();
     assert_eq!(order.status, 200, "{}", order.json());
     assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
     assert_eq!(std::fs::read_to_string(&journal).unwrap(), ran, "it ran");
-    hanging.hang(false);
+    drop(hung);
     until("facts that are there again", || {
         gate.call("read_balance", json!({ "account": "acme" })).told().is_none().then_some(())
     });
