@@ -1,7 +1,5 @@
 //! `portcullis bundle activate`: another bundle decides from one decision to the next, or nothing changes.
 
-use std::time::{Duration, Instant};
-
 use portcullis_policy::Snapshot;
 use portcullis_server::Offer;
 use rustix::process::Signal;
@@ -9,8 +7,7 @@ use serde_json::{Value, json};
 
 use crate::bundles::decided;
 use crate::support::http::post;
-use crate::support::random::Random;
-use crate::support::release::{activation, copy, release, signed_release};
+use crate::support::release::{copy, release, signed_release};
 use crate::support::{Daemon, Place, text};
 use crate::{Ended, run, with};
 
@@ -252,38 +249,4 @@ fn a_refused_activation_of_the_same_content_replaced_the_signatures_of_the_bundl
     let left = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name());
     let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("offered")).collect();
     assert!(left.is_empty(), "{left:?}");
-}
-
-/// Whenever the arbiter is killed, the old bundle decides or the new one does: what was reported done is, and a restart
-/// finds one of the two whole.
-#[test]
-fn an_arbiter_killed_during_an_activation_leaves_the_old_bundle_or_the_new_one() {
-    let place = Place::demo();
-    let (mut random, seed) = Random::seeded();
-    eprintln!("PORTCULLIS_SEED={seed}");
-    let mut daemon = Daemon::start(&place);
-    let begun = Instant::now();
-    activate(&place, &release(&place, 2, true)).ok();
-    let whole = begun.elapsed();
-    let (mut old, mut new) = (0, 0);
-    for round in 0..16_u64 {
-        let (before, version) = (shown(&place), round + 3);
-        let bundle = release(&place, version, version.is_multiple_of(2));
-        let mut command = activation(&place, &bundle).spawn().unwrap();
-        // No condition to wait for: when it falls is what is tried.
-        let within = usize::try_from(whole.as_micros() * 5 / 4).unwrap();
-        let delay = Duration::from_micros(u64::try_from(random.below(within)).unwrap());
-        std::thread::park_timeout(delay);
-        daemon.kill();
-        let done = command.wait().unwrap().success();
-        daemon = Daemon::start(&place);
-        let after = shown(&place);
-        assert!(after == version || (after == before && !done), "{before} to {version}: {after}, {done}");
-        let expected = if after.is_multiple_of(2) { "policy.forbidden" } else { "PERMIT" };
-        assert_eq!(answered(&place, &format!("round-{round}")), expected, "{after}");
-        if after == version { new += 1 } else { old += 1 }
-    }
-    eprintln!(
-        "killed 16 times during an activation of {whole:?}: the old bundle {old} times, the new one {new}"
-    );
 }

@@ -243,3 +243,21 @@ fn an_old_version_that_is_signed_and_pinned_does_not_decide_after_a_newer_one_di
     assert_eq!(versions, [1, 3, 4]);
     assert!(with(&place.config_path, &["bundle", "history"]).ok().contains("demo version 3"));
 }
+
+/// How much stack a thread gets that asks for none is the environment's to say: a bundle of the deepest policies that load ended a
+/// daemon whose environment said less.
+#[test]
+fn a_small_stack_in_the_environment_ended_a_daemon_with_a_deep_bundle() {
+    let mut bundle = portcullis_policy::bundles::demo();
+    let deep = format!("{}context.amount == decimal(\"7.00\"){}", "!(".repeat(11), ")".repeat(11));
+    let policy = format!(
+        "@id(\"deep\") forbid (principal, action == Action::\"demo.charge\", resource) when {{ !({deep}) && {deep} }};"
+    );
+    bundle.insert("policies/deep.cedar".into(), policy.into_bytes());
+    let mut place = Place::deploy(bundle, &["demo-agent", "stranger-agent"], "demo");
+    place.environment.push(("RUST_MIN_STACK".to_owned(), (160 * 1024).to_string()));
+    let daemon = Daemon::within(&place.config_path, &place.environment);
+    let said = decided(&place, "a");
+    assert_eq!(said["decision"], "PERMIT", "{said}");
+    assert!(daemon.end(rustix::process::Signal::TERM).success());
+}

@@ -1,4 +1,4 @@
-//! SIGKILL at every system call of an activation.
+//! SIGKILL at every system call of an activation that changes the disk; by `PORTCULLIS_LONG=1`, at every one.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -10,8 +10,10 @@ use crate::strace::{Traced, Tracer, thread};
 use crate::support::release::{activation, release};
 use crate::support::{program, until};
 
-/// What the thread that looks into an order calls to lay a bundle's file, and to read it.
-const LAYING: &str = "openat,read,write,fsync,rename,utimensat,close";
+/// What the thread that looks into an order calls to lay a bundle's file, and by `PORTCULLIS_LONG=1` to read it too.
+const LAYING: [&str; 2] = ["write,fsync,rename,utimensat", "openat,read,write,fsync,rename,utimensat,close"];
+/// What the thread that records it calls that changes the disk, and by `PORTCULLIS_LONG=1` all.
+const RECORDING: [&str; 2] = ["write,pwrite64,fsync,fdatasync,ftruncate,rename,unlink,fallocate", "all"];
 
 /// Which of the daemon's threads is killed at its nth call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +26,10 @@ enum At {
 
 impl At {
     fn trace(self, scene: &Scene) -> (Traced, &'static str) {
+        let long = rounds(0, 1);
         match self {
-            Self::Laying => (Traced::Process(scene.pid()), LAYING),
-            Self::Recording => (Traced::Thread(thread(scene.pid(), "ledger")), "all"),
+            Self::Laying => (Traced::Process(scene.pid()), LAYING[long]),
+            Self::Recording => (Traced::Thread(thread(scene.pid(), "ledger")), RECORDING[long]),
         }
     }
 
@@ -99,21 +102,18 @@ fn begin(at: At, tally: &mut Tally) -> (Scene, usize) {
 }
 
 fn killed_in_an_activation(at: At, fault: &'static str) {
-    let (mut tally, mut random) = Tally::new(fault);
+    let (mut tally, _) = Tally::new(fault);
     let (mut scene, calls) = begin(at, &mut tally);
     let (mut before, mut newest): (u64, u64) = (3, 3);
     let (mut old, mut new) = (0, 0);
-    let tried = rounds(16, calls);
-    for round in 0..tried {
+    // Each of them, and nothing by chance.
+    for moment in 1..=calls {
         if scene.is_old() {
             scene.end(&mut tally);
             (scene, before, newest) = (begin(at, &mut tally).0, 3, 3);
         }
         // Another version than was ever ordered, and one that decides otherwise.
         let version = newest + if (newest + 1 - before).is_multiple_of(2) { 2 } else { 1 };
-        // In CI some of the calls, spread over all.
-        let moment =
-            if tried < calls { 1 + (round * calls + random.below(calls)) / tried } else { round + 1 };
         let next = bundle(&scene, version);
         let (traced, what) = at.trace(&scene);
         let rules = [format!("trace={what}"), format!("inject={what}:signal=KILL:when={moment}")];

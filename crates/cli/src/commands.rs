@@ -31,6 +31,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 use portcullis_gate::confine::Confinement;
+use portcullis_policy::STACK;
 use portcullis_server::config::{ArbiterConfig, Governing};
 use portcullis_server::{Config, LogView, open_cosigned_log, open_log, place_in_force};
 
@@ -119,14 +120,15 @@ fn view(config: &ArbiterConfig, cosigned: bool) -> Result<LogView, ExitCode> {
 /// A runtime for a command that waits for others.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     survive_file_limit()?;
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).thread_stack_size(STACK).enable_all().build()
 }
 
 /// A runtime for a gate: one thread, because a call passes through many tasks one after the other, and waking
 /// another thread costs more than each of them does.
 fn gate_runtime() -> std::io::Result<tokio::runtime::Runtime> {
     survive_file_limit()?;
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
+    tokio::runtime::Builder::new_current_thread().thread_stack_size(STACK).enable_all().build()
 }
 
 /// A failed write must be an error that trips evidence, not a signal that ends the process (setrlimit(2)).

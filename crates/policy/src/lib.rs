@@ -95,6 +95,7 @@ pub use governance::{Governance, OwnedException, SurfaceGovernance};
 pub use limits::{Charge, Counting, Limit, Measure, Most, Per, Window};
 pub use meaning::{Change as Meaning, Tendency};
 pub use near::{Held, Near, Part};
+pub use nesting::STACK;
 pub use pinned::{PinError, PinnedTools};
 pub use program::{UnfitProgram, fit_program};
 pub use proof::{

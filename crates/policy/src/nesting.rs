@@ -12,6 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::{BundleError, Fault};
 use crate::files;
 
+/// Bytes of stack that a thread must have which reads bundles or asks them: with so many it has been tried that the bound holds.
+/// It is asked for, because what a thread gets else depends on the environment.
+pub const STACK: usize = 2 * 1024 * 1024;
+
 /// The most levels.
 pub(crate) const MOST: usize = 32;
 

@@ -176,9 +176,7 @@ fn on_a_stack_of(bytes: usize, work: impl FnOnce() + Send + 'static) {
     done.recv().expect("the work ends well");
 }
 
-/// The smallest stack that a thread has which reads bundles or decides by them: what Rust gives a thread that asks for none.
-/// Without optimization, as here, Cedar takes several times as much of it for each level.
-const SMALLEST: usize = 2 * 1024 * 1024;
+// Without optimization, as here, Cedar takes several times as much of the stack for each level.
 
 /// The command line's thread had 8 MiB and a daemon's have 2: what one took ended the other.
 #[test]
@@ -186,7 +184,7 @@ fn a_bundle_that_a_command_took_could_end_the_daemon_by_its_nesting() {
     for (name, shape) in SHAPES {
         let files = bundle_with(policy(&shape(bound(shape))));
         let name = name.to_owned();
-        on_a_stack_of(SMALLEST, move || {
+        on_a_stack_of(STACK, move || {
             eprintln!("{name}");
             used(files);
         });
@@ -213,7 +211,7 @@ fn types_of_a_schema_are_bounded_by_themselves_and_by_what_they_call() {
         let refused = load(typed(&kind(most + 1))).unwrap_err();
         assert_eq!(refused.code(), ReasonCode::PolicyTooDeep);
         let files = typed(&kind(most));
-        on_a_stack_of(SMALLEST, move || used(files));
+        on_a_stack_of(STACK, move || used(files));
     }
     // In circles, which Cedar refuses, nothing is followed without end.
     let circle: String = (0..60)

@@ -4,10 +4,10 @@ use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::thread::{Builder, available_parallelism, scope};
 
+use crate::nesting::STACK;
+
 /// The most threads that a bundle is loaded by.
 const MOST: usize = 4;
-/// Bytes of stack: what is nested deeply is understood on every thread, or on none.
-const STACK: usize = 8 * 1024 * 1024;
 
 /// Does `work` on each of the items. The results are in the order of the items. A thread that the system does not give
 /// leaves its share to the caller.

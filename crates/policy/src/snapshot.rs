@@ -151,31 +151,13 @@ impl Snapshot {
     /// # Errors
     /// The first of these, in this order. That name and version are the signed ones shows when they are parsed.
     pub fn verify(self, trust: &Trust) -> Result<Bundle, BundleError> {
-        let vouched = Statement::verify(self.signature(), self.digest, trust)?;
-        self.bundle(vouched, Arc::new(Compiled::new(&self.files)?), trust)
+        self.trusted(trust.clone())?.compile()
     }
 
-    /// As [`Self::verify`]. Where an earlier bundle has the same content, which its digest says, that is not parsed and
-    /// validated again; signatures, version and pin are judged as if it had not been there.
-    pub(crate) fn verify_after(self, earlier: &Bundle, trust: &Trust) -> Result<Bundle, BundleError> {
-        if earlier.reference.digest != self.digest {
-            return self.verify(trust);
-        }
-        let vouched = Statement::verify(self.signature(), self.digest, trust)?;
-        self.bundle(vouched, Arc::clone(&earlier.compiled), trust)
-    }
-
-    fn bundle(
-        &self,
-        (statement, signers): (Statement, Vec<VerifierKey>),
-        compiled: Arc<Compiled>,
-        trust: &Trust,
-    ) -> Result<Bundle, BundleError> {
-        statement.agree(&compiled.manifest.name, compiled.manifest.version)?;
-        let Statement { name, version, digest } = statement;
-        let archive = archive::write(&self.files)?;
-        let reference = BundleRef { name, version, digest };
-        Ok(Bundle::new(reference, compiled, archive, Vouched { by: trust.authority.clone(), signers }))
+    /// The part of [`Self::verify`] that comes before anything in the bundle is parsed.
+    pub(crate) fn trusted(self, trust: Trust) -> Result<Trusted, BundleError> {
+        let vouched = Statement::verify(self.signature(), self.digest, &trust)?;
+        Ok(Trusted { snapshot: self, vouched, trust })
     }
 
     /// Who vouches for this bundle by its signatures, and for which name and version: enough keys of an authority. It is
@@ -227,6 +209,40 @@ impl Snapshot {
     /// [`BundleError::Corrupt`], by the first defect.
     pub fn check(&self) -> Result<CheckReport, BundleError> {
         Ok(Compiled::new(&self.files)?.report(self.digest))
+    }
+}
+
+/// A bundle that is signed, pinned and no older than what was in force, and whose content nobody has looked into yet.
+pub(crate) struct Trusted {
+    snapshot: Snapshot,
+    vouched: (Statement, Vec<VerifierKey>),
+    trust: Trust,
+}
+
+impl Trusted {
+    /// Parses and validates it.
+    pub(crate) fn compile(self) -> Result<Bundle, BundleError> {
+        let compiled = Arc::new(Compiled::new(&self.snapshot.files)?);
+        self.bundle(compiled)
+    }
+
+    /// Whether an earlier bundle has the same content, which its digest says.
+    pub(crate) fn is_content_of(&self, earlier: &Bundle) -> bool {
+        earlier.reference.digest == self.snapshot.digest
+    }
+
+    /// As [`Self::compile`], by what was parsed and validated for an earlier bundle of the same content.
+    pub(crate) fn compiled_as(self, earlier: &Bundle) -> Result<Bundle, BundleError> {
+        if self.is_content_of(earlier) { self.bundle(Arc::clone(&earlier.compiled)) } else { self.compile() }
+    }
+
+    fn bundle(self, compiled: Arc<Compiled>) -> Result<Bundle, BundleError> {
+        let (statement, signers) = self.vouched;
+        statement.agree(&compiled.manifest.name, compiled.manifest.version)?;
+        let Statement { name, version, digest } = statement;
+        let archive = archive::write(&self.snapshot.files)?;
+        let reference = BundleRef { name, version, digest };
+        Ok(Bundle::new(reference, compiled, archive, Vouched { by: self.trust.authority, signers }))
     }
 }
 

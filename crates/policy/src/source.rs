@@ -1,5 +1,8 @@
 //! A bundle that is looked after: as long as its directory or file holds what was verified, it decides; from the moment
 //! it does not, nothing does.
+//!
+//! What lies there is looked at, read and held against signatures and pin under a lock, for a short while. What is signed and
+//! pinned is compiled without it, once, and only those wait for it who ask for the bundle itself.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -7,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use portcullis_protocol::{BundleDigest, Digest, Succession};
 
 use crate::disk::{self, Survey};
-use crate::error::BundleError;
+use crate::error::{BundleError, Fault};
 use crate::signers::{BundleSigners, Vouching};
+use crate::snapshot::Trusted;
 use crate::{Bundle, RootRef, Snapshot, Trust, clock};
 
 /// The bundle of a directory or file. It is never older than what lies there, and there is no last-known-good.
@@ -20,10 +24,17 @@ pub struct BundleSource {
     probe: Option<PathBuf>,
     now: fn() -> i128,
     state: Mutex<State>,
+    /// Held by the one who compiles.
+    compiling: Mutex<()>,
 }
+
+/// How often a bundle is compiled whose signers or predecessors change meanwhile.
+const ATTEMPTS: u32 = 3;
 
 #[derive(Debug, Default)]
 struct State {
+    /// Counts what changes who may sign, or what was in force before: what was judged earlier is judged anew.
+    judged_by: u64,
     seen: Succession,
     vouching: Option<Vouching>,
     held: Option<Held>,
@@ -35,6 +46,30 @@ struct Held {
     survey: Survey,
     contents: Digest,
     result: Result<Arc<Bundle>, BundleError>,
+}
+
+/// What was found.
+enum Found {
+    Held(Result<Arc<Bundle>, BundleError>),
+    /// It is signed and pinned, and not compiled yet.
+    Uncompiled(Box<Uncompiled>),
+}
+
+/// What is known of what was read.
+enum Known {
+    Held(Held),
+    Uncompiled(Box<Uncompiled>),
+}
+
+/// A bundle that is signed and pinned, and is to be compiled.
+struct Uncompiled {
+    survey: Survey,
+    contents: Digest,
+    trusted: Trusted,
+    /// By which signers and after which bundles it is trusted.
+    judged_by: u64,
+    /// What was held before it.
+    earlier: Option<Held>,
 }
 
 impl Held {
@@ -49,7 +84,15 @@ impl BundleSource {
     /// [`Self::current`], and so may the chain of roots that says who signs it. `pin` is the only bundle that may decide.
     #[must_use]
     pub fn open(place: impl Into<PathBuf>, signers: BundleSigners, pin: BundleDigest) -> Self {
-        Self { place: place.into(), signers, pin, probe: None, now: clock::now, state: Mutex::default() }
+        Self {
+            place: place.into(),
+            signers,
+            pin,
+            probe: None,
+            now: clock::now,
+            state: Mutex::default(),
+            compiling: Mutex::default(),
+        }
     }
 
     /// The same, with a file beside the bundle that may be touched to see what time it is there: then a bundle that was
@@ -67,6 +110,7 @@ impl BundleSource {
             return;
         }
         state.seen.clone_from(seen);
+        state.judged_by = state.judged_by.wrapping_add(1);
         let older = |bundle: &Bundle| {
             let (own, root) = (bundle.reference(), bundle.authority().root().map(RootRef::named));
             seen.admit(own.version, own.digest, root).is_err()
@@ -80,39 +124,118 @@ impl BundleSource {
     /// reading them if nothing changed; else everything is read and verified anew. Whether the bundle is within its
     /// validity is not asked here: [`Bundle::validity_at`] is, for each decision.
     ///
+    /// What is to be compiled is waited for.
+    ///
     /// # Errors
     /// Why there is none. An earlier bundle is never served in its place, and the next call looks again.
     pub fn current(&self) -> Result<Arc<Bundle>, BundleError> {
+        self.current_while(&|| {})
+    }
+
+    /// As [`Self::current`], while `meanwhile` happens whenever a bundle is compiled.
+    pub(crate) fn current_while(&self, meanwhile: &dyn Fn()) -> Result<Arc<Bundle>, BundleError> {
+        if let Found::Held(found) = self.find()? {
+            return found;
+        }
+        let _turn = match self.compiling.lock() {
+            Ok(turn) => turn,
+            // Whoever panicked left nothing behind: what is compiled is kept only when it is done.
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        for _ in 0..ATTEMPTS {
+            match self.find()? {
+                // Whoever had the turn before has compiled it.
+                Found::Held(found) => return found,
+                Found::Uncompiled(uncompiled) => self.compile(*uncompiled, meanwhile),
+            }
+        }
+        Err(BundleError::corrupt("", Fault::Changed))
+    }
+
+    /// As [`Self::current`], for who cannot wait until a bundle is compiled: `None` if it would have to be. It is not compiled
+    /// by this.
+    #[must_use]
+    pub fn look(&self) -> Option<Result<Arc<Bundle>, BundleError>> {
+        match self.find() {
+            Ok(Found::Held(found)) => Some(found),
+            Ok(Found::Uncompiled(_)) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Looks at what lies there, and reads it if it may have changed. What is not signed and pinned is refused here.
+    fn find(&self) -> Result<Found, BundleError> {
         let now = (self.now)();
         let (chain, survey) = (self.signers.survey(now), disk::survey(&self.place, now));
         let mut state = self.lock();
-        let State { seen, vouching, held } = &mut *state;
+        let State { judged_by, seen, vouching, held } = &mut *state;
         // Whatever happens below, what was held is no longer what is known to lie there.
         let (vouched, earlier) = (vouching.take(), held.take());
-        let (vouched, same_signers) = Vouching::look(&self.signers, chain?.as_ref(), vouched, now)?;
-        let authority = vouching.insert(vouched).authority()?;
+        let looked = Vouching::look(&self.signers, chain?.as_ref(), vouched, now);
+        let same_signers = matches!(looked, Ok((_, true)));
+        if !same_signers {
+            *judged_by = judged_by.wrapping_add(1);
+        }
+        let authority = vouching.insert(looked?.0).authority()?;
         let survey = survey?;
         let found = match earlier {
             Some(earlier) if same_signers && earlier.still_is(&survey) => earlier,
             Some(_) | None => {
                 let trust = Trust { authority: authority.clone(), pin: self.pin, seen: seen.clone() };
-                self.read(earlier, same_signers, &trust)?
+                match self.read(earlier, same_signers, trust, *judged_by)? {
+                    Known::Held(found) => found,
+                    Known::Uncompiled(uncompiled) => return Ok(Found::Uncompiled(uncompiled)),
+                }
             }
         };
-        held.insert(found).result.clone()
+        Ok(Found::Held(held.insert(found).result.clone()))
     }
 
-    fn read(&self, earlier: Option<Held>, same_signers: bool, trust: &Trust) -> Result<Held, BundleError> {
+    /// Reads what lies there: what came of it, or, where that is not known yet, what is to be compiled for it.
+    fn read(
+        &self,
+        earlier: Option<Held>,
+        same_signers: bool,
+        trust: Trust,
+        judged_by: u64,
+    ) -> Result<Known, BundleError> {
         let (files, survey) = disk::read(&self.place, (self.now)(), self.probe.as_deref())?;
         let snapshot = Snapshot::from_files(files)?;
         let contents = snapshot.contents();
-        let result = match earlier {
+        let earlier = match earlier {
             // The very bytes that were verified, signature included.
-            Some(earlier) if same_signers && earlier.contents == contents => earlier.result,
-            Some(Held { result: Ok(bundle), .. }) => snapshot.verify_after(&bundle, trust).map(Arc::new),
-            Some(_) | None => snapshot.verify(trust).map(Arc::new),
+            Some(earlier) if same_signers && earlier.contents == contents => {
+                return Ok(Known::Held(Held { survey, ..earlier }));
+            }
+            earlier => earlier,
         };
-        Ok(Held { survey, contents, result })
+        let trusted = match snapshot.trusted(trust) {
+            Ok(trusted) => trusted,
+            Err(error) => return Ok(Known::Held(Held { survey, contents, result: Err(error) })),
+        };
+        if let Some(Held { result: Ok(known), .. }) = &earlier
+            && trusted.is_content_of(known)
+        {
+            let result = trusted.compiled_as(known).map(Arc::new);
+            return Ok(Known::Held(Held { survey, contents, result }));
+        }
+        Ok(Known::Uncompiled(Box::new(Uncompiled { survey, contents, trusted, judged_by, earlier })))
+    }
+
+    /// Compiles what was read, and holds what came of it, unless who may sign or what was in force changed meanwhile.
+    fn compile(&self, uncompiled: Uncompiled, meanwhile: &dyn Fn()) {
+        let Uncompiled { survey, contents, trusted, judged_by, earlier } = uncompiled;
+        meanwhile();
+        let result = trusted.compile().map(Arc::new);
+        let mut state = self.lock();
+        let held = if state.judged_by == judged_by {
+            state.held.replace(Held { survey, contents, result })
+        } else {
+            Some(Held { survey, contents, result })
+        };
+        drop(state);
+        // To free a bundle takes longer than anybody should wait for the lock.
+        drop((held, earlier));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -320,7 +320,7 @@ async fn receipt(
 }
 
 async fn surfaces(State(arbiter): Shared, _: AsAgent) -> Response {
-    match arbiter.surfaces() {
+    match arbiter.surfaces().await {
         Ok(table) => json(200, &table),
         Err(code) => refusal(code, None),
     }

@@ -1,5 +1,6 @@
 //! Work that decisions must not wait for.
 
+use portcullis_policy::STACK;
 use tokio::sync::oneshot;
 
 /// How much less of a processor that is asked for by all such a thread gets: about a tenth of what a decision gets.
@@ -14,7 +15,8 @@ pub(crate) async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     let (reply, answer) = oneshot::channel();
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+    let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK);
+    let thread = thread.spawn(move || {
         give_way();
         // Nobody waits for it any more: then what it found is of no use.
         drop(reply.send(work()).err());

@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use portcullis_ledger::OrderRefused;
-use portcullis_policy::{
-    Bundle, BundleError, BundleSource, Missing, PinMismatch, RootRef, Snapshot, Unproved,
-};
+use portcullis_policy::{Bundle, BundleError, BundleSource, Missing, PinMismatch, RootRef, STACK, Snapshot};
 use portcullis_protocol::wire::{ProofCall, ProofReply, ProofStep};
 use portcullis_protocol::{
     BundleDigest, BundleRef, InForce, Millis, Order, Ordered, ProofDemand, ReasonCode, Succession, Vetted,
@@ -23,6 +21,10 @@ use crate::proving::{Proving, demanded};
 use crate::setup::{SetupError, at, make_directory};
 use crate::stages::{Stage, Stages};
 
+mod deciding;
+pub use deciding::{Deciding, deciding_source};
+mod loading;
+use loading::Loading;
 mod prepared;
 use prepared::Prepared;
 
@@ -48,6 +50,7 @@ pub(crate) struct Bundles {
     turn: tokio::sync::Mutex<()>,
     proving: Proving,
     stages: Stages,
+    loading: Loading,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +76,7 @@ impl Bundles {
             turn: tokio::sync::Mutex::default(),
             proving: Proving::new(&config.proofs, &config.data),
             stages: Stages::default(),
+            loading: Loading::default(),
         }
     }
 
@@ -86,6 +90,32 @@ impl Bundles {
     /// Why there is none. No other is served in its place.
     pub(crate) fn current(&self) -> Result<Arc<Bundle>, BundleError> {
         self.deciding().current()
+    }
+
+    /// The bundle in force, for who must not wait until one is compiled: `None` while that is done, beside everything else.
+    pub(crate) fn look(&self) -> Option<Result<Arc<Bundle>, BundleError>> {
+        let deciding = self.deciding();
+        let found = deciding.look();
+        if found.is_none() {
+            self.loading.begin(Arc::clone(&deciding.source));
+        }
+        found
+    }
+
+    /// The bundle in force. Waits for one that is to be compiled, and nobody else with it.
+    ///
+    /// # Errors
+    /// As [`Self::current`].
+    pub(crate) async fn ready(&self) -> Result<Arc<Bundle>, BundleError> {
+        let deciding = self.deciding();
+        if let Some(found) = deciding.look() {
+            return found;
+        }
+        let waited = tokio::task::spawn_blocking(move || deciding.current()).await;
+        waited.unwrap_or_else(|error| {
+            let path = self.config.bundle.clone();
+            Err(BundleError::Missing(Missing { path, cause: error.to_string() }))
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -321,8 +351,8 @@ fn let_go<T: Send + 'static>(bundle: T) {
         give_way();
         drop(bundle);
     };
-    // Without a thread it is freed at once.
-    drop(std::thread::Builder::new().name(OLD.to_owned()).spawn(freed));
+    // Without a thread it is freed at once. To free what is nested takes stack too.
+    drop(std::thread::Builder::new().name(OLD.to_owned()).stack_size(STACK).spawn(freed));
 }
 
 /// Lets go of a bundle that nobody has activated in time.
@@ -350,54 +380,6 @@ fn activated_source(config: &ArbiterConfig, digest: &BundleDigest, succession: &
     let source = BundleSource::open(file, config.signers.clone(), *digest);
     source.raise(succession);
     source
-}
-
-/// The bundle that decides by the configuration and what the log says.
-#[must_use]
-pub fn deciding_source(config: &ArbiterConfig, succession: &Succession) -> Deciding {
-    let source = match &succession.activated {
-        Some(activated) => activated_source(config, &activated.digest, succession),
-        None => bundle_source(config),
-    };
-    source.raise(succession);
-    Deciding::new(config, Arc::new(source), succession)
-}
-
-/// A bundle that decides, as long as it is there and, where a proof of it is demanded, the log names one.
-#[derive(Debug)]
-pub struct Deciding {
-    source: Arc<BundleSource>,
-    /// Whether the record of its activation names a proof. A pin names none.
-    proved: bool,
-    required: bool,
-    /// Whether what was in force before demands it of whatever decides by its pin.
-    of_pinned: bool,
-}
-
-impl Deciding {
-    fn new(config: &ArbiterConfig, source: Arc<BundleSource>, succession: &Succession) -> Self {
-        let proved = succession.activated.is_some() && succession.proof.is_some();
-        let (required, of_pinned) = (config.proofs.required, succession.demands_of_pinned());
-        Self { source, proved, required, of_pinned }
-    }
-
-    /// The bundle.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub fn current(&self) -> Result<Arc<Bundle>, BundleError> {
-        let bundle = self.source.current()?;
-        let by = match bundle.proof_demand() {
-            _ if self.proved => return Ok(bundle),
-            ProofDemand::Required => "it",
-            ProofDemand::Unsaid | ProofDemand::Waived if self.required => "the configuration",
-            ProofDemand::Unsaid | ProofDemand::Waived if self.of_pinned => {
-                "the bundle before it, for all that is known,"
-            }
-            ProofDemand::Unsaid | ProofDemand::Waived => return Ok(bundle),
-        };
-        Err(BundleError::Unproved(Unproved { bundle: bundle.reference().clone(), by }))
-    }
 }
 
 /// What may be activated.

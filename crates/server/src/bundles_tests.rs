@@ -1,3 +1,4 @@
+use portcullis_arbiter::{Fact, Policy, PolicyNow, Ports, Validity};
 use portcullis_policy::Snapshot;
 
 use super::*;
@@ -161,6 +162,30 @@ fn after_a_log_was_given_up_no_bundle_was_new_enough_to_take_the_place_of_a_pinn
     assert_eq!(bundles.current().map(drop).map_err(|error| error.code()), Err(ReasonCode::PolicyRolledBack));
     let offer = next(&bundles, "");
     assert_eq!(bundles.make_ready(offer.bundle(), NOW).map(drop), Ok(()));
+}
+
+/// After a start the ledger's writer compiled the bundle itself, and all that waited to be recorded waited with it.
+#[test]
+fn the_ledgers_writer_waited_for_a_bundle_that_had_to_be_compiled() {
+    let (_folder, bundles) = bundles();
+    let surroundings = crate::surroundings::Surroundings {
+        data: bundles.config.data.clone(),
+        facts: Arc::new(crate::facts::Facts::new(&bundles.config)),
+        bundles: Arc::new(bundles),
+        found: Mutex::default(),
+        witnesses: None,
+    };
+    let now = NOW.unwrap();
+    assert_eq!(surroundings.policy(now), Fact::Unknown);
+    // It is compiled by somebody else, and then it is in force.
+    let end = std::time::Instant::now() + Duration::from_secs(60);
+    while surroundings.policy(now) == Fact::Unknown {
+        assert!(std::time::Instant::now() < end, "nobody compiles it");
+        std::thread::yield_now();
+    }
+    let in_force = surroundings.in_force().unwrap().bundle.digest;
+    let valid = PolicyNow { digest: Some(in_force), policy: Policy::InForce(Validity::Valid) };
+    assert_eq!(surroundings.policy(now), Fact::Known(valid));
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl Authorizer for LocalAuthorizer {
     fn surfaces(&self) -> Call<'_, SurfaceTable> {
         Box::pin(async move {
             self.credential(Use::Acting).await?;
-            self.arbiter.surfaces().map_err(|code| Refusal::own(code, None))
+            self.arbiter.surfaces().await.map_err(|code| Refusal::own(code, None))
         })
     }
 }

@@ -269,7 +269,7 @@ impl Arbiter {
         received: u64,
         labels: Option<BTreeSet<LabelName>>,
     ) -> Result<Intake, ReasonCode> {
-        let current = self.bundles.current();
+        let current = self.bundles.ready().await;
         let facts = match &current {
             Ok(bundle) => self.facts.of(bundle).await,
             Err(_) => Ok(None),
@@ -445,8 +445,8 @@ impl Arbiter {
     ///
     /// # Errors
     /// The code under which nothing is permitted.
-    pub fn surfaces(&self) -> Result<SurfaceTable, ReasonCode> {
-        self.bundles.current().map(|bundle| bundle.surfaces().clone()).map_err(|error| error.code())
+    pub async fn surfaces(&self) -> Result<SurfaceTable, ReasonCode> {
+        self.bundles.ready().await.map(|bundle| bundle.surfaces().clone()).map_err(|error| error.code())
     }
 
     /// How the ledger is; `None` if it does not answer.

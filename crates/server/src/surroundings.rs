@@ -38,11 +38,12 @@ impl Ports for Surroundings {
     }
 
     fn in_force(&self) -> Option<InForce> {
-        self.bundles.current().map_or(None, |bundle| Some(described(&bundle)))
+        let bundle = self.bundles.look()?.ok()?;
+        Some(described(&bundle))
     }
 
     fn archive(&self, digest: &BundleDigest) -> Option<Arc<[u8]>> {
-        let bundle = self.bundles.current().ok()?;
+        let bundle = self.bundles.look()?.ok()?;
         (bundle.reference().digest == *digest).then(|| Arc::clone(bundle.archive()))
     }
 
@@ -51,7 +52,11 @@ impl Ports for Surroundings {
     }
 
     fn policy(&self, now: Millis) -> Fact<PolicyNow> {
-        let current = self.bundles.current();
+        // Whoever asks policy waits for a bundle that is being compiled. Here all others would.
+        let Some(current) = self.bundles.look() else {
+            *self.found() = None;
+            return Fact::Unknown;
+        };
         *self.found() = current.as_ref().map_or(None, |bundle| Some(Arc::clone(bundle)));
         Fact::Known(match current {
             Ok(bundle) => in_force(&bundle, now),

@@ -1,5 +1,6 @@
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use portcullis_protocol::ReasonCode;
 use tempfile::TempDir;
@@ -193,6 +194,73 @@ fn a_source_that_is_told_of_a_newer_version_serves_the_older_no_more() {
         assert!(Arc::ptr_eq(&first, &source.current().unwrap()));
         source.raise(&seen(8));
         assert_eq!(code(&source), ReasonCode::PolicyRolledBack);
+        assert_eq!(code(&source), ReasonCode::PolicyRolledBack);
+    }
+}
+
+/// A lock was held while a bundle was compiled: who had only to hear that there is none yet, as the ledger's writer, waited too.
+#[test]
+fn whoever_looked_waited_until_a_bundle_was_compiled() {
+    for (_home, source) in sources() {
+        assert!(source.look().is_none(), "compiled by who only looked");
+        let looked = AtomicUsize::new(0);
+        let first = source.current_while(&|| {
+            assert!(source.look().is_none());
+            looked.fetch_add(1, Ordering::SeqCst);
+        });
+        assert_eq!(looked.load(Ordering::SeqCst), 1);
+        assert!(Arc::ptr_eq(&first.unwrap(), &source.look().unwrap().unwrap()), "compiled again");
+    }
+}
+
+#[test]
+fn those_who_wait_for_a_bundle_have_it_compiled_once() {
+    for (_home, source) in sources() {
+        let compiled = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let found = source.current_while(&|| {
+                        compiled.fetch_add(1, Ordering::SeqCst);
+                    });
+                    assert!(found.is_ok());
+                });
+            }
+        });
+        assert_eq!(compiled.load(Ordering::SeqCst), 1);
+    }
+}
+
+/// Whatever it takes to compile it, and whatever is wrong within it.
+#[test]
+fn a_bundle_that_is_not_signed_or_not_pinned_is_never_compiled() {
+    for (home, source) in sources() {
+        let dir = home.path().join("bundle");
+        let refused = |expected: ReasonCode| {
+            let found = source.current_while(&|| panic!("compiled: {expected:?}"));
+            assert_eq!(found.unwrap_err().code(), expected);
+            assert_eq!(source.look().unwrap().unwrap_err().code(), expected);
+        };
+        std::fs::write(dir.join(SIGNATURE_FILE), "").unwrap();
+        refused(ReasonCode::PolicyUnsigned);
+        let next = with("bundle.toml", "version = 7", "version = 8");
+        write(&dir, &signed(next));
+        refused(ReasonCode::PolicyPinMismatch);
+        std::fs::write(dir.join("policies/main.cedar"), "permit (").unwrap();
+        refused(ReasonCode::PolicySignatureInvalid);
+        write(&dir, &signed(files()));
+        source.raise(&portcullis_protocol::Succession { version: 8, ..Default::default() });
+        refused(ReasonCode::PolicyRolledBack);
+    }
+}
+
+/// What was in force before is told by the log, and may be told while the bundle is compiled.
+#[test]
+fn a_bundle_that_became_too_old_while_it_was_compiled_was_served() {
+    for (_home, source) in sources() {
+        let newer = portcullis_protocol::Succession { version: 8, ..Default::default() };
+        let found = source.current_while(&|| source.raise(&newer));
+        assert_eq!(found.unwrap_err().code(), ReasonCode::PolicyRolledBack);
         assert_eq!(code(&source), ReasonCode::PolicyRolledBack);
     }
 }

@@ -284,3 +284,16 @@ fn a_new_root_took_effect_at_a_restart_only() {
     std::fs::write(home.path().join("bundle/bundle.sig"), &by(files(), &[1, 2])[SIGNATURE_FILE]).unwrap();
     assert_eq!(source.current().unwrap_err().code(), ReasonCode::PolicyRolledBack);
 }
+
+/// The bundle was verified by the root before it.
+#[test]
+fn a_key_that_a_new_root_left_out_signed_a_bundle_that_was_being_compiled() {
+    let (home, mut chain, source) = rooted();
+    chain.add(root(2, 2, &[2, 3, 4])).unwrap();
+    sign_root(&mut chain, &[2, 3]);
+    let found = source.current_while(&|| {
+        std::fs::write(home.path().join("team.root"), chain.to_text()).unwrap();
+        assert_eq!(source.look().unwrap().unwrap_err().code(), ReasonCode::PolicyThreshold);
+    });
+    assert_eq!(found.unwrap_err().code(), ReasonCode::PolicyThreshold, "of Bob alone");
+}

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use portcullis_policy::{FactError, FactFile, FactSnapshot, FileLook};
+use portcullis_policy::{FactError, FactFile, FactSnapshot, FileLook, STACK};
 use portcullis_protocol::{Digest, SourceName};
 use tokio::sync::oneshot;
 
@@ -69,7 +69,7 @@ impl Reader {
         let busy = Arc::<Busy>::default();
         let (questions, asked) = sync_channel(WAITING);
         let at = Arc::clone(&busy);
-        let thread = std::thread::Builder::new().name(format!("facts {name}"));
+        let thread = std::thread::Builder::new().name(format!("facts {name}")).stack_size(STACK);
         // Without a thread the source gives nothing.
         let questions = thread.spawn(move || answer(&file, &asked, &at)).is_ok().then_some(questions);
         Self { questions, busy }

@@ -15,7 +15,7 @@ impl Arbiter {
     /// How the sources of facts are, and under which code nothing is permitted on their account; without the latter if the
     /// bundle in force declares none.
     async fn sources(&self, heard: &Heard) -> (Vec<FactsHealth>, Option<Option<ReasonCode>>) {
-        let Ok(bundle) = self.bundles.current() else { return (Vec::new(), None) };
+        let Ok(bundle) = self.bundles.ready().await else { return (Vec::new(), None) };
         let there = self.facts.of(&bundle).await.is_ok();
         let sources = self.facts.health(&bundle, self.clocks.wall(), heard);
         if bundle.sources().is_empty() {
@@ -43,7 +43,7 @@ impl Arbiter {
             Ok(Some(_)) => Some(ReasonCode::GateShut),
             Err(_) => Some(ReasonCode::GateUnknown),
         };
-        let policy = match (self.bundles.current(), self.clocks.wall()) {
+        let policy = match (self.bundles.ready().await, self.clocks.wall()) {
             (Ok(bundle), Some(now)) => bundle.validity_at(now).err(),
             (Ok(_), None) => Some(ReasonCode::ClockUnreadable),
             (Err(error), _) => Some(error.code()),
