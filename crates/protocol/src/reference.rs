@@ -9,7 +9,7 @@ pub fn reason_codes() -> String {
         "# Reason codes\n\n\
          Every DENY and SILENCE has exactly one reason code: that of the first failing precondition, in the order\n\
          below. The list is closed; a reader that meets a code it does not know treats it as SILENCE. Generated\n\
-         from `crates/protocol/src/reason/codes.rs` by `cargo xtask tidy --bless`.\n",
+         from `crates/protocol/src/reason/codes/` by `cargo xtask tidy --bless`.\n",
     );
     for precondition in Precondition::ALL {
         text.push_str(&format!("\n## {}\n\n", precondition.as_str()));
