@@ -1,5 +1,5 @@
-//! Properties that hold for whatever bundle and whatever request. `PORTCULLIS_BUNDLES=2500` tries each with more than
-//! 100,000 requests; `PORTCULLIS_SEED` repeats a run.
+//! Properties that hold for whatever bundle and whatever request, each tried with 100,000 pairs of them. `PORTCULLIS_BUNDLES`
+//! tries more; `PORTCULLIS_SEED` repeats a run.
 
 use std::collections::BTreeSet;
 
@@ -13,9 +13,9 @@ use crate::testing::{bundle, charge, edit, read, said, with, with_policies};
 use crate::{Evaluation, Fault};
 
 /// Bundles of a run that is short enough for every change.
-const FEW: usize = 40;
-/// Requests for each of them.
-const REQUESTS: usize = 50;
+const FEW: usize = 200;
+/// Requests for each of them: to compile one takes as long as to ask it about fifty.
+const REQUESTS: usize = 500;
 
 fn compiled(shape: &Shape) -> Compiled {
     Compiled::new(&shape.files()).unwrap_or_else(|error| panic!("{error}\n{:?}", shape.policies))
@@ -47,9 +47,17 @@ impl Seen {
     }
 
     fn check(&self, bundles: usize) {
-        println!("{self:?} of {bundles} bundles");
+        self.print(bundles);
         let enough = bundles / 10;
         assert!(self.permits > enough && self.refusals > enough && self.errors > enough, "{self:?}");
+    }
+}
+
+impl Seen {
+    fn print(&self, bundles: usize) {
+        let all = self.permits + self.refusals + self.errors;
+        println!("{all} requests, {bundles} bundles: {self:?}");
+        assert!(all >= REQUESTS * bundles / 2, "{all}");
     }
 }
 
@@ -111,8 +119,8 @@ fn one_more_forbid_never_adds_a_permit() {
 #[test]
 fn an_entity_less_never_adds_a_permit() {
     let (mut random, mut seen, bundles) = (Random::seeded(), Seen::default(), bundles(FEW));
-    let mut missed = 0;
-    for _ in 0..bundles {
+    let (mut loaded, mut missed) = (0, 0);
+    while loaded < bundles {
         let mut shape = Shape::random(&mut random);
         let before = compiled(&shape);
         let gone = random.below(shape.entities.len());
@@ -121,6 +129,7 @@ fn an_entity_less_never_adds_a_permit() {
             missed += 1;
             continue;
         };
+        loaded += 1;
         for _ in 0..REQUESTS {
             let request = request(&shape.request(&mut random));
             let (before, after) = (
@@ -131,7 +140,8 @@ fn an_entity_less_never_adds_a_permit() {
             assert!(!permits(&after) || before == after, "{:?}\n{request:?}", shape.policies);
         }
     }
-    println!("{seen:?}, {missed} of {bundles} bundles did not load");
+    seen.print(loaded);
+    println!("{missed} bundles more did not load");
     assert!(missed > 0, "no bundle missed an entity");
     assert!(seen.permits > bundles / 10 && seen.refusals > bundles / 10, "{seen:?}");
 }
@@ -143,7 +153,8 @@ fn a_required_fact_less_is_never_permitted() {
     for _ in 0..bundles(FEW) {
         let mut shape = Shape::random(&mut random);
         let loaded = compiled(&shape);
-        for left_out in shape.requests_without_a_key(&mut random) {
+        let requests = (0..REQUESTS / 2).flat_map(|_| shape.requests_without_a_key(&mut random));
+        for left_out in requests.collect::<Vec<_>>() {
             keys += 1;
             assert!(!permits(&loaded.evaluate(&request(&left_out), Some(&BTreeSet::new()))), "{left_out:?}");
         }
@@ -156,7 +167,8 @@ fn a_required_fact_less_is_never_permitted() {
             matches!(error, BundleError::Corrupt(defect) if matches!(defect.fault, Fault::Entities { .. }))
         );
     }
-    assert!(attributes > 5 && keys > 5, "{attributes} {keys}");
+    println!("{keys} requests without a key, {attributes} bundles without an attribute");
+    assert!(attributes > 5 && keys > 5 * REQUESTS, "{attributes} {keys}");
 }
 
 // The exceptions: what the schema calls optional, and membership, are statements of the signed bundle or of the request, and
