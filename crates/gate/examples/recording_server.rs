@@ -4,7 +4,7 @@
 //! `recording_server JOURNAL`. What it does about a tool call depends on the tool's name. What it answers to `tools/list` is
 //! in `JOURNAL.tools`, if that is there: `{"pages": [[…], …]}`, `{"raw": TEXT}`, `{"error": …}`, or anything else for no
 //! answer. With `"then"` beside it, that takes its place once it was answered; with `"announce"`, the next ping is answered
-//! behind word that the tools changed. With `"acknowledges"`, that is what it says that it does of a subscription. With `"greeting"`, that is in the answer to `initialize`; with `"hush"`, there is none as long
+//! behind word that the tools changed. With `"acknowledges"`, that is what it says that it does of a subscription, and with `"updates"`, of these resources it says at once that they changed. With `"greeting"`, that is in the answer to `initialize`; with `"hush"`, there is none as long
 //! as it says so.
 
 use std::ffi::OsString;
@@ -72,7 +72,14 @@ impl Server {
                 let granted = self.said().and_then(|said| said.get("acknowledges").cloned());
                 let params = json!({ "_meta": { SUBSCRIPTION: id }, "notifications": granted });
                 let method = "notifications/subscriptions/acknowledged";
-                say(&json!({ "jsonrpc": "2.0", "method": method, "params": params }))
+                say(&json!({ "jsonrpc": "2.0", "method": method, "params": params }))?;
+                let updated =
+                    self.said().and_then(|said| said.get("updates").and_then(Value::as_array).cloned());
+                updated.into_iter().flatten().try_for_each(|uri| {
+                    let params = json!({ "_meta": { SUBSCRIPTION: id }, "uri": uri });
+                    let method = "notifications/resources/updated";
+                    say(&json!({ "jsonrpc": "2.0", "method": method, "params": params }))
+                })
             }
             Some("initialize") if message.pointer("/params/protocolVersion").is_some() => {
                 self.greet(&id, message)

@@ -400,6 +400,37 @@ async fn a_server_said_that_it_does_what_another_was_asked_for() {
 }
 
 #[tokio::test]
+async fn word_that_a_resource_changed_comes_from_its_own_server_alone() {
+    let mut several = Several::start(&[("one", &[]), ("two", &[])]);
+    let resources = |uri: &str| json!([{ "uri": uri, "name": "r" }]);
+    let both = json!(["two://a", "one://a"]);
+    several.offers("one", &json!({ "resources/list": resources("one://a"), "updates": both }));
+    several.offers("two", &json!({ "resources/list": resources("two://a") }));
+    several.ask("resources/list", json!({})).await;
+    let filter = json!({ "notifications": { "resourceSubscriptions": ["one://a", "two://a"] } });
+    several.send("s", "subscriptions/listen", filter).await;
+    let changed = loop {
+        let said = several.gate.next().await;
+        if said["method"] == "notifications/resources/updated" {
+            break said;
+        }
+    };
+    assert_eq!(changed["params"]["uri"], "one://a", "it was said last");
+}
+
+#[tokio::test]
+async fn subscriptions_of_one_client_are_bounded() {
+    const MOST: usize = 64;
+    let mut several = Several::start(&[("one", &["read"]), ("two", &["read"])]);
+    several.gate.arbiter.will(Act::Hang);
+    let filter = || json!({ "notifications": { "toolsListChanged": true } });
+    for number in 0..MOST {
+        several.send(&format!("s{number}"), "subscriptions/listen", filter()).await;
+    }
+    assert_eq!(code(&several.ask("subscriptions/listen", filter()).await.0), "overload.shed");
+}
+
+#[tokio::test]
 async fn a_refused_part_of_a_subscription_leaves_the_others() {
     let mut several = Several::start(&[("one", &["read"]), ("two", &["read"])]);
     several.gate.arbiter.will(Act::Refuse(ReasonCode::PolicyNoGrant));
