@@ -100,7 +100,7 @@ impl Informed {
     /// The exception by which stale facts count all the same on a surface of this tier, if there is one that covers all of
     /// them. Only where something is stale is there one.
     pub(crate) fn excepted(&self, tier: Option<Tier>, now: Millis) -> Option<Excepted> {
-        let lenient = matches!(tier, Some(Tier::Standard | Tier::Read));
+        let lenient = tier.is_some_and(Tier::may_be_excepted);
         let Fact::Known(used) = &self.used else { return None };
         self.exception.as_ref().filter(|_| lenient)?.covering(used, now)
     }

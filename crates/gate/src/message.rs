@@ -97,6 +97,10 @@ pub(crate) fn quote(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+/// The methods whose name or URI is a header too (MCP 2026-07-28, Streamable HTTP, "Standard Request Headers").
+pub(crate) const NAMED: [(&str, &str); 3] =
+    [("tools/call", "name"), ("prompts/get", "name"), ("resources/read", "uri")];
+
 /// A request's id: what JSON-RPC and MCP both allow.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Id {

@@ -5,7 +5,7 @@ use portcullis_protocol::Loose;
 use crate::message::{Body, Id, Members, members_of};
 
 /// Where it does, in `_meta` (MCP 2026-07-28, "Subscriptions").
-const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+pub(crate) const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 const POINTER: &str = "/io.modelcontextprotocol~1subscriptionId";
 
 /// What a notification says of a subscription.

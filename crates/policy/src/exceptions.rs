@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use portcullis_protocol::{
-    Coverable, Excepted, Millis, PersonId, ReasonCode, Snapshots, SourceName, SurfaceName, Tier,
+    Coverable, Excepted, Millis, PersonId, ReasonCode, Snapshots, SourceName, SurfaceName,
 };
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -105,7 +105,7 @@ pub(crate) fn load(texts: Vec<ExceptionText>, manifest: &Manifest) -> Result<Vec
 impl ExceptionText {
     fn into_exception(self, manifest: &Manifest) -> Result<Exception, String> {
         let spec = manifest.surfaces.get(&self.surface).ok_or("there is no such surface")?;
-        if !is_lenient(spec.tier) {
+        if !spec.tier.may_be_excepted() {
             return Err("exceptions are for surfaces of the tiers `standard` and `read` only".to_owned());
         }
         let [Covers(covers)] = self.covers.as_slice() else {
@@ -164,14 +164,6 @@ impl ExceptionText {
             return Err("`review` is not between the bundle's `valid_from` and `until`".to_owned());
         }
         Ok(())
-    }
-}
-
-/// Whether a surface of this tier may have exceptions.
-const fn is_lenient(tier: Tier) -> bool {
-    match tier {
-        Tier::Read | Tier::Standard => true,
-        Tier::High | Tier::Critical => false,
     }
 }
 

@@ -108,7 +108,7 @@ pub(crate) fn check(record: &DecisionRecord) -> Result<(), &'static str> {
 impl Excepted {
     /// Whether it may have stood in for the age of the facts that it names.
     fn holds(&self, record: &DecisionRecord) -> bool {
-        let lenient = matches!(record.tier, Some(Tier::Standard | Tier::Read));
+        let lenient = record.tier.is_some_and(Tier::may_be_excepted);
         let within = self.sources.iter().all(|name| {
             let age = record.facts.sources.get(name).and_then(|it| it.age_at(record.time));
             age.is_some_and(|age| age <= self.max_age_ms)

@@ -26,6 +26,17 @@ pub enum Tier {
     Critical,
 }
 
+impl Tier {
+    /// Whether a bundle may have exceptions on surfaces of this tier.
+    #[must_use]
+    pub const fn may_be_excepted(self) -> bool {
+        match self {
+            Self::Read | Self::Standard => true,
+            Self::High | Self::Critical => false,
+        }
+    }
+}
+
 /// What silence does to the caller of a surface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

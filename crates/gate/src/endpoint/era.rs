@@ -8,7 +8,7 @@ use hyper::{HeaderMap, StatusCode};
 use portcullis_protocol::{Loose, ReasonCode};
 
 use crate::harmless::CANCELLED;
-use crate::message::{Body, Defect, From, Id, Message, Refused as Misread, Reply, on_one_line, read};
+use crate::message::{Body, Defect, From, Id, Message, NAMED, Refused as Misread, Reply, on_one_line, read};
 
 use super::guard::one;
 use super::refused::Refused;
@@ -27,8 +27,6 @@ const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
 /// Where in `_meta` a request says of which revision it is, whatever stands there.
 const DECLARED: &str = "/io.modelcontextprotocol~1protocolVersion";
-/// The methods whose name or URI is a header too (MCP 2026-07-28, "Standard Request Headers").
-const NAMED: [(&str, &str); 3] = [("tools/call", "name"), ("prompts/get", "name"), ("resources/read", "uri")];
 
 /// What a POST is.
 #[derive(Debug, PartialEq)]

@@ -21,7 +21,6 @@ const KINDS: [(&str, &str); 3] =
     [("tools", "toolsListChanged"), ("prompts", "promptsListChanged"), ("resources", "resourcesListChanged")];
 /// What names resources.
 const RESOURCES: &str = "resourceSubscriptions";
-const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 /// Subscriptions of one client, and resources of one subscription.
 const MOST: usize = 64;
 const MOST_URIS: usize = 256;
@@ -273,7 +272,7 @@ fn resources_of(body: &Body) -> Option<&[Loose]> {
 }
 
 fn meta(id: &Id) -> String {
-    Members(vec![(SUBSCRIPTION.to_owned(), id.to_json())]).to_text()
+    Members(vec![(subscription::SUBSCRIPTION.to_owned(), id.to_json())]).to_text()
 }
 
 fn notice(method: ServerNotice, params: &Members) -> Vec<u8> {

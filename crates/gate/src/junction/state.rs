@@ -246,7 +246,7 @@ impl Junction {
             self.sent.iter().filter(|(_, sent)| sent.server == number).map(|(number, _)| *number).collect();
         for left in left {
             // Its gate has ended before it could say what became of it.
-            self.answered(number, left, &lost());
+            self.answered(number, left, &answer::lost());
         }
         self.forget_posed(number);
         let leaving = self.leaving;
@@ -355,11 +355,6 @@ impl Junction {
 fn has_room(backlog: &VecDeque<Vec<u8>>) -> bool {
     let bytes = backlog.iter().map(Vec::len).fold(0, usize::saturating_add);
     backlog.len() < WAITING && bytes < WAITING_BYTES
-}
-
-/// What is said of a request whose gate has ended without a word about it.
-fn lost() -> Reply {
-    answer::lost()
 }
 
 impl Server {

@@ -3,10 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::message::{Body, From, Id, Message, read};
-
-/// The methods whose name or URI is a header too (MCP 2026-07-28, Streamable HTTP, "Standard Request Headers").
-const NAMED: [(&str, &str); 3] = [("tools/call", "name"), ("prompts/get", "name"), ("resources/read", "uri")];
+use crate::message::{Body, From, Id, Message, NAMED, read};
 
 /// What a message is to the transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
