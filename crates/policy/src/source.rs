@@ -102,6 +102,12 @@ impl BundleSource {
         Self { probe: Some(probe.into()), ..self }
     }
 
+    /// The digest of the only bundle that may decide.
+    #[must_use]
+    pub const fn pin(&self) -> BundleDigest {
+        self.pin
+    }
+
     /// Raises what was in force before: an older bundle, or another of the same version, is not served any more, from
     /// the next [`Self::current`] on.
     pub fn raise(&self, seen: &Succession) {

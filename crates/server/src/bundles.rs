@@ -92,14 +92,16 @@ impl Bundles {
         self.deciding().current()
     }
 
-    /// The bundle in force, for who must not wait until one is compiled: `None` while that is done, beside everything else.
-    pub(crate) fn look(&self) -> Option<Result<Arc<Bundle>, BundleError>> {
+    /// The bundle in force, for who must not wait until one is compiled. That is done beside everything else.
+    ///
+    /// # Errors
+    /// The digest of the bundle that is being compiled.
+    pub(crate) fn look(&self) -> Result<Result<Arc<Bundle>, BundleError>, BundleDigest> {
         let deciding = self.deciding();
-        let found = deciding.look();
-        if found.is_none() {
+        deciding.look().ok_or_else(|| {
             self.loading.begin(Arc::clone(&deciding.source));
-        }
-        found
+            deciding.source.pin()
+        })
     }
 
     /// The bundle in force. Waits for one that is to be compiled, and nobody else with it.

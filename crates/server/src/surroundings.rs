@@ -38,12 +38,12 @@ impl Ports for Surroundings {
     }
 
     fn in_force(&self) -> Option<InForce> {
-        let bundle = self.bundles.look()?.ok()?;
+        let bundle = self.bundles.look().ok()?.ok()?;
         Some(described(&bundle))
     }
 
     fn archive(&self, digest: &BundleDigest) -> Option<Arc<[u8]>> {
-        let bundle = self.bundles.look()?.ok()?;
+        let bundle = self.bundles.look().ok()?.ok()?;
         (bundle.reference().digest == *digest).then(|| Arc::clone(bundle.archive()))
     }
 
@@ -52,10 +52,14 @@ impl Ports for Surroundings {
     }
 
     fn policy(&self, now: Millis) -> Fact<PolicyNow> {
-        // Whoever asks policy waits for a bundle that is being compiled. Here all others would.
-        let Some(current) = self.bundles.look() else {
-            *self.found() = None;
-            return Fact::Unknown;
+        let current = match self.bundles.look() {
+            Ok(current) => current,
+            // Whoever asks policy waits for it. Here all others would, and what was asked of another bundle is asked again.
+            Err(compiled) => {
+                *self.found() = None;
+                let policy = Policy::Refused(ReasonCode::PolicyMissing);
+                return Fact::Known(PolicyNow { digest: Some(compiled), policy });
+            }
         };
         *self.found() = current.as_ref().map_or(None, |bundle| Some(Arc::clone(bundle)));
         Fact::Known(match current {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_arbiter::{Evidence, Fact, GateState, Health, Heard};
+use portcullis_arbiter::{Evidence, Fact, GateState, Health, Heard, Policy, PolicyNow};
 use portcullis_protocol::{BundleDigest, Millis, ReasonCode};
 
 use super::Writer;
@@ -73,8 +73,11 @@ impl Writer {
     /// [`Unclear`].
     pub(super) fn changed_bundle(&self, health: &Health) -> Result<Option<CameIntoForce>, Unclear> {
         let digest = match &health.policy {
-            Fact::Known(policy) => policy.digest.filter(|digest| self.bundle != Some(*digest)),
-            Fact::Unknown => None,
+            Fact::Known(PolicyNow { digest, policy: Policy::InForce(_) }) => {
+                digest.filter(|digest| self.bundle != Some(*digest))
+            }
+            // One that is still compiled is to decide, and is not in force.
+            Fact::Known(PolicyNow { policy: Policy::Refused(_), .. }) | Fact::Unknown => None,
         };
         let Some(digest) = digest else { return Ok(None) };
         match self.ports.in_force() {
