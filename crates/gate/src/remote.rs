@@ -36,7 +36,7 @@ use crate::incoming::{Answers, Fate, Incoming};
 use crate::line::Line;
 use crate::notes::{Notes, escape};
 use crate::room::Rooms;
-use crate::weight::weight;
+use crate::weight::of_text;
 
 use head::Head;
 use reading::SAMPLE;
@@ -307,7 +307,7 @@ impl Remote {
 
     /// Hands a message on, as soon as there is room for it.
     async fn hand_on(&self, message: Vec<u8>, answers: Answers) {
-        let room = self.rooms.take(weight(&message)).await;
+        let room = self.rooms.take(of_text(&message)).await;
         self.say(Incoming::Message(Line::Whole(message), answers, room)).await;
     }
 

@@ -31,7 +31,7 @@ use crate::remote::Remote;
 use crate::room::{Room, Rooms};
 use crate::subscription::{self, Named};
 use crate::table::{Asking, Cancelled, Heard, NotTaken, Route};
-use crate::weight::weight;
+use crate::weight::{of_text, weight};
 
 /// Decided calls that may be under way at once.
 pub(crate) const CALLS: u32 = 256;
@@ -293,9 +293,9 @@ fn client_response(shared: &Shared, id: &Id, reply: Option<Reply>) {
 pub(crate) async fn from_upstream<S: Source>(shared: Arc<Shared>, mut upstream: S) {
     let mut garbage = Garbage { flow: Flow::new(), lines: 0 };
     while let Some(incoming) = upstream.next().await {
-        let (line, answers, room) = match incoming {
+        let (line, answers, mut room) = match incoming {
             Incoming::Message(line, answers, None) => {
-                let room = shared.rooms.take(weight(line.bytes())).await;
+                let room = shared.rooms.take(of_text(line.bytes())).await;
                 (line, answers, room)
             }
             Incoming::Message(line, answers, room) => (line, answers, room),
@@ -318,7 +318,14 @@ pub(crate) async fn from_upstream<S: Source>(shared: Arc<Shared>, mut upstream: 
             }
         };
         match read(&line, From::Upstream) {
-            Ok(message) => upstream_message(&shared, message, (answers, room), &mut garbage).await,
+            Ok(message) => {
+                if matches!(message, Message::Request(..)) {
+                    // All of it is kept until it is answered, as what it is made of.
+                    drop(room.take());
+                    room = shared.rooms.take(weight(&line)).await;
+                }
+                upstream_message(&shared, message, (answers, room), &mut garbage).await;
+            }
             Err(_) => garbage.say(&shared.notes, "no message", &line),
         }
     }

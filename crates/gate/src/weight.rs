@@ -10,10 +10,15 @@ const ELEMENT: usize = 32;
 const MEMBER: usize = 64;
 const OBJECT: usize = 640;
 
+/// The bytes that a message takes of which nothing is kept but its text.
+pub(crate) const fn of_text(message: &[u8]) -> usize {
+    message.len().saturating_mul(COPIES).saturating_add(BESIDE)
+}
+
 /// The bytes that a message takes, at most.
 pub(crate) fn weight(message: &[u8]) -> usize {
     let (mut within, mut escaped) = (false, false);
-    let mut weight = message.len().saturating_mul(COPIES).saturating_add(BESIDE);
+    let mut weight = of_text(message);
     for byte in message {
         let more = match (within, byte) {
             (true, _) if escaped => {

@@ -21,7 +21,7 @@ const GATHERING: Duration = Duration::from_secs(5);
 /// Bytes of one server's list, and of all that is being gathered; and how much is, at once.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 const ALL_BYTES: usize = 64 * 1024 * 1024;
-const MOST: usize = 16;
+const MOST: usize = 64;
 /// What is left out that people are told of by name, of one list.
 const NAMED: usize = 10;
 /// JSON-RPC's "invalid params".

@@ -255,7 +255,7 @@ async fn a_subscription_to_very_many_resources_was_resolved_before_anybody_decid
 
 #[tokio::test]
 async fn lists_were_gathered_without_bound() {
-    const AT_ONCE: usize = 16;
+    const AT_ONCE: usize = 64;
     let mut several = Several::start(&[("one", &[]), ("two", &[])]);
     several.offers("one", &json!({ "silent": true }));
     let ids: Vec<String> = (0..AT_ONCE).map(|_| several.id()).collect();
