@@ -40,7 +40,11 @@ impl Tally {
     pub(crate) fn new(fault: &'static str) -> (Self, Random) {
         let (random, seed) = Random::seeded();
         eprintln!("PORTCULLIS_SEED={seed} repeats the choices of this run");
-        let tally = Self {
+        (Self::empty(fault, seed), random)
+    }
+
+    const fn empty(fault: &'static str, seed: u64) -> Self {
+        Self {
             fault,
             seed,
             rounds: 0,
@@ -50,8 +54,25 @@ impl Tally {
             violations: Vec::new(),
             codes: BTreeMap::new(),
             notes: Vec::new(),
-        };
-        (tally, random)
+        }
+    }
+
+    /// A part of this campaign, to be joined: of the same seed, with choices of its own.
+    pub(crate) fn part(&self, random: &mut Random) -> (Self, Random) {
+        (Self::empty(self.fault, self.seed), random.part())
+    }
+
+    /// Takes in a part.
+    pub(crate) fn join(&mut self, mut part: Self) {
+        self.rounds += part.rounds;
+        self.executions += part.executions;
+        self.permits += part.permits;
+        self.struck += part.struck;
+        self.violations.append(&mut part.violations);
+        self.notes.append(&mut part.notes);
+        for (code, count) in std::mem::take(&mut part.codes) {
+            *self.codes.entry(code).or_default() += count;
+        }
     }
 
     /// Prints the campaign's line, and fails if anything was violated, or nothing was tried.

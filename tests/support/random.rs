@@ -21,6 +21,11 @@ impl Random {
         bits ^ (bits >> 31)
     }
 
+    /// Choices for a part that runs beside others.
+    pub(crate) fn part(&mut self) -> Self {
+        Self(self.bits())
+    }
+
     /// A number below `end`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         let end = u64::try_from(end).unwrap();
