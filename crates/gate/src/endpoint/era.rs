@@ -78,9 +78,21 @@ impl<'a> Headers<'a> {
 
     /// Whether they say by themselves that the body is of the era without sessions.
     fn are_stateless(&self) -> bool {
-        self.method.is_some()
-            || self.name.is_some()
-            || self.revision.is_some_and(|revision| STATELESS.contains(&revision))
+        let unnamed = self.revision.is_none() && (self.method.is_some() || self.name.is_some());
+        unnamed || self.revision.is_some_and(|revision| STATELESS.contains(&revision))
+    }
+
+    /// Refuses a body of the era with sessions that does not say what these headers say: they are not asked for there, but whoever
+    /// routes by them on the way goes by them, and clients of both eras send them with either.
+    fn agree_with(&self, body: &Body) -> Result<(), Refused> {
+        if self.method.is_some_and(|method| method != body.method) {
+            return Err(Refused::mismatch("`Mcp-Method` and the body name two methods"));
+        }
+        let told = self.name.map(decoded).transpose()?;
+        if told.is_some() && !names(body, told.as_deref()) {
+            return Err(Refused::mismatch("`Mcp-Name` and the body name two things"));
+        }
+        Ok(())
     }
 }
 
@@ -90,7 +102,10 @@ pub(super) fn post(headers: &HeaderMap, body: Vec<u8>) -> Result<Post, Refused> 
     match message(body).map_err(|defect| Refused::defect(&defect))? {
         Message::Request(id, body) => request(&headers, &id, body).map_err(|refused| refused.to(&id)),
         Message::Notification(body) => notice(&headers, body),
-        Message::Response(id, Some(reply)) if !headers.are_stateless() => {
+        // It names no method and no thing, so that what does is about another message.
+        Message::Response(id, Some(reply))
+            if !headers.are_stateless() && headers.method.is_none() && headers.name.is_none() =>
+        {
             Ok(Post::Within(session(&headers)?, Said::Answer(id, reply)))
         }
         Message::Response(_, Some(_)) => Err(malformed("this revision has no answers of clients")),
@@ -132,8 +147,9 @@ fn request(headers: &Headers<'_>, id: &Id, body: Body) -> Result<Post, Refused> 
         return stateless(headers, id, body);
     }
     if headers.are_stateless() {
-        return Err(Refused::mismatch("the headers are of a revision whose requests name it in `_meta`"));
+        return Err(Refused::parameters("the headers are of a revision whose requests name it in `_meta`"));
     }
+    headers.agree_with(&body)?;
     if body.method != "initialize" {
         return Ok(Post::Within(session(headers)?, Said::Request(id.clone(), body)));
     }
@@ -197,7 +213,10 @@ fn notice(headers: &Headers<'_>, body: Body) -> Result<Post, Refused> {
         return Err(malformed("a request without an id"));
     }
     match (declares(&body) || headers.are_stateless(), headers.session) {
-        (false, _) => Ok(Post::Within(session(headers)?, Said::Notice(body))),
+        (false, _) => {
+            headers.agree_with(&body)?;
+            Ok(Post::Within(session(headers)?, Said::Notice(body)))
+        }
         (true, Some(_)) => Err(Refused::mismatch("a session in a message of a revision without sessions")),
         // Whoever has closed the stream of its answer has cancelled it already.
         (true, None) if body.method == CANCELLED => Ok(Post::Nothing),

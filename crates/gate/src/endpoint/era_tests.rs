@@ -78,7 +78,7 @@ fn what_could_be_of_either_era_is_refused() {
         [&[VERSION][..], &[METHOD], &[NAMED_READ], &[VERSION, METHOD, NAMED_READ, ("mcp-session-id", "s")]]
     {
         let (status, refused) = posted(headers, &call("")).unwrap_err();
-        assert!(status == 400 && refused.contains("-32020"), "{headers:?}: {refused}");
+        assert!(status == 400 && refused.contains("-32602"), "{headers:?}: {refused}");
     }
     // A revision that is no text is one that is named.
     let odd = call(r#","_meta":{"io.modelcontextprotocol/protocolVersion":20260728}"#);
@@ -89,6 +89,31 @@ fn what_could_be_of_either_era_is_refused() {
     let within = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}"#;
     assert_eq!(posted(&[("mcp-session-id", "s")], within).unwrap_err().0, 400);
     assert_eq!(posted(&[], &call("")).unwrap_err().0, 400, "a message of no session");
+}
+
+/// A client of both eras sends the headers of the newer one with whatever it says.
+#[test]
+fn what_is_said_within_a_session_was_refused_for_headers_that_agree_with_it() {
+    let old = [("mcp-session-id", "s"), ("mcp-protocol-version", "2025-11-25")];
+    let with = |others: &[(&'static str, &'static str)]| [&old[..], others].concat();
+    let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}"#;
+    let notice = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+    let answer = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+    assert!(posted(&with(&[METHOD, NAMED_READ]), &call("")).is_ok());
+    assert!(posted(&with(&[METHOD]), &call("")).is_ok());
+    assert!(posted(&with(&[("mcp-method", "notifications/initialized")]), notice).is_ok());
+    assert!(posted(&[old[1], ("mcp-method", "initialize")], initialize).is_ok());
+    for (others, body) in [
+        (&[("mcp-method", "tools/list")][..], call("").as_str()),
+        (&[METHOD, ("mcp-name", "write")], call("").as_str()),
+        (&[METHOD], notice),
+        (&[NAMED_READ], notice),
+        (&[METHOD], answer),
+        (&[NAMED_READ], answer),
+    ] {
+        let (status, _) = posted(&with(others), body).unwrap_err();
+        assert_eq!(status, 400, "{others:?}: {body}");
+    }
 }
 
 #[test]

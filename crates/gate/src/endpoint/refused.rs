@@ -20,6 +20,8 @@ pub(super) const HEADER_MISMATCH: i32 = -32020;
 pub(super) const UNSUPPORTED_REVISION: i32 = -32022;
 /// JSON-RPC: there is no such method.
 pub(super) const NO_METHOD: i32 = -32601;
+/// JSON-RPC: the parameters are not what the method asks for.
+const INVALID_PARAMETERS: i32 = -32602;
 /// The status of a client that has too much under way (RFC 6585, section 4).
 const TOO_MANY: StatusCode = StatusCode::TOO_MANY_REQUESTS;
 
@@ -49,6 +51,11 @@ impl Refused {
     /// It says two things at once.
     pub(super) fn mismatch(detail: &str) -> Self {
         Self::with(StatusCode::BAD_REQUEST, HEADER_MISMATCH, ReasonCode::RequestInvalidValue, detail)
+    }
+
+    /// Its parameters lack what its revision asks of every request (MCP 2026-07-28, "Per-Request Protocol Fields").
+    pub(super) fn parameters(detail: &str) -> Self {
+        Self::with(StatusCode::BAD_REQUEST, INVALID_PARAMETERS, ReasonCode::RequestInvalidValue, detail)
     }
 
     /// It is in a revision that is not spoken here.
