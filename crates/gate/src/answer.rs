@@ -17,6 +17,8 @@ pub(crate) const DECISION: &str = "portcullis/decision";
 const BLOCKED: i32 = -32001;
 /// JSON-RPC error code of what is no request.
 const INVALID: i32 = -32600;
+/// JSON-RPC error code of parameters that are not what the method asks for.
+const INVALID_PARAMETERS: i32 = -32602;
 
 /// The structured form of an answer, under the key `portcullis`.
 #[derive(Serialize)]
@@ -102,6 +104,17 @@ pub(crate) fn defect(defect: &Defect, typed: &TypedTools) -> Reply {
     }
     let data = json!({ "portcullis": Told::blocked(&refusal, refusal.captured()) });
     Reply::Error(json!({ "code": INVALID, "message": sentence(&refusal), "data": data }).to_string())
+}
+
+/// The answer to a request that goes on with a state that its server did not give it. The client is told, by an error of the
+/// protocol's, and not the model by a tool's result: clients bring states along by themselves.
+pub(crate) fn foreign_state() -> Reply {
+    let detail = "the tool server gave no such state to this request in this session";
+    let refusal = Refusal::own(ReasonCode::RequestInvalidValue, Some(detail.to_owned()));
+    let data = json!({ "portcullis": Told::blocked(&refusal, refusal.captured()) });
+    Reply::Error(
+        json!({ "code": INVALID_PARAMETERS, "message": sentence(&refusal), "data": data }).to_string(),
+    )
 }
 
 /// One paragraph for a model: the reason, what it means, the remedy, and that there is no way around.

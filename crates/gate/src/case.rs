@@ -70,9 +70,7 @@ impl Case {
             return self.end(End::Answer(self.refused(&refusal))).await;
         }
         if self.operation.goes_on_with().is_some_and(|state| !self.shared.given.holds(state)) {
-            let detail = "the tool server gave no such state to this request in this session";
-            let refusal = Refusal::own(ReasonCode::RequestInvalidValue, Some(detail.to_owned()));
-            return self.end(End::Answer(self.refused(&refusal))).await;
+            return self.end(End::Answer(answer::foreign_state())).await;
         }
         match self.shared.desk.permit(&self.operation).await {
             Ok((permit, terms)) => self.permitted(permit, terms).await,

@@ -228,7 +228,10 @@ async fn made_up_states_ran_a_call_again_and_again_under_one_key() {
     let goes_on = |id, key: &str, state: &str| {
         call(id, "pay", key, &format!(r#","requestState":"{state}","inputResponses":{{}}"#))
     };
-    assert_eq!(code(&gate.ask(&goes_on(1, "invoice", "s-1")).await), "request.invalid_value");
+    let refused = gate.ask(&goes_on(1, "invoice", "s-1")).await;
+    assert_eq!(code(&refused), "request.invalid_value");
+    // The client is at fault, and not the tool.
+    assert_eq!(refused["error"]["code"], -32602, "{refused}");
     assert_eq!(gate.ask(&call(2, "pay", "invoice", "")).await["result"], asking("s-1"));
     for (id, key, state) in [(3, "invoice", "made-up"), (4, "other", "s-1"), (5, "invoice", "")] {
         assert_eq!(code(&gate.ask(&goes_on(id, key, state)).await), "request.invalid_value", "{key} {state}");
