@@ -142,15 +142,25 @@ impl Sessions {
     }
 
     /// Room for one more conversation. Where there is none, one that is not used makes it: the agent's own, or where the agent has
-    /// few, one of the agent that has most.
+    /// few, one of the agent that has most. What was ended and still has its place, as long as its tool server ends, is waited for.
     async fn places(&self, caller: &Caller) -> Result<Places, Refused> {
         let own = Arc::clone(&caller.share.sessions);
+        let (own_ends, any_ends) = self.ending(&caller.agent);
         let ends = match (own.available_permits(), self.all.available_permits()) {
             (0, _) => {
-                let many = || Refused::too_many("this agent has too many sessions in use");
-                Some(self.longest_unused(&caller.agent).ok_or_else(many)?)
+                let unused = self.longest_unused(&caller.agent);
+                if unused.is_none() && !own_ends {
+                    return Err(Refused::too_many("this agent has too many sessions in use"));
+                }
+                unused
             }
-            (_, 0) => Some(self.dispensable(&caller.agent).ok_or_else(too_many_sessions)?),
+            (_, 0) => {
+                let unused = self.dispensable(&caller.agent);
+                if unused.is_none() && !any_ends {
+                    return Err(too_many_sessions());
+                }
+                unused
+            }
             (_, _) => None,
         };
         let waiting = async { tokio::try_join!(own.acquire_owned(), Arc::clone(&self.all).acquire_owned()) };
@@ -166,6 +176,13 @@ impl Sessions {
         };
         let (own, all) = got.ok().and_then(Result::ok).ok_or_else(too_many_sessions)?;
         Ok([own, all])
+    }
+
+    /// Whether a conversation ends that still has its place: one of this agent's, and of anybody's.
+    fn ending(&self, agent: &AgentId) -> (bool, bool) {
+        let held = self.held();
+        let own = held.all().filter(|one| one.agent == *agent).count();
+        (own < self.bounds.sessions_each, held.all().count() < self.bounds.sessions)
     }
 
     fn longest_unused(&self, agent: &AgentId) -> Option<Arc<Conversation>> {

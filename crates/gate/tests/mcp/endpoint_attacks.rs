@@ -416,6 +416,19 @@ async fn an_agent_that_begins_session_after_session_loses_its_oldest_unused_one(
     assert_eq!(door.post(ONE, &[], initialize).await.status(), 429);
 }
 
+/// An ended session keeps its place until its tool server has ended: whoever began one after the other was refused.
+#[tokio::test]
+async fn sessions_that_had_ended_kept_new_ones_out() {
+    for (sessions_each, sessions) in [(1, 2), (2, 1)] {
+        let door = Door::bounded(Bounds { sessions_each, sessions, ..Bounds::USUAL }).await;
+        for _ in 0..3 {
+            let session = door.session(ONE).await;
+            let named = [("authorization", "Bearer token-one"), ("mcp-session-id", session.id.as_str())];
+            assert_eq!(door.ask("DELETE", "/mcp", &named, "").await.status(), 204);
+        }
+    }
+}
+
 /// Sessions that were forgotten left no place for another agent until they were idle for half an hour.
 #[tokio::test]
 async fn an_agent_with_few_sessions_gets_a_place_of_the_one_that_has_most() {
