@@ -13,17 +13,22 @@ use crate::support::{Place, demo_server, peer, program, text, until};
 use crate::{blocked, lines};
 
 /// `portcullis mcp --listen`. Killed when dropped.
-struct Endpoint {
+pub(crate) struct Endpoint {
     child: Child,
     notes: Notes,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Endpoint {
     /// In front of a server by URL, or of a command behind `--`.
     fn start(config: &Path, server: &[String]) -> Self {
+        Self::at("127.0.0.1:0", config, server)
+    }
+
+    /// The same at an address of its own.
+    pub(crate) fn at(address: &str, config: &Path, server: &[String]) -> Self {
         let mut child = Command::new(program())
-            .args(["mcp", "--config", &text(config), "--listen", "127.0.0.1:0"])
+            .args(["mcp", "--config", &text(config), "--listen", address])
             .args(server)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod conformance;
 mod draft;
 mod endpoint;
 mod identity;

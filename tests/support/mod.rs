@@ -57,7 +57,7 @@ pub(crate) fn program() -> PathBuf {
 }
 
 /// A program of the real peers: `bin/inspector`, `bin/node`, `bin/server-filesystem`, `bin/server-everything`,
-/// `bin/log-check`, `py/bin/python`.
+/// `bin/log-check`, `bin/conformance`, `bin/conformance-server`, `py/bin/python`.
 pub(crate) fn peer(path: &str) -> PathBuf {
     let folder = std::env::var_os("PORTCULLIS_PEERS").map_or_else(built_peers, PathBuf::from);
     let peer = folder.join(path);

@@ -13,6 +13,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), String> {
     process::step("fmt", &mut cargo(&["fmt", "--all", "--check"]))?;
     process::step("fmt, fuzz", &mut cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))?;
     process::step("fmt, bench", &mut cargo(&["fmt", "--manifest-path", "bench/Cargo.toml", "--check"]))?;
+    let conformance = ["fmt", "--manifest-path", "tests/peers/conformance/Cargo.toml", "--check"];
+    process::step("fmt, conformance", &mut cargo(&conformance))?;
     process::step("clippy", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     process::timed("tidy", "cargo xtask tidy", || tidy::run(workspace, false))?;
     deny::run(workspace)?;

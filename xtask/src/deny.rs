@@ -16,8 +16,12 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), String> {
         "deny, licences and sources",
         &mut deny(&["--log-level=error", "check", "licenses", "sources"]),
     )?;
-    // The fuzz targets are a workspace of their own, and so is the benchmark of policy engines.
-    for (title, manifest) in [("deny, fuzz", "fuzz/Cargo.toml"), ("deny, bench", "bench/Cargo.toml")] {
+    // The fuzz targets are a workspace of their own, and so are the benchmark of policy engines and the conformance suite's server.
+    for (title, manifest) in [
+        ("deny, fuzz", "fuzz/Cargo.toml"),
+        ("deny, bench", "bench/Cargo.toml"),
+        ("deny, conformance", "tests/peers/conformance/Cargo.toml"),
+    ] {
         let check = ["--config", "deny.toml", "check", "licenses", "sources"];
         let arguments = [&["--log-level=error", "--manifest-path", manifest], &check[..]].concat();
         process::step(title, &mut deny(&arguments))?;

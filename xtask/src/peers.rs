@@ -3,7 +3,8 @@
 //! - `bin/node`: the Node that the peers run on, 22.19 or later;
 //! - `bin/inspector`, `bin/server-filesystem`, `bin/server-everything`: the npm peers, which need no environment;
 //! - `py/bin/python`: a Python that can `import mcp`, and the verifiers that tests/peers/*.py name;
-//! - `bin/log-check`: tests/peers/go, built with Debian's `golang.org/x/mod`.
+//! - `bin/log-check`: tests/peers/go, built with Debian's `golang.org/x/mod`;
+//! - `bin/conformance`, `bin/conformance-server`: MCP's conformance suite, and tests/peers/conformance, which it is run against.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -14,9 +15,12 @@ use crate::process::{self, answer};
 use crate::workspace::Workspace;
 
 const MANIFESTS: [&str; 4] = ["package.json", "package-lock.json", "requirements.txt", "go/main.go"];
+/// Built anew whenever it changed, which cargo sees by itself.
+const CONFORMANCE_SERVER: &str = "conformance/Cargo.toml";
 /// The oldest Node that Inspector 2 starts on.
 const NODE: (u32, u32) = (22, 19);
-const LAUNCHERS: [(&str, &str); 3] = [
+const LAUNCHERS: [(&str, &str); 4] = [
+    ("conformance", "conformance/dist/index.js"),
     ("inspector", "inspector/clients/launcher/build/index.js"),
     ("server-filesystem", "server-filesystem/dist/index.js"),
     ("server-everything", "server-everything/dist/index.js"),
@@ -35,7 +39,7 @@ pub(crate) fn provide(workspace: &Workspace) -> Result<(), String> {
     let stamp = peers.join("stamp");
     if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
         println!("── peers: as pinned, in {}", peers.display());
-        return Ok(());
+        return conformance_server(&source, &peers);
     }
     if stamp.exists() {
         std::fs::remove_file(&stamp).map_err(failed("remove", &stamp))?;
@@ -43,7 +47,8 @@ pub(crate) fn provide(workspace: &Workspace) -> Result<(), String> {
     install_node_peers(&source, &peers)?;
     install_python_peers(&source, &peers)?;
     install_go_peers(&source, &peers)?;
-    write(&stamp, &wanted)
+    write(&stamp, &wanted)?;
+    conformance_server(&source, &peers)
 }
 
 /// Everything that an installation depends on: manifests, platform, and its own place (a venv cannot move).
@@ -138,6 +143,21 @@ fn install_go_peers(source: &Path, peers: &Path) -> Result<(), String> {
     go.args(["build", "-o"]).arg(peers.join("bin/log-check")).arg(source.join("go/main.go"));
     go.env("GO111MODULE", "off").env("GOPATH", needs::GO_SOURCES).env("GOFLAGS", "");
     process::step("go peers", go.env("GOCACHE", peers.join("go-cache")))
+}
+
+/// Builds the server of the conformance suite with its own lock file.
+fn conformance_server(source: &Path, peers: &Path) -> Result<(), String> {
+    let mut cargo = process::cargo();
+    cargo.args(["build", "--locked", "--manifest-path"]).arg(source.join(CONFORMANCE_SERVER));
+    cargo.arg("--target-dir").arg(peers.join("conformance"));
+    let built = process::timed("conformance server", &process::show(&cargo), || {
+        process::built(&mut cargo, "bin", None)
+    })?;
+    let link = peers.join("bin/conformance-server");
+    if link.is_symlink() {
+        std::fs::remove_file(&link).map_err(failed("remove", &link))?;
+    }
+    symlink(built, &link).map_err(failed("link", &link))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
