@@ -154,8 +154,9 @@ fn every_change_of_the_state_is_named_with_its_record() {
             true,
         ),
         ("DELETE FROM payloads", "was to be kept for longer", true),
-        ("DELETE FROM subjects", "no erasure of it is on record", true),
-        ("UPDATE payloads SET subject = subject + 1", "no erasure of it is on record", true),
+        ("DELETE FROM subjects", "of a subject that is none", true),
+        ("UPDATE payloads SET subject = subject + 1", "of a subject that is none", true),
+        ("UPDATE subjects SET wrapped = NULL, erased = 0", "no erasure of it is on record", true),
     ];
     let original = place();
     for (statement, words, with_record) in changes {
