@@ -26,6 +26,10 @@ mod refused {
             Self
         }
 
+        pub(super) fn parameters(_: &str) -> Self {
+            Self
+        }
+
         pub(super) fn revision(_: &str, _: &[&str]) -> Self {
             Self
         }
