@@ -7,7 +7,7 @@ use std::time::Duration;
 use portcullis_protocol::{AgentId, Digest, Domain};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::gate::{Held as HeldBy, McpGate, serve_held};
 use crate::line::{Line, Lines};
@@ -67,7 +67,29 @@ pub(super) struct Sessions {
     tasks: Mutex<JoinSet<()>>,
 }
 
-type Places = [OwnedSemaphorePermit; 2];
+/// The places of a conversation. That of all is given back first: who waits for the agent's finds it there.
+struct Places {
+    _all: OwnedSemaphorePermit,
+    _own: OwnedSemaphorePermit,
+}
+
+/// A place, waited for until `end`. It is in line before the conversation that makes it free ends: who comes later is behind it.
+async fn in_line(
+    places: &Arc<Semaphore>,
+    ends: Option<Arc<Conversation>>,
+    end: Instant,
+) -> Result<OwnedSemaphorePermit, Refused> {
+    let mut waiting = std::pin::pin!(timeout_at(end, Arc::clone(places).acquire_owned()));
+    let got = tokio::select! {
+        biased;
+        got = &mut waiting => got,
+        () = std::future::ready(()) => {
+            ends.inspect(|one| one.end());
+            waiting.await
+        }
+    };
+    got.ok().and_then(Result::ok).ok_or_else(too_many_sessions)
+}
 
 impl Sessions {
     pub(super) fn new(ground: Ground, bounds: Bounds, secret: [u8; 32]) -> Self {
@@ -144,38 +166,49 @@ impl Sessions {
     /// Room for one more conversation. Where there is none, one that is not used makes it: the agent's own, or where the agent has
     /// few, one of the agent that has most. What was ended and still has its place, as long as its tool server ends, is waited for.
     async fn places(&self, caller: &Caller) -> Result<Places, Refused> {
-        let own = Arc::clone(&caller.share.sessions);
-        let (own_ends, any_ends) = self.ending(&caller.agent);
-        let ends = match (own.available_permits(), self.all.available_permits()) {
-            (0, _) => {
-                let unused = self.longest_unused(&caller.agent);
-                if unused.is_none() && !own_ends {
-                    return Err(Refused::too_many("this agent has too many sessions in use"));
-                }
-                unused
-            }
-            (_, 0) => {
-                let unused = self.dispensable(&caller.agent);
-                if unused.is_none() && !any_ends {
-                    return Err(too_many_sessions());
-                }
-                unused
-            }
-            (_, _) => None,
+        let end = Instant::now() + ENDING;
+        // First of the agent's own: who waits for that has none of those that other agents need.
+        let (own, ended) = self.own_place(caller, end).await?;
+        let all = self.place_of_all(&caller.agent, ended, end).await?;
+        Ok(Places { _all: all, _own: own })
+    }
+
+    /// One of the agent's places, and whether a conversation of its own was ended for it.
+    async fn own_place(
+        &self,
+        caller: &Caller,
+        end: Instant,
+    ) -> Result<(OwnedSemaphorePermit, bool), Refused> {
+        let places = &caller.share.sessions;
+        let unused = match places.available_permits() {
+            0 => self.longest_unused(&caller.agent),
+            _ => return Ok((in_line(places, None, end).await?, false)),
         };
-        let waiting = async { tokio::try_join!(own.acquire_owned(), Arc::clone(&self.all).acquire_owned()) };
-        let mut waiting = std::pin::pin!(timeout(ENDING, waiting));
-        // In line before anything ends: what that makes free is for nobody else.
-        let got = tokio::select! {
-            biased;
-            got = &mut waiting => got,
-            () = std::future::ready(()) => {
-                ends.inspect(|one| one.end());
-                waiting.await
-            }
-        };
-        let (own, all) = got.ok().and_then(Result::ok).ok_or_else(too_many_sessions)?;
-        Ok([own, all])
+        let (own_ends, _) = self.ending(&caller.agent);
+        if unused.is_none() && !own_ends {
+            return Err(Refused::too_many("this agent has too many sessions in use"));
+        }
+        let ended = unused.is_some();
+        Ok((in_line(places, unused, end).await?, ended))
+    }
+
+    /// One of everybody's places, for an agent that has one of its own. Who has `ended` a conversation for that ends no other where
+    /// one is ending.
+    async fn place_of_all(
+        &self,
+        agent: &AgentId,
+        ended: bool,
+        end: Instant,
+    ) -> Result<OwnedSemaphorePermit, Refused> {
+        if self.all.available_permits() > 0 {
+            return in_line(&self.all, None, end).await;
+        }
+        let (_, any_ends) = self.ending(agent);
+        let unused = if ended && any_ends { None } else { self.dispensable(agent) };
+        if unused.is_none() && !any_ends {
+            return Err(too_many_sessions());
+        }
+        in_line(&self.all, unused, end).await
     }
 
     /// Whether a conversation ends that still has its place: one of this agent's, and of anybody's.
@@ -349,3 +382,7 @@ async fn without_server(conversation: Arc<Conversation>, mut lost: watch::Receiv
     drop(timeout(FAREWELL, answered).await);
     conversation.end();
 }
+
+#[cfg(test)]
+#[path = "sessions_tests.rs"]
+mod tests;
