@@ -130,10 +130,11 @@ mod tests {
             hear(said.as_slice(), Which { server: 0, life: 1 }, (&events, Rooms::of_one(32))).await;
         });
         let mut held = Vec::new();
-        while let Ok(Some(event)) = timeout(Duration::from_secs(1), inbox.recv()).await {
-            held.push(event);
+        for _ in 0..2 {
+            let event = timeout(Duration::from_secs(30), inbox.recv()).await;
+            held.push(event.expect("there is room for two").unwrap());
         }
-        assert_eq!(held.len(), 2);
+        assert!(timeout(Duration::from_secs(1), inbox.recv()).await.is_err(), "and for no more");
         held.clear();
         for _ in 0..4 {
             assert!(inbox.recv().await.is_some(), "what was taken up makes room");

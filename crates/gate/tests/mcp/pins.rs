@@ -451,10 +451,24 @@ async fn a_permit_for_a_tool_that_is_not_as_it_was_pinned_is_given_back() {
     assert_eq!(ran(&mut gate).await, 0);
 }
 
+/// The answer to a call that is permitted when what the gate had seen is too old, where the server lists this by then.
+async fn decided_for_long(said: &Value) -> (Gate, Value) {
+    const LONGER_THAN_A_LIST_IS_GONE_BY: Duration = Duration::from_millis(1_100);
+    let mut gate = watching(&[tool("read")], &pages(&[&[tool("read")]]), Duration::ZERO);
+    gate.arbiter.will(Act::PermitWhenReleased);
+    gate.call(1, "read", r#"{"path":"/a"}"#).await;
+    gate.arbiter.asked(1).await;
+    gate.offers(said);
+    // tidy: allow time that passes is what is tried
+    tokio::time::sleep(LONGER_THAN_A_LIST_IS_GONE_BY).await;
+    gate.arbiter.release.add_permits(1);
+    let answer = gate.next().await;
+    (gate, answer)
+}
+
 /// A definition that changed without a word while its call was decided: what the gate had seen is too old when that is permitted.
 #[tokio::test]
 async fn a_call_that_was_decided_for_long_ran_by_a_definition_that_was_looked_at_before() {
-    const LONGER_THAN_A_LIST_IS_GONE_BY: Duration = Duration::from_millis(1_100);
     let mut changed = tool("read");
     changed["description"] = json!("Reads, and tells.");
     let answers = [
@@ -463,15 +477,16 @@ async fn a_call_that_was_decided_for_long_ran_by_a_definition_that_was_looked_at
         (json!({ "error": { "code": -1, "message": "not now" } }), Some("tool.definition_unknown")),
     ];
     for (said, refused) in answers {
-        let mut gate = watching(&[tool("read")], &pages(&[&[tool("read")]]), Duration::ZERO);
-        gate.arbiter.will(Act::PermitWhenReleased);
-        gate.call(1, "read", r#"{"path":"/a"}"#).await;
-        gate.arbiter.asked(1).await;
-        gate.offers(&said);
-        // tidy: allow time that passes is what is tried
-        tokio::time::sleep(LONGER_THAN_A_LIST_IS_GONE_BY).await;
-        gate.arbiter.release.add_permits(1);
-        let answer = gate.next().await;
+        let (mut gate, mut answer) = decided_for_long(&said).await;
+        // On a slow machine the new list may be a second old as well when the call would be sent.
+        let is_late =
+            |answer: &Value| answer["result"]["isError"] == true && code(answer) == "tool.definition_unknown";
+        for _ in 0..10 {
+            if refused.is_some() || !is_late(&answer) {
+                break;
+            }
+            (gate, answer) = decided_for_long(&said).await;
+        }
         match refused {
             None => assert_eq!(answer["result"]["isError"], false, "{answer}"),
             Some(refused) => assert_eq!(code(&answer), refused),

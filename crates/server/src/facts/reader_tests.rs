@@ -79,6 +79,7 @@ async fn whoever_asked_for_a_file_that_hangs_hung_with_it() {
         hangs.send(()).unwrap();
         goes.recv().unwrap();
     });
+    let before = Instant::now();
     reader.ask(For::Settling, SETTLING, hang).unwrap();
     hung.recv().unwrap();
     let began = Instant::now();
@@ -89,8 +90,13 @@ async fn whoever_asked_for_a_file_that_hangs_hung_with_it() {
     assert_eq!(first.map(drop), Err(SILENT.to_owned()));
     assert_eq!(reader.still().map(drop), Err(SILENT.to_owned()));
     // Who decides waits longer, once.
-    let decides = reader.given(began).unwrap();
-    assert_eq!(awaited(decides, soon(DECIDING)).await.map(drop), Err(SILENT.to_owned()));
+    match reader.given(began) {
+        Ok(decides) => {
+            assert_eq!(awaited(decides, soon(DECIDING)).await.map(drop), Err(SILENT.to_owned()));
+        }
+        // So long has it hung already, on a machine that is slow.
+        Err(silent) => assert!(silent == SILENT && before.elapsed() >= DECIDING, "{silent}"),
+    }
     assert_eq!(reader.given(began).map(drop), Err(SILENT.to_owned()));
     assert!(began.elapsed() < PATIENCE);
     // Those who gave up are answered, and nobody else hangs.
@@ -98,7 +104,13 @@ async fn whoever_asked_for_a_file_that_hangs_hung_with_it() {
     while reader.still().is_err() {
         tokio::task::yield_now().await;
     }
-    assert!(reader.given(Instant::now()).unwrap().await.unwrap().unwrap().is_some());
+    let given = loop {
+        match reader.given(Instant::now()) {
+            Ok(given) => break given,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    assert!(given.await.unwrap().unwrap().is_some());
 }
 
 /// Callers that give up leave their questions behind.
