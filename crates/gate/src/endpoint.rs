@@ -15,6 +15,7 @@ mod guard;
 mod holder;
 mod kept;
 mod metadata;
+mod named;
 mod reader;
 mod refused;
 mod respond;

@@ -1,6 +1,6 @@
 //! Who asks: the agent that the arbiter says a token names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::bounds::{Bounds, Pool, Share};
 use super::guard::bearer;
+use super::named::{Named, REMEMBERED};
 use super::refused::Refused;
 
 /// How the arbiter is asked as the agent that a token names.
@@ -24,8 +25,6 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 const ASKING: usize = 16;
 /// Tokens that named an agent not long ago are asked about beside them, so many at once.
 const ASKING_ANEW: usize = 16;
-/// Tokens, and agents, that are remembered.
-const REMEMBERED: usize = 1024;
 
 /// An agent that asks.
 #[derive(Clone)]
@@ -65,8 +64,7 @@ pub(super) struct Doorkeeper {
     held: Arc<Pool>,
     asking: Semaphore,
     asking_anew: Semaphore,
-    /// Tokens that named an agent when they were last asked about.
-    named: Mutex<BTreeSet<Digest>>,
+    named: Mutex<Named>,
 }
 
 impl Doorkeeper {
@@ -121,7 +119,7 @@ impl Doorkeeper {
         if self.named().contains(digest) { &self.asking_anew } else { &self.asking }
     }
 
-    fn named(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
+    fn named(&self) -> MutexGuard<'_, Named> {
         self.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -137,12 +135,8 @@ impl Doorkeeper {
     fn remember(&self, caller: &Caller) {
         let (mut known, now) = (self.tokens(), Instant::now());
         known.retain(|_, known| now < known.until);
-        let mut named = self.named();
         // Whichever goes has a stranger's place once more.
-        if named.insert(caller.token) && named.len() > REMEMBERED {
-            named.pop_first();
-        }
-        drop(named);
+        self.named().add(caller.token, caller.expires, crate::clock::wall());
         if known.len() < REMEMBERED {
             known.insert(caller.token, Known { caller: caller.clone(), until: now + self.bounds.known });
         }
