@@ -1,33 +1,19 @@
 //! `portcullis outcomes` and `portcullis keys operator`.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
 use portcullis_protocol::{AttemptId, Event, Outcome};
-use portcullis_sdk::{Attempt, HttpAuthorizer, Outcomes, Token, TrustedLog};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::http::{Server, post};
-use crate::support::{Daemon, Gate, PATIENCE, Place, demo_server, pull, text};
+use crate::support::{Daemon, Gate, Place, demo_server, pull, spent, text};
 use crate::{Ended, with};
 
 /// A PERMIT that was spent over the API, and of which its gate does not know what became.
 fn in_doubt(place: &Place, server: &Server, ask: &Value) -> AttemptId {
-    let ask = portcullis_protocol::request::Ask::parse(ask.to_string().as_bytes()).unwrap();
-    let attempt = Attempt::new("gate".parse().unwrap(), ask.by("demo-agent".parse().unwrap())).unwrap();
-    let (id, token) = (attempt.id(), place.token("demo-agent"));
-    let call = serde_json::to_vec(&attempt.call(Duration::from_secs(5))).unwrap();
-    let reply = post(server, "/v1/decisions", &token, &call).unwrap().json();
-    let log = TrustedLog::new(vec![place.config.log_key.clone()]).unwrap();
-    let permit = attempt.redeem(reply["receipt"].as_str().expect("a PERMIT"), &log).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let _entered = runtime.enter();
-    let arbiter = HttpAuthorizer::new(place.socket_url().parse().unwrap(), Token::new(&token), PATIENCE);
-    let outcomes = Outcomes::start(Arc::new(arbiter), PATIENCE, |remark| panic!("{remark}"));
-    let report = permit.begin(&outcomes).unwrap().finish(Outcome::Unknown, None);
-    let body = serde_json::to_vec(&report.call).unwrap();
+    let (id, body) = spent(place, server, ask, Outcome::Unknown);
+    let token = place.token("demo-agent");
     assert_eq!(post(server, &format!("/v1/decisions/{id}/outcome"), &token, &body).unwrap().status, 200);
     id
 }

@@ -10,12 +10,11 @@ use fuser::{
     LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyEntry, Request,
 };
 use portcullis_policy::bundles;
-use portcullis_protocol::{AttemptId, Outcome};
-use portcullis_sdk::{Attempt, HttpAuthorizer, Outcomes, Token, TrustedLog};
+use portcullis_protocol::Outcome;
 use serde_json::{Value, json};
 
-use crate::support::http::{Server, get, post};
-use crate::support::{Daemon, Gate, PATIENCE, Place, demo_server, text, until};
+use crate::support::http::{get, post};
+use crate::support::{Daemon, Gate, PATIENCE, Place, demo_server, spent, text, until};
 
 const FILE: u64 = 2;
 
@@ -155,27 +154,6 @@ fn deployed() -> (Place, Hanging) {
     (place, hanging)
 }
 
-/// A PERMIT that was spent over the API; what became of it is still to be reported.
-fn spent(place: &Place, server: &Server) -> (AttemptId, Vec<u8>) {
-    let ask = json!({
-        "surface": "demo.charge", "action": "demo.charge", "resource": { "type": "Surface", "id": "demo.charge" },
-        "context": { "account": "acme", "amount": "1.00" }, "idempotency_key": "spent",
-    });
-    let ask = portcullis_protocol::request::Ask::parse(ask.to_string().as_bytes()).unwrap();
-    let attempt = Attempt::new("gate".parse().unwrap(), ask.by("demo-agent".parse().unwrap())).unwrap();
-    let (id, token) = (attempt.id(), place.token("demo-agent"));
-    let call = serde_json::to_vec(&attempt.call(Duration::from_secs(5))).unwrap();
-    let reply = post(server, "/v1/decisions", &token, &call).unwrap().json();
-    let log = TrustedLog::new(vec![place.config.log_key.clone()]).unwrap();
-    let permit = attempt.redeem(reply["receipt"].as_str().expect("a PERMIT"), &log).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let _entered = runtime.enter();
-    let arbiter = HttpAuthorizer::new(place.socket_url().parse().unwrap(), Token::new(&token), PATIENCE);
-    let outcomes = Outcomes::start(Arc::new(arbiter), PATIENCE, |remark| panic!("{remark}"));
-    let report = permit.begin(&outcomes).unwrap().finish(Outcome::Ok, None);
-    (id, serde_json::to_vec(&report.call).unwrap())
-}
-
 /// The ledger's writer looked at the file before each batch: as long as its file system did not answer, no outcome, no order and
 /// no refusal came on record, and every caller waited for its own deadline.
 #[test]
@@ -185,7 +163,11 @@ fn a_file_of_facts_whose_file_system_hung_held_up_all_that_is_recorded() {
     let journal = place.file("journal", "");
     let mut gate = Gate::start(&place.elsewhere(&place.socket_url()), &demo_server(&journal));
     gate.call("read_balance", json!({ "account": "acme" })).ran();
-    let (id, outcome) = spent(&place, &daemon.server());
+    let ask = json!({
+        "surface": "demo.charge", "action": "demo.charge", "resource": { "type": "Surface", "id": "demo.charge" },
+        "context": { "account": "acme", "amount": "1.00" }, "idempotency_key": "spent",
+    });
+    let (id, outcome) = spent(&place, &daemon.server(), &ask, Outcome::Ok);
     let ran = std::fs::read_to_string(&journal).unwrap();
     // Dropped first of all: a process that waits for the file system cannot be killed.
     let hung = hanging.hang();
