@@ -5,6 +5,8 @@
 //! a run of its own. There is no other way from here to a tool server. Who asks is the arbiter's word about the bearer token
 //! of each request; a session's id names a session, and nobody.
 
+#[cfg(test)]
+mod absent;
 mod bounds;
 mod calls;
 mod conversation;

@@ -1,13 +1,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeReply};
-use portcullis_protocol::{Digest, Millis, SurfaceTable};
-use portcullis_sdk::{Authorizer, Call, OutcomeReport};
+use portcullis_protocol::{Digest, Millis};
 use tokio::sync::mpsc;
 
 use crate::message::Id;
 
+use super::super::absent::Absent;
 use super::super::bounds::{Bounds, Pool, Share};
 use super::super::conversation::{Question, Said};
 use super::super::holder::Holder;
@@ -15,23 +14,6 @@ use super::super::reader::Reader;
 use super::super::streams::Next;
 use super::super::who::Caller;
 use super::*;
-
-/// An arbiter that is not there.
-struct Absent;
-
-impl Authorizer for Absent {
-    fn decide(&self, _: DecisionCall) -> Call<'_, DecisionReply> {
-        Box::pin(std::future::pending())
-    }
-
-    fn report(&self, _: OutcomeReport) -> Call<'_, OutcomeReply> {
-        Box::pin(std::future::pending())
-    }
-
-    fn surfaces(&self) -> Call<'_, SurfaceTable> {
-        Box::pin(std::future::pending())
-    }
-}
 
 fn caller(share: &Arc<Share>) -> Caller {
     let token = Digest::sha256(b"token");

@@ -2,33 +2,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use ed25519_dalek::SigningKey;
-use portcullis_protocol::SurfaceTable;
-use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeReply};
-use portcullis_sdk::{Authorizer, Call, OutcomeReport, TrustedLog};
+use portcullis_sdk::TrustedLog;
 use portcullis_verify::VerifierKey;
 
 use crate::config::{LocalServer, ToolServer};
 use crate::confine::Confinement;
 
+use super::super::absent::Absent;
 use super::super::bounds::{Pool, Share};
 use super::*;
-
-/// An arbiter that is not there.
-struct Absent;
-
-impl Authorizer for Absent {
-    fn decide(&self, _: DecisionCall) -> Call<'_, DecisionReply> {
-        Box::pin(std::future::pending())
-    }
-
-    fn report(&self, _: OutcomeReport) -> Call<'_, OutcomeReply> {
-        Box::pin(std::future::pending())
-    }
-
-    fn surfaces(&self) -> Call<'_, SurfaceTable> {
-        Box::pin(std::future::pending())
-    }
-}
 
 fn caller(agent: &str, bounds: &Bounds) -> Caller {
     let token = Digest::sha256(agent.as_bytes());
