@@ -45,7 +45,9 @@ impl Waiting {
 struct Overdue {
     /// Reports that failed and are not delivered yet.
     waiting: usize,
-    /// Reports that were tried again in vain.
+    /// How often a report was tried again, those under way included.
+    begun: u64,
+    /// Which of these tries is the last that was in vain.
     in_vain: u64,
 }
 
@@ -121,12 +123,13 @@ impl Outcomes {
     /// first action after the arbiter is back runs; nothing runs if that fails too.
     pub async fn are_recorded(&self) -> bool {
         let mut overdue = self.desk.overdue.subscribe();
-        let Overdue { waiting, in_vain } = *overdue.borrow_and_update();
+        let Overdue { waiting, begun, .. } = *overdue.borrow_and_update();
         if waiting == 0 {
             return true;
         }
         self.desk.hurry.notify_one();
-        let told = overdue.wait_for(|now| now.waiting == 0 || now.in_vain > in_vain);
+        // A try that is under way may have failed already, before the arbiter was back.
+        let told = overdue.wait_for(|now| now.waiting == 0 || now.in_vain > begun);
         drop(tokio::time::timeout(self.desk.deadline, told).await);
         !self.is_any_overdue()
     }
@@ -244,6 +247,7 @@ impl Desk {
                 self.come.notified().await;
                 continue;
             };
+            let this = self.begin();
             if self.attempt(&waiting).await {
                 self.overdue.send_modify(|overdue| overdue.waiting = overdue.waiting.saturating_sub(1));
                 self.settled();
@@ -252,10 +256,16 @@ impl Desk {
             }
             self.remark_late(&mut waiting);
             self.keep(waiting);
-            self.overdue.send_modify(|overdue| overdue.in_vain = overdue.in_vain.saturating_add(1));
+            self.overdue.send_modify(|overdue| overdue.in_vain = this);
             drop(tokio::time::timeout(pause, self.hurry.notified()).await);
             pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// Counts another try, and says which it is.
+    fn begin(&self) -> u64 {
+        self.overdue.send_modify(|overdue| overdue.begun = overdue.begun.saturating_add(1));
+        self.overdue.borrow().begun
     }
 
     fn next(&self) -> Option<Waiting> {

@@ -14,9 +14,16 @@ const RECORDED: u8 = 1;
 const ENDED_OTHERWISE: u8 = 2;
 const NO_SUCH_PERMIT: u8 = 3;
 const HUNG: u8 = 4;
+/// As if it were away, but it says so only when the test lets it.
+const SLOWLY_AWAY: u8 = 5;
 
 #[derive(Default)]
-struct Arbiter(AtomicU8);
+struct Arbiter {
+    answers: AtomicU8,
+    /// Reports that it is to be slow with have come.
+    come: Notify,
+    go: Notify,
+}
 
 fn refused<T>(code: ReasonCode) -> Call<'static, T> {
     Box::pin(async move { Err(Refusal::own(code, None)) })
@@ -28,11 +35,20 @@ impl Authorizer for Arbiter {
     }
 
     fn report(&self, _: OutcomeReport) -> Call<'_, OutcomeReply> {
-        match self.0.load(Ordering::SeqCst) {
+        match self.answers.load(Ordering::SeqCst) {
             AWAY => refused(ReasonCode::ArbiterUnreachable),
-            RECORDED => Box::pin(async { Ok(OutcomeReply { seq: 1 }) }),
+            RECORDED => Box::pin(async {
+                // Whoever else has something to do does it first.
+                tokio::task::yield_now().await;
+                Ok(OutcomeReply { seq: 1 })
+            }),
             ENDED_OTHERWISE => refused(ReasonCode::RequestOutcomeRecorded),
             HUNG => Box::pin(std::future::pending()),
+            SLOWLY_AWAY => Box::pin(async {
+                self.come.notify_one();
+                self.go.notified().await;
+                Err(Refusal::own(ReasonCode::ArbiterUnreachable, None))
+            }),
             _ => refused(ReasonCode::RequestInvalidValue),
         }
     }
@@ -64,7 +80,7 @@ impl Scene {
     }
 
     fn answers(&self, how: u8) {
-        self.arbiter.0.store(how, Ordering::SeqCst);
+        self.arbiter.answers.store(how, Ordering::SeqCst);
     }
 }
 
@@ -80,6 +96,18 @@ async fn nothing_runs_while_an_outcome_is_not_on_record_and_the_next_call_runs_o
     scene.answers(RECORDED);
     assert!(scene.outcomes.are_recorded().await, "the retry of the very call that asks");
     assert_eq!(scene.outcomes.flush(PATIENCE).await, 0);
+}
+
+#[tokio::test]
+async fn the_first_call_after_the_arbiter_was_back_was_blocked_by_a_try_from_before() {
+    let scene = Scene::new();
+    assert!(!scene.outcomes.settle(report(1)).await);
+    scene.answers(SLOWLY_AWAY);
+    scene.arbiter.come.notified().await;
+    scene.answers(RECORDED);
+    let fails = async { scene.arbiter.go.notify_one() };
+    let (recorded, ()) = tokio::join!(biased; scene.outcomes.are_recorded(), fails);
+    assert!(recorded, "what failed had begun before the call");
 }
 
 #[tokio::test]
