@@ -21,7 +21,7 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// In front of a server by URL, or of a command behind `--`.
-    fn start(config: &Path, server: &[String]) -> Self {
+    pub(crate) fn start(config: &Path, server: &[String]) -> Self {
         Self::at("127.0.0.1:0", config, server)
     }
 
@@ -53,7 +53,7 @@ impl Endpoint {
         lines(&output)
     }
 
-    fn end(mut self) {
+    pub(crate) fn end(mut self) {
         signal(&self.child, Signal::TERM);
         assert!(ended(&mut self.child, "the endpoint").success());
     }

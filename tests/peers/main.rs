@@ -11,12 +11,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod agents;
 mod conformance;
 mod draft;
 mod endpoint;
 mod identity;
 mod remote;
+mod sdks;
 mod servers;
+mod workshop;
 mod wrap;
 
 use std::path::{Path, PathBuf};

@@ -59,7 +59,8 @@ pub(crate) fn program() -> PathBuf {
 }
 
 /// A program of the real peers: `bin/inspector`, `bin/node`, `bin/server-filesystem`, `bin/server-everything`,
-/// `bin/log-check`, `bin/conformance`, `bin/conformance-server`, `py/bin/python`.
+/// `bin/server-memory`, `bin/log-check`, `bin/conformance`, `bin/conformance-server`, `py/bin/python`, `agents/bin/python`,
+/// `agents/bin/mcp-server-git`, `agents/bin/mcp-server-sqlite`.
 pub(crate) fn peer(path: &str) -> PathBuf {
     let folder = std::env::var_os("PORTCULLIS_PEERS").map_or_else(built_peers, PathBuf::from);
     let peer = folder.join(path);

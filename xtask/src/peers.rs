@@ -1,8 +1,10 @@
 //! The real MCP peers of the tests, pinned in tests/peers and installed under the target directory:
 //!
 //! - `bin/node`: the Node that the peers run on, 22.19 or later;
-//! - `bin/inspector`, `bin/server-filesystem`, `bin/server-everything`: the npm peers, which need no environment;
+//! - `bin/inspector`, `bin/server-filesystem`, `bin/server-everything`, `bin/server-memory`: the npm peers, which need no
+//!   environment; `node`: what other npm packages are loaded from;
 //! - `py/bin/python`: a Python that can `import mcp`, and the verifiers that tests/peers/*.py name;
+//! - `agents/bin/python`: one that can import the agents' frameworks, with `agents/bin/mcp-server-git` and `…-sqlite`;
 //! - `bin/log-check`: tests/peers/go, built with Debian's `golang.org/x/mod`;
 //! - `bin/conformance`, `bin/conformance-server`: MCP's conformance suite, and tests/peers/conformance, which it is run against.
 
@@ -14,16 +16,27 @@ use crate::needs;
 use crate::process::{self, answer};
 use crate::workspace::Workspace;
 
-const MANIFESTS: [&str; 4] = ["package.json", "package-lock.json", "requirements.txt", "go/main.go"];
+const MANIFESTS: [&str; 5] =
+    ["package.json", "package-lock.json", "requirements.txt", "agents/requirements.txt", "go/main.go"];
+/// Python peers, each with its manifest and what it must be able to import.
+const VENVS: [(&str, &str, &str); 2] = [
+    ("py", "requirements.txt", "in_toto_attestation, mcp, pymerkle, securesystemslib, sigstore"),
+    (
+        "agents",
+        "agents/requirements.txt",
+        "agents, langchain.agents, langchain_mcp_adapters, mcp_server_git, mcp_server_sqlite, pydantic_ai.mcp",
+    ),
+];
 /// Built anew whenever it changed, which cargo sees by itself.
 const CONFORMANCE_SERVER: &str = "conformance/Cargo.toml";
 /// The oldest Node that Inspector 2 starts on.
 const NODE: (u32, u32) = (22, 19);
-const LAUNCHERS: [(&str, &str); 4] = [
+const LAUNCHERS: [(&str, &str); 5] = [
     ("conformance", "conformance/dist/index.js"),
     ("inspector", "inspector/clients/launcher/build/index.js"),
     ("server-filesystem", "server-filesystem/dist/index.js"),
     ("server-everything", "server-everything/dist/index.js"),
+    ("server-memory", "server-memory/dist/index.js"),
 ];
 
 /// Where the peers are, once they are.
@@ -45,7 +58,9 @@ pub(crate) fn provide(workspace: &Workspace) -> Result<(), String> {
         std::fs::remove_file(&stamp).map_err(failed("remove", &stamp))?;
     }
     install_node_peers(&source, &peers)?;
-    install_python_peers(&source, &peers)?;
+    for (folder, manifest, imports) in VENVS {
+        install_python_peers(&peers.join(folder), &source.join(manifest), imports)?;
+    }
     install_go_peers(&source, &peers)?;
     write(&stamp, &wanted)?;
     conformance_server(&source, &peers)
@@ -118,9 +133,9 @@ fn launcher(path: &Path, script: &str) -> Result<(), String> {
         .map_err(failed("make executable", path))
 }
 
-fn install_python_peers(source: &Path, peers: &Path) -> Result<(), String> {
-    let venv = peers.join("py");
-    process::step("python venv", Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+/// Installs what the manifest pins and nothing that it does not: it names all that its packages bring.
+fn install_python_peers(venv: &Path, manifest: &Path, imports: &str) -> Result<(), String> {
+    process::step("python venv", Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv))?;
     let python = venv.join("bin/python");
     let mut pip = Command::new(&python);
     pip.args([
@@ -130,11 +145,11 @@ fn install_python_peers(source: &Path, peers: &Path) -> Result<(), String> {
         "--quiet",
         "--no-input",
         "--disable-pip-version-check",
+        "--no-deps",
         "--requirement",
     ]);
-    process::step("python peers", pip.arg(source.join("requirements.txt")))?;
-    let imports = "import in_toto_attestation, mcp, pymerkle, securesystemslib, sigstore";
-    process::step("python import", Command::new(&python).args(["-c", imports]))
+    process::step("python peers", pip.arg(manifest))?;
+    process::step("python import", Command::new(&python).args(["-c", &format!("import {imports}")]))
 }
 
 /// Builds against the sources that the Debian package brings: without modules, so without a module proxy.
@@ -175,15 +190,21 @@ mod tests {
     #[test]
     fn a_changed_manifest_changes_the_stamp() {
         let folder = tempfile::tempdir().expect("a folder");
-        std::fs::create_dir(folder.path().join("go")).expect("a folder");
+        for name in ["agents", "go"] {
+            std::fs::create_dir(folder.path().join(name)).expect("a folder");
+        }
         for name in MANIFESTS {
             std::fs::write(folder.path().join(name), name).expect("written");
         }
         let before = stamp(folder.path(), Path::new("/peers")).expect("readable");
         assert_eq!(stamp(folder.path(), Path::new("/peers")), Ok(before.clone()));
         assert_ne!(stamp(folder.path(), Path::new("/elsewhere")), Ok(before.clone()));
-        std::fs::write(folder.path().join("requirements.txt"), "mcp==0").expect("written");
-        assert_ne!(stamp(folder.path(), Path::new("/peers")), Ok(before));
+        for (_, manifest, _) in VENVS {
+            let as_it_was = std::fs::read(folder.path().join(manifest)).expect("readable");
+            std::fs::write(folder.path().join(manifest), "mcp==0").expect("written");
+            assert_ne!(stamp(folder.path(), Path::new("/peers")), Ok(before.clone()));
+            std::fs::write(folder.path().join(manifest), as_it_was).expect("written");
+        }
     }
 
     #[test]
@@ -201,8 +222,10 @@ mod tests {
                 );
             }
         }
-        let requirements = read("requirements.txt");
-        let lines = requirements.lines().filter(|line| !line.starts_with('#'));
-        assert!(lines.clone().all(|line| line.contains("==")) && lines.count() > 0, "{requirements}");
+        for (_, manifest, _) in VENVS {
+            let requirements = read(manifest);
+            let lines = requirements.lines().filter(|line| !line.starts_with('#'));
+            assert!(lines.clone().all(|line| line.contains("==")) && lines.count() > 0, "{requirements}");
+        }
     }
 }

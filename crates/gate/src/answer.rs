@@ -71,9 +71,15 @@ impl Told {
             Form::TypedTool => {
                 Reply::Result(json!({ "content": content, "isError": true, "_meta": meta }).to_string())
             }
+            // Some clients show their model nothing of a result but its structured part.
             Form::Tool => Reply::Result(
-                json!({ "content": content, "isError": true, "structuredContent": data, "_meta": meta })
-                    .to_string(),
+                json!({
+                    "content": content,
+                    "isError": true,
+                    "structuredContent": { "message": text, "portcullis": self },
+                    "_meta": meta,
+                })
+                .to_string(),
             ),
         }
     }
