@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::endpoint::Endpoint;
 use crate::lines;
-use crate::support::{Daemon, Place, peer, program, text, until};
+use crate::support::{Daemon, PATIENCE, Place, peer, program, text, until_within};
 use crate::workshop::{SERVERS, Workshop, bundle, was_told};
 
 /// What the model of an agent is shown and told, turn by turn, and what the agent says at last.
@@ -99,24 +99,15 @@ fn what_a_framework_asked_again_while_it_ran_ran_twice() {
         ["journal", "released", "answered"].map(|name| folder.path().join(name));
     let server = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/peers/agents/late_server.py");
     let mut gate = vec![text(&program()), "mcp".into(), "--config".into(), text(&place.config_path)];
-    gate.extend([
-        "--".into(),
-        text(&peer("agents/bin/python")),
-        server.into(),
-        text(&journal),
-        text(&released),
-    ]);
+    gate.extend(["--".into(), text(&peer("agents/bin/python")), server.into()]);
+    gate.extend([&journal, &released].map(|file| text(file)));
     let order = json!([["place", { "item": "lamp" }]]);
     let turns = json!([order, text(&answered), order]);
     let mut command = starting("openai", &turns, &json!([{ "command": gate }]));
     // Starting the server counts too.
     let running = command.args(["10", "40"]).spawn().unwrap();
-    until("the same order, refused while it runs", || {
-        place
-            .rows()
-            .iter()
-            .any(|row| row.record.reason == Some(ReasonCode::IdempotencyInFlight))
-            .then_some(())
+    until_within(PATIENCE * 2, "the same order, refused while it runs", || {
+        place.log().refusals().contains(&ReasonCode::IdempotencyInFlight).then_some(())
     });
     std::fs::write(released, "").unwrap();
     place.settle();

@@ -128,6 +128,9 @@ fn sentence(refusal: &Refusal) -> String {
     let ReasonBody { code, message, remedy, detail } = refusal.reason();
     let meaning = match (refusal.decision(), code) {
         (_, ReasonCode::IdempotencyCompleted) => "It ran once already and was not run again.",
+        (_, ReasonCode::IdempotencyInFlight | ReasonCode::IdempotencyOutcomeUnknown) => {
+            "It was not run a second time."
+        }
         (Decision::Deny, _) => "This was decided by policy; asking again will not change it.",
         (Decision::Silence | Decision::Permit, _) => {
             "No permission could be established, so nothing was run; this is not a failure of the tool."

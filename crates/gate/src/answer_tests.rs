@@ -30,3 +30,29 @@ fn every_code_makes_an_answer_that_says_blocked() {
         assert_eq!(replay(&refusal), None, "nothing is replayed without proof");
     }
 }
+
+/// pydantic-ai shows its model the structured part of a result and no other, and that said neither that asking again is of no
+/// use nor that there is no way around.
+#[test]
+fn a_model_that_is_shown_the_structured_part_alone_was_not_told_to_stop() {
+    for code in ReasonCode::ALL {
+        let refusal = Refusal::own(*code, None);
+        let Reply::Result(text) = blocked(&refusal, Form::Tool) else {
+            panic!("a tool's answer is a result")
+        };
+        let result: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let said = result.pointer("/structuredContent/message").expect("a message");
+        assert_eq!(Some(said), result.pointer("/content/0/text"));
+        assert!(said.as_str().is_some_and(|said| said.contains("tell the user")), "{said}");
+    }
+}
+
+#[test]
+fn a_model_was_told_that_nothing_ran_while_the_same_request_ran_or_may_have() {
+    for code in [ReasonCode::IdempotencyInFlight, ReasonCode::IdempotencyOutcomeUnknown] {
+        let said = sentence(&Refusal::own(code, None));
+        assert!(said.contains("not run a second time") && !said.contains("nothing was run"), "{said}");
+    }
+    let said = sentence(&Refusal::own(ReasonCode::SurfaceUnknown, None));
+    assert!(said.contains("nothing was run"), "{said}");
+}
