@@ -21,6 +21,7 @@ mod explain;
 mod explained;
 mod facts;
 mod gates;
+mod golden;
 mod log;
 mod obligations;
 mod operate;

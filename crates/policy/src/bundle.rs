@@ -12,6 +12,7 @@ use portcullis_verify::VerifierKey;
 
 use crate::authority::Authority;
 use crate::compile::Compiled;
+use crate::letting_go::Shared;
 use crate::limits::{self, Counting, Limit};
 use crate::pinned;
 use crate::proof::{self, ProofReport, Prover};
@@ -31,7 +32,7 @@ pub struct Bundle {
     pub(crate) reference: BundleRef,
     pub(crate) table: SurfaceTable,
     pub(crate) table_digest: Option<Digest>,
-    pub(crate) compiled: Arc<Compiled>,
+    pub(crate) compiled: Shared<Compiled>,
     pub(crate) archive: Arc<[u8]>,
     vouched: Vouched,
 }
@@ -71,7 +72,7 @@ pub(crate) fn validity((from, until): (Millis, Millis), now: Millis) -> Result<(
 impl Bundle {
     pub(crate) fn new(
         reference: BundleRef,
-        compiled: Arc<Compiled>,
+        compiled: Shared<Compiled>,
         archive: Vec<u8>,
         vouched: Vouched,
     ) -> Self {

@@ -1,7 +1,6 @@
 //! A bundle's bytes, read once. Everything after works on them; no file is opened again.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use ed25519_dalek::{Signer, SigningKey};
 use portcullis_protocol::{BundleDigest, BundleRef, Digest, Domain, canonical};
@@ -16,12 +15,16 @@ use crate::compile::{CheckReport, Compiled};
 use crate::disk;
 use crate::error::{BundleError, Fault, Missing, SignError};
 use crate::files::{self, Files};
+use crate::letting_go::Shared;
 use crate::manifest::Manifest;
 use crate::proof::{self, Comparison, ProofReport, Prover, Side};
 use crate::schema;
 use crate::signature::{Statement, Trust};
 use crate::trial::{self, TrialReport};
 use crate::{Bundle, MANIFEST_FILE, SIGNATURE_FILE, clock};
+
+/// So many policies are freed in less time than it takes to begin a thread that does.
+const FEW: usize = 64;
 
 /// The files of a bundle in memory, unverified: they can be inspected, signed or verified, and decide nothing.
 #[derive(Clone, Debug)]
@@ -213,6 +216,7 @@ impl Snapshot {
 }
 
 /// A bundle that is signed, pinned and no older than what was in force, and whose content nobody has looked into yet.
+#[derive(Debug)]
 pub(crate) struct Trusted {
     snapshot: Snapshot,
     vouched: (Statement, Vec<VerifierKey>),
@@ -221,9 +225,10 @@ pub(crate) struct Trusted {
 
 impl Trusted {
     /// Parses and validates it.
-    pub(crate) fn compile(self) -> Result<Bundle, BundleError> {
-        let compiled = Arc::new(Compiled::new(&self.snapshot.files)?);
-        self.bundle(compiled)
+    pub(crate) fn compile(&self) -> Result<Bundle, BundleError> {
+        let compiled = Compiled::new(&self.snapshot.files)?;
+        let is_large = compiled.ids.len() > FEW;
+        self.bundle(Shared::new(compiled, is_large))
     }
 
     /// Whether an earlier bundle has the same content, which its digest says.
@@ -232,17 +237,17 @@ impl Trusted {
     }
 
     /// As [`Self::compile`], by what was parsed and validated for an earlier bundle of the same content.
-    pub(crate) fn compiled_as(self, earlier: &Bundle) -> Result<Bundle, BundleError> {
-        if self.is_content_of(earlier) { self.bundle(Arc::clone(&earlier.compiled)) } else { self.compile() }
+    pub(crate) fn compiled_as(&self, earlier: &Bundle) -> Result<Bundle, BundleError> {
+        if self.is_content_of(earlier) { self.bundle(earlier.compiled.clone()) } else { self.compile() }
     }
 
-    fn bundle(self, compiled: Arc<Compiled>) -> Result<Bundle, BundleError> {
-        let (statement, signers) = self.vouched;
+    fn bundle(&self, compiled: Shared<Compiled>) -> Result<Bundle, BundleError> {
+        let (statement, signers) = self.vouched.clone();
         statement.agree(&compiled.manifest.name, compiled.manifest.version)?;
         let Statement { name, version, digest } = statement;
         let archive = archive::write(&self.snapshot.files)?;
         let reference = BundleRef { name, version, digest };
-        Ok(Bundle::new(reference, compiled, archive, Vouched { by: self.trust.authority, signers }))
+        Ok(Bundle::new(reference, compiled, archive, Vouched { by: self.trust.authority.clone(), signers }))
     }
 }
 

@@ -40,43 +40,80 @@ struct State {
     held: Option<Held>,
 }
 
-/// What came of the content last read.
+/// What was read last, and what came of it.
 #[derive(Debug)]
 struct Held {
+    read: Read,
+    came: Came,
+}
+
+/// What lay there when it was read.
+#[derive(Clone, Debug)]
+struct Read {
     survey: Survey,
     contents: Digest,
-    result: Result<Arc<Bundle>, BundleError>,
+}
+
+/// What came of what was read.
+#[derive(Debug)]
+enum Came {
+    Out(Result<Arc<Bundle>, BundleError>),
+    /// It is signed and pinned, and not compiled yet.
+    Uncompiled(Arc<Uncompiled>),
+}
+
+/// A bundle that is signed and pinned, and is to be compiled.
+#[derive(Debug)]
+struct Uncompiled {
+    read: Read,
+    trusted: Trusted,
+    /// By which signers and after which bundles it is trusted.
+    judged_by: u64,
+}
+
+impl Held {
+    fn out(read: Read, result: Result<Arc<Bundle>, BundleError>) -> Self {
+        Self { read, came: Came::Out(result) }
+    }
+
+    /// Whether a survey shows that there is still what was read, as far as it matters. As long as a bundle is not compiled
+    /// nothing is served, so that a change which its times do not tell is found when it is.
+    fn still_is(&self, survey: &Survey) -> bool {
+        let tells = match &self.came {
+            Came::Out(_) => self.read.survey.settled,
+            Came::Uncompiled(_) => true,
+        };
+        tells && self.read.survey.fingerprint == survey.fingerprint
+    }
+
+    /// Whether it was judged by those signers, and after those bundles, that count now. What was compiled and is too old is
+    /// not held any more ([`BundleSource::raise`]).
+    fn is_judged_by(&self, judged_by: u64) -> bool {
+        match &self.came {
+            Came::Out(_) => true,
+            Came::Uncompiled(uncompiled) => uncompiled.judged_by == judged_by,
+        }
+    }
+
+    fn bundle(&self) -> Option<&Arc<Bundle>> {
+        match &self.came {
+            Came::Out(result) => result.as_ref().ok(), // tidy: allow why there is none is in `came`
+            Came::Uncompiled(_) => None,
+        }
+    }
+
+    fn found(&self) -> Found {
+        match &self.came {
+            Came::Out(result) => Found::Out(result.clone()),
+            Came::Uncompiled(uncompiled) => Found::Uncompiled(Arc::clone(uncompiled)),
+        }
+    }
 }
 
 /// What was found.
 enum Found {
-    Held(Result<Arc<Bundle>, BundleError>),
-    /// It is signed and pinned, and not compiled yet.
-    Uncompiled(Box<Uncompiled>),
-}
-
-/// What is known of what was read.
-enum Known {
-    Held(Held),
-    Uncompiled(Box<Uncompiled>),
-}
-
-/// A bundle that is signed and pinned, and is to be compiled.
-struct Uncompiled {
-    survey: Survey,
-    contents: Digest,
-    trusted: Trusted,
-    /// By which signers and after which bundles it is trusted.
-    judged_by: u64,
-    /// What was held before it.
-    earlier: Option<Held>,
-}
-
-impl Held {
-    /// Whether a survey shows that there is still what was read.
-    fn still_is(&self, survey: &Survey) -> bool {
-        self.survey.settled && self.survey.fingerprint == survey.fingerprint
-    }
+    Out(Result<Arc<Bundle>, BundleError>),
+    Uncompiled(Arc<Uncompiled>),
 }
 
 impl BundleSource {
@@ -121,7 +158,7 @@ impl BundleSource {
             let (own, root) = (bundle.reference(), bundle.authority().root().map(RootRef::named));
             seen.admit(own.version, own.digest, root).is_err()
         };
-        if state.held.as_ref().is_some_and(|held| held.result.as_ref().is_ok_and(|bundle| older(bundle))) {
+        if state.held.as_ref().and_then(Held::bundle).is_some_and(|bundle| older(bundle)) {
             state.held = None;
         }
     }
@@ -140,7 +177,7 @@ impl BundleSource {
 
     /// As [`Self::current`], while `meanwhile` happens whenever a bundle is compiled.
     pub(crate) fn current_while(&self, meanwhile: &dyn Fn()) -> Result<Arc<Bundle>, BundleError> {
-        if let Found::Held(found) = self.find()? {
+        if let Found::Out(found) = self.find()? {
             return found;
         }
         let _turn = match self.compiling.lock() {
@@ -151,19 +188,19 @@ impl BundleSource {
         for _ in 0..ATTEMPTS {
             match self.find()? {
                 // Whoever had the turn before has compiled it.
-                Found::Held(found) => return found,
-                Found::Uncompiled(uncompiled) => self.compile(*uncompiled, meanwhile),
+                Found::Out(found) => return found,
+                Found::Uncompiled(uncompiled) => self.compile(&uncompiled, meanwhile),
             }
         }
         Err(BundleError::corrupt("", Fault::Changed))
     }
 
     /// As [`Self::current`], for who cannot wait until a bundle is compiled: `None` if it would have to be. It is not compiled
-    /// by this.
+    /// by this, and read once however often it is looked at until it is.
     #[must_use]
     pub fn look(&self) -> Option<Result<Arc<Bundle>, BundleError>> {
         match self.find() {
-            Ok(Found::Held(found)) => Some(found),
+            Ok(Found::Out(found)) => Some(found),
             Ok(Found::Uncompiled(_)) => None,
             Err(error) => Some(Err(error)),
         }
@@ -184,64 +221,63 @@ impl BundleSource {
         }
         let authority = vouching.insert(looked?.0).authority()?;
         let survey = survey?;
+        let same_judges = same_signers && earlier.as_ref().is_some_and(|held| held.is_judged_by(*judged_by));
         let found = match earlier {
-            Some(earlier) if same_signers && earlier.still_is(&survey) => earlier,
-            Some(_) | None => {
+            Some(earlier) if same_judges && earlier.still_is(&survey) => earlier,
+            earlier => {
                 let trust = Trust { authority: authority.clone(), pin: self.pin, seen: seen.clone() };
-                match self.read(earlier, same_signers, trust, *judged_by)? {
-                    Known::Held(found) => found,
-                    Known::Uncompiled(uncompiled) => return Ok(Found::Uncompiled(uncompiled)),
-                }
+                self.read(earlier, same_judges, trust, *judged_by)?
             }
         };
-        Ok(Found::Held(held.insert(found).result.clone()))
+        Ok(held.insert(found).found())
     }
 
     /// Reads what lies there: what came of it, or, where that is not known yet, what is to be compiled for it.
     fn read(
         &self,
         earlier: Option<Held>,
-        same_signers: bool,
+        same_judges: bool,
         trust: Trust,
         judged_by: u64,
-    ) -> Result<Known, BundleError> {
+    ) -> Result<Held, BundleError> {
         let (files, survey) = disk::read(&self.place, (self.now)(), self.probe.as_deref())?;
         let snapshot = Snapshot::from_files(files)?;
-        let contents = snapshot.contents();
+        let read = Read { survey, contents: snapshot.contents() };
         let earlier = match earlier {
             // The very bytes that were verified, signature included.
-            Some(earlier) if same_signers && earlier.contents == contents => {
-                return Ok(Known::Held(Held { survey, ..earlier }));
+            Some(earlier) if same_judges && earlier.read.contents == read.contents => {
+                return Ok(Held { read, ..earlier });
             }
             earlier => earlier,
         };
         let trusted = match snapshot.trusted(trust) {
             Ok(trusted) => trusted,
-            Err(error) => return Ok(Known::Held(Held { survey, contents, result: Err(error) })),
+            Err(error) => return Ok(Held::out(read, Err(error))),
         };
-        if let Some(Held { result: Ok(known), .. }) = &earlier
+        if let Some(known) = earlier.as_ref().and_then(Held::bundle)
             && trusted.is_content_of(known)
         {
             let result = trusted.compiled_as(known).map(Arc::new);
-            return Ok(Known::Held(Held { survey, contents, result }));
+            return Ok(Held::out(read, result));
         }
-        Ok(Known::Uncompiled(Box::new(Uncompiled { survey, contents, trusted, judged_by, earlier })))
+        let uncompiled = Uncompiled { read: read.clone(), trusted, judged_by };
+        Ok(Held { read, came: Came::Uncompiled(Arc::new(uncompiled)) })
     }
 
     /// Compiles what was read, and holds what came of it, unless who may sign or what was in force changed meanwhile.
-    fn compile(&self, uncompiled: Uncompiled, meanwhile: &dyn Fn()) {
-        let Uncompiled { survey, contents, trusted, judged_by, earlier } = uncompiled;
+    fn compile(&self, uncompiled: &Uncompiled, meanwhile: &dyn Fn()) {
         meanwhile();
-        let result = trusted.compile().map(Arc::new);
+        let result = uncompiled.trusted.compile().map(Arc::new);
+        let compiled = Held::out(uncompiled.read.clone(), result);
         let mut state = self.lock();
-        let held = if state.judged_by == judged_by {
-            state.held.replace(Held { survey, contents, result })
+        let left = if state.judged_by == uncompiled.judged_by {
+            state.held.replace(compiled)
         } else {
-            Some(Held { survey, contents, result })
+            Some(compiled)
         };
         drop(state);
         // To free a bundle takes longer than anybody should wait for the lock.
-        drop((held, earlier));
+        drop(left);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

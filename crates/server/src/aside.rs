@@ -1,10 +1,8 @@
 //! Work that decisions must not wait for.
 
+pub use portcullis_policy::give_way;
 use portcullis_policy::STACK;
 use tokio::sync::oneshot;
-
-/// How much less of a processor that is asked for by all such a thread gets: about a tenth of what a decision gets.
-const NICE: i32 = 10;
 
 /// Does work on a thread of its own, which gives way to those that decide. It is not one of the runtime's: a thread cannot
 /// take its priority back.
@@ -24,13 +22,5 @@ pub(crate) async fn aside<T: Send + 'static>(
     match thread {
         Ok(_) => answer.await.ok(),
         Err(_) => None,
-    }
-}
-
-/// Gives the calling thread a lower priority, and those that it starts (Linux has one for each thread).
-pub fn give_way() {
-    // Without it the work is done all the same, and others wait longer.
-    match rustix::process::nice(NICE) {
-        Ok(_) | Err(_) => {}
     }
 }

@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use portcullis_ledger::OrderRefused;
-use portcullis_policy::{Bundle, BundleError, BundleSource, Missing, PinMismatch, RootRef, STACK, Snapshot};
+use portcullis_policy::{Bundle, BundleError, BundleSource, Missing, PinMismatch, RootRef, Snapshot};
 use portcullis_protocol::wire::{ProofCall, ProofReply, ProofStep};
 use portcullis_protocol::{
     BundleDigest, BundleRef, InForce, Millis, Order, Ordered, ProofDemand, ReasonCode, Succession, Vetted,
     may_follow,
 };
 
-use crate::aside::{aside, give_way};
+use crate::aside::aside;
 use crate::config::ArbiterConfig;
 use crate::making::replace;
 use crate::offer::offered_file;
@@ -35,9 +35,10 @@ pub(crate) const ACTIVATED: &str = "bundles";
 const CLOCK: &str = "clock";
 /// How long a bundle that was found sound is held for the order to activate it. Without it, it is read once more.
 const HELD: Duration = Duration::from_secs(60);
-/// Threads that look into bundles, and that let go of them.
+/// How many compilations are waited for, of bundles that change or take one another's place meanwhile.
+const ATTEMPTS: u32 = 3;
+/// Threads that look into bundles.
 const NEW: &str = "new bundle";
-const OLD: &str = "old bundle";
 
 /// The bundle that decides: the one that an operator activated last, else the one that the configuration names. Another
 /// takes its place only when the log says so, and then at once.
@@ -84,11 +85,12 @@ impl Bundles {
         Arc::clone(&self.deciding.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The bundle in force.
+    /// The bundle in force. Compiles it if it is not, on the calling thread: tasks and the ledger's writer
+    /// [look](Self::look) or [wait](Self::ready).
     ///
     /// # Errors
     /// Why there is none. No other is served in its place.
-    pub(crate) fn current(&self) -> Result<Arc<Bundle>, BundleError> {
+    fn current(&self) -> Result<Arc<Bundle>, BundleError> {
         self.deciding().current()
     }
 
@@ -99,24 +101,26 @@ impl Bundles {
     pub(crate) fn look(&self) -> Result<Result<Arc<Bundle>, BundleError>, BundleDigest> {
         let deciding = self.deciding();
         deciding.look().ok_or_else(|| {
-            self.loading.begin(Arc::clone(&deciding.source));
+            drop(self.loading.begin(&deciding.source));
             deciding.source.pin()
         })
     }
 
-    /// The bundle in force. Waits for one that is to be compiled, and nobody else with it.
+    /// The bundle in force. Waits for one that is to be compiled, on no thread, and nobody else with it.
     ///
     /// # Errors
-    /// As [`Self::current`].
+    /// As [`Self::current`], and if what is to be compiled is another one each time.
     pub(crate) async fn ready(&self) -> Result<Arc<Bundle>, BundleError> {
-        let deciding = self.deciding();
-        if let Some(found) = deciding.look() {
-            return found;
+        for _ in 0..ATTEMPTS {
+            let deciding = self.deciding();
+            match deciding.look() {
+                Some(found) => return found,
+                None => self.loading.begin(&deciding.source).wait().await,
+            }
         }
-        let waited = tokio::task::spawn_blocking(move || deciding.current()).await;
-        waited.unwrap_or_else(|error| {
-            let path = self.config.bundle.clone();
-            Err(BundleError::Missing(Missing { path, cause: error.to_string() }))
+        self.deciding().look().unwrap_or_else(|| {
+            let (path, cause) = (self.config.bundle.clone(), "it is still being compiled".to_owned());
+            Err(BundleError::Missing(Missing { path, cause }))
         })
     }
 
@@ -195,7 +199,7 @@ impl Bundles {
             return Err(OrderRefused::Bundle(ReasonCode::PolicyUnproved));
         }
         let left = self.state().prepared.order(wanted.clone(), source);
-        left.into_iter().for_each(let_go);
+        drop(left);
         Ok(Ready { vetted, archive: Arc::clone(bundle.archive()) })
     }
 
@@ -285,13 +289,13 @@ impl Bundles {
     /// force.
     pub(crate) fn not_activated(&self, bundle: &BundleDigest) {
         let left = self.state().prepared.refuse(bundle);
-        left.into_iter().for_each(let_go);
+        drop(left);
     }
 
     /// Lets go of a bundle that was found sound, if nobody activated it or another took its place.
     fn forget(&self, source: &Arc<BundleSource>) {
         let left = self.state().prepared.forget(source);
-        left.into_iter().for_each(let_go);
+        drop(left);
     }
 
     /// Puts the file of the bundle in force back, if it is gone or spoiled and the bundle is offered once more.
@@ -332,7 +336,7 @@ impl Bundles {
             Some(_) if before.activated == succession.activated => Arc::clone(&self.deciding().source),
             Some(activated) => {
                 let (prepared, left) = state.prepared.activate(activated);
-                left.into_iter().for_each(let_go);
+                drop(left);
                 prepared.unwrap_or_else(|| Arc::new(self.laid_source(&activated.digest, succession)))
             }
         };
@@ -341,20 +345,10 @@ impl Bundles {
             let mut deciding = self.deciding.write().unwrap_or_else(PoisonError::into_inner);
             let left = std::mem::replace(&mut *deciding, next);
             drop(deciding);
-            let_go(left);
+            drop(left);
         }
         self.deciding().source.raise(succession);
     }
-}
-
-/// Lets go of a bundle on a thread of its own: to free ten thousand policies takes longer than a decision.
-fn let_go<T: Send + 'static>(bundle: T) {
-    let freed = move || {
-        give_way();
-        drop(bundle);
-    };
-    // Without a thread it is freed at once. To free what is nested takes stack too.
-    drop(std::thread::Builder::new().name(OLD.to_owned()).stack_size(STACK).spawn(freed));
 }
 
 /// Lets go of a bundle that nobody has activated in time.
@@ -443,6 +437,20 @@ pub fn bundle_source(config: &ArbiterConfig) -> BundleSource {
 pub(crate) fn described(bundle: &Bundle) -> InForce {
     let root = bundle.authority().root().map(RootRef::named);
     InForce { bundle: bundle.reference().clone(), root }
+}
+
+#[cfg(test)]
+impl Bundles {
+    /// Has the bundle in force compiled by a thread that first waits until the other end is gone.
+    pub(crate) fn compiled_after(&self) -> std::sync::mpsc::Sender<()> {
+        let (go, wait) = std::sync::mpsc::channel();
+        let load = move |source: &BundleSource| {
+            assert!(wait.recv().is_err(), "nothing is sent");
+            drop(source.current());
+        };
+        drop(self.loading.begin_by(&self.deciding().source, load));
+        go
+    }
 }
 
 #[cfg(test)]

@@ -191,6 +191,47 @@ fn the_ledgers_writer_waited_for_a_bundle_that_had_to_be_compiled() {
     assert_eq!(surroundings.policy(now), Fact::Known(valid));
 }
 
+/// Each who waited took one of the threads that the runtime has for what blocks, until none was left for anything else.
+#[test]
+fn those_who_waited_for_a_bundle_took_a_thread_each() {
+    let (_folder, bundles) = bundles();
+    let bundles = Arc::new(bundles);
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let compiled = bundles.compiled_after();
+        let wait = || {
+            let bundles = Arc::clone(&bundles);
+            tokio::spawn(async move { bundles.ready().await })
+        };
+        let waiting: Vec<_> = (0..8).map(|_| wait()).collect();
+        // On one thread they have all begun before this has: what they took is taken.
+        tokio::spawn(async {}).await.unwrap();
+        tokio::task::spawn_blocking(|| {}).await.unwrap();
+        tokio::spawn(async {}).await.unwrap();
+        assert!(!waiting.iter().any(tokio::task::JoinHandle::is_finished), "compiled by one who waits");
+        drop(compiled);
+        for waiting in waiting {
+            assert!(waiting.await.unwrap().is_ok());
+        }
+    });
+}
+
+/// One bundle at a time was compiled: behind one whose compilation did not end no other ever came to decide.
+#[tokio::test]
+async fn a_bundle_whose_compilation_never_ended_held_up_every_other() {
+    let (_folder, bundles) = bundles();
+    let hangs = bundles.compiled_after();
+    let pinned = Arc::clone(&bundles.deciding().source);
+    let succession = Succession::default();
+    let other = Arc::new(Deciding::new(&bundles.config, Arc::new(bundle_source(&bundles.config)), &succession));
+    *bundles.deciding.write().unwrap() = Arc::clone(&other);
+    let pin = bundles.config.pin;
+    assert_eq!(bundles.look().unwrap_err(), pin);
+    assert_eq!(bundles.ready().await.unwrap().reference().digest, pin);
+    assert!(pinned.look().is_none(), "the one that hangs is not compiled");
+    drop(hangs);
+}
+
 #[test]
 fn an_offer_goes_away_and_what_was_laid_stays() {
     let (_folder, bundles) = bundles();

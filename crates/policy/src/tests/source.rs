@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use portcullis_protocol::ReasonCode;
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tempfile::TempDir;
 
 use crate::testing::{charge, files, said, signed, source, with, write};
@@ -210,6 +211,60 @@ fn whoever_looked_waited_until_a_bundle_was_compiled() {
         });
         assert_eq!(looked.load(Ordering::SeqCst), 1);
         assert!(Arc::ptr_eq(&first.unwrap(), &source.look().unwrap().unwrap()), "compiled again");
+    }
+}
+
+/// How often a file is opened, by the system's account.
+struct Opened(std::os::fd::OwnedFd);
+
+impl Opened {
+    fn watch(file: &std::path::Path) -> Self {
+        let watcher = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).unwrap();
+        inotify::add_watch(&watcher, file, WatchFlags::OPEN).unwrap();
+        Self(watcher)
+    }
+
+    /// Whether it was, since this was asked last. Several times in a row are told as one.
+    fn again(&self) -> bool {
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        inotify::Reader::new(&self.0, &mut buffer).next().is_ok()
+    }
+}
+
+/// Each look at a bundle that was being compiled read it whole and verified it, under the lock: the ledger's writer between two
+/// batches, each decision and whoever asked how the arbiter is.
+#[test]
+fn a_bundle_was_read_and_verified_again_by_each_look_until_it_was_compiled() {
+    for (home, source) in sources() {
+        let opened = Opened::watch(&home.path().join("bundle/bundle.toml"));
+        let looks = || (0..10).all(|_| source.look().is_none());
+        assert!(looks() && opened.again(), "by the first");
+        assert!(looks() && !opened.again(), "by a further look");
+        let found = source.current_while(&|| {
+            assert!(looks() && !opened.again(), "by a look while it is compiled");
+        });
+        assert!(found.is_ok());
+    }
+}
+
+/// What was read once is no older than what lies there, also while it is compiled.
+#[test]
+fn a_bundle_that_changes_before_it_is_compiled_is_not_waited_for() {
+    for (home, source) in sources() {
+        let (dir, away) = (home.path().join("bundle"), home.path().join("away"));
+        let looked = || source.look().map(|found| found.unwrap_err().code());
+        assert_eq!(looked(), None);
+        std::fs::rename(&dir, &away).unwrap();
+        assert_eq!(looked(), Some(ReasonCode::PolicyMissing));
+        std::fs::rename(&away, &dir).unwrap();
+        assert_eq!(looked(), None);
+        std::fs::write(dir.join(SIGNATURE_FILE), "").unwrap();
+        assert_eq!(looked(), Some(ReasonCode::PolicyUnsigned));
+        write(&dir, &signed(files()));
+        assert_eq!(looked(), None);
+        source.raise(&portcullis_protocol::Succession { version: 8, ..Default::default() });
+        assert_eq!(looked(), Some(ReasonCode::PolicyRolledBack));
+        assert_eq!(code(&source), ReasonCode::PolicyRolledBack);
     }
 }
 

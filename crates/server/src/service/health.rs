@@ -8,7 +8,6 @@ use crate::cosigning::Cosigning;
 use crate::identity::TokenRefused;
 use crate::operator;
 use crate::remote::{FactsHealth, Health, Interlock, IssuerHealth, Scrubbed, Spool};
-use crate::sources::Following;
 use portcullis_ledger::Clocks;
 
 impl Arbiter {
@@ -50,6 +49,10 @@ impl Arbiter {
         };
         let heard = status.as_ref().map_or_else(Heard::new, |status| status.facts.clone());
         let (sources, facts) = self.sources(&heard).await;
+        let source = match &self.source {
+            Some(source) => Some(source.health().await),
+            None => None,
+        };
         let interlocks = [("gate", gate), ("ledger", ledger), ("policy", policy)];
         let interlocks: Vec<_> = interlocks.into_iter().chain(facts.map(|facts| ("facts", facts))).collect();
         let ready = interlocks.iter().all(|(_, tripped)| tripped.is_none());
@@ -68,7 +71,7 @@ impl Arbiter {
             witnessed: self.witnesses.as_ref().and_then(|witnesses| witnesses.witnessed()),
             spool: status.as_ref().and_then(|status| status.spool.clone()).map(Spool::from),
             cosigning: self.cosigning.as_ref().map(Cosigning::health),
-            source: self.source.as_ref().map(Following::health),
+            source,
             facts: sources,
             issuers,
             scrub: status.and_then(|status| status.scrub).map(|scrub| Scrubbed {

@@ -86,8 +86,8 @@ impl Following {
     }
 
     /// What is known of the source, beside what is in force now.
-    pub(crate) fn health(&self) -> SourceHealth {
-        let in_force = self.bundles.current().map(|bundle| bundle.reference().clone());
+    pub(crate) async fn health(&self) -> SourceHealth {
+        let in_force = self.bundles.ready().await.map(|bundle| bundle.reference().clone());
         let told = lock(&self.told);
         let (state, bundle, error) = match &told.found {
             Found::Unasked => ("unasked", None, None),
@@ -197,10 +197,10 @@ impl Follower {
         judged.await.map_err(|error| SourceError::Kept(error.to_string()))?
     }
 
-    /// Whether the pinned bundle is to be fetched: no other was activated, and its file is gone or spoiled.
+    /// Whether the pinned bundle is to be fetched: no other was activated, and its file is gone or spoiled. One that is still
+    /// compiled is there.
     fn is_lacking(&self) -> bool {
-        self.bundles.is_the_configurations()
-            && self.bundles.current().is_err_and(|error| is_of_the_file(&error))
+        is_lacking(&self.bundles)
     }
 
     /// Waits until the source is to be asked again: after so long, or when the pinned bundle has gone or was spoiled.
@@ -214,6 +214,11 @@ impl Follower {
         // Either ends it.
         drop(tokio::time::timeout(rest, gone).await);
     }
+}
+
+fn is_lacking(bundles: &Bundles) -> bool {
+    bundles.is_the_configurations()
+        && bundles.look().is_ok_and(|found| found.is_err_and(|error| is_of_the_file(&error)))
 }
 
 /// Whether another file in the place of the bundle's could mend what is wrong: it is not the pinned bundle, or not with the

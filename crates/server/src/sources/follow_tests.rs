@@ -17,3 +17,19 @@ fn rests_double_with_each_failure_up_to_the_interval_and_differ() {
     let rests: std::collections::BTreeSet<_> = (0..50).map(|_| rest(1, interval)).collect();
     assert!(rests.len() > 5, "those who failed together would come back together");
 }
+
+/// Compiling it took a thread of the runtime's, and all that it would have done, for as long as that took.
+#[test]
+fn looking_whether_the_pinned_bundle_was_there_compiled_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = crate::setup::demo(folder.path(), false).unwrap().config;
+    let config = crate::config::Config::read(&config).unwrap().arbiter().unwrap();
+    let bundles = Bundles::new(&config);
+    let compiled = bundles.compiled_after();
+    assert!(!is_lacking(&bundles), "one that is still compiled is there");
+    assert!(bundles.look().is_err(), "compiled by who only looks");
+    let away = config.bundle.with_extension("away");
+    std::fs::rename(&config.bundle, &away).unwrap();
+    assert!(is_lacking(&bundles));
+    drop(compiled);
+}
