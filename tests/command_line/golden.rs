@@ -133,6 +133,11 @@ fn what_is_built_of_the_same_content_is_the_same_bytes_on_any_machine() {
         let folder = tempfile::tempdir().unwrap();
         let (ended, bytes) = machine.build(folder.path());
         let digest = ended.ok().lines().last().unwrap();
-        assert_eq!((digest, Digest::sha256(&bytes).to_string().as_str()), (CONTENT, FILE), "{}", machine.place);
+        assert_eq!(
+            (digest, Digest::sha256(&bytes).to_string().as_str()),
+            (CONTENT, FILE),
+            "{}",
+            machine.place
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Work that decisions must not wait for.
 
-pub use portcullis_policy::give_way;
 use portcullis_policy::STACK;
+pub use portcullis_policy::give_way;
 use tokio::sync::oneshot;
 
 /// Does work on a thread of its own, which gives way to those that decide. It is not one of the runtime's: a thread cannot

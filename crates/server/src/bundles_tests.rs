@@ -223,11 +223,13 @@ async fn a_bundle_whose_compilation_never_ended_held_up_every_other() {
     let hangs = bundles.compiled_after();
     let pinned = Arc::clone(&bundles.deciding().source);
     let succession = Succession::default();
-    let other = Arc::new(Deciding::new(&bundles.config, Arc::new(bundle_source(&bundles.config)), &succession));
+    let other =
+        Arc::new(Deciding::new(&bundles.config, Arc::new(bundle_source(&bundles.config)), &succession));
     *bundles.deciding.write().unwrap() = Arc::clone(&other);
     let pin = bundles.config.pin;
     assert_eq!(bundles.look().unwrap_err(), pin);
-    assert_eq!(bundles.ready().await.unwrap().reference().digest, pin);
+    let ready = tokio::time::timeout(Duration::from_secs(30), bundles.ready()).await;
+    assert_eq!(ready.expect("it waits for the one that hangs").unwrap().reference().digest, pin);
     assert!(pinned.look().is_none(), "the one that hangs is not compiled");
     drop(hangs);
 }

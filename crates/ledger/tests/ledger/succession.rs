@@ -1,6 +1,7 @@
 //! That the log remembers which bundles were in force.
 
-use portcullis_ledger::{Given, OrderRefused};
+use portcullis_arbiter::{Fact, Policy, PolicyNow};
+use portcullis_ledger::{DecideReply, Given, OrderRefused};
 use portcullis_protocol::{
     BundleDigest, BundleRef, Digest, Event, InForce, Order, Ordered, ProofDemand, ProofRef, ReasonCode,
     Record, Succession, Vetted,
@@ -107,6 +108,29 @@ fn a_bundle_that_was_another_by_the_time_it_was_described_decided_without_being_
     assert!(world.events().contains(&Event::BundleInForce));
     drop(ledger);
     assert_eq!(replay(&world), (vec![], vec![]));
+}
+
+/// It was taken for one in force whose description could not be had, and so for none: what had been asked of the bundle before it
+/// was refused, and not asked again.
+#[test]
+fn what_was_asked_of_another_bundle_while_the_one_in_force_was_compiled_was_refused() {
+    let world = World::new();
+    let ledger = world.start();
+    world.permitted(&ledger, &Call::read(1));
+    let sound = world.ports.policy.lock().unwrap().clone();
+    let described = world.ports.in_force.lock().unwrap().take();
+    let compiled = PolicyNow {
+        digest: Some(BundleDigest(Digest::sha256(b"still compiled"))),
+        policy: Policy::Refused(ReasonCode::PolicyMissing),
+    };
+    *world.ports.policy.lock().unwrap() = Fact::Known(compiled);
+    let reply = world.ask(&ledger, &Call::read(2)).recv().unwrap();
+    assert!(matches!(reply, DecideReply::EvaluateAgain(_)), "{reply:?}");
+    let named = |world: &World| world.events().iter().filter(|it| **it == Event::BundleInForce).count();
+    assert_eq!(named(&world), 1, "it is not in force");
+    *world.ports.in_force.lock().unwrap() = described;
+    *world.ports.policy.lock().unwrap() = sound;
+    world.permitted(&ledger, &Call::read(3));
 }
 
 /// Nobody was told of it and no head was signed over it: whoever could write the data directory had another bundle decide.
