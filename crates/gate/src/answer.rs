@@ -182,6 +182,11 @@ pub(crate) fn unavailable() -> Reply {
     blocked(&Refusal::own(ReasonCode::UpstreamUnavailable, None), Form::Error)
 }
 
+/// The same, while there is no credential to show it.
+pub(crate) fn unshown() -> Reply {
+    blocked(&Refusal::own(ReasonCode::CredentialUnavailable, None), Form::Error)
+}
+
 /// The answer to a request that needs no decision, and that the server answered with questions.
 pub(crate) fn unasked_for() -> Reply {
     let detail =

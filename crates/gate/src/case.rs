@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::answer;
+use crate::credential::Shown;
 use crate::desk::Denied;
 use crate::handles::task_of;
 use crate::incoming::Handed;
@@ -116,25 +117,34 @@ impl Case {
         self.shared.tools.still(&tool, sight, end).await.map(Some)
     }
 
+    /// All that a permitted call takes besides its permit; why it is not sent, if it cannot be had.
+    async fn prepared(&self, terms: &Terms) -> Result<(Option<Since>, Option<Shown>), ReasonCode> {
+        if let Some(code) = self.shared.forbids(terms) {
+            return Err(code);
+        }
+        let shown = match self.way {
+            Way::ToUpstream => self.shared.shown().await?,
+            Way::ToClient => None,
+        };
+        // Last: the other may take a while.
+        Ok((self.since(terms).await?, shown))
+    }
+
     /// An answer of the gate's own, as the asker reads it.
     fn own(&self, reply: Reply) -> Reply {
         if self.operation.stateless { answer::whole(reply) } else { reply }
     }
 
     async fn permitted(&mut self, permit: Permit, terms: Terms) {
-        let since = match self.shared.forbids(&terms) {
-            Some(code) => Err(code),
-            None => self.since(&terms).await,
-        };
-        let since = match since {
-            Ok(since) => since,
+        let (since, shown) = match self.prepared(&terms).await {
+            Ok(prepared) => prepared,
             Err(code) => {
                 let end = End::Answer(self.refused(&Refusal::own(code, None)));
                 return self.unspent(permit.decline(), end).await;
             }
         };
         let attempt = permit.attempt();
-        let (sent, answer) = self.send(permit, since).await;
+        let (sent, answer) = self.send(permit, since, shown).await;
         let end = |refusal: &Refusal| End::Answer(self.refused(refusal));
         match sent {
             Some(Ok(running)) => self.running(running, attempt, terms, answer).await,
@@ -161,6 +171,7 @@ impl Case {
         &self,
         permit: Permit,
         since: Option<Since>,
+        shown: Option<Shown>,
     ) -> (Option<Sent>, Option<oneshot::Receiver<Heard>>) {
         let (sent, result) = oneshot::channel();
         let (call, answer) = match &self.asker {
@@ -172,7 +183,7 @@ impl Case {
         };
         let bytes = self.operation.bytes.clone();
         let outcomes = self.shared.outcomes.clone();
-        let permitted = Permitted { permit, outcomes, bytes, since, call, sent };
+        let permitted = Permitted { permit, outcomes, bytes, since, shown, call, sent };
         self.executor().give(Outgoing::Permitted(Box::new(permitted))).await;
         (result.await.ok(), answer)
     }

@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_protocol::{AgentId, GateId, PrincipalId, SurfaceName};
 
 use crate::confine::Confinement;
+use crate::credential::CredentialSource;
 use crate::junction::names;
 use crate::remote::RemoteServer;
 use crate::room::Rooms;
@@ -108,6 +110,16 @@ pub enum GateError {
 impl McpGate {
     /// For so long a server's list of tools is gone by, unless the server says that it changed.
     pub const LISTED_WITHIN: Duration = Duration::from_secs(5);
+
+    /// Where the credentials come from that its servers are shown. Whoever runs the gate ends them when it has ended.
+    #[must_use]
+    pub fn credential_sources(&self) -> Vec<Arc<CredentialSource>> {
+        let of = |server: NamedServer| match server.server {
+            ToolServer::Local(_) => None,
+            ToolServer::Remote(remote) => remote.credential.map(|credential| Arc::clone(credential.source())),
+        };
+        self.servers().into_iter().filter_map(of).collect()
+    }
 
     pub(crate) fn check(&self) -> Result<(), GateError> {
         let all = self.servers();

@@ -6,6 +6,7 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 
+use crate::credential::Shown;
 use crate::line::{Line, Lines};
 use crate::room::Room;
 
@@ -48,6 +49,8 @@ pub(crate) enum Fate {
     Void(String),
     /// It was sent, and nobody knows what came of it.
     Lost(String),
+    /// It was not sent: there is no credential to show with it.
+    Unshown(String),
 }
 
 /// Where messages of a tool server come from.
@@ -75,8 +78,13 @@ pub(crate) trait Sink: Send {
     /// Makes ready for a message: whether one can be sent now.
     fn ready(&mut self) -> impl Future<Output = bool> + Send;
 
-    /// Sends one message, at once if it was made ready for. After an error none can be sent any more.
-    fn send(&mut self, message: Vec<u8>) -> impl Future<Output = io::Result<Handed>> + Send;
+    /// Sends one message, at once if it was made ready for, with what the other side is shown of who sends it; what was not
+    /// fetched for it before is fetched then, where something is shown. After an error none can be sent any more.
+    fn send(
+        &mut self,
+        message: Vec<u8>,
+        shown: Option<Shown>,
+    ) -> impl Future<Output = io::Result<Handed>> + Send;
 }
 
 /// What became of a message, as far as that is known once it was sent.
@@ -95,7 +103,7 @@ impl<W: AsyncWrite + Unpin + Send> Sink for W {
         true
     }
 
-    async fn send(&mut self, mut message: Vec<u8>) -> io::Result<Handed> {
+    async fn send(&mut self, mut message: Vec<u8>, _: Option<Shown>) -> io::Result<Handed> {
         message.push(b'\n');
         self.write_all(&message).await?;
         self.flush().await?;

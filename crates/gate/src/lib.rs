@@ -15,6 +15,7 @@ mod clock;
 mod company;
 mod config;
 pub mod confine;
+mod credential;
 mod desk;
 pub mod endpoint;
 mod form;
@@ -43,6 +44,10 @@ mod upstream;
 mod weight;
 
 pub use config::{Ending, GateError, LocalServer, McpGate, NamedServer, ToolServer};
+pub use credential::{
+    Credential, CredentialSource, Engine, Here, InvalidHeader, InvalidPath, NoCredential, Origin, Vault,
+    VaultPath,
+};
 pub use gate::serve;
 pub use listing::{ListingError, ToolListing, list_remote_tools, list_tools};
 pub use remote::{InvalidUrl, NotHeard, RemoteServer, ServerUrl, Trust, asks_for_token};

@@ -206,7 +206,9 @@ impl<S: Source> Conversation<S> {
         loop {
             let (line, answers) = match self.source.next().await.ok_or(ListingError::Ended)? {
                 Incoming::Message(line, answers, _) => (line, answers),
-                Incoming::Unanswered(number, Fate::Void(why) | Fate::Lost(why)) if number == self.number => {
+                Incoming::Unanswered(number, Fate::Void(why) | Fate::Lost(why) | Fate::Unshown(why))
+                    if number == self.number =>
+                {
                     let (method, why) = (method.as_str(), escape(why.as_bytes(), 500));
                     return Err(ListingError::Unanswered { method, why });
                 }

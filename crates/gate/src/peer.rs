@@ -10,6 +10,7 @@ use portcullis_protocol::Outcome;
 use portcullis_sdk::{Lapsed, OutcomeReport, Outcomes, Permit, Refusal, Running};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::credential::Shown;
 use crate::harmless::Harmless;
 use crate::incoming::{Handed, Sink};
 use crate::message::{Id, Reply};
@@ -38,6 +39,8 @@ pub(crate) struct Permitted {
     pub(crate) bytes: Vec<u8>,
     /// What must still hold of the server's tools when it is spent, where it depends on them.
     pub(crate) since: Option<Since>,
+    /// What its server is shown, fetched under the permit; `None` where nothing is shown.
+    pub(crate) shown: Option<Shown>,
     /// The asker's id and where the answer goes; `None` for a notification.
     pub(crate) call: Option<(Id, oneshot::Sender<Heard>)>,
     pub(crate) sent: oneshot::Sender<Sent>,
@@ -234,8 +237,8 @@ impl<S: Sink> Writer<S> {
         while let Some((message, _room)) = self.inbox.recv().await {
             match message {
                 // Nobody waits to hear of these.
-                Outgoing::Harmless(message) => drop(self.write(Line::harmless(message)).await),
-                Outgoing::Answer(answer) => drop(self.write(Line::answer(answer)).await),
+                Outgoing::Harmless(message) => drop(self.write(Line::harmless(message), None).await),
+                Outgoing::Answer(answer) => drop(self.write(Line::answer(answer), None).await),
                 Outgoing::Permitted(permitted) => self.permitted(*permitted).await,
                 Outgoing::Asked(asked) => self.asked(*asked).await,
                 Outgoing::Close => self.close(),
@@ -244,7 +247,7 @@ impl<S: Sink> Writer<S> {
     }
 
     async fn permitted(&mut self, permitted: Permitted) {
-        let Permitted { permit, outcomes, bytes, since, call, sent } = permitted;
+        let Permitted { permit, outcomes, bytes, since, shown, call, sent } = permitted;
         // Before the permit is spent: what cannot be sent is not begun.
         if let Some(out) = &mut self.out
             && !out.ready().await
@@ -262,7 +265,7 @@ impl<S: Sink> Writer<S> {
         };
         match Line::permitted((permit, &outcomes), &bytes, number) {
             Ok((line, running)) => {
-                let handed = self.write(line).await;
+                let handed = self.write(line, shown).await;
                 tell(sent, Ok((running, handed)));
             }
             Err(lapsed) => {
@@ -277,7 +280,7 @@ impl<S: Sink> Writer<S> {
         // Nobody waits for it only if the session has ended.
         match Line::asking(answer, questions, &outcomes) {
             Ok((line, running)) => {
-                let handed = self.write(line).await;
+                let handed = self.write(line, None).await;
                 drop(told.send(Ok((running, handed))));
             }
             Err(not) => drop(told.send(Err(not))),
@@ -294,9 +297,9 @@ impl<S: Sink> Writer<S> {
     }
 
     /// The only write to this side.
-    async fn write(&mut self, line: Line) -> Handed {
+    async fn write(&mut self, line: Line, shown: Option<Shown>) -> Handed {
         let Some(out) = &mut self.out else { return Handed::Void };
-        out.send(line.0).await.unwrap_or_else(|_| {
+        out.send(line.0, shown).await.unwrap_or_else(|_| {
             self.close();
             Handed::Lost
         })

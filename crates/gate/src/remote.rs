@@ -27,11 +27,12 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::HeaderValue;
 use hyper::{Method, Request};
-use portcullis_sdk::{Authorities, InvalidAuthorities, Token};
+use portcullis_sdk::{Authorities, InvalidAuthorities};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
+use crate::credential::{Credential, NoCredential, Shown};
 use crate::incoming::{Answers, Fate, Incoming};
 use crate::line::Line;
 use crate::notes::{Notes, escape};
@@ -95,15 +96,15 @@ pub struct RemoteServer {
     pub url: ServerUrl,
     /// Whose certificates it may show.
     pub trust: Trust,
-    /// The bearer token that it is shown. The agent never sees it.
-    pub token: Option<Token>,
+    /// What it is shown so that it lets the gate in. The agent never sees it.
+    pub credential: Option<Credential>,
 }
 
 /// The conversation with one server.
 pub(crate) struct Remote {
     wire: Wire,
-    token: Option<Token>,
-    /// Takes the token out of all that the server says.
+    credential: Option<Credential>,
+    /// Takes what the server was shown out of all that it says.
     redaction: Redaction,
     notes: Notes,
     incoming: mpsc::Sender<Incoming>,
@@ -155,13 +156,13 @@ impl Remote {
         notes: Notes,
         rooms: Rooms,
     ) -> io::Result<(Arc<Self>, RemoteSink, mpsc::Receiver<Incoming>)> {
-        let RemoteServer { url, trust, token } = server;
+        let RemoteServer { url, trust, credential } = server;
         let wire = Wire::to(url, trust).map_err(io::Error::other)?;
         let (incoming, source) = mpsc::channel(WAITING);
         let remote = Arc::new(Self {
             wire,
-            redaction: Redaction::of(token.as_ref()),
-            token,
+            redaction: Redaction::default(),
+            credential,
             notes,
             incoming,
             rooms,
@@ -201,8 +202,9 @@ impl Remote {
             let revision = revision.as_ref().and_then(|value| value.to_str().ok());
             let others: Vec<_> =
                 revision.into_iter().map(|revision| ("mcp-protocol-version", revision)).collect();
-            let Ok(request) = self.request(Method::DELETE, session.as_ref(), None, &others) else { return };
             let ended = async {
+                let shown = self.shown().await.ok()?;
+                let request = self.request(Method::DELETE, (session.as_ref(), &shown), None, &others).ok()?;
                 let connection = self.wire.get().await.ok()?;
                 self.wire.send(connection, request).await.ok()
             };
@@ -241,10 +243,29 @@ impl Remote {
         tasks.spawn(task)
     }
 
+    /// What the server is to be shown now. It is taken out of all that comes back, from here on.
+    pub(crate) async fn shown(&self) -> Result<Shown, NoCredential> {
+        let Some(credential) = &self.credential else { return Ok(Shown::NOTHING) };
+        let fetched = credential.source().fetch().await?;
+        self.redaction.learn(&fetched);
+        credential.shown(&fetched)
+    }
+
+    /// The same as it was fetched before, or else now.
+    async fn shown_or(&self, shown: Option<Shown>) -> Result<Shown, String> {
+        match shown {
+            Some(shown) => Ok(shown),
+            None => {
+                let shown = self.shown().await;
+                shown.map_err(|why| format!("there is no credential to show the tool server: {why}"))
+            }
+        }
+    }
+
     fn request(
         &self,
         method: Method,
-        session: Option<&HeaderValue>,
+        (session, shown): (Option<&HeaderValue>, &Shown),
         body: Option<Bytes>,
         others: &[(&str, &str)],
     ) -> Result<Request<Full<Bytes>>, String> {
@@ -263,11 +284,8 @@ impl Remote {
         for (name, value) in others {
             request = request.header(*name, *value);
         }
-        if let Some(token) = &self.token {
-            let mut value = HeaderValue::try_from(format!("Bearer {}", token.reveal()))
-                .map_err(|_| "the token is no header value".to_owned())?;
-            value.set_sensitive(true);
-            request = request.header("authorization", value);
+        if let Some((name, value)) = shown.header() {
+            request = request.header(name, value);
         }
         request.body(Full::new(body.unwrap_or_default())).map_err(|error| error.to_string())
     }
@@ -277,6 +295,7 @@ impl Remote {
         &self,
         message: Vec<u8>,
         head: &Head,
+        shown: &Shown,
     ) -> Result<(Request<Full<Bytes>>, Option<HeaderValue>), String> {
         let mut others: Vec<(&str, &str)> = Vec::new();
         let own;
@@ -301,7 +320,8 @@ impl Remote {
                 terms.session.clone()
             }
         };
-        let request = self.request(Method::POST, session.as_ref(), Some(message.into()), &others)?;
+        let of = (session.as_ref(), shown);
+        let request = self.request(Method::POST, of, Some(message.into()), &others)?;
         Ok((request, session))
     }
 
@@ -329,8 +349,9 @@ impl Remote {
         let fate = match fate {
             Fate::Void(why) => Fate::Void(self.sample(why.as_bytes())),
             Fate::Lost(why) => Fate::Lost(self.sample(why.as_bytes())),
+            Fate::Unshown(why) => Fate::Unshown(self.sample(why.as_bytes())),
         };
-        let (Fate::Void(why) | Fate::Lost(why)) = &fate;
+        let (Fate::Void(why) | Fate::Lost(why) | Fate::Unshown(why)) = &fate;
         self.notes.say(format!("no answer of the tool server's: {why}"));
         self.say(Incoming::Unanswered(number, fate)).await;
     }

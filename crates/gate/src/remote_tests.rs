@@ -19,7 +19,7 @@ impl Far {
     /// A server that may say four megabytes at once.
     async fn start() -> Self {
         let web = web::Web::start().await;
-        let server = RemoteServer { url: web.url.parse().unwrap(), trust: Trust::System, token: None };
+        let server = RemoteServer { url: web.url.parse().unwrap(), trust: Trust::System, credential: None };
         let notes = Notes::start(|_| {}).unwrap();
         let (remote, sink, said) = Remote::start(server, notes, Rooms::of_one(32)).unwrap();
         Self { web, remote, sink, said }
@@ -30,7 +30,7 @@ impl Far {
         let params = format!(r#"{{"name":"{tool}"}}"#);
         let call = format!(r#"{{"jsonrpc":"2.0","id":{number},"method":"tools/call","params":{params}}}"#);
         assert!(self.sink.ready().await);
-        self.sink.send(call.into_bytes()).await.unwrap();
+        self.sink.send(call.into_bytes(), None).await.unwrap();
         while self.web.calls().len() < number {
             tokio::task::yield_now().await;
         }

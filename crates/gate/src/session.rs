@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use crate::answer;
 use crate::attempts::Attempts;
 use crate::case::{Asker, Case, Way};
+use crate::credential::Shown;
 use crate::desk::Desk;
 use crate::form::{Form, TypedTools};
 use crate::handles::Handles;
@@ -114,6 +115,15 @@ impl Shared {
         }
         // It is on record that it was asked for, and nothing of the tier is run by who could rewrite what governs it.
         (terms.critical && !self.reach.is_bounded()).then_some(ReasonCode::UpstreamUnconfined)
+    }
+
+    /// What the tool server is to be shown with a call that is permitted; why that cannot be had.
+    pub(crate) async fn shown(&self) -> Result<Option<Shown>, ReasonCode> {
+        let Reach::Remote(remote) = &self.reach else { return Ok(None) };
+        remote.shown().await.map(Some).map_err(|why| {
+            self.notes.say(format!("there is no credential to show the tool server: {why}"));
+            ReasonCode::CredentialUnavailable
+        })
     }
 
     async fn answer_client(&self, id: Option<Id>, reply: Reply) {
@@ -335,8 +345,13 @@ pub(crate) async fn from_upstream<S: Source>(shared: Arc<Shared>, mut upstream: 
 /// No answer comes to a request.
 async fn upstream_failed(shared: &Shared, number: u64, fate: Fate) {
     match (shared.upstream.table.answered(number), fate) {
+        (Some(Route::Forward(id, _)), Fate::Unshown(_)) => {
+            shared.answer_client(Some(id), answer::unshown()).await;
+        }
         (Some(Route::Forward(id, _)), _) => shared.answer_client(Some(id), answer::unavailable()).await,
-        (Some(Route::Call(answer)), Fate::Void(why)) => drop(answer.send(answer::void(&why).into())),
+        (Some(Route::Call(answer)), Fate::Void(why) | Fate::Unshown(why)) => {
+            drop(answer.send(answer::void(&why).into()));
+        }
         // Without its answer the call ends as unknown.
         (Some(Route::Call(answer)), Fate::Lost(_)) => drop(answer),
         (None, _) => {}

@@ -19,10 +19,6 @@ use crate::error::{BundleError, Fault, Missing};
 use crate::files::{self, DIRECTORIES, Files};
 use crate::{MANIFEST_FILE, MAX_CHAIN_BYTES, RootError};
 
-mod way;
-
-pub(crate) use way::{Step, way};
-
 /// Two changes within this many seconds may leave a file with the same times: two seconds on FAT, a clock tick
 /// on most others.
 const COARSEST_TIMESTAMP: i128 = 2;

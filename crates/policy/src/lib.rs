@@ -56,7 +56,6 @@ mod parallel;
 mod pinned;
 mod policies;
 mod principals;
-mod program;
 mod proof;
 mod rehearsal;
 mod root;
@@ -99,7 +98,6 @@ pub use meaning::{Change as Meaning, Tendency};
 pub use near::{Held, Near, Part};
 pub use nesting::STACK;
 pub use pinned::{PinError, PinnedTools};
-pub use program::{UnfitProgram, fit_program};
 pub use proof::{
     AskedOf, Comparison, Counterexample, Direction, Finding, KeptProof, Kind, Oddity, Proof, ProofReport,
     Prover, Shift, Shown, SolverLimits, Statement, Weaker, symbolic_compiler,

@@ -211,6 +211,25 @@ impl HttpClient {
         Ok(Received { status: answer.status.as_u16(), headers: answer.headers, body: answer.body })
     }
 
+    /// The answer to `PUT path` with these headers and this JSON. As [`fetch`](Self::fetch); the service must take it twice
+    /// without harm.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub async fn put(
+        &self,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: &[u8],
+        longest: usize,
+        patience: Duration,
+    ) -> Result<Received, Unanswered> {
+        let (content_type, body) = ("application/json", Bytes::copy_from_slice(body));
+        let question = Question { method: Method::PUT, path, content_type, headers, body, longest };
+        let answer = self.within(patience, &question).await?;
+        Ok(Received { status: answer.status.as_u16(), headers: answer.headers, body: answer.body })
+    }
+
     async fn connect(&self) -> Result<Connection, Unanswered> {
         match &self.endpoint {
             Endpoint::Tcp { authority } => {

@@ -13,6 +13,7 @@ use portcullis_sdk::{Authorities, Endpoint, Token, TrustedLog};
 use portcullis_verify::{LogKeys, VerifierKey};
 
 mod cosigning;
+mod credential;
 mod credentials;
 mod endpoint;
 mod error;
@@ -31,6 +32,7 @@ mod spool;
 mod witnessing;
 
 pub use cosigning::CosigningConfig;
+pub use credential::CredentialConfig;
 pub use credentials::{AgentConfig, OperatorConfig};
 pub use endpoint::{EndpointConfig, read_tls};
 pub use error::ConfigError;

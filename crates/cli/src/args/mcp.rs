@@ -37,6 +37,10 @@ pub(crate) struct McpArgs {
     /// With `--url`: file with the bearer token that the server is shown, mode 0600. The agent never sees it.
     #[arg(long, value_name = "FILE", requires = "url")]
     pub(crate) token_file: Option<PathBuf>,
+    /// With `--url`: file that says where the credential comes from that the server is shown, and in which header.
+    /// docs/credentials.md
+    #[arg(long, value_name = "FILE", requires = "url", conflicts_with = "token_file")]
+    pub(crate) credential: Option<PathBuf>,
     /// Serve agents' clients over Streamable HTTP at this address, instead of one over stdio: `http://ADDRESS:PORT/mcp`. Each
     /// request carries its agent's token. Other than loopback addresses need TLS. docs/endpoint.md
     #[arg(long, value_name = "ADDRESS:PORT")]

@@ -206,7 +206,8 @@ impl Remote {
         };
         others.extend(revision.as_deref().map(|revision| ("mcp-protocol-version", revision)));
         others.extend(after.map(|id| ("last-event-id", id)));
-        let request = self.request(Method::GET, session.as_ref(), None, &others)?;
+        let shown = self.shown_or(None).await?;
+        let request = self.request(Method::GET, (session.as_ref(), &shown), None, &others)?;
         let connection = self.wire.get().await?;
         let sent = self.wire.send(connection, request).await;
         let (_, response) = sent.map_err(|(Unsent::Before(why) | Unsent::After(why))| why)?;

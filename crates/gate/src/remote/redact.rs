@@ -1,10 +1,12 @@
-//! The credential that a server is shown, taken out of all that comes back from it.
+//! The credentials that a server was shown, taken out of all that comes back from it.
 //!
 //! In a message the strings are looked through one by one, names of members too, each as a reader decodes it, and only within
 //! its quotation marks: what is taken out cannot change where a string ends. The work grows with the length of what came, and
 //! with nothing else that a server chooses.
 
+use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use portcullis_sdk::Token;
 use serde::de::IgnoredAny;
@@ -14,30 +16,72 @@ const INSTEAD: &[u8] = b"***";
 /// The same as a value of its own, where a number was.
 const INSTEAD_OF_A_VALUE: &[u8] = b"\"***\"";
 
-/// Takes one credential out of what comes in.
-#[derive(Debug)]
+/// Credentials that are known again: where each call has its own, those of so many calls before.
+const KNOWN: usize = 32;
+
+/// Takes credentials out of what comes in.
+#[derive(Debug, Default)]
 pub(super) struct Redaction {
-    /// The credential, and of each of its beginnings the longest one that is also its end (Knuth, Morris and Pratt 1977).
-    secret: Option<(Token, Vec<usize>)>,
+    /// Those that were shown last, the latest one at the end.
+    known: Mutex<VecDeque<Arc<Secret>>>,
+}
+
+/// One credential.
+#[derive(Debug)]
+struct Secret {
+    token: Token,
+    /// Of each of its beginnings the longest one that is also its end (Knuth, Morris and Pratt 1977).
+    borders: Vec<usize>,
 }
 
 /// Places in a text, and what is to stand there.
 type Found = Vec<(Range<usize>, &'static [u8])>;
 
 impl Redaction {
-    pub(super) fn of(token: Option<&Token>) -> Self {
-        let token = token.filter(|token| !token.reveal().is_empty());
-        Self { secret: token.map(|token| (token.clone(), borders(token.reveal().as_bytes()))) }
+    /// Takes a credential out from here on. The ones that were shown longest ago are forgotten for it.
+    pub(super) fn learn(&self, token: &Token) {
+        if token.reveal().is_empty() {
+            return;
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = known.iter().position(|secret| secret.token.reveal() == token.reveal());
+        let secret = at.and_then(|at| known.remove(at)).unwrap_or_else(|| Arc::new(Secret::of(token)));
+        known.push_back(secret);
+        if known.len() > KNOWN {
+            known.pop_front();
+        }
     }
 
-    fn search(&self) -> Option<Search<'_>> {
-        let (token, borders) = self.secret.as_ref()?;
-        Some(Search { secret: token.reveal().as_bytes(), borders, matched: 0 })
+    /// The longest first: one may be a part of another.
+    fn known(&self) -> Vec<Arc<Secret>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known: Vec<_> = known.iter().cloned().collect();
+        known.sort_by_key(|secret| std::cmp::Reverse(secret.token.reveal().len()));
+        known
     }
 
-    /// A message without it. What is no JSON is no message, and is taken for a text.
+    /// A message without them. What is no JSON is no message, and is taken for a text.
     pub(super) fn message(&self, message: Vec<u8>) -> Vec<u8> {
-        let Some(mut search) = self.search() else { return message };
+        self.known().iter().fold(message, |message, secret| secret.out_of_message(message))
+    }
+
+    /// A text without them, which may be JSON too.
+    pub(super) fn text(&self, text: &[u8]) -> Vec<u8> {
+        self.known().iter().fold(text.to_vec(), |text, secret| secret.out_of_text(text))
+    }
+}
+
+impl Secret {
+    fn of(token: &Token) -> Self {
+        Self { token: token.clone(), borders: borders(token.reveal().as_bytes()) }
+    }
+
+    fn search(&self) -> Search<'_> {
+        Search { secret: self.token.reveal().as_bytes(), borders: &self.borders, matched: 0 }
+    }
+
+    fn out_of_message(&self, message: Vec<u8>) -> Vec<u8> {
+        let mut search = self.search();
         let found = search.in_json(&message);
         let redacted = replaced(message, &found);
         // In JSON, what reaches beyond a string is said by none.
@@ -46,11 +90,10 @@ impl Redaction {
         if is_json { redacted } else { replaced(redacted, &found) }
     }
 
-    /// A text without it, which may be JSON too.
-    pub(super) fn text(&self, text: &[u8]) -> Vec<u8> {
-        let Some(mut search) = self.search() else { return text.to_vec() };
-        let found = search.in_json(text);
-        let redacted = replaced(text.to_vec(), &found);
+    fn out_of_text(&self, text: Vec<u8>) -> Vec<u8> {
+        let mut search = self.search();
+        let found = search.in_json(&text);
+        let redacted = replaced(text, &found);
         let found = search.in_text(&redacted);
         replaced(redacted, &found)
     }

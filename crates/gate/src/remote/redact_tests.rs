@@ -3,7 +3,9 @@ use serde_json::{Value, json};
 use super::*;
 
 fn of(secret: &str) -> Redaction {
-    Redaction::of(Some(&Token::new(secret)))
+    let redaction = Redaction::default();
+    redaction.learn(&Token::new(secret));
+    redaction
 }
 
 fn message(secret: &str, message: &str) -> String {
@@ -95,8 +97,7 @@ fn what_is_no_json_is_a_text() {
 
 #[test]
 fn without_a_token_everything_stays() {
-    for none in [None, Some(Token::new(" "))] {
-        let nothing = Redaction::of(none.as_ref());
+    for nothing in [Redaction::default(), of(" ")] {
         assert_eq!(nothing.message(b"[\"***\"]".to_vec()), b"[\"***\"]");
         assert_eq!(nothing.text(b"x"), b"x");
     }
@@ -110,4 +111,22 @@ fn the_work_grows_with_the_message_and_not_with_the_token_times_it() {
     assert_eq!(message(&secret, &long), long);
     let echoed = format!(r#"["\n{long}{secret}"]"#, long = "a".repeat(1_000_000));
     assert_eq!(message(&secret, &echoed).len(), 1_000_000 + "[\"\\n***\"]".len());
+}
+
+#[test]
+fn every_one_of_several_is_found_the_longer_first_and_the_oldest_are_forgotten() {
+    let redaction = Redaction::default();
+    let learn = |secret: &str| redaction.learn(&Token::new(secret));
+    let said = |words: &str| String::from_utf8(redaction.text(words.as_bytes())).unwrap();
+    learn("sesame");
+    learn("sesame-2");
+    assert_eq!(said(r#""sesame-2 sesame sesame-3""#), r#""*** *** ***-3""#);
+    assert_eq!(redaction.message(br#"["sesame-2"]"#.to_vec()), br#"["***"]"#);
+    // What is shown again is no more the oldest, and takes no second place.
+    for number in 0..KNOWN - 1 {
+        learn(&format!("other-{number}."));
+        learn("sesame");
+    }
+    assert_eq!(said(r#""sesame other-0. other-30.""#), r#""*** *** ***""#);
+    assert_eq!(said(r#""sesame-2""#), r#""***-2""#, "it is the oldest of one too many");
 }

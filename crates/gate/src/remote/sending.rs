@@ -12,6 +12,7 @@ use super::reading::{Asked, ERROR_BODY, Part, session_of, whole};
 use super::session::Terms;
 use super::wire::{Connection, Unsent};
 use super::{ACCEPTING, BEGINNING, Begins, CANCELLING, INITIALIZED, MOST, Remote, UnderWay};
+use crate::credential::Shown;
 use crate::harmless::CANCELLED;
 use crate::incoming::{Fate, Handed, Incoming, Sink};
 use crate::message::{From, Message, read};
@@ -38,13 +39,17 @@ impl Remote {
     /// Sends a request, and hands on whatever comes of it.
     async fn exchange(
         self: Arc<Self>,
-        connection: Connection,
+        (connection, shown): (Connection, Option<Shown>),
         message: Vec<u8>,
         head: Head,
         (number, begins): (u64, Option<Begins>),
     ) {
-        let fate = match self.post(message, &head) {
-            Err(why) => Some(Fate::Void(why)),
+        let post = match self.shown_or(shown).await {
+            Err(why) => Err(Fate::Unshown(why)),
+            Ok(shown) => self.post(message, &head, &shown).map_err(Fate::Void),
+        };
+        let fate = match post {
+            Err(fate) => Some(fate),
             Ok((request, session)) => match self.wire.send(connection, request).await {
                 Err(Unsent::Before(why)) => Some(Fate::Void(why)),
                 Err(Unsent::After(why)) => Some(Fate::Lost(why)),
@@ -66,12 +71,14 @@ impl Remote {
     /// Sends a message that has no answer, and waits, for a bounded time, until it is accepted.
     pub(super) async fn tell(
         self: &Arc<Self>,
-        connection: Option<Connection>,
+        (connection, shown): (Option<Connection>, Option<Shown>),
         message: Vec<u8>,
         head: &Head,
     ) -> Handed {
+        let shown = self.shown_or(shown).await;
         let told = async {
-            let (request, session) = self.post(message, head).map_err(Unsent::Before)?;
+            let shown = shown.map_err(Unsent::Before)?;
+            let (request, session) = self.post(message, head, &shown).map_err(Unsent::Before)?;
             let connection = match connection {
                 Some(connection) => connection,
                 None => self.wire.get().await.map_err(Unsent::Before)?,
@@ -101,16 +108,21 @@ impl Remote {
     }
 
     /// Hands a message over. A request is on its way when this returns.
-    async fn hand(self: &Arc<Self>, connection: Connection, message: Vec<u8>, head: Head) -> Handed {
+    async fn hand(
+        self: &Arc<Self>,
+        (connection, shown): (Connection, Option<Shown>),
+        message: Vec<u8>,
+        head: Head,
+    ) -> Handed {
         let Head::Request { number, method, revision } = &head else {
-            return self.tell(Some(connection), message, &head).await;
+            return self.tell((Some(connection), shown), message, &head).await;
         };
         let (number, by_closing) = (*number, revision.is_some());
         let begins = (method == "initialize").then(|| {
             *self.terms() = Terms::beginning(message.clone());
             Begins::new(self)
         });
-        let exchange = Arc::clone(self).exchange(connection, message, head, (number, begins));
+        let exchange = Arc::clone(self).exchange((connection, shown), message, head, (number, begins));
         if self.begin(number, by_closing, exchange) {
             return Handed::Over;
         }
@@ -176,7 +188,7 @@ impl Remote {
     async fn tell_when_begun(self: &Arc<Self>, message: Vec<u8>, head: &Head) {
         let begun = self.begun().await;
         if begun {
-            self.tell(None, message, head).await;
+            self.tell((None, None), message, head).await;
         } else {
             self.notes.say("dropped a message for the tool server, which does not answer `initialize`");
         }
@@ -251,7 +263,7 @@ impl Sink for RemoteSink {
         self.next.is_some()
     }
 
-    async fn send(&mut self, message: Vec<u8>) -> io::Result<Handed> {
+    async fn send(&mut self, message: Vec<u8>, shown: Option<Shown>) -> io::Result<Handed> {
         let Some(head) = Head::of(&message) else {
             self.remote.notes.say("dropped a message for the tool server that is none");
             return Ok(Handed::Void);
@@ -270,7 +282,7 @@ impl Sink for RemoteSink {
             }
         }
         match self.next.take() {
-            Some(connection) => Ok(self.remote.hand(connection, message, head).await),
+            Some(connection) => Ok(self.remote.hand((connection, shown), message, head).await),
             None => Ok(Handed::Void),
         }
     }

@@ -121,8 +121,9 @@ impl Remote {
         let Some(Head::Request { number, .. }) = Head::of(&hello) else {
             return Err("it was begun with no request".into());
         };
+        let shown = self.shown_or(None).await?;
         let connection = self.wire.get().await?;
-        let request = self.request(Method::POST, None, Some(hello.into()), &[])?;
+        let request = self.request(Method::POST, (None, &shown), Some(hello.into()), &[])?;
         let sent = self.wire.send(connection, request).await;
         let (connection, response) = sent.map_err(|(Unsent::Before(why) | Unsent::After(why))| why)?;
         let session = session_of(&response);
@@ -131,7 +132,7 @@ impl Remote {
         let ended = {
             let mut terms = self.terms();
             let revision = std::mem::replace(&mut terms.revision, agreed.clone());
-            answered.map_err(|(Fate::Void(why) | Fate::Lost(why))| why)?;
+            answered.map_err(|(Fate::Void(why) | Fate::Lost(why) | Fate::Unshown(why))| why)?;
             if revision != agreed {
                 // What the client has agreed upon holds no more, and it is not to be asked.
                 self.gone.send_replace(true);
@@ -141,7 +142,7 @@ impl Remote {
             terms.ended.take()
         };
         let notice = format!(r#"{{"jsonrpc":"2.0","method":"{INITIALIZED}"}}"#).into_bytes();
-        match self.tell(None, notice, &Head::Notification(INITIALIZED.to_owned())).await {
+        match self.tell((None, None), notice, &Head::Notification(INITIALIZED.to_owned())).await {
             Handed::Over => Ok(()),
             Handed::Void | Handed::Lost => {
                 let mut terms = self.terms();

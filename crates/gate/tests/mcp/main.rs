@@ -9,6 +9,8 @@ mod clients;
 #[cfg(test)]
 mod confined;
 #[cfg(test)]
+mod credentials;
+#[cfg(test)]
 mod door;
 #[cfg(test)]
 mod endpoint;
@@ -40,6 +42,8 @@ mod several;
 mod support;
 #[cfg(test)]
 mod upstreams;
+#[cfg(test)]
+mod vault;
 #[cfg(test)]
 mod web;
 

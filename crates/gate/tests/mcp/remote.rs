@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use portcullis_gate::{RemoteServer, ToolServer, Trust};
+use portcullis_gate::{Credential, CredentialSource, RemoteServer, ToolServer, Trust};
 use portcullis_protocol::{Idempotency, Outcome, Tier};
 use portcullis_sdk::Token;
 use serde_json::{Value, json};
@@ -42,8 +42,9 @@ const ECHOES: [&str; 6] =
     ["echo_result", "echo_words", "echo_body", "echo_json_body", "echo_type", "echo_events"];
 
 fn remote(url: &str) -> ToolServer {
-    let token = Some(Token::new("secret-of-the-server"));
-    ToolServer::Remote(RemoteServer { url: url.parse().unwrap(), trust: Trust::System, token })
+    let given = CredentialSource::given(Token::new("secret-of-the-server"));
+    let credential = Some(Credential::bearer(given));
+    ToolServer::Remote(RemoteServer { url: url.parse().unwrap(), trust: Trust::System, credential })
 }
 
 /// A gate before this server, after the handshake.
@@ -79,8 +80,17 @@ fn started_with(url: &str, change: impl FnOnce(&mut portcullis_gate::McpGate)) -
     gate
 }
 
+/// The same, which shows it this credential.
+pub(super) async fn gate_shown(web: &Web, credential: Credential) -> Gate {
+    let gated = |config: &mut portcullis_gate::McpGate| {
+        let ToolServer::Remote(remote) = &mut config.upstream else { panic!() };
+        remote.credential = Some(credential);
+    };
+    gate_with(&web.url, gated).await
+}
+
 /// The answer to a call, past what the server says unasked.
-async fn call(gate: &mut Gate, id: u64, tool: &str) -> Value {
+pub(super) async fn call(gate: &mut Gate, id: u64, tool: &str) -> Value {
     gate.call(id, tool, "{}").await;
     loop {
         let next = gate.next().await;
@@ -91,7 +101,7 @@ async fn call(gate: &mut Gate, id: u64, tool: &str) -> Value {
     }
 }
 
-async fn until(web: &Web, what: impl Fn(&Reached) -> bool) -> Reached {
+pub(super) async fn until(web: &Web, what: impl Fn(&Reached) -> bool) -> Reached {
     let seen = async {
         loop {
             if let Some(reached) = web.reached().into_iter().find(|reached| what(reached)) {
@@ -344,7 +354,8 @@ async fn tools_are_listed_again_in_a_new_session_before_a_call_is_judged_by_them
         config.listed_within = std::time::Duration::from_secs(600);
         let ToolServer::Remote(remote) = &mut config.upstream else { panic!() };
         // To one with such a token the server does not say that its tools are others.
-        remote.token = Some(Token::new("canary"));
+        let given = CredentialSource::given(Token::new("canary"));
+        remote.credential = Some(Credential::bearer(given));
     };
     let mut gate = gate_with(&web.url, quiet).await;
     let pinned = json!({ "name": "read", "inputSchema": { "type": "object" } }).to_string();
@@ -447,12 +458,13 @@ async fn a_call_waited_for_cancellations_that_the_server_was_slow_to_accept() {
 #[tokio::test]
 async fn a_token_that_a_server_echoes_comes_back_to_nobody() {
     const CANARY: &str = "canary-xyz7/9+x==";
+    comes_back_to_nobody(Credential::bearer(CredentialSource::given(Token::new(CANARY))), CANARY).await;
+}
+
+/// Has a server say a credential back in every way: it is in nothing that comes of that. It begins with `canary`.
+pub(super) async fn comes_back_to_nobody(credential: Credential, canary: &str) {
     let web = Web::start().await;
-    let gated = |config: &mut portcullis_gate::McpGate| {
-        let ToolServer::Remote(remote) = &mut config.upstream else { panic!() };
-        remote.token = Some(Token::new(CANARY));
-    };
-    let mut gate = gate_with(&web.url, gated).await;
+    let mut gate = gate_shown(&web, credential).await;
     {
         let mut table = gate.arbiter.table.lock().unwrap();
         for tool in ECHOES {
@@ -479,7 +491,7 @@ async fn a_token_that_a_server_echoes_comes_back_to_nobody() {
     let shown = web
         .reached()
         .iter()
-        .all(|reached| reached.header("authorization") == Some(&format!("Bearer {CANARY}")));
+        .all(|reached| reached.header("authorization").unwrap().starts_with(&format!("Bearer {canary}")));
     assert!(shown, "the server has not seen it");
     let notes = gate.notes();
     let (_, rest) = gate.close().await;

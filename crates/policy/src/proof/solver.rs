@@ -17,12 +17,12 @@ use std::time::Duration;
 use cedar_policy_symcc::SmtLibScript;
 use cedar_policy_symcc::err::SolverError;
 use cedar_policy_symcc::solver::{Decision, DecisionWithModel, Solver};
+use portcullis_programs::fit_program;
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process_group, prlimit, waitid,
 };
 
 use crate::clock::Deadline;
-use crate::program::fit_program;
 
 /// The most bytes that are read of an answer. A model of a request and its entities is a few kilobytes.
 const MAX_ANSWER: u64 = 8 * 1024 * 1024;

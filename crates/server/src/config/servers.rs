@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use portcullis_gate::ServerUrl;
+use portcullis_gate::{Credential, ServerUrl};
+use portcullis_sdk::Authorities;
 use serde::Deserialize;
 
 use super::ConfigError;
+use super::credential::{CredentialConfig, CredentialSection};
 use super::policy::read_access;
-use crate::sources::Access;
 
 /// Behind one gate there are at least so many.
 const FEWEST: usize = 2;
@@ -17,9 +18,9 @@ const FEWEST: usize = 2;
 pub struct ServersConfig {
     /// In the order of the file, which is that of lists.
     pub servers: Vec<ServerConfig>,
-    /// What none of them may read or change: the file, and the tokens of those by URL.
+    /// What none of them may read or change: the file, and what the credentials of those by URL come from.
     pub hidden: Vec<PathBuf>,
-    /// What they may read, and not change: authorities.
+    /// What they may read, and not change: authorities, and programs that say credentials.
     pub kept: Vec<PathBuf>,
 }
 
@@ -48,8 +49,10 @@ pub enum Reached {
     Url {
         /// Its endpoint.
         url: ServerUrl,
-        /// By what it is known, and the gate to it.
-        access: Access,
+        /// By what it is known.
+        authorities: Option<Authorities>,
+        /// By what the gate is known to it.
+        credential: Option<Credential>,
     },
 }
 
@@ -69,7 +72,11 @@ struct Section {
     url: Option<String>,
     ca: Option<PathBuf>,
     token_file: Option<PathBuf>,
+    credential: Option<CredentialSection>,
 }
+
+/// What of the file system governs servers: what none may read or change, and what they may read.
+type Governing<'a> = (&'a mut Vec<PathBuf>, &'a mut Vec<PathBuf>);
 
 impl ServersConfig {
     /// Reads a file. It counts as a whole or not at all.
@@ -93,9 +100,8 @@ impl ServersConfig {
         let base = path.parent().map_or_else(PathBuf::new, Path::to_owned);
         let (mut hidden, mut kept, mut servers) = (vec![path.clone()], Vec::new(), Vec::new());
         for section in file.server {
-            hidden.extend(section.token_file.iter().map(|file| base.join(file)));
             kept.extend(section.ca.iter().map(|file| base.join(file)));
-            servers.push(section.resolve(&base, &invalid)?);
+            servers.push(section.resolve(&base, &invalid, (&mut hidden, &mut kept))?);
         }
         Ok(Self { servers, hidden, kept })
     }
@@ -106,6 +112,7 @@ impl Section {
         self,
         base: &Path,
         invalid: &impl Fn(String) -> ConfigError,
+        (hidden, kept): Governing<'_>,
     ) -> Result<ServerConfig, ConfigError> {
         let name = self.name;
         let unclear = |why: &str| Err(invalid(format!("server `{name}`: {why}")));
@@ -114,8 +121,8 @@ impl Section {
                 if command.is_empty() {
                     return unclear("`command` is empty");
                 }
-                if self.ca.is_some() || self.token_file.is_some() {
-                    return unclear("`ca` and `token_file` are of servers by `url`");
+                if self.ca.is_some() || self.token_file.is_some() || self.credential.is_some() {
+                    return unclear("`ca`, `token_file` and `credential` are of servers by `url`");
                 }
                 let hide = self.hide.unwrap_or_default().iter().map(|path| base.join(path)).collect();
                 let pass_environment = self.pass_environment.unwrap_or_default();
@@ -129,7 +136,19 @@ impl Section {
                 let [ca, token] = [self.ca, self.token_file].map(|file| file.map(|file| base.join(file)));
                 let access =
                     read_access(("server.ca", ca.as_deref()), ("server.token_file", token.as_deref()))?;
-                Reached::Url { url, access }
+                let credential = match (token, self.credential) {
+                    (Some(_), Some(_)) => {
+                        return unclear("either `token_file` or `credential`, and not both");
+                    }
+                    (Some(file), None) => Some(CredentialConfig::token_file(&file)),
+                    (None, section) => section.map(|section| section.resolve(base)).transpose()?,
+                };
+                if let Some(credential) = &credential {
+                    hidden.extend(credential.hidden.iter().cloned());
+                    kept.extend(credential.kept.iter().cloned());
+                }
+                let credential = credential.map(|known| known.credential);
+                Reached::Url { url, authorities: access.authorities, credential }
             }
             (Some(_), Some(_)) | (None, None) => {
                 return unclear("either `command` or `url` must be given, and not both");
@@ -164,9 +183,21 @@ mod tests {
         let Reached::Command { command, pass_environment, hide } = &read.servers[0].reached else { panic!() };
         assert_eq!((command.len(), pass_environment.as_slice()), (2, ["X".to_owned()].as_slice()));
         assert!(hide[0].is_absolute() && hide[0].ends_with("private"));
-        let Reached::Url { access, .. } = &read.servers[1].reached else { panic!() };
-        assert!(access.token.is_some());
+        let Reached::Url { credential, .. } = &read.servers[1].reached else { panic!() };
+        assert!(credential.is_some());
         assert!(read.hidden[0].ends_with("servers.toml") && read.hidden[1].ends_with("token"));
+    }
+
+    #[test]
+    fn what_a_credential_comes_from_is_kept_from_the_servers_beside_it() {
+        let command = "credential = { command = [\"bin/token\"] }";
+        let vault = "credential = { vault = { address = \"http://127.0.0.1:8200\", token_file = \"vault.token\", engine = \"kv-v2\", path = \"secret/data/crm\", field = \"key\" } }";
+        let url = |name: &str, more: &str| {
+            format!("[[server]]\nname = \"{name}\"\nurl = \"https://crm.example/mcp\"\n{more}\n")
+        };
+        let read = read(&format!("{ONE}{}{}", url("crm", command), url("erp", vault))).unwrap();
+        assert!(read.kept.iter().any(|path| path.ends_with("bin/token")), "{:?}", read.kept);
+        assert!(read.hidden.iter().any(|path| path.ends_with("vault.token")), "{:?}", read.hidden);
     }
 
     #[test]
@@ -178,6 +209,9 @@ mod tests {
             "command = []",
             "command = [\"a\"]\nurl = \"https://crm.example/mcp\"",
             "command = [\"a\"]\ntoken_file = \"token\"",
+            "command = [\"a\"]\ncredential = { file = \"token\" }",
+            "url = \"https://crm.example/mcp\"\ntoken_file = \"token\"\ncredential = { file = \"token\" }",
+            "url = \"https://crm.example/mcp\"\ncredential = {}",
             "url = \"https://crm.example/mcp\"\npass_environment = []",
             "url = \"http://crm.example/mcp\"",
             "url = \"https://crm.example/mcp\"\ntoken_file = \"none\"",

@@ -1,6 +1,6 @@
 use super::*;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use portcullis_protocol::ReasonCode;
 use tempfile::TempDir;
@@ -73,7 +73,8 @@ fn a_program_that_fails_or_answers_something_else_gives_no_signature() {
 fn a_program_that_is_gone_exposed_or_not_executable_is_not_run() {
     for mode in [0o600, 0o720, 0o702] {
         let mut script = script("touch ran; LINE");
-        std::fs::set_permissions(&script.program.program, std::fs::Permissions::from_mode(mode)).unwrap();
+        std::fs::set_permissions(&script.program.program.path, std::fs::Permissions::from_mode(mode))
+            .unwrap();
         assert_eq!(code(script.program.watch()), Some(ReasonCode::SignerUnavailable), "{mode:o}");
         assert_eq!(code(script.sign(PATIENCE)), Some(ReasonCode::SignerUnavailable), "{mode:o}");
         assert!(!script.directory.path().join("ran").exists(), "{mode:o}");
@@ -86,7 +87,7 @@ fn a_program_that_is_gone_exposed_or_not_executable_is_not_run() {
     assert_eq!(code(script.program.watch()), Some(ReasonCode::SignerUnavailable), "others could replace it");
     folder(0o700);
     assert!(script.program.watch().is_ok());
-    std::fs::remove_file(&script.program.program).unwrap();
+    std::fs::remove_file(&script.program.program.path).unwrap();
     assert_eq!(code(script.program.watch()), Some(ReasonCode::SignerUnavailable));
     assert_eq!(code(script.sign(PATIENCE)), Some(ReasonCode::SignerUnavailable));
 }

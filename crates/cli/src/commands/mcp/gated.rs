@@ -6,10 +6,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_gate::{LocalServer, McpGate, NamedServer, RemoteServer, ServerUrl, ToolServer, Trust};
-use portcullis_sdk::{Authorizer, Endpoint, HttpAuthorizer};
-use portcullis_server::config::{GateConfig, Governing, Reached, ServerConfig, ServersConfig, read_access};
-use portcullis_server::{Access, Config, ConfigError, Node};
+use portcullis_gate::{
+    Credential, CredentialSource, LocalServer, McpGate, NamedServer, RemoteServer, ServerUrl, ToolServer,
+    Trust,
+};
+use portcullis_sdk::{Authorities, Authorizer, Endpoint, HttpAuthorizer};
+use portcullis_server::config::{
+    CredentialConfig, GateConfig, Governing, Reached, ServerConfig, ServersConfig, read_access,
+};
+use portcullis_server::{Config, ConfigError, Node};
 
 use super::served::{self, Door};
 use crate::args::McpArgs;
@@ -78,7 +83,9 @@ fn several(
     let mut servers = Vec::new();
     for ServerConfig { name, reached } in read.servers {
         let server = match reached {
-            Reached::Url { url, access } => ToolServer::Remote(remote(&url, access)),
+            Reached::Url { url, authorities, credential } => {
+                ToolServer::Remote(remote(&url, authorities, credential))
+            }
             Reached::Command { command, pass_environment, hide } => {
                 let mut governing = governing.clone();
                 governing.hidden.extend(hide);
@@ -100,7 +107,12 @@ fn upstream(
     config: &Config,
 ) -> Result<ToolServer, ExitCode> {
     if let Some(url) = &args.url {
-        return server_at(url, args.ca.as_deref(), args.token_file.as_deref()).map(ToolServer::Remote);
+        let mut server = server_at(url, args.ca.as_deref(), args.token_file.as_deref())?;
+        if let Some(file) = &args.credential {
+            let read = CredentialConfig::read(file).map_err(|error| say::error(&error))?;
+            server.credential = Some(read.credential);
+        }
+        return Ok(ToolServer::Remote(server));
     }
     pass_environment.extend(args.pass_env.iter().cloned());
     local(args, args.command.clone(), pass_environment, governing(args, config)).map(ToolServer::Local)
@@ -133,12 +145,26 @@ pub(in crate::commands) fn server_at(
     token_file: Option<&Path>,
 ) -> Result<RemoteServer, ExitCode> {
     let access = read_access(("--ca", ca), ("--token-file", token_file));
-    Ok(remote(url, access.map_err(|error| say::error(&error))?))
+    let authorities = access.map_err(|error| say::error(&error))?.authorities;
+    // It is read anew for each message; that it can be was seen now.
+    let credential = token_file.map(|file| CredentialConfig::token_file(file).credential);
+    Ok(remote(url, authorities, credential))
 }
 
-fn remote(url: &ServerUrl, Access { authorities, token }: Access) -> RemoteServer {
+fn remote(url: &ServerUrl, authorities: Option<Authorities>, credential: Option<Credential>) -> RemoteServer {
     let trust = authorities.map_or(Trust::System, Trust::Authorities);
-    RemoteServer { url: url.clone(), trust, token }
+    RemoteServer { url: url.clone(), trust, credential }
+}
+
+/// Gives back what the gate was lent, when nothing is shown any more.
+pub(super) async fn end(sources: &[Arc<CredentialSource>]) {
+    for source in sources {
+        if let Err(why) = source.end().await {
+            say::note(&format!(
+                "the lease of a credential could not be given back, and runs out by itself: {why}"
+            ));
+        }
+    }
 }
 
 /// The arbiter that the configuration names: one elsewhere, or the data directory's.
@@ -156,6 +182,7 @@ async fn gated(mcp: McpGate, gate: GateConfig, config: &Config) -> ExitCode {
         Arbiter::Remote(remote, _) => remote.clone(),
         Arbiter::Node(node) => node.clone(),
     };
+    let sources = mcp.credential_sources();
     let session =
         portcullis_gate::serve(mcp, authorizer, gate.log, tokio::io::stdin(), tokio::io::stdout(), |line| {
             say::note(&line)
@@ -168,6 +195,7 @@ async fn gated(mcp: McpGate, gate: GateConfig, config: &Config) -> ExitCode {
         // Dropping the session ends the tool server; what was permitted and not reported ends as `unknown`.
         () = wait_for_signal() => ExitCode::SUCCESS,
     };
+    end(&sources).await;
     if let Arbiter::Node(node) = arbiter {
         // Tasks of the session that are just being ended may still hold it.
         node.leave().await;

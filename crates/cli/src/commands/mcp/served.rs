@@ -12,7 +12,7 @@ use portcullis_server::Config;
 use portcullis_server::config::{ConfigError, EndpointConfig, GateConfig, read_tls};
 use tokio::net::TcpListener;
 
-use super::gated::{Arbiter, PATIENCE, connect};
+use super::gated::{Arbiter, PATIENCE, connect, end};
 use crate::commands::{runtime, wait_for_signal};
 use crate::say;
 
@@ -52,8 +52,10 @@ pub(super) fn run(mcp: McpGate, gate: GateConfig, config: &Config, door: Door) -
             Err(code) => return code,
         };
         let (log, arbiters, bounds) = (gate.log.clone(), arbiters(&arbiter), Bounds::USUAL);
+        let sources = mcp.credential_sources();
         let endpoint = Endpoint { gate: mcp, log, arbiters, tls, hosts, origins, resource, bounds };
         let code = serve(endpoint, door.listen).await;
+        end(&sources).await;
         if let Arbiter::Node(node) = arbiter {
             node.leave().await;
         }

@@ -140,6 +140,11 @@ macro_rules! decided_codes {
                 remedy: "Ask an operator to run the gate on Linux 6.2 or later with Landlock, or to take the surface out of the tier `critical`.",
                 doc: "The kernel cannot keep the tool server from the gate's configuration, keys and data, so that nothing runs on a surface of the tier `critical`."
             }
+            CredentialUnavailable = "credential.unavailable", Silence, Enforcement, 503 {
+                message: "the gate has no credential to show the tool server",
+                remedy: "Ask an operator to look at the source of the tool server's credential; the gate's notes say what is wrong.",
+                doc: "The credential that the gate shows the tool server could not be had in time, or is none that can be shown. Nothing is sent without it."
+            }
         }
     };
 }

@@ -1,11 +1,11 @@
-//! Programs of the operator's that are run and believed: who else could have put another in their place.
+//! Who else could have put another program in a program's place.
 
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 use rustix::process::geteuid;
 
-use crate::disk::{self, Step};
+use crate::way::{Step, way};
 
 /// Why a program is not run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +42,7 @@ pub enum UnfitProgram {
 /// # Errors
 /// [`UnfitProgram`], which reads on after the program's name.
 pub fn fit_program(program: &Path) -> Result<(), UnfitProgram> {
-    let steps = disk::way(program).map_err(|error| UnfitProgram::Unseen(error.to_string()))?;
+    let steps = way(program).map_err(|error| UnfitProgram::Unseen(error.to_string()))?;
     let own = geteuid().as_raw();
     let (program, way) = steps.split_last().ok_or(UnfitProgram::NotExecutable)?;
     let mode = if program.kind == FileType::RegularFile { program.mode } else { 0 };

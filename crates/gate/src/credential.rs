@@ -1,0 +1,306 @@
+//! What a tool server is shown so that it lets the gate in, and where that comes from.
+//!
+//! It is fetched when a call was permitted and before its permit is spent: without it nothing is sent, and the PERMIT is given
+//! up. It is kept no longer than was declared. Whatever a source says goes one way to what is shown: [`checked`].
+
+mod here;
+mod vault;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::{HeaderName, HeaderValue};
+use portcullis_programs::{NoAnswer, Program};
+use portcullis_sdk::{BootInstant, Token};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+pub use here::Here;
+use vault::Lease;
+pub use vault::{Engine, InvalidPath, Vault, VaultPath};
+
+/// Longest credential, in bytes. HTTP servers take no longer headers.
+const LONGEST: usize = 16 * 1024;
+/// Questions to one source at once: files, programs and services that hang are no more than these.
+const AT_ONCE: usize = 8;
+/// Headers that say what a message is, or how it is carried, and not who sends it.
+const OTHERS: [&str; 13] = [
+    "accept",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "last-event-id",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// What a tool server by URL is shown: a header, made of a credential when it is sent.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    header: HeaderName,
+    prefix: String,
+    source: Arc<CredentialSource>,
+}
+
+/// A header that no credential can be in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no header that a credential can be in")]
+pub struct InvalidHeader(String);
+
+impl Credential {
+    /// A credential as a bearer token (RFC 6750).
+    #[must_use]
+    pub fn bearer(source: CredentialSource) -> Self {
+        let (header, prefix) = (hyper::header::AUTHORIZATION, "Bearer ".to_owned());
+        Self { header, prefix, source: Arc::new(source) }
+    }
+
+    /// A credential in a header of this name, behind `prefix`, which is no secret.
+    ///
+    /// # Errors
+    /// [`InvalidHeader`] for a name that is none, or that of a header which the gate itself sets, and for a prefix that no header has.
+    pub fn in_header(header: &str, prefix: &str, source: CredentialSource) -> Result<Self, InvalidHeader> {
+        let invalid = || InvalidHeader(header.chars().take(80).collect());
+        let name = HeaderName::try_from(header).map_err(|_| invalid())?;
+        let text = name.as_str();
+        let is_other = OTHERS.contains(&text) || text.starts_with("mcp-") || text.starts_with("proxy-");
+        if is_other || HeaderValue::try_from(prefix).is_err() {
+            return Err(invalid());
+        }
+        Ok(Self { header: name, prefix: prefix.to_owned(), source: Arc::new(source) })
+    }
+
+    /// Where it comes from.
+    #[must_use]
+    pub fn source(&self) -> &Arc<CredentialSource> {
+        &self.source
+    }
+
+    /// What is shown of a credential.
+    pub(crate) fn shown(&self, credential: &Token) -> Result<Shown, NoCredential> {
+        let text = Zeroizing::new(format!("{}{}", self.prefix, credential.reveal()));
+        let mut value = HeaderValue::try_from(text.as_str()).map_err(|_| NoCredential::NoText)?;
+        value.set_sensitive(true);
+        Ok(Shown(Some((self.header.clone(), value))))
+    }
+}
+
+/// What one message shows its server: a header, or nothing where no credential is needed. Does not print.
+#[derive(Clone)]
+pub(crate) struct Shown(Option<(HeaderName, HeaderValue)>);
+
+impl Shown {
+    /// Nothing: none is needed.
+    pub(crate) const NOTHING: Self = Self(None);
+
+    pub(crate) fn header(&self) -> Option<(&HeaderName, &HeaderValue)> {
+        self.0.as_ref().map(|(name, value)| (name, value))
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("***")
+    }
+}
+
+/// What a credential is fetched from.
+#[derive(Debug)]
+pub enum Origin {
+    /// It was given, once for all.
+    Given(Token),
+    /// A file, or a variable of the gate's own.
+    Here(Here),
+    /// A program of the operator's: one line on its standard output.
+    Command(Program),
+    /// A Vault or OpenBao server.
+    Vault(Box<Vault>),
+}
+
+/// Where a credential comes from, how long fetching it may take, and how long it may be kept.
+#[derive(Debug)]
+pub struct CredentialSource {
+    origin: Arc<Origin>,
+    deadline: Duration,
+    max_age: Duration,
+    places: Arc<Semaphore>,
+    kept: Mutex<Option<Kept>>,
+}
+
+/// A credential that is shown again.
+#[derive(Debug)]
+struct Kept {
+    credential: Token,
+    until: BootInstant,
+    lease: Option<Lease>,
+}
+
+/// Why there is no credential. None of it is what a source said: that may be a secret, or part of one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoCredential {
+    /// It did not come in time.
+    #[error("it did not come within {} ms", .0.as_millis())]
+    Late(Duration),
+    /// The source gives none.
+    #[error("{0}")]
+    Unavailable(String),
+    /// There is nothing in it.
+    #[error("it is empty")]
+    Empty,
+    /// It is longer than any can be.
+    #[error("it is longer than {LONGEST} bytes")]
+    TooLong,
+    /// It has a line end or another control character in it, with which a header would be another.
+    #[error("it has a line end or another control character in it")]
+    ControlCharacter,
+    /// It is no text that a header can have.
+    #[error("it is no text that a header can have")]
+    NoText,
+}
+
+impl From<NoAnswer> for NoCredential {
+    fn from(no: NoAnswer) -> Self {
+        match no {
+            NoAnswer::TooLong => Self::TooLong,
+            NoAnswer::Unfit(_) | NoAnswer::Unavailable(_) | NoAnswer::Late | NoAnswer::Failed => {
+                Self::Unavailable(no.to_string())
+            }
+        }
+    }
+}
+
+impl CredentialSource {
+    /// A source that has so long to give a credential. With a `max_age` that is not zero one is shown again within it, counted from
+    /// when it was asked for; a lease is kept as [`Vault`] says.
+    #[must_use]
+    pub fn new(origin: Origin, deadline: Duration, max_age: Duration) -> Self {
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        Self { origin: Arc::new(origin), deadline, max_age, places, kept: Mutex::default() }
+    }
+
+    /// A credential that does not change.
+    #[must_use]
+    pub fn given(token: Token) -> Self {
+        Self::new(Origin::Given(token), Duration::from_secs(1), Duration::ZERO)
+    }
+
+    /// The credential to show now.
+    ///
+    /// # Errors
+    /// [`NoCredential`], within the deadline.
+    pub async fn fetch(&self) -> Result<Token, NoCredential> {
+        let fetched = timeout(self.deadline, async {
+            if self.keeps() {
+                self.kept().await
+            } else {
+                self.fresh().await.map(|(credential, _)| credential)
+            }
+        });
+        fetched.await.unwrap_or(Err(NoCredential::Late(self.deadline)))
+    }
+
+    /// Gives back what is kept, and the lease that it is under, if it is: at the end, when nothing is shown any more.
+    ///
+    /// # Errors
+    /// [`NoCredential`] if there was a lease which could not be revoked; it runs out by itself.
+    pub async fn end(&self) -> Result<(), NoCredential> {
+        let ended = timeout(self.deadline, async {
+            let kept = self.kept.lock().await.take();
+            match (kept.and_then(|kept| kept.lease), self.origin.as_ref()) {
+                (Some(lease), Origin::Vault(vault)) => vault.revoke(&lease, self.deadline).await,
+                (Some(_) | None, _) => Ok(()),
+            }
+        });
+        ended.await.unwrap_or(Err(NoCredential::Late(self.deadline)))
+    }
+
+    fn keeps(&self) -> bool {
+        !self.max_age.is_zero() || matches!(self.origin.as_ref(), Origin::Vault(vault) if vault.leases())
+    }
+
+    /// The kept one while it may be shown, else another in its place. Of many who ask one fetches.
+    async fn kept(&self) -> Result<Token, NoCredential> {
+        let mut place = self.kept.lock().await;
+        let asked = BootInstant::now();
+        if let Some(kept) = place.as_ref().filter(|kept| asked < kept.until) {
+            return Ok(kept.credential.clone());
+        }
+        if let Some(kept) = place.as_mut()
+            && let Some(until) = self.renewed(kept, asked).await
+        {
+            kept.until = until;
+            return Ok(kept.credential.clone());
+        }
+        // It is not shown any more, whatever comes.
+        *place = None;
+        let (credential, lease) = self.fresh().await?;
+        let shown_for = lease.as_ref().map_or(self.max_age, Lease::kept_for);
+        *place = Some(Kept { credential: credential.clone(), until: asked.plus(shown_for), lease });
+        Ok(credential)
+    }
+
+    /// Until when a kept one may be shown again, if its lease could be renewed.
+    async fn renewed(&self, kept: &mut Kept, asked: BootInstant) -> Option<BootInstant> {
+        let (Some(lease), Origin::Vault(vault)) = (&mut kept.lease, self.origin.as_ref()) else {
+            return None;
+        };
+        let renewed = vault.renew(lease, self.deadline).await;
+        renewed.ok().map(|shown_for| asked.plus(shown_for))
+    }
+
+    async fn fresh(&self) -> Result<(Token, Option<Lease>), NoCredential> {
+        let closed = |_| NoCredential::Unavailable("the gate is ending".to_owned());
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(closed)?;
+        let (said, lease) = match self.origin.as_ref() {
+            Origin::Given(token) => (Zeroizing::new(token.reveal().as_bytes().to_vec()), None),
+            Origin::Here(_) | Origin::Command(_) => (self.blocking(place).await?, None),
+            Origin::Vault(vault) => vault.read(place, self.deadline).await?,
+        };
+        Ok((checked(&said)?, lease))
+    }
+
+    /// Asks what may block, on a thread for that. Its place is taken until that has ended, however long nobody waits for it.
+    async fn blocking(&self, place: OwnedSemaphorePermit) -> Result<Zeroizing<Vec<u8>>, NoCredential> {
+        let (origin, until) = (Arc::clone(&self.origin), BootInstant::now().plus(self.deadline));
+        let asked = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            match origin.as_ref() {
+                Origin::Here(here) => here.read(),
+                Origin::Command(program) => {
+                    let left = || until.since(BootInstant::now());
+                    Ok(program.run(&[], LONGEST, &left)?)
+                }
+                Origin::Given(_) | Origin::Vault(_) => Err(NoCredential::Empty),
+            }
+        });
+        asked.await.unwrap_or_else(|_| Err(NoCredential::Unavailable("it could not be asked for".to_owned())))
+    }
+}
+
+/// A credential out of what a source said: one line of text.
+fn checked(said: &[u8]) -> Result<Token, NoCredential> {
+    if said.len() > LONGEST {
+        return Err(NoCredential::TooLong);
+    }
+    let text = std::str::from_utf8(said).map_err(|_| NoCredential::NoText)?;
+    // Files and programs end their one line.
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.chars().any(char::is_control) {
+        return Err(NoCredential::ControlCharacter);
+    }
+    let token = Token::new(text);
+    if token.reveal().is_empty() { Err(NoCredential::Empty) } else { Ok(token) }
+}
+
+#[cfg(test)]
+#[path = "credential_tests.rs"]
+mod tests;

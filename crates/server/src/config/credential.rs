@@ -1,0 +1,268 @@
+//! Where a credential comes from that a tool server by URL is shown: a table of the servers' file, or a file of its own.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use portcullis_gate::{Credential, CredentialSource, Engine, Here, Origin, Vault};
+use portcullis_programs::Program;
+use portcullis_sdk::{Authorities, Endpoint};
+use serde::Deserialize;
+
+use super::{ConfigError, parse, value};
+
+/// How long fetching a credential may take, in milliseconds.
+const DEADLINES: std::ops::RangeInclusive<u64> = 1..=30_000;
+const DEADLINE: u64 = 5_000;
+/// How old one may be that is shown, in seconds.
+const AGES: std::ops::RangeInclusive<u64> = 0..=86_400;
+/// A name of a variable: no tool server gets one that begins so.
+const VARIABLE: &str = "PORTCULLIS_";
+
+/// A credential, and what of the file system says where it comes from.
+#[derive(Clone, Debug)]
+pub struct CredentialConfig {
+    /// What the server is shown.
+    pub credential: Credential,
+    /// What no tool server may read or change.
+    pub hidden: Vec<PathBuf>,
+    /// What tool servers may read, and not change.
+    pub kept: Vec<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CredentialSection {
+    header: Option<String>,
+    prefix: Option<String>,
+    deadline_ms: Option<u64>,
+    max_age_seconds: Option<u64>,
+    file: Option<PathBuf>,
+    env: Option<String>,
+    command: Option<Vec<String>>,
+    vault: Option<VaultSection>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VaultSection {
+    address: String,
+    ca: Option<PathBuf>,
+    namespace: Option<String>,
+    token_file: Option<PathBuf>,
+    token_env: Option<String>,
+    engine: String,
+    path: String,
+    field: String,
+}
+
+/// An origin, and the paths that it has: what is hidden, and what is kept.
+type Known = (Origin, Vec<PathBuf>, Vec<PathBuf>);
+
+impl CredentialConfig {
+    /// Reads a file that says where a credential comes from. The paths in it are taken from its own directory.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |error: std::io::Error| ConfigError::Unreadable {
+            path: path.to_owned(),
+            error: error.to_string(),
+        };
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let path = std::path::absolute(path).map_err(unreadable)?;
+        let section: CredentialSection = toml::from_str(&text)
+            .map_err(|error| ConfigError::Invalid { path: path.clone(), error: error.to_string() })?;
+        let base = path.parent().map_or_else(PathBuf::new, Path::to_owned);
+        let mut read = section.resolve(&base)?;
+        read.hidden.push(path);
+        Ok(read)
+    }
+
+    /// The bearer token that lies in a file.
+    #[must_use]
+    pub fn token_file(path: &Path) -> Self {
+        let origin = Origin::Here(Here::File(path.to_owned()));
+        let source = CredentialSource::new(origin, Duration::from_millis(DEADLINE), Duration::ZERO);
+        Self { credential: Credential::bearer(source), hidden: vec![path.to_owned()], kept: Vec::new() }
+    }
+}
+
+impl CredentialSection {
+    pub(super) fn resolve(self, base: &Path) -> Result<CredentialConfig, ConfigError> {
+        let deadline = within("credential.deadline_ms", self.deadline_ms, DEADLINE, DEADLINES)?;
+        let age = within("credential.max_age_seconds", self.max_age_seconds, 0, AGES)?;
+        let header = self.header.unwrap_or_else(|| "authorization".to_owned());
+        let is_usual = header.eq_ignore_ascii_case("authorization");
+        let prefix =
+            self.prefix.unwrap_or_else(|| if is_usual { "Bearer ".to_owned() } else { String::new() });
+        let (origin, hidden, kept) = match (self.file, self.env, self.command, self.vault) {
+            (Some(file), None, None, None) => here(Here::File(base.join(file)))?,
+            (None, Some(name), None, None) => here(Here::Variable(name))?,
+            (None, None, Some(command), None) => program(base, command)?,
+            (None, None, None, Some(vault)) if age > 0 && vault.engine == DYNAMIC => {
+                let error = "is not for an engine that leases what it gives: that is kept by its lease";
+                return Err(ConfigError::Value { key: "credential.max_age_seconds", error: error.into() });
+            }
+            (None, None, None, Some(vault)) => vault.resolve(base)?,
+            _ => {
+                let error = "exactly one of `file`, `env`, `command` and `vault` must be given";
+                return Err(ConfigError::Value { key: "credential", error: error.into() });
+            }
+        };
+        let source = CredentialSource::new(origin, Duration::from_millis(deadline), Duration::from_secs(age));
+        let credential = Credential::in_header(&header, &prefix, source)
+            .map_err(|error| value("credential.header", &error))?;
+        Ok(CredentialConfig { credential, hidden, kept })
+    }
+}
+
+fn within(
+    key: &'static str,
+    given: Option<u64>,
+    usual: u64,
+    range: std::ops::RangeInclusive<u64>,
+) -> Result<u64, ConfigError> {
+    let given = given.unwrap_or(usual);
+    if range.contains(&given) {
+        return Ok(given);
+    }
+    Err(ConfigError::Value { key, error: format!("must be from {} to {}", range.start(), range.end()) })
+}
+
+fn here(here: Here) -> Result<Known, ConfigError> {
+    let hidden = match &here {
+        Here::File(path) => vec![path.clone()],
+        Here::Variable(name) if name.starts_with(VARIABLE) => Vec::new(),
+        Here::Variable(_) => {
+            let error = "must be a variable whose name begins with `PORTCULLIS_`, which no tool server gets";
+            return Err(ConfigError::Value { key: "credential.env", error: error.into() });
+        }
+    };
+    Ok((Origin::Here(here), hidden, Vec::new()))
+}
+
+fn program(base: &Path, command: Vec<String>) -> Result<Known, ConfigError> {
+    let mut words = command.into_iter();
+    let Some(first) = words.next().filter(|word| !word.is_empty()) else {
+        return Err(ConfigError::Value { key: "credential.command", error: "is empty".into() });
+    };
+    let path = base.join(first);
+    let kept = vec![path.clone()];
+    Ok((Origin::Command(Program { path, arguments: words.collect() }), Vec::new(), kept))
+}
+
+/// How the engine is written whose credentials are leased.
+const DYNAMIC: &str = "dynamic";
+
+impl VaultSection {
+    fn resolve(self, base: &Path) -> Result<Known, ConfigError> {
+        let token = match (self.token_file, self.token_env) {
+            (Some(file), None) => Here::File(base.join(file)),
+            (None, Some(name)) => Here::Variable(name),
+            (Some(_), Some(_)) | (None, None) => {
+                let error = "exactly one of `token_file` and `token_env` must be given";
+                return Err(ConfigError::Value { key: "credential.vault", error: error.into() });
+            }
+        };
+        let (_, hidden, _) = here(token.clone())?;
+        let engine = match self.engine.as_str() {
+            "kv-v2" => Engine::KvV2,
+            DYNAMIC => Engine::Dynamic,
+            _ => {
+                let error = "must be `kv-v2` or `dynamic`";
+                return Err(ConfigError::Value { key: "credential.vault.engine", error: error.into() });
+            }
+        };
+        let ca = self.ca.map(|file| base.join(file));
+        let authorities = ca.as_deref().map(Authorities::read).transpose();
+        let authorities = authorities.map_err(|error| value("credential.vault.ca", &error))?;
+        if self.address.starts_with("https:") && authorities.is_none() {
+            let error = "is needed with https: a PEM file of the authorities to believe";
+            return Err(ConfigError::Value { key: "credential.vault.ca", error: error.into() });
+        }
+        let endpoint = Endpoint::parse(&self.address, authorities.as_ref())
+            .map_err(|error| value("credential.vault.address", &error))?;
+        let path = parse("credential.vault.path", &self.path)?;
+        if self.namespace.as_deref().is_some_and(|space| space.chars().any(|c| !c.is_ascii_graphic())) {
+            let error = "must be of visible ASCII characters";
+            return Err(ConfigError::Value { key: "credential.vault.namespace", error: error.into() });
+        }
+        let vault = Vault::new(endpoint, token, (path, self.field), engine).within(self.namespace);
+        Ok((Origin::Vault(Box::new(vault)), hidden, ca.into_iter().collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<CredentialConfig, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("crm.toml");
+        std::fs::write(&file, text).unwrap();
+        CredentialConfig::read(&file)
+    }
+
+    const VAULT: &str = "[vault]\naddress = \"http://127.0.0.1:8200\"\ntoken_file = \"vault.token\"\npath = \"secret/data/crm\"\nfield = \"key\"\n";
+
+    #[test]
+    fn each_source_is_read_with_what_tool_servers_are_kept_from() {
+        let named = |paths: &[PathBuf]| {
+            let names = paths.iter().map(|path| {
+                assert!(path.is_absolute());
+                path.file_name().unwrap().to_str().unwrap().to_owned()
+            });
+            names.collect::<Vec<_>>()
+        };
+        for (text, hidden, kept) in [
+            ("file = \"key\"", &["key", "crm.toml"][..], &[][..]),
+            ("env = \"PORTCULLIS_CRM\"\nheader = \"x-api-key\"", &["crm.toml"], &[]),
+            (
+                "command = [\"/usr/bin/crm-token\", \"-v\"]\nmax_age_seconds = 60",
+                &["crm.toml"],
+                &["crm-token"],
+            ),
+            (&format!("{VAULT}engine = \"kv-v2\"\nnamespace = \"team\""), &["vault.token", "crm.toml"], &[]),
+            (&format!("{VAULT}engine = \"dynamic\""), &["vault.token", "crm.toml"], &[]),
+        ] {
+            let read = read(text).unwrap();
+            assert_eq!(
+                (named(&read.hidden), named(&read.kept)),
+                (
+                    hidden.iter().map(|name| (*name).to_owned()).collect(),
+                    kept.iter().map(|name| (*name).to_owned()).collect(),
+                ),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_clear_is_refused() {
+        let engine = format!("{VAULT}engine = \"dynamic\"\n");
+        for unclear in [
+            "",
+            "file = \"key\"\nenv = \"PORTCULLIS_CRM\"",
+            "file = \"key\"\nother = 1",
+            "env = \"HOME\"",
+            "command = []",
+            "command = [\"\"]",
+            "file = \"key\"\ndeadline_ms = 0",
+            "file = \"key\"\ndeadline_ms = 30001",
+            "file = \"key\"\nmax_age_seconds = 86401",
+            "file = \"key\"\nheader = \"host\"",
+            "file = \"key\"\nprefix = \"a\\nb\"",
+            VAULT,
+            &format!("max_age_seconds = 60\n{engine}"),
+            &format!("{VAULT}engine = \"pki\""),
+            &engine.replace("http://127.0.0.1:8200", "http://vault.example:8200"),
+            &engine.replace("http://127.0.0.1:8200", "https://vault.example:8200"),
+            &engine.replace("secret/data", "../data"),
+            &format!("{engine}token_env = \"PORTCULLIS_VAULT\""),
+            &engine.replace("token_file = \"vault.token\"", "token_env = \"VAULT_TOKEN\""),
+            &format!("{engine}namespace = \"a b\""),
+        ] {
+            assert!(read(unclear).is_err(), "{unclear}");
+        }
+    }
+}
