@@ -24,10 +24,11 @@ use crate::notes::{Notes, stderr};
 use crate::peer::{Outgoing, Peer, Writer};
 use crate::pins::Tools;
 use crate::questions::Given;
+use crate::reach::Reach;
 use crate::remote::{Remote, RemoteServer};
 use crate::room::{Rooms, WAITING};
 use crate::session::{
-    CALLS, Reach, Shared, UPSTREAM_CALLS, UPSTREAM_LINE, from_client, from_upstream, upstream_gone,
+    CALLS, Shared, UPSTREAM_CALLS, UPSTREAM_LINE, from_client, from_upstream, upstream_gone,
 };
 use crate::supervise::arguments;
 use crate::upstream::Process;

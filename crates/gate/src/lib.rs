@@ -34,6 +34,7 @@ mod page;
 mod peer;
 mod pins;
 mod questions;
+mod reach;
 mod remote;
 mod room;
 mod session;

@@ -11,7 +11,6 @@ use tokio::task::JoinSet;
 use crate::answer;
 use crate::attempts::Attempts;
 use crate::case::{Asker, Case, Way};
-use crate::credential::Shown;
 use crate::desk::Desk;
 use crate::form::{Form, TypedTools};
 use crate::handles::Handles;
@@ -28,7 +27,7 @@ use crate::operation::{Operation, Terms};
 use crate::peer::{Answer, Outgoing, Peer};
 use crate::pins::{Tools, asking};
 use crate::questions::{Given, asks_nothing, no_answers};
-use crate::remote::Remote;
+use crate::reach::Reach;
 use crate::room::{Room, Rooms};
 use crate::subscription::{self, Named};
 use crate::table::{Asking, Cancelled, Heard, NotTaken, Route};
@@ -44,27 +43,6 @@ pub(crate) const CLIENT_LINE: usize = portcullis_protocol::Limits::MESSAGE.bytes
 pub(crate) const UPSTREAM_LINE: usize = 4 * CLIENT_LINE;
 /// Characters of a line that is no message which are shown.
 const SAMPLE: usize = 120;
-
-/// What a tool server reaches of what governs it.
-pub(crate) enum Reach {
-    /// Nothing: the kernel sees to it.
-    Confined,
-    /// Whatever its user does.
-    Anything,
-    /// Nothing, if it is on another machine.
-    Remote(Arc<Remote>),
-}
-
-impl Reach {
-    /// Whether it is known that the tool server cannot reach what governs it.
-    pub(crate) fn is_bounded(&self) -> bool {
-        match self {
-            Self::Confined => true,
-            Self::Anything => false,
-            Self::Remote(remote) => remote.is_elsewhere(),
-        }
-    }
-}
 
 /// What the tasks of a session share.
 pub(crate) struct Shared {
@@ -115,15 +93,6 @@ impl Shared {
         }
         // It is on record that it was asked for, and nothing of the tier is run by who could rewrite what governs it.
         (terms.critical && !self.reach.is_bounded()).then_some(ReasonCode::UpstreamUnconfined)
-    }
-
-    /// What the tool server is to be shown with a call that is permitted; why that cannot be had.
-    pub(crate) async fn shown(&self) -> Result<Option<Shown>, ReasonCode> {
-        let Reach::Remote(remote) = &self.reach else { return Ok(None) };
-        remote.shown().await.map(Some).map_err(|why| {
-            self.notes.say(format!("there is no credential to show the tool server: {why}"));
-            ReasonCode::CredentialUnavailable
-        })
     }
 
     async fn answer_client(&self, id: Option<Id>, reply: Reply) {
