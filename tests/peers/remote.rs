@@ -1,18 +1,13 @@
 //! A tool server that is reached by URL: the Python SDK's, over Streamable HTTP, with its client before the gate.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
 use crate::support::process::kill;
 use crate::support::{Gate, Place, peer, program, text};
 use crate::{blocked, names, python};
-
-/// What the server wants to be shown.
-const TOKEN: &str = "sesame-7f3a/9";
 
 /// The server, which tells in a file what it has done. Killed when dropped.
 pub(crate) struct Bank {
@@ -176,15 +171,23 @@ fn a_draft_of_a_server_by_url_names_its_tools_and_calls_none() {
     assert_eq!(std::fs::read_to_string(place.path("journal")).unwrap(), "");
 }
 
-/// A credential that a server says back is in no answer, note, record or kept result. `of` writes where it comes from, and says by
-/// which options and variable the gate knows that.
-fn is_said_back_to_nobody(of: impl Fn(&Place) -> (Vec<String>, Option<&'static str>)) {
+#[test]
+fn a_token_that_a_server_says_back_is_in_no_answer_note_record_or_kept_result() {
+    const TOKEN: &str = "sesame-7f3a/9";
     let place = Place::demo();
     let bank = Bank::guarded(&place, &[TOKEN]);
-    let (options, variable) = of(&place);
+    let token = place.file("keys/bank.token", TOKEN);
+    std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let mut command = Command::new(program());
-    command.args(["mcp", "--config", &text(&place.config_path), "--url", &bank.url]).args(options);
-    command.envs(variable.map(|name| (name, TOKEN)));
+    command.args([
+        "mcp",
+        "--config",
+        &text(&place.config_path),
+        "--url",
+        &bank.url,
+        "--token-file",
+        &text(&token),
+    ]);
     let mut gate = Gate::connect(command);
     gate.handshake();
     let arguments = json!({ "account": "acme", "amount": "12.50" });
@@ -195,7 +198,7 @@ fn is_said_back_to_nobody(of: impl Fn(&Place) -> (Vec<String>, Option<&'static s
     assert!(again.is_replay() && again.0.to_string().contains("acme with ***"), "{}", again.0);
     let notes = gate.notes.text();
     assert!(gate.end().success());
-    let _gone = std::fs::remove_file(place.path("keys/bank.token"));
+    std::fs::remove_file(&token).unwrap();
     let told = [notes, ran.0.to_string(), again.0.to_string()].concat();
     assert!(!told.contains("7f3a"), "{told}");
     assert_eq!(std::fs::read_to_string(place.path("journal")).unwrap(), "charge acme 12.50\n");
@@ -213,83 +216,4 @@ fn is_said_back_to_nobody(of: impl Fn(&Place) -> (Vec<String>, Option<&'static s
         }
     }
     assert!(files > 10, "records were looked through");
-}
-
-/// Writes a file of this mode beside the gate's keys.
-fn kept(place: &Place, name: &str, said: &str, mode: u32) -> String {
-    let path = place.file(&format!("keys/{name}"), said);
-    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
-    text(&path)
-}
-
-/// The options that name a file which says where the credential comes from.
-fn from(place: &Place, said: &str) -> Vec<String> {
-    vec!["--credential".into(), kept(place, "bank.toml", said, 0o600)]
-}
-
-#[test]
-fn a_token_that_a_server_says_back_is_in_no_answer_note_record_or_kept_result() {
-    is_said_back_to_nobody(|place| {
-        (vec!["--token-file".into(), kept(place, "bank.token", TOKEN, 0o600)], None)
-    });
-}
-
-#[test]
-fn a_credential_of_a_variable_or_a_program_that_a_server_says_back_is_in_nothing_either() {
-    is_said_back_to_nobody(|place| {
-        (from(place, "env = \"PORTCULLIS_BANK_TOKEN\"\n"), Some("PORTCULLIS_BANK_TOKEN"))
-    });
-    is_said_back_to_nobody(|place| {
-        kept(place, "bank.token", TOKEN, 0o600);
-        let program = format!("#!/bin/sh\ncat {0}\ncat {0} >&2\n", text(&place.path("keys/bank.token")));
-        kept(place, "bank-token", &program, 0o700);
-        (from(place, "command = [\"bank-token\"]\n"), None)
-    });
-}
-
-/// A vault that leases `TOKEN`, as the API's documentation has it. It tells what it was asked.
-fn vault() -> (String, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&asked);
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = BufReader::new(stream.unwrap());
-            let mut lines = Vec::new();
-            loop {
-                let mut line = String::new();
-                stream.read_line(&mut line).unwrap();
-                if line.trim_end().is_empty() {
-                    break;
-                }
-                lines.push(line.trim_end().to_ascii_lowercase());
-            }
-            let length = lines.iter().find_map(|line| line.strip_prefix("content-length: "));
-            let length = length.map_or(0, |length| length.parse().unwrap());
-            std::io::copy(&mut stream.by_ref().take(length), &mut std::io::sink()).unwrap();
-            assert!(lines.contains(&"x-vault-token: hvs.of-the-gate".to_owned()), "{lines:?}");
-            seen.lock().unwrap().push(lines[0].clone());
-            let body = json!({ "lease_id": "bank/creds/gate/1", "renewable": false, "lease_duration": 3600,
-                "data": { "password": TOKEN } })
-            .to_string();
-            let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length";
-            write!(stream.get_mut(), "{head}: {}\r\n\r\n{body}", body.len()).unwrap();
-        }
-    });
-    (address, asked)
-}
-
-#[test]
-fn a_credential_that_is_leased_by_a_vault_is_in_nothing_either_and_its_lease_is_given_back_at_the_end() {
-    let (address, asked) = vault();
-    is_said_back_to_nobody(|place| {
-        kept(place, "vault.token", "hvs.of-the-gate\n", 0o600);
-        let said = format!(
-            "[vault]\naddress = \"{address}\"\ntoken_file = \"vault.token\"\nengine = \"dynamic\"\npath = \"bank/creds/gate\"\nfield = \"password\"\n"
-        );
-        (from(place, &said), None)
-    });
-    let expected = ["get /v1/bank/creds/gate http/1.1", "put /v1/sys/leases/revoke http/1.1"];
-    assert_eq!(*asked.lock().unwrap(), expected);
 }
