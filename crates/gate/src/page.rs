@@ -11,6 +11,25 @@ pub(crate) const MAX_TOOLS: usize = 10_000;
 /// The most pages.
 pub(crate) const MAX_PAGES: usize = 1_000;
 
+/// Where the page begins that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Whence {
+    /// Where the list does.
+    Start,
+    /// Where an earlier page said that the next one begins.
+    Cursor(String),
+    /// Where no page can have said so.
+    Nowhere,
+}
+
+impl Whence {
+    /// Of a request's cursor, as JSON text, if it has one.
+    pub(crate) fn of(cursor: Option<&str>) -> Self {
+        let Some(raw) = cursor else { return Self::Start };
+        string(raw).filter(|cursor| cursor.len() <= MAX_CURSOR).map_or(Self::Nowhere, Self::Cursor)
+    }
+}
+
 /// One page.
 #[derive(Debug)]
 pub(crate) struct Page {

@@ -19,7 +19,7 @@ use crate::harmless::{ClientRequest, Harmless};
 use crate::lookalike::{Entry, are_alike, beginning, seen};
 use crate::message::{Body, Members, Params, Reply, members_of, quote};
 use crate::notes::Notes;
-use crate::page::{MAX_PAGES, MAX_TOOLS, NoPage, Page};
+use crate::page::{MAX_PAGES, MAX_TOOLS, NoPage, Page, Whence};
 use crate::peer::{Outgoing, Peer};
 use crate::table::Asking;
 
@@ -65,6 +65,8 @@ struct State {
     /// Names that were ambiguous when the list was last read, until it was read to its end once more: what they look like may be on
     /// a page to come.
     doubted: BTreeSet<String>,
+    /// Where the list goes on that was begun last. What answers another cursor is none of its pages, and does not end it.
+    awaited: Option<String>,
     /// What a client of the stateless revision says of itself with each request, as the members of `_meta` that the
     /// protocol reads.
     client: Option<String>,
@@ -156,6 +158,7 @@ impl Tools {
         state.changes = state.changes.saturating_add(1);
         state.pages = state.pages.saturating_add(1);
         state.shown.clear();
+        state.awaited = None;
         state.shown_as.retain(|_, seen| *seen == ToolSeen::Ambiguous);
     }
 
@@ -312,7 +315,7 @@ impl Tools {
     }
 
     /// What the client gets of an answer to its own `tools/list`.
-    pub(crate) fn shown(&self, reply: Reply, first: bool, pins: &ToolPins) -> Reply {
+    pub(crate) fn shown(&self, reply: Reply, whence: &Whence, pins: &ToolPins) -> Reply {
         let Reply::Result(text) = &reply else { return reply };
         let page = match Page::read(text) {
             Ok(page) => page,
@@ -328,7 +331,7 @@ impl Tools {
                 Err(error) => left_out.push(format!("one that is not understood ({error})")),
             }
         }
-        let seen = match self.learn(&tools, (first, page.next.is_none())) {
+        let seen = match self.learn(&tools, (whence, page.next.as_deref())) {
             Ok(seen) => seen,
             Err(why) => return answer::unlisted(&why),
         };
@@ -348,17 +351,21 @@ impl Tools {
 
     /// Takes up a page, and says what is seen of all that the client was shown since the first, or why that cannot be told. Names
     /// are compared while nobody waits for what is known: calls look at it meanwhile.
-    fn learn(&self, tools: &[(&str, ToolDefinition)], (first, last): (bool, bool)) -> Result<Seen, String> {
+    fn learn(
+        &self,
+        tools: &[(&str, ToolDefinition)],
+        (whence, next): (&Whence, Option<&str>),
+    ) -> Result<Seen, String> {
         let page: Vec<Entry> = tools.iter().map(|(_, tool)| Entry::of(tool)).collect();
         for _ in 0..TRIES {
-            let (before, mut all) = self.shown_before(&page, first);
+            let (before, mut all) = self.shown_before(&page, *whence == Whence::Start);
             all.extend(page.iter().cloned());
             if all.len() > MAX_TOOLS {
                 return Err(format!("the tool server lists more than {MAX_TOOLS} tools"));
             }
             let mut seen = seen(&all);
             self.company.hear((&self.server, Which::Client), seen.keys());
-            if self.take_up(before, (&page, all), (&mut seen, (first, last))) {
+            if self.take_up(before, (&page, all), (&mut seen, (whence, next))) {
                 return Ok(seen);
             }
         }
@@ -378,10 +385,10 @@ impl Tools {
         &self,
         before: u64,
         (page, all): (&[Entry], Vec<Entry>),
-        (seen, (first, last)): (&mut Seen, (bool, bool)),
+        (seen, (whence, next)): (&mut Seen, (&Whence, Option<&str>)),
     ) -> bool {
         let mut state = self.state();
-        if state.pages != before || !state.doubt(seen, (first, last)) {
+        if state.pages != before || !state.doubt(seen, (whence, next)) {
             return false;
         }
         state.pages = state.pages.saturating_add(1);
@@ -423,13 +430,17 @@ impl Tools {
 
 impl State {
     /// Takes what was ambiguous before for that still, while a list is read anew. Whether there is room for it.
-    fn doubt(&mut self, seen: &mut Seen, (first, last): (bool, bool)) -> bool {
+    fn doubt(&mut self, seen: &mut Seen, (whence, next): (&Whence, Option<&str>)) -> bool {
+        let first = *whence == Whence::Start;
         if first {
             let ambiguous = self.shown_as.iter().filter(|(_, seen)| **seen == ToolSeen::Ambiguous);
             self.doubted.extend(ambiguous.map(|(name, _)| name.clone()));
         }
-        if last {
-            self.doubted.clear();
+        if first || matches!(whence, Whence::Cursor(at) if self.awaited.as_ref() == Some(at)) {
+            self.awaited = next.map(str::to_owned);
+            if next.is_none() {
+                self.doubted.clear();
+            }
         }
         seen.extend(self.doubted.iter().map(|name| (name.clone(), ToolSeen::Ambiguous)));
         self.doubted.len() <= MAX_TOOLS
@@ -453,7 +464,7 @@ pub(crate) fn asking(method: ClientRequest, params: Option<&Params>) -> Asking {
     if method != ClientRequest::ToolsList {
         return Asking::Other;
     }
-    Asking::Tools { first: params.is_none_or(|params| params.raw.get("cursor").is_none()) }
+    Asking::Tools(Whence::of(params.and_then(|params| params.raw.get("cursor"))))
 }
 
 #[cfg(test)]
@@ -476,12 +487,12 @@ mod tests {
         assert!(tools.take_up(
             before,
             (&page("Read"), page("Read")),
-            (&mut seen(&page("Read")), (true, true))
+            (&mut seen(&page("Read")), (&Whence::Start, None))
         ));
         assert!(!tools.take_up(
             before,
             (&page("read"), page("read")),
-            (&mut seen(&page("read")), (true, true))
+            (&mut seen(&page("read")), (&Whence::Start, None))
         ));
         let (before, earlier) = tools.shown_before(&page("read"), false);
         assert_eq!(earlier, page("Read"), "with which it is compared now");
@@ -489,7 +500,7 @@ mod tests {
         assert!(!tools.take_up(
             before,
             (&page("read"), page("read")),
-            (&mut seen(&page("read")), (true, true))
+            (&mut seen(&page("read")), (&Whence::Start, None))
         ));
     }
 }

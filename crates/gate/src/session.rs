@@ -24,6 +24,7 @@ use crate::message::{
 };
 use crate::notes::{Flow, Notes, escape};
 use crate::operation::{Operation, Terms};
+use crate::page::Whence;
 use crate::peer::{Answer, Outgoing, Peer};
 use crate::pins::{Tools, asking};
 use crate::questions::{Given, asks_nothing, no_answers};
@@ -379,7 +380,7 @@ async fn upstream_response(
                     garbage.say(&shared.notes, "questions in answer to a request without a decision", b"");
                     shared.answer_client(Some(id), answer::unasked_for()).await;
                 }
-                Asking::Tools { first } => pass_tools(shared, id, Heard { reply, room }, first).await,
+                Asking::Tools(whence) => pass_tools(shared, id, Heard { reply, room }, whence).await,
                 Asking::Other => shared.answer_client(Some(id), reply).await,
             }
         }
@@ -402,7 +403,7 @@ fn ended(shared: &Shared, number: u64, reply: Option<&Reply>) -> Option<Reply> {
 }
 
 /// Passes on what the client may see of a list of tools. Which pins there are is asked beside what else the server says.
-async fn pass_tools(shared: &Arc<Shared>, id: Id, heard: Heard, first: bool) {
+async fn pass_tools(shared: &Arc<Shared>, id: Id, heard: Heard, whence: Whence) {
     let Some(slot) = shared.tools.slot() else {
         let refusal = Refusal::own(ReasonCode::OverloadShed, None);
         return shared.answer_client(Some(id), answer::blocked(&refusal, Form::Error)).await;
@@ -411,7 +412,7 @@ async fn pass_tools(shared: &Arc<Shared>, id: Id, heard: Heard, first: bool) {
     shared.spawn(async move {
         let Heard { reply, room } = heard;
         let reply = match passing.desk.pins().await {
-            Ok(pins) => passing.tools.shown(reply, first, &pins),
+            Ok(pins) => passing.tools.shown(reply, &whence, &pins),
             // Without them nothing in it is known to be what was reviewed.
             Err(refusal) => answer::blocked(&refusal, Form::Error),
         };

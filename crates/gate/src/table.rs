@@ -6,16 +6,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{oneshot, watch};
 
 use crate::message::{Id, Reply};
+use crate::page::Whence;
 use crate::room::Room;
 
 /// Requests without a decision that may be in flight at once.
 const FORWARDED: usize = 1024;
 
 /// What a request that needs no decision asks for, as far as its answer is looked into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Asking {
-    /// For tools; `first` if for those on the first page.
-    Tools { first: bool },
+    /// For the tools on a page.
+    Tools(Whence),
     /// For something else.
     Other,
 }

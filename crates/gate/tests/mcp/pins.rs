@@ -268,6 +268,38 @@ async fn a_name_that_looked_like_one_on_the_next_page_was_not_ambiguous_while_th
     runs(&mut gate, "read").await;
 }
 
+/// A page without a next one ended the list that was being read, whoever had asked for it by whatever cursor.
+#[tokio::test]
+async fn a_page_of_another_cursor_had_ended_a_list_that_was_not_read_to_its_end() {
+    let twin = "re\u{430}d";
+    let said = pages(&[&[tool("read")], &[tool(twin)], &[tool("write")]]);
+    let mut gate = gate(&[], &said);
+    for cursor in [None, Some("1"), Some("2")] {
+        listed(&mut gate, cursor).await;
+    }
+    refused(&mut gate, "read", "tool.ambiguous").await;
+    assert_eq!(listed(&mut gate, None).await, Vec::<String>::new());
+    // The last page of somebody else's list, and one that no page said.
+    for cursor in ["2", "x"] {
+        listed(&mut gate, Some(cursor)).await;
+        refused(&mut gate, "read", "tool.ambiguous").await;
+    }
+    // Two read at once: the first one's list goes on as the other's that was begun later.
+    listed(&mut gate, Some("1")).await;
+    listed(&mut gate, None).await;
+    listed(&mut gate, Some("2")).await;
+    refused(&mut gate, "read", "tool.ambiguous").await;
+    // Its tools are others while it is read: what was read before is no part of it.
+    gate.offers(&pages(&[&[tool("read")], &[tool("write")]]));
+    listed(&mut gate, None).await;
+    announced(&mut gate, &pages(&[&[tool("read")], &[tool("write")]])).await;
+    listed(&mut gate, Some("1")).await;
+    refused(&mut gate, "read", "tool.ambiguous").await;
+    listed(&mut gate, None).await;
+    listed(&mut gate, Some("1")).await;
+    runs(&mut gate, "read").await;
+}
+
 #[tokio::test]
 async fn what_people_do_not_see_in_a_definition_makes_it_uncallable_even_if_it_was_pinned() {
     for hidden in
