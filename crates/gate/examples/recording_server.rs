@@ -4,7 +4,7 @@
 //! `recording_server JOURNAL`. What it does about a tool call depends on the tool's name. What it answers to `tools/list` is
 //! in `JOURNAL.tools`, if that is there: `{"pages": [[…], …]}`, `{"raw": TEXT}`, `{"error": …}`, or anything else for no
 //! answer. With `"then"` beside it, that takes its place once it was answered; with `"announce"`, the next ping is answered
-//! behind word that the tools changed. With `"acknowledges"`, that is what it says that it does of a subscription, and with `"updates"`, of these resources it says at once that they changed. With `"greeting"`, that is in the answer to `initialize`; with `"hush"`, there is none as long
+//! behind word that the tools changed. With `"acknowledges"`, that is what it says that it does of a subscription, and with `"updates"`, of these resources it says at once that they changed. With `"slow"`, it takes so many milliseconds for a list of tools. With `"greeting"`, that is in the answer to `initialize`; with `"hush"`, there is none as long
 //! as it says so.
 
 use std::ffi::OsString;
@@ -132,6 +132,10 @@ impl Server {
 
     fn list(&self, id: &Value, message: &Value) -> io::Result<()> {
         let Some(said) = self.said() else { return Ok(()) };
+        if let Some(slow) = said.get("slow").and_then(Value::as_u64) {
+            // tidy: allow how long it takes is what a test is about
+            std::thread::sleep(std::time::Duration::from_millis(slow));
+        }
         // Before it is answered: whoever hears the answer may put something else there.
         if let Some(then) = said.get("then") {
             std::fs::write(&self.tools, then.to_string())?;
@@ -179,8 +183,9 @@ impl Server {
             "request" => {
                 self.asked = Some(id.clone());
                 let asked = message.pointer("/params/arguments").cloned().unwrap_or_default();
+                let own = message.pointer("/params/_meta/as").cloned().unwrap_or(json!("s-1"));
                 return say(&json!({
-                    "jsonrpc": "2.0", "id": "s-1", "method": asked.get("method"), "params": asked.get("params"),
+                    "jsonrpc": "2.0", "id": own, "method": asked.get("method"), "params": asked.get("params"),
                 }));
             }
             "announce" => self.announce(id)?,

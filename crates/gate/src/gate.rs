@@ -28,7 +28,7 @@ use crate::reach::Reach;
 use crate::remote::{Remote, RemoteServer};
 use crate::room::{Rooms, WAITING};
 use crate::session::{
-    CALLS, Shared, UPSTREAM_CALLS, UPSTREAM_LINE, from_client, from_upstream, upstream_gone,
+    CALLS, CLIENT_LINE, Shared, UPSTREAM_CALLS, UPSTREAM_LINE, from_client, from_upstream, upstream_gone,
 };
 use crate::supervise::arguments;
 use crate::upstream::Process;
@@ -303,8 +303,11 @@ fn shared(
         tasks,
         typed,
         tools,
-        rooms: config.rooms(),
+        rooms: config.rooms().half(),
+        questions: config.rooms().half(),
         unanswered: Rooms::new(unsent),
+        // The longest finds room beside the others.
+        answers: Rooms::new(unsent.saturating_add(CLIENT_LINE)),
     })
 }
 

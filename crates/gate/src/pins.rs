@@ -25,7 +25,8 @@ use crate::table::Asking;
 
 /// How often a list is asked for anew that changed while it was read, before it counts as unknown.
 const TRIES: usize = 3;
-/// How long what was asked for when a call was permitted may be gone by until it is sent, however short the bound.
+/// How long what was heard when a call was permitted may be gone by until it is sent, however short the bound, and however long
+/// the server took to say it.
 const RELEASING: Duration = Duration::from_secs(1);
 /// What is left of that, at the least, when a call is handed to who writes it.
 const WRITING: Duration = Duration::from_millis(250);
@@ -72,16 +73,23 @@ struct State {
     client: Option<String>,
 }
 
+/// When the gate asked for a list, and when it had heard all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct When {
+    asked: Instant,
+    heard: Instant,
+}
+
 /// The gate's own list.
 struct Listed {
-    at: Instant,
+    when: When,
     changes: u64,
     tools: Seen,
 }
 
 impl Listed {
     fn is_fresh(&self, changes: u64, within: Duration) -> bool {
-        self.changes == changes && self.at.elapsed() < within
+        self.changes == changes && self.when.asked.elapsed() < within
     }
 }
 
@@ -89,8 +97,8 @@ impl Listed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sight {
     pub(crate) seen: ToolSeen,
-    /// What the gate's own list has of it, and when that was asked for.
-    listed: Option<(ToolSeen, Instant)>,
+    /// What the gate's own list has of it, and of when that is.
+    listed: Option<(ToolSeen, When)>,
     /// Until which change of the server's tools.
     changes: u64,
 }
@@ -103,10 +111,14 @@ pub(crate) struct Since {
 }
 
 impl Since {
-    /// As if the tool had been seen on a list that was asked for at `at`.
+    /// As if the tool had been seen on a list that was asked for and heard at `at`.
     #[cfg(test)]
     pub(crate) fn of(tools: Arc<Tools>, at: Instant) -> Self {
-        let sight = Sight { seen: ToolSeen::Absent, listed: Some((ToolSeen::Absent, at)), changes: 0 };
+        let sight = Sight {
+            seen: ToolSeen::Absent,
+            listed: Some((ToolSeen::Absent, When { asked: at, heard: at })),
+            changes: 0,
+        };
         Self { tools, sight }
     }
 
@@ -197,13 +209,14 @@ impl Tools {
             Some(_) | None => own,
         };
         let seen = if other && !pins.tools.contains_key(tool) { ToolSeen::Ambiguous } else { seen };
-        Sight { seen, listed: Some((own, listed.at)), ..unknown }
+        Sight { seen, listed: Some((own, listed.when)), ..unknown }
     }
 
-    /// Whether what was seen may still be gone by, and for so long. A list that was asked for just now may be for a moment, however
+    /// Whether what was seen may still be gone by, and for so long. A list that was heard just now may be for a moment, however
     /// short the bound.
     fn is_recent(&self, sight: Sight, more: Duration) -> bool {
-        sight.listed.is_some_and(|(_, at)| at.elapsed().saturating_add(more) < self.within.max(RELEASING))
+        let since = |then: Instant| then.elapsed().saturating_add(more);
+        sight.listed.is_some_and(|(_, when)| since(when.asked) < self.within || since(when.heard) < RELEASING)
     }
 
     /// Looks at a tool once more, when its call is permitted: what it was judged by may have grown too old while that was decided.
@@ -230,7 +243,7 @@ impl Tools {
         if sight.listed.is_none_or(|(before, _)| before != own) {
             return Err(ReasonCode::ToolDefinitionChanged);
         }
-        Ok(since(Sight { listed: Some((own, listed.at)), ..sight }))
+        Ok(since(Sight { listed: Some((own, listed.when)), ..sight }))
     }
 
     /// Sees to it that there is a list that is not too old, in time. Whether there is one.
@@ -253,7 +266,7 @@ impl Tools {
                 }
                 state.changes
             };
-            let at = Instant::now();
+            let asked = Instant::now();
             let tools = match self.ask_for_all().await {
                 Ok(tools) => seen(&tools),
                 Err(why) => {
@@ -263,7 +276,8 @@ impl Tools {
             };
             self.company.hear((&self.server, Which::Gate), tools.keys());
             let mut state = self.state();
-            state.listed = Some(Listed { at, changes: before, tools });
+            let when = When { asked, heard: Instant::now() };
+            state.listed = Some(Listed { when, changes: before, tools });
             if state.changes == before {
                 return true;
             }
@@ -468,39 +482,5 @@ pub(crate) fn asking(method: ClientRequest, params: Option<&Params>) -> Asking {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn what_was_compared_while_something_else_was_taken_up_is_compared_again() {
-        let company = Arc::new(Company::of(["rec".to_owned()]));
-        let (upstream, _writer) = Peer::new(Vec::<u8>::new());
-        let notes = Notes::start(|_| {}).unwrap();
-        let tools = Tools::new(("rec".to_owned(), company), upstream, Duration::ZERO, notes);
-        let page = |name: &str| {
-            let text = format!(r#"{{"name":"{name}"}}"#);
-            vec![Entry::of(&ToolDefinition::parse(text.as_bytes()).unwrap())]
-        };
-        let (before, earlier) = tools.shown_before(&page("read"), true);
-        assert!(earlier.is_empty());
-        // Another page is taken up meanwhile, and then the server says that its tools are others.
-        assert!(tools.take_up(
-            before,
-            (&page("Read"), page("Read")),
-            (&mut seen(&page("Read")), (&Whence::Start, None))
-        ));
-        assert!(!tools.take_up(
-            before,
-            (&page("read"), page("read")),
-            (&mut seen(&page("read")), (&Whence::Start, None))
-        ));
-        let (before, earlier) = tools.shown_before(&page("read"), false);
-        assert_eq!(earlier, page("Read"), "with which it is compared now");
-        tools.changed();
-        assert!(!tools.take_up(
-            before,
-            (&page("read"), page("read")),
-            (&mut seen(&page("read")), (&Whence::Start, None))
-        ));
-    }
-}
+#[path = "pins_tests.rs"]
+mod tests;

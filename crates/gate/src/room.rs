@@ -1,6 +1,9 @@
 //! How much of what a tool server says is held at once, in bytes. What there is no room for is not read yet: the server waits, as it
 //! does for a client that reads slowly.
 //!
+//! What a server asks has half of it, and what else it says the other half: a question takes room until it is answered, and who
+//! answers it takes their time.
+//!
 //! A message takes room from when it was read until it was handed to who writes it, and what waits to be written takes room of its
 //! own. Whoever holds one waits for the other, and never the other way round.
 
@@ -36,8 +39,16 @@ impl Rooms {
 
     /// So much of it.
     pub(crate) fn new(bytes: usize) -> Self {
-        let all = pieces(bytes);
+        Self::of_pieces(pieces(bytes))
+    }
+
+    fn of_pieces(all: u32) -> Self {
         Self { pieces: Arc::new(Semaphore::new(usize::try_from(all).unwrap_or(Semaphore::MAX_PERMITS))), all }
+    }
+
+    /// Half as much, in a place of its own.
+    pub(crate) fn half(&self) -> Self {
+        Self::of_pieces(self.all.div_ceil(2))
     }
 
     /// Room for so many bytes, as soon as there is.

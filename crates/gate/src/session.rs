@@ -1,5 +1,7 @@
 //! One session: what each side's messages set off.
 
+mod said;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use portcullis_protocol::ReasonCode;
@@ -14,25 +16,19 @@ use crate::case::{Asker, Case, Way};
 use crate::desk::Desk;
 use crate::form::{Form, TypedTools};
 use crate::handles::Handles;
-use crate::harmless::{
-    CANCELLED, ClientNotice, ClientRequest, Harmless, ServerNotice, ServerRequest, cancellation, nothing_else,
-};
-use crate::incoming::{Answers, Fate, Incoming, Source};
+use crate::harmless::{CANCELLED, ClientNotice, ClientRequest, Harmless, cancellation, nothing_else};
 use crate::line::{Line, Lines};
-use crate::message::{
-    Body, Defect, From, Id, Message, Params, Refused, Reply, read, without_carriage_returns,
-};
-use crate::notes::{Flow, Notes, escape};
+use crate::message::{Body, Defect, From, Id, Message, Refused, Reply, read};
+use crate::notes::{Notes, escape};
 use crate::operation::{Operation, Terms};
-use crate::page::Whence;
 use crate::peer::{Answer, Outgoing, Peer};
 use crate::pins::{Tools, asking};
-use crate::questions::{Given, asks_nothing, no_answers};
+use crate::questions::{Given, no_answers};
 use crate::reach::Reach;
 use crate::room::{Room, Rooms};
-use crate::subscription::{self, Named};
-use crate::table::{Asking, Cancelled, Heard, NotTaken, Route};
-use crate::weight::{of_text, weight};
+use crate::table::{Cancelled, Heard, NotTaken, Route};
+
+pub(crate) use said::{from_upstream, upstream_gone};
 
 /// Decided calls that may be under way at once.
 pub(crate) const CALLS: u32 = 256;
@@ -66,8 +62,12 @@ pub(crate) struct Shared {
     pub(crate) handles: Handles,
     /// For what the server says.
     pub(crate) rooms: Rooms,
+    /// For what it asks, until that is answered. How long the client takes for it holds up nothing else that the server says.
+    pub(crate) questions: Rooms,
     /// For what the client says and is not answered, until it was handed on: nothing else keeps it from saying more.
     pub(crate) unanswered: Rooms,
+    /// For what it answers, until that was handed on. A notice that is being decided takes nothing of it.
+    pub(crate) answers: Rooms,
 }
 
 impl Shared {
@@ -254,7 +254,7 @@ fn client_response(shared: &Shared, id: &Id, reply: Option<Reply>) {
     match (number.and_then(|number| shared.client.table.answered(number)), reply) {
         (Some(Route::Call(answer)), Some(reply)) => {
             let (Reply::Result(text) | Reply::Error(text)) = &reply;
-            match shared.unanswered.try_take(text.len()) {
+            match shared.answers.try_take(text.len()) {
                 Some(room) => drop(answer.send(Heard { reply, room: Some(room) })),
                 // Without its answer the call ends as unknown.
                 None => shared
@@ -266,219 +266,5 @@ fn client_response(shared: &Shared, id: &Id, reply: Option<Reply>) {
         (Some(Route::Forward(..)) | None, _) => {
             shared.notes.say("dropped an answer of the client's to a request that nobody made");
         }
-    }
-}
-
-/// Acts upon the tool server's messages until it closes its end.
-pub(crate) async fn from_upstream<S: Source>(shared: Arc<Shared>, mut upstream: S) {
-    let mut garbage = Garbage { flow: Flow::new(), lines: 0 };
-    while let Some(incoming) = upstream.next().await {
-        let (line, answers, mut room) = match incoming {
-            Incoming::Message(line, answers, None) => {
-                let room = shared.rooms.take(of_text(line.bytes())).await;
-                (line, answers, room)
-            }
-            Incoming::Message(line, answers, room) => (line, answers, room),
-            Incoming::Unanswered(number, fate) => {
-                upstream_failed(&shared, number, fate).await;
-                continue;
-            }
-            Incoming::Ended(known) => {
-                shared.tools.changed();
-                known.send_replace(());
-                continue;
-            }
-        };
-        let line = match line {
-            Line::Whole(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => continue,
-            Line::Whole(bytes) => without_carriage_returns(bytes),
-            Line::Cut(bytes) => {
-                garbage.say(&shared.notes, "a message that is too long", &bytes);
-                continue;
-            }
-        };
-        match read(&line, From::Upstream) {
-            Ok(message) => {
-                if matches!(message, Message::Request(..)) {
-                    // All of it is kept until it is answered, as what it is made of.
-                    drop(room.take());
-                    room = shared.rooms.take(weight(&line)).await;
-                }
-                upstream_message(&shared, message, (answers, room), &mut garbage).await;
-            }
-            Err(_) => garbage.say(&shared.notes, "no message", &line),
-        }
-    }
-    garbage.flow.sum_up(&shared.notes, "stdout");
-}
-
-/// No answer comes to a request.
-async fn upstream_failed(shared: &Shared, number: u64, fate: Fate) {
-    match (shared.upstream.table.answered(number), fate) {
-        (Some(Route::Forward(id, _)), Fate::Unshown(_)) => {
-            shared.answer_client(Some(id), answer::unshown()).await;
-        }
-        (Some(Route::Forward(id, _)), _) => shared.answer_client(Some(id), answer::unavailable()).await,
-        (Some(Route::Call(answer)), Fate::Void(why) | Fate::Unshown(why)) => {
-            drop(answer.send(answer::void(&why).into()));
-        }
-        // Without its answer the call ends as unknown.
-        (Some(Route::Call(answer)), Fate::Lost(_)) => drop(answer),
-        (None, _) => {}
-    }
-}
-
-/// What a tool server writes that it should not.
-struct Garbage {
-    flow: Flow,
-    lines: u64,
-}
-
-impl Garbage {
-    fn say(&mut self, notes: &Notes, what: &str, line: &[u8]) {
-        self.lines = self.lines.saturating_add(1);
-        let lines = self.lines;
-        let text = || {
-            format!(
-                "dropped from what the tool server says (the {lines}. time): {what}: {}",
-                escape(line, SAMPLE)
-            )
-        };
-        self.flow.say(notes, "stdout", text);
-    }
-}
-
-async fn upstream_message(
-    shared: &Arc<Shared>,
-    message: Message,
-    (answers, room): (Answers, Option<Room>),
-    garbage: &mut Garbage,
-) {
-    match message {
-        Message::Response(id, reply) => {
-            upstream_response(shared, (&id, answers), (reply, room), garbage).await
-        }
-        Message::Notification(body) => upstream_notice(shared, &body, garbage).await,
-        Message::Request(id, body) => upstream_request(shared, id, (&body, room), garbage),
-    }
-}
-
-async fn upstream_response(
-    shared: &Arc<Shared>,
-    (id, answers): (&Id, Answers),
-    (reply, room): (Option<Reply>, Option<Room>),
-    garbage: &mut Garbage,
-) {
-    let number = if let Id::Int(number) = id { u64::try_from(*number).ok() } else { None };
-    let number = number.filter(|number| answers.admit(*number));
-    let reply = number.and_then(|number| ended(shared, number, reply.as_ref())).or(reply);
-    match number.and_then(|number| shared.upstream.table.answered(number)) {
-        Some(Route::Forward(id, asking)) => {
-            let reply = reply.unwrap_or_else(answer::unreadable);
-            match asking {
-                _ if !asks_nothing(&reply) => {
-                    garbage.say(&shared.notes, "questions in answer to a request without a decision", b"");
-                    shared.answer_client(Some(id), answer::unasked_for()).await;
-                }
-                Asking::Tools(whence) => pass_tools(shared, id, Heard { reply, room }, whence).await,
-                Asking::Other => shared.answer_client(Some(id), reply).await,
-            }
-        }
-        Some(Route::Call(answer)) => match reply {
-            Some(reply) => drop(answer.send(Heard { reply, room })),
-            None => drop(answer),
-        },
-        None => garbage.say(&shared.notes, "an answer to no request in flight", id.to_json().as_bytes()),
-    }
-}
-
-/// The answer that ends a subscription, which names it by the asker's id.
-fn ended(shared: &Shared, number: u64, reply: Option<&Reply>) -> Option<Reply> {
-    let Some(Reply::Result(result)) = reply else { return None };
-    if !subscription::may_be_named(result) {
-        return None;
-    }
-    let id = shared.upstream.table.asker(number)?;
-    subscription::renamed_result(result, number, &id).map(Reply::Result)
-}
-
-/// Passes on what the client may see of a list of tools. Which pins there are is asked beside what else the server says.
-async fn pass_tools(shared: &Arc<Shared>, id: Id, heard: Heard, whence: Whence) {
-    let Some(slot) = shared.tools.slot() else {
-        let refusal = Refusal::own(ReasonCode::OverloadShed, None);
-        return shared.answer_client(Some(id), answer::blocked(&refusal, Form::Error)).await;
-    };
-    let passing = Arc::clone(shared);
-    shared.spawn(async move {
-        let Heard { reply, room } = heard;
-        let reply = match passing.desk.pins().await {
-            Ok(pins) => passing.tools.shown(reply, &whence, &pins),
-            // Without them nothing in it is known to be what was reviewed.
-            Err(refusal) => answer::blocked(&refusal, Form::Error),
-        };
-        passing.typed.learn(&reply);
-        passing.answer_client(Some(id), reply).await;
-        drop((slot, room));
-    });
-}
-
-async fn upstream_notice(shared: &Shared, body: &Body, garbage: &mut Garbage) {
-    match ServerNotice::of(&body.method) {
-        Some(method) => {
-            if method == ServerNotice::ToolsChanged {
-                shared.tools.changed();
-            }
-            match subscribed(shared, body) {
-                Some(params) => {
-                    let message = Harmless::server_notice(method, params.as_ref());
-                    shared.client.give(Outgoing::Harmless(message)).await;
-                }
-                None => garbage.say(&shared.notes, "word to no subscriber", body.method.as_bytes()),
-            }
-        }
-        None if body.method == CANCELLED => cancel(shared, &shared.client, body),
-        None => garbage.say(&shared.notes, "an unknown notification", body.method.as_bytes()),
-    }
-}
-
-/// The parameters of a notification, which names a subscriber by the id that it subscribed with; `None` if there is none such.
-fn subscribed(shared: &Shared, body: &Body) -> Option<Option<Params>> {
-    match subscription::named(body) {
-        Named::Nothing => Some(body.params.clone()),
-        Named::Other => None,
-        Named::Number(number) => {
-            let (id, params) = (shared.upstream.table.asker(number)?, body.params.as_ref()?);
-            let text = subscription::renamed(&params.raw, number, &id)?;
-            Some(Some(Params { text, ..params.clone() }))
-        }
-    }
-}
-
-fn upstream_request(
-    shared: &Arc<Shared>,
-    id: Id,
-    (body, room): (&Body, Option<Room>),
-    garbage: &mut Garbage,
-) {
-    let reply = if body.method == "ping" {
-        Reply::Result("{}".to_owned())
-    } else if ServerRequest::of(&body.method).is_none() {
-        garbage.say(&shared.notes, "a request that no server may make", body.method.as_bytes());
-        answer::no_such_method()
-    } else {
-        match shared.decide(Way::ToClient, Some(&id), (body, room)) {
-            Ok(()) => return,
-            Err(refused) => answer::blocked(&Refusal::own(refused.code, Some(refused.detail)), Form::Error),
-        }
-    };
-    if !shared.upstream.offer(Outgoing::Answer(Answer { id: Some(id), reply })) {
-        shared.notes.say("dropped an answer to the tool server: too many messages wait to be written");
-    }
-}
-
-/// The tool server is gone: whoever waits for it learns so.
-pub(crate) async fn upstream_gone(shared: &Shared) {
-    for id in shared.upstream.table.fail_all() {
-        shared.answer_client(Some(id), answer::unavailable()).await;
     }
 }

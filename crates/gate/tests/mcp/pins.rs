@@ -335,6 +335,16 @@ async fn a_server_that_never_lists_its_tools_to_the_gate_runs_nothing() {
     runs(&mut gate, "read").await;
 }
 
+/// Of what was judged by, all of the time was used up before it was heard.
+#[tokio::test]
+async fn a_permitted_call_of_a_server_that_takes_long_to_list_its_tools_never_ran() {
+    let mut said = pages(&[&[tool("read")]]);
+    said["slow"] = json!(1_100);
+    let mut gate = watching(&[tool("read")], &said, Duration::ZERO);
+    runs(&mut gate, "read").await;
+    assert_eq!(lists(&gate), 1);
+}
+
 #[tokio::test]
 async fn a_list_that_is_not_understood_is_none() {
     let read = tool("read").to_string();

@@ -140,6 +140,59 @@ async fn a_request_of_the_tool_server_reaches_the_client_only_under_a_permit() {
     assert_eq!(gate.arbiter.settled(2).await, [(Outcome::Ok, None), (Outcome::Ok, None)]);
 }
 
+/// What a server asks is kept until it is answered, and takes the room of nothing else that the server says.
+#[tokio::test]
+async fn a_large_question_had_everything_wait_that_its_server_said_until_the_client_answered_it() {
+    let mut gate = Gate::start();
+    // As many small objects as take more than all the room there is, of a server that is alone.
+    let messages = format!("[{}{{}}]", "{},".repeat(200_000));
+    let asks = |id: u64, own: &str, messages: &str| {
+        let asked = format!(r#"{{"method":"sampling/createMessage","params":{{"messages":{messages}}}}}"#);
+        format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"request","_meta":{{"as":"{own}"}},"arguments":{asked}}}}}"#
+        )
+    };
+    let asked = gate.ask(&asks(1, "q-1", &messages)).await;
+    assert_eq!(asked["method"], "sampling/createMessage");
+    assert_eq!(gate.tool(2, "read", "{}").await["id"], 2);
+    assert_eq!(gate.tool(3, "large", "{}").await["id"], 3);
+    // There is no room for another question until then, and its server is told so.
+    let refused = gate.ask(&asks(4, "q-2", "[]")).await;
+    let heard = &refused["result"]["heard"];
+    assert_eq!((&refused["id"], &heard["id"], code(heard)), (&json!(4), &json!("q-2"), "overload.shed"));
+    gate.send(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, asked["id"])).await;
+    gate.arbiter.settled(4).await;
+    // It is on record before its room is given back.
+    for id in 5.. {
+        let heard = gate.ask(&asks(id, &format!("q-{id}"), "[]")).await;
+        if heard["method"] == "sampling/createMessage" {
+            break;
+        }
+        assert_eq!(code(&heard["result"]["heard"]), "overload.shed");
+    }
+}
+
+/// Notices that are being decided took the room of what the client answers.
+#[tokio::test]
+async fn an_answer_of_the_client_was_dropped_while_its_notices_were_being_decided() {
+    let mut gate = Gate::start();
+    gate.call(1, "ask", "{}").await;
+    let asked = gate.next().await;
+    gate.arbiter.will(Act::Hang);
+    let notice = format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/x","params":{{"a":"{}"}}}}"#,
+        "x".repeat(7 << 20)
+    );
+    for _ in 0..5 {
+        gate.send(&notice).await;
+    }
+    gate.told("too much of what is not answered is under way").await;
+    let answer =
+        format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"a":"{}"}}}}"#, asked["id"], "x".repeat(7 << 20));
+    let heard = gate.ask(&answer).await;
+    assert_eq!(heard["result"]["heard"]["result"]["a"].as_str().map(str::len), Some(7 << 20));
+}
+
 #[tokio::test]
 async fn a_refused_request_of_the_tool_server_does_not_reach_the_client() {
     for tool in ["ask", "roots"] {
