@@ -184,9 +184,11 @@ impl Server {
                 self.asked = Some(id.clone());
                 let asked = message.pointer("/params/arguments").cloned().unwrap_or_default();
                 let own = message.pointer("/params/_meta/as").cloned().unwrap_or(json!("s-1"));
-                return say(&json!({
-                    "jsonrpc": "2.0", "id": own, "method": asked.get("method"), "params": asked.get("params"),
-                }));
+                let mut question = json!({ "jsonrpc": "2.0", "id": own, "method": asked.get("method") });
+                if let (Some(question), Some(params)) = (question.as_object_mut(), asked.get("params")) {
+                    question.insert("params".to_owned(), params.clone());
+                }
+                return say(&question);
             }
             "announce" => self.announce(id)?,
             "notify" => notify()?,

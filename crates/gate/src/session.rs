@@ -238,7 +238,14 @@ fn cancel(shared: &Shared, executor: &Peer, body: &Body) {
     };
     match executor.table.cancel(&id) {
         Cancelled::Unknown | Cancelled::BeforeSending => {}
-        Cancelled::Sent(number) => offer(shared, executor, Harmless::cancelled(number, reason)),
+        Cancelled::Sent(number) => {
+            if executor.offer(Outgoing::Harmless(Harmless::cancelled(number, reason))) {
+                return;
+            }
+            // It is said once, so it waits for its room; no more of them do than there are requests that found theirs.
+            let (to, message) = (executor.clone(), Harmless::cancelled(number, None));
+            shared.spawn(async move { to.give(Outgoing::Harmless(message)).await });
+        }
     }
 }
 

@@ -324,9 +324,11 @@ impl Junction {
             // `initialize` is not cancelled (MCP 2025-11-25, "Cancellation").
             None | Some(Asked::Hello) => {}
             Some(Asked::Sent(number)) => {
-                self.asked.remove(&id);
-                if let Some(sent) = self.sent.remove(&number) {
-                    self.tell_cancelled(sent.server, number, reason);
+                // What did not reach its server can be said again.
+                let told = |sent: &Sent| self.tell_cancelled(sent.server, number, reason);
+                if self.sent.get(&number).is_none_or(told) {
+                    self.asked.remove(&id);
+                    self.sent.remove(&number);
                 }
             }
             Some(Asked::Gather(key)) => {
@@ -340,12 +342,13 @@ impl Junction {
         }
     }
 
-    pub(super) fn tell_cancelled(&self, server: usize, number: u64, reason: Option<&str>) {
-        if self.tell(server, rewrite::cancelled(number, reason)).is_err()
-            && let Some(server) = self.servers.get(server)
-        {
+    /// Whether a server was told so.
+    pub(super) fn tell_cancelled(&self, server: usize, number: u64, reason: Option<&str>) -> bool {
+        let told = self.tell(server, rewrite::cancelled(number, reason)).is_ok();
+        if let (false, Some(server)) = (told, self.servers.get(server)) {
             server.notes.say("a cancellation did not reach it");
         }
+        told
     }
 
     /// An answer to what a server asked.

@@ -246,7 +246,7 @@ impl Junction {
         let Some(gather) = self.gathers.remove(&key) else { return };
         for (number, server) in gather.waiting {
             self.sent.remove(&number);
-            self.tell_cancelled(server, number, None);
+            let _told = self.tell_cancelled(server, number, None);
         }
     }
 

@@ -1,5 +1,7 @@
 //! What a server says through its gate, and for whom it is.
 
+use std::collections::BTreeMap;
+
 use portcullis_protocol::{Loose, ReasonCode};
 
 use crate::answer;
@@ -154,7 +156,8 @@ impl Junction {
 /// The same question, which says whose it is: the client sees one server, and may trust one of them with more than another. A server
 /// can say anything behind that, and nothing before it.
 fn attributed(body: &Body, server: &str) -> Body {
-    let Some(params) = &body.params else { return body.clone() };
+    let none = || Params { text: "{}".to_owned(), raw: Members::default(), read: BTreeMap::new() };
+    let params = &body.params.clone().unwrap_or_else(none);
     let meta =
         params.raw.get("_meta").map_or_else(|| Some(Members::default()), members_of).unwrap_or_default();
     let mut meta = meta.without(&[ASKER]);

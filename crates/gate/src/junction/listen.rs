@@ -244,7 +244,7 @@ impl Junction {
         let Some(listen) = self.listens.remove(&key) else { return };
         for (number, server) in listen.arms {
             self.sent.remove(&number);
-            self.tell_cancelled(server, number, reason);
+            let _told = self.tell_cancelled(server, number, reason);
         }
     }
 

@@ -3,8 +3,9 @@
 use portcullis_protocol::Outcome;
 use serde_json::{Value, json};
 
+use super::PATIENCE;
 use super::arbiter::Act;
-use super::support::{Gate, code, told};
+use super::support::{Gate, code, local, told};
 use portcullis_protocol::ReasonCode;
 
 #[tokio::test]
@@ -230,6 +231,42 @@ async fn a_call_cancelled_before_it_is_sent_is_never_sent() {
     gate.arbiter.release.add_permits(1);
     assert_eq!(gate.arbiter.settled(1).await, [(Outcome::Expired, None)]);
     assert_eq!(gate.journal().await, [""; 0]);
+}
+
+/// A tool server that takes up one message, then none until `go` lies beside its journal, and then all of them.
+const BUSY: &str =
+    r#"read -r line; echo "$line" >> "$1"; until [ -e "$1.go" ]; do sleep 0.02; done; exec cat >> "$1""#;
+
+/// A cancellation is heeded once: what there was no room for was lost for good.
+#[tokio::test]
+async fn a_cancellation_that_was_dropped_could_not_be_repeated() {
+    let mut gate = Gate::with(|config| {
+        let journal = local(config).command.pop().unwrap();
+        local(config).command = ["sh", "-c", BUSY, "sh"].map(Into::into).into();
+        local(config).command.push(journal);
+    });
+    gate.call(1, "read", "{}").await;
+    while gate.journal_now().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let notice = json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": { "progressToken": 1, "x": "x".repeat(1024) } });
+    for _ in 0..1_200 {
+        gate.send(&notice.to_string()).await;
+    }
+    gate.told("dropped a notification").await;
+    gate.send(CANCEL).await;
+    gate.send(CANCEL).await;
+    // Behind them, so they have been read.
+    assert_eq!(code(&gate.ask(r#"{"jsonrpc":"2.0","id":2,"method":"ping"}"#).await), "overload.shed");
+    std::fs::write(gate.folder.path().join("journal.go"), "").unwrap();
+    let told = async {
+        while !gate.journal_now().iter().any(|line| line.contains("notifications/cancelled")) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("the cancellation");
+    let cancelled = |line: &&String| line.contains("notifications/cancelled");
+    assert_eq!(gate.journal_now().iter().filter(cancelled).count(), 1);
 }
 
 #[tokio::test]

@@ -240,6 +240,16 @@ async fn a_question_did_not_say_which_of_several_servers_asks_it() {
 }
 
 #[tokio::test]
+async fn a_question_without_parameters_did_not_say_which_of_several_servers_asks_it() {
+    let mut several = Several::start(&[("one", &["request"]), ("two", &["ask"])]);
+    let asked = json!({ "method": "roots/list" });
+    several.send("a", "tools/call", json!({ "name": "one__request", "arguments": asked })).await;
+    let question = several.gate.next().await;
+    assert_eq!(question["method"], "roots/list");
+    assert_eq!(question["params"], json!({ "_meta": { "portcullis/server": "one" } }));
+}
+
+#[tokio::test]
 async fn a_subscription_to_very_many_resources_was_resolved_before_anybody_decided() {
     let mut several = Several::start(&[("one", &["read"]), ("two", &["pay"])]);
     let listen = |count: usize| {
