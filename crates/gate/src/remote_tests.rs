@@ -69,6 +69,23 @@ async fn what_a_server_by_url_said_was_held_as_messages_and_not_as_bytes() {
 }
 
 #[tokio::test]
+async fn a_long_event_that_broke_off_kept_its_place_until_the_stream_was_taken_up_again() {
+    let mut far = Far::start().await;
+    far.call(1, "cut_long").await;
+    let has = async |far: &Far, places: usize| {
+        let has = async {
+            while far.remote.long.available_permits() != places {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(20), has).await.is_ok()
+    };
+    assert!(has(&far, LONG - 1).await);
+    web::CUT.notify_one();
+    assert!(has(&far, LONG).await);
+}
+
+#[tokio::test]
 async fn of_each_of_many_long_answers_all_was_read_at_once() {
     for tool in ["huge", "huge_events"] {
         let mut far = Far::start().await;

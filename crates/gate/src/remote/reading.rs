@@ -140,7 +140,8 @@ impl Remote {
                     }
                 }
             };
-            connection = None;
+            // What had come of an event is gone with the stream, and its place is another's until there is a new one.
+            (connection, place) = (None, None);
             let Some(resumed) = self.resumed(&mut events, &mut tries).await else {
                 return Err(Fate::Lost(why));
             };
@@ -227,7 +228,6 @@ impl Remote {
             let id = events.last_id().filter(|id| id.len() <= LONGEST_ID).map(str::to_owned);
             let pause =
                 events.retry_ms().map_or(PAUSE, Duration::from_millis).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
-            events = events.resumed();
             match self.listen(id.as_deref()).await {
                 Ok(Err(_)) => return,
                 Err(_) => failed = failed.saturating_add(1),
@@ -246,6 +246,7 @@ impl Remote {
                         self.place_for(events.held(), &mut place).await;
                     }
                     failed = failed.saturating_add(1);
+                    (events, place) = (events.resumed(), None);
                 }
             }
             sleep(pause).await;

@@ -197,6 +197,9 @@ async fn respond(stream: &mut TcpStream, reached: &Reached, seen: &Arc<Mutex<Vec
     }
 }
 
+/// Has the server break off a long event.
+pub(crate) static CUT: tokio::sync::Notify = tokio::sync::Notify::const_new();
+
 fn response(id: &Value, result: &Value) -> String {
     json!({ "jsonrpc": "2.0", "id": id, "result": result }).to_string()
 }
@@ -329,6 +332,13 @@ async fn call(stream: &mut TcpStream, reached: &Reached, id: &Value) -> Option<(
         "huge_events" => {
             let text = response(id, &ran(&"x".repeat(1 << 20)));
             events(stream, &[&format!("data: {text}\n\n")]).await?;
+            None
+        }
+        // The beginning of a long one, behind an event from which it could go on after half a minute.
+        "cut_long" => {
+            let begun = format!("id: of-{id}\nretry: 30000\ndata:\n\ndata: {}", "x".repeat(1 << 20));
+            events(stream, &[&begun]).await?;
+            CUT.notified().await;
             None
         }
         "result" => answer(stream, "403 Forbidden", json, &text).await,
