@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
+use portcullis_policy::bundles;
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::{AgentId, GateId, Outcome, ReasonCode};
 use portcullis_sdk::{HttpAuthorizer, Outcomes, Refusal, Running, Token, TrustedLog};
@@ -26,7 +27,10 @@ struct Scene {
 
 impl Scene {
     fn new(endpoint: impl FnOnce(&Place, &Daemon) -> String) -> Self {
-        let place = Place::demo();
+        Self::on(Place::demo(), endpoint)
+    }
+
+    fn on(place: Place, endpoint: impl FnOnce(&Place, &Daemon) -> String) -> Self {
         let daemon = Daemon::start(&place);
         let config = place.elsewhere(&endpoint(&place, &daemon));
         let recording = Recording::new(&place.path("recording"));
@@ -62,6 +66,21 @@ impl Scene {
         assert_eq!(answer.told().unwrap()["decision"], "SILENCE");
         assert_eq!(self.gate.settled(&self.recording).len(), calls, "it reached the tool server");
         assert_eq!(self.journal(), ran, "it ran");
+    }
+
+    /// A charge is held while `fault` lasts: it reaches nobody, and runs once it is over.
+    fn is_held(&mut self, over: impl FnOnce(&mut Self)) {
+        let (ran, calls) = (self.journal(), self.recording.calls().len());
+        let id = self.send();
+        until("a call that the arbiter cannot permit", || (!self.place.is_ready()).then_some(()));
+        assert_eq!(
+            (self.recording.calls().len(), self.journal()),
+            (calls, ran),
+            "it reached the tool server"
+        );
+        over(self);
+        self.gate.called(id).unwrap().ran();
+        assert_eq!(self.journal(), ran + 1);
     }
 
     /// The tool server itself: not the supervisor, the shell or `tee` before it.
@@ -124,6 +143,34 @@ fn while_the_arbiters_disk_takes_no_outcome_nothing_runs_and_afterwards_the_firs
     limit_files(&scene.daemon.as_ref().unwrap().child, None);
     until("a ledger that is repaired", || scene.place.is_ready().then_some(()));
     scene.runs();
+    scene.ends();
+}
+
+/// The demo, whose charges wait for what is away.
+fn patient() -> Place {
+    let mut bundle = bundles::demo();
+    let manifest = bundle.get_mut("bundle.toml").unwrap();
+    let text = String::from_utf8(std::mem::take(manifest)).unwrap();
+    let waits = "on_silence = \"pause\"\npause_at_most = \"10m\"";
+    *manifest = text.replace("on_silence = \"terminate\"", waits).into_bytes();
+    Place::deploy(bundle, &["demo-agent", "stranger-agent"], "demo")
+}
+
+#[test]
+fn a_call_that_waits_for_the_arbiters_disk_runs_once_when_there_is_room() {
+    let mut scene = Scene::on(patient(), socket);
+    scene.runs();
+    limit_files(&scene.daemon.as_ref().unwrap().child, Some(0));
+    scene.is_held(|scene| limit_files(&scene.daemon.as_ref().unwrap().child, None));
+    scene.ends();
+}
+
+#[test]
+fn a_call_that_waits_for_an_arbiter_that_died_runs_once_when_it_is_back() {
+    let mut scene = Scene::on(patient(), socket);
+    scene.runs();
+    scene.daemon.take().unwrap().kill();
+    scene.is_held(|scene| scene.daemon = Some(Daemon::start(&scene.place)));
     scene.ends();
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::form::{Form, TypedTools};
 use crate::handles::task_of;
 use crate::message::{Defect, Members, Reply, members_of, quote};
-use crate::questions::asks;
+use crate::questions::{asks, is_complete};
 
 /// Where a tool's result says what was decided, in `_meta`.
 pub(crate) const DECISION: &str = "portcullis/decision";
@@ -245,14 +245,15 @@ pub(crate) fn unreadable() -> Reply {
 }
 
 /// What a reply says became of the action. Success is only what says so: one that asks the client for something has not succeeded,
-/// and may have done half of it; one that names a task to come back for has not ended.
+/// and may have done half of it; one that names a task to come back for has not ended, and of one that is of a kind that nobody
+/// knows, nobody knows.
 pub(crate) fn outcome(reply: &Reply) -> Outcome {
     match reply {
         Reply::Error(_) => Outcome::Failed,
         Reply::Result(text) => match members_of(text) {
             None => Outcome::Unknown,
             Some(result) if is_error(&result) || asks(&result) => Outcome::Failed,
-            Some(_) if task_of(reply).is_some() => Outcome::Unknown,
+            Some(result) if task_of(reply).is_some() || !is_complete(&result) => Outcome::Unknown,
             Some(_) => Outcome::Ok,
         },
     }

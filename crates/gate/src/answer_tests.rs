@@ -14,6 +14,15 @@ fn only_what_says_so_is_a_success() {
     assert_eq!(result(r#"{"task":{"taskId":"t"}}"#), Outcome::Unknown);
     assert_eq!(result(r#"{"isError":true,"task":{"taskId":"t"}}"#), Outcome::Failed);
     assert_eq!(result(r#"{"task":"t"}"#), Outcome::Ok);
+    assert_eq!(result(r#"{"resultType":"complete"}"#), Outcome::Ok);
+    for unended in [
+        r#"{"resultType":"task","taskId":"t","status":"working"}"#,
+        r#"{"ResultType":"task","resultType":"complete"}"#,
+        r#"{"resultType":"something new"}"#,
+        r#"{"resultType":null}"#,
+    ] {
+        assert_eq!(result(unended), Outcome::Unknown, "{unended}");
+    }
     assert_eq!(result("[]"), Outcome::Unknown);
     assert_eq!(outcome(&Reply::Error("{}".into())), Outcome::Failed);
 }

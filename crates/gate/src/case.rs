@@ -12,12 +12,13 @@ use crate::answer;
 use crate::credential::Shown;
 use crate::desk::Denied;
 use crate::handles::task_of;
+use crate::hold::{Hold, Waited, may_clear};
 use crate::incoming::Handed;
-use crate::message::{Id, Refused, Reply, members_of};
+use crate::message::{Id, Refused, Reply};
 use crate::operation::{Operation, Terms};
 use crate::peer::{Answer, Asked, NotAsked, Outgoing, Peer, Permitted, Question, Sent, Unsent};
 use crate::pins::Since;
-use crate::questions::{Questions, asks, asks_nothing};
+use crate::questions::{Questions, asks_nothing};
 use crate::room::Room;
 use crate::session::Shared;
 use crate::table::Heard;
@@ -52,6 +53,14 @@ pub(crate) struct Case {
     pub(crate) _room: Option<Room>,
 }
 
+/// What there is to do about a message.
+enum Decided {
+    Permitted(Box<Permit>, Terms),
+    Refused(Refusal, Captured),
+    /// The asker wants it no more.
+    Cancelled,
+}
+
 /// How it ended, as the asker is to be told.
 enum End {
     Answer(Reply),
@@ -62,29 +71,59 @@ enum End {
 impl Case {
     /// Decides, runs if permitted, answers, and reports.
     pub(crate) async fn run(mut self) {
-        if self.executor().table.is_shut() {
-            let refusal = Refusal::own(ReasonCode::UpstreamUnavailable, None);
-            return self.end(End::Answer(self.refused(&refusal))).await;
-        }
-        if !self.shared.outcomes.are_recorded().await {
-            let refusal = Refusal::own(ReasonCode::EvidenceOutcomeUnrecorded, None);
-            return self.end(End::Answer(self.refused(&refusal))).await;
-        }
         if self.operation.goes_on_with().is_some_and(|state| !self.shared.given.holds(state)) {
             return self.end(End::Answer(answer::foreign_state())).await;
         }
-        match self.shared.desk.permit(&self.operation).await {
-            Ok((permit, terms)) => self.permitted(permit, terms).await,
-            Err(denied) => self.denied(denied).await,
+        match self.decided().await {
+            Decided::Permitted(permit, terms) => self.permitted(*permit, terms).await,
+            Decided::Refused(refusal, captured) => self.denied(refusal, captured).await,
+            Decided::Cancelled => self.end(End::Nothing).await,
         }
         drop(self.slot);
     }
 
-    /// Answers a refusal. One for want of an arbiter's answer is kept by the gate itself, if it can.
-    async fn denied(&self, denied: Denied) {
-        let Denied { refusal, attempted } = denied;
-        let kept = self.shared.attempts.keep(attempted).await;
-        let captured = if kept { Captured::Spooled } else { refusal.captured() };
+    /// Decides, and anew whenever what made it SILENCE has cleared, for as long as the surface holds a call.
+    async fn decided(&self) -> Decided {
+        let mut hold = None;
+        loop {
+            let Denied { refusal, attempted } = match self.once().await {
+                Ok((permit, terms)) => return Decided::Permitted(Box::new(permit), terms),
+                Err(denied) => denied,
+            };
+            // One for want of an arbiter's answer is kept by the gate itself, if it can.
+            let kept = self.shared.attempts.keep(attempted).await;
+            let captured = if kept { Captured::Spooled } else { refusal.captured() };
+            hold = hold.or_else(|| self.hold());
+            match hold.as_mut().filter(|_| may_clear(refusal.code())) {
+                None => return Decided::Refused(refusal, captured),
+                Some(hold) => match hold.wait(refusal.code()).await {
+                    Waited::Cleared => {}
+                    Waited::Over => return Decided::Refused(refusal, captured),
+                    Waited::Cancelled => return Decided::Cancelled,
+                },
+            }
+        }
+    }
+
+    async fn once(&self) -> Result<(Permit, Terms), Denied> {
+        let own = |code| Denied { refusal: Refusal::own(code, None), attempted: None };
+        if self.executor().table.is_shut() {
+            return Err(own(ReasonCode::UpstreamUnavailable));
+        }
+        if !self.shared.outcomes.are_recorded().await {
+            return Err(own(ReasonCode::EvidenceOutcomeUnrecorded));
+        }
+        self.shared.desk.permit(&self.operation).await
+    }
+
+    /// What holds an agent's call, if its surface says so and there is room.
+    fn hold(&self) -> Option<Hold<'_>> {
+        let asker = self.asker.as_ref().filter(|_| self.way == Way::ToUpstream)?;
+        Hold::of(&self.shared, &self.operation, asker.cancelled.clone())
+    }
+
+    /// Answers a refusal.
+    async fn denied(&self, refusal: Refusal, captured: Captured) {
         let reply = self.refused_and(&refusal, captured);
         // What is kept of an earlier run may ask the client for something, as it did then.
         let attempt = refusal.receipt().map(|receipt| receipt.attempt);
@@ -228,7 +267,7 @@ impl Case {
         if let Some(task) = reply.as_ref().filter(|_| self.way == Way::ToUpstream).and_then(task_of) {
             self.shared.handles.remember(task, &report, terms.keeps_results);
         }
-        self.ended(reply.as_ref(), outcome).await;
+        self.ended(reply.as_ref()).await;
         let unknown = || self.own(answer::unknown(attempt, self.operation.form(&self.shared.typed)));
         let reply = reply.unwrap_or_else(unknown);
         if terms.keyed || !asks_nothing(&reply) {
@@ -240,14 +279,15 @@ impl Case {
         }
     }
 
-    /// Reports what became of the call that began a task, if this is the task's result. An error may be about the question.
-    async fn ended(&self, reply: Option<&Reply>, outcome: Outcome) {
-        let (Some(task), Some(Reply::Result(text))) = (&self.operation.task, reply) else { return };
-        if members_of(text).is_some_and(|result| asks(&result)) {
+    /// Reports what became of the call that began a task, if this says it. An error may be about the question.
+    async fn ended(&self, reply: Option<&Reply>) {
+        let (Some(wanted), Some(Reply::Result(text))) = (&self.operation.task, reply) else { return };
+        let Some((task, end)) = wanted.end(text) else { return };
+        if !asks_nothing(&end) {
             return;
         }
-        let result = kept(&Reply::Result(text.clone()));
-        if let Some(report) = self.shared.handles.ended(task, outcome, result.as_ref()) {
+        let report = self.shared.handles.ended(task, answer::outcome(&end), kept(&end).as_ref());
+        if let Some(report) = report {
             self.settle(report).await;
         }
     }

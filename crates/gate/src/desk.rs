@@ -1,14 +1,14 @@
 //! Asks the arbiter, by the rules of the surfaces in force.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use portcullis_protocol::canonical::NotCanonical;
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::{
-    AgentId, Attempted, BundleDigest, CalledTool, Digest, GateId, Keeper, PrincipalId, ReasonCode, Request,
-    SurfaceTable, ToolName, ToolPins,
+    AgentId, Attempted, BundleDigest, CalledTool, Digest, GateId, Keeper, OnSilence, PrincipalId, ReasonCode,
+    Request, SurfaceTable, ToolName, ToolPins,
 };
 use portcullis_sdk::{Attempt, Authorizer, Permit, Refusal, TrustedLog, authorize};
 use tokio::sync::Mutex;
@@ -38,6 +38,9 @@ pub(crate) struct Desk {
     /// Random, per session: keys derived in one run mean nothing in another.
     pub(crate) run: [u8; 32],
     pub(crate) table: Mutex<Option<Arc<Rules>>>,
+    /// The rules that were read last, though they may be in force no more: how long a call waits is told by them, and
+    /// nothing else.
+    pub(crate) last: std::sync::Mutex<Option<Arc<Rules>>>,
     /// Whether attempts without an arbiter's answer are kept by the gate.
     pub(crate) keeps: bool,
     /// What the server says its tools are.
@@ -157,6 +160,17 @@ impl Desk {
         }
     }
 
+    /// What silence does to the asker, by the rules that were read last.
+    pub(crate) fn on_silence(&self, operation: &Operation) -> OnSilence {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().map_or(OnSilence::Terminate, |rules| operation.on_silence(&rules.surfaces))
+    }
+
+    /// Whether the arbiter says within the deadline that nothing keeps it from permitting.
+    pub(crate) async fn is_ready(&self) -> bool {
+        matches!(tokio::time::timeout(self.deadline, self.arbiter.ready()).await, Ok(Ok(true)))
+    }
+
     /// An ask of this gate's agent, for whom that acts here.
     fn request(&self, ask: Ask) -> Request {
         Ask { acts_for: self.acts_for.clone(), ..ask }.by(self.agent.clone())
@@ -177,6 +191,7 @@ impl Desk {
         };
         let rules = Arc::new(Rules { digest: surfaces.digest().map_err(unreadable)?, surfaces });
         *kept = Some(Arc::clone(&rules));
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&rules));
         Ok((rules, true))
     }
 }

@@ -17,6 +17,7 @@ use crate::confine::{self, Confinement};
 use crate::desk::Desk;
 use crate::form::TypedTools;
 use crate::handles::Handles;
+use crate::hold::HELD;
 use crate::incoming::{Sink, Source};
 use crate::junction;
 use crate::line::Lines;
@@ -277,13 +278,25 @@ fn shared(
 ) -> Arc<Shared> {
     let McpGate { agent, acts_for, gate, deadline, listed_within, .. } = config.clone();
     let Basis { arbiter, log, notes, outcomes, attempts, run, unsent, company } = basis.clone();
-    let (table, keeps) = (tokio::sync::Mutex::new(None), attempts.are_kept());
+    let (table, last) = (tokio::sync::Mutex::new(None), Mutex::new(None));
+    let keeps = attempts.are_kept();
     let tools = Tools::new((server.clone(), company), upstream.clone(), listed_within, notes.clone());
     let tools = Arc::new(tools);
-    let desk =
-        Desk { arbiter, log, agent, acts_for, gate, deadline, run, table, keeps, tools: Arc::clone(&tools) };
+    let desk = Desk {
+        arbiter,
+        log,
+        agent,
+        acts_for,
+        gate,
+        deadline,
+        run,
+        table,
+        last,
+        keeps,
+        tools: Arc::clone(&tools),
+    };
     let slots = |count| Arc::new(Semaphore::new(usize::try_from(count).map_or(1, |count: usize| count)));
-    let (slots, upstream_slots) = (slots(CALLS), slots(UPSTREAM_CALLS));
+    let (slots, upstream_slots, held) = (slots(CALLS), slots(UPSTREAM_CALLS), slots(HELD));
     let tasks = Mutex::new(JoinSet::new());
     let typed = TypedTools::default();
     Arc::new(Shared {
@@ -296,6 +309,7 @@ fn shared(
         notes,
         slots,
         upstream_slots,
+        held,
         given: Given::default(),
         handles: Handles::default(),
         client,

@@ -1,5 +1,5 @@
-//! Tasks that a tool server has begun and not ended (MCP 2025-11-25, "Tasks"): a call is answered with a handle, and its result is
-//! asked for later. What became of the call is not known before that.
+//! Tasks that a tool server has begun and not ended (MCP 2025-11-25, "Tasks"; in 2026-07-28 an extension, SEP-2663): a call is
+//! answered with a handle, and its result is asked for later. What became of the call is not known before that.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -10,6 +10,7 @@ use portcullis_protocol::{AttemptId, Outcome};
 use portcullis_sdk::OutcomeReport;
 
 use crate::message::{Reply, members_of, string};
+use crate::questions::is_complete;
 
 /// Tasks of one session that are remembered. What becomes of an older one stays unknown until a person finds out.
 const REMEMBERED: usize = 1024;
@@ -74,11 +75,56 @@ impl Handles {
     }
 }
 
-/// The task that an answer is a handle of, if it is one.
+/// The task that an answer is a handle of, if it is one: in a member of its own, or, in the later revision, as the result itself.
 pub(crate) fn task_of(reply: &Reply) -> Option<String> {
     let Reply::Result(text) = reply else { return None };
-    let task = members_of(members_of(text)?.get("task")?)?;
+    let result = members_of(text)?;
+    let task = match result.get("task") {
+        Some(task) => members_of(task)?,
+        None if is_complete(&result) => return None,
+        None => result,
+    };
     task.get("taskId").and_then(string)
+}
+
+/// What a client asks about a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The result of the task of this name (MCP 2025-11-25).
+    Result(String),
+    /// Its state, of which its result is a part once it has ended (SEP-2663).
+    State(String),
+}
+
+impl Wanted {
+    /// What a request asks.
+    pub(crate) fn by(method: &str, task: &str) -> Option<Self> {
+        match method {
+            "tasks/result" => Some(Self::Result(task.to_owned())),
+            "tasks/get" => Some(Self::State(task.to_owned())),
+            _ => None,
+        }
+    }
+
+    /// The task's name, and what its call was answered with in the end; `None` if this result says nothing of it. A task that was
+    /// cancelled may have done half of it.
+    pub(crate) fn end(&self, result: &str) -> Option<(&str, Reply)> {
+        match self {
+            Self::Result(task) => Some((task, Reply::Result(result.to_owned()))),
+            Self::State(task) => {
+                let state = members_of(result)?;
+                if state.get("taskId").and_then(string)? != *task {
+                    return None;
+                }
+                let end = match state.get("status").and_then(string)?.as_str() {
+                    "completed" => Reply::Result(state.get("result")?.to_owned()),
+                    "failed" => Reply::Error(state.get("error")?.to_owned()),
+                    _ => return None,
+                };
+                Some((task, end))
+            }
+        }
+    }
 }
 
 #[cfg(test)]

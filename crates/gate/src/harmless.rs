@@ -1,6 +1,6 @@
 //! The messages that pass without a decision: a closed list. What is not on it needs a permit or is blocked.
 
-use crate::message::{Body, Id, Params, Refused};
+use crate::message::{Body, Id, Params, Refused, quote};
 use portcullis_protocol::ReasonCode;
 
 macro_rules! words {
@@ -114,6 +114,16 @@ impl Harmless {
         let reason = reason.map_or(String::new(), |reason| format!(r#","reason":{reason}"#));
         Self(format!(
             r#"{{"jsonrpc":"2.0","method":"{CANCELLED}","params":{{"requestId":{number}{reason}}}}}"#
+        ))
+    }
+
+    /// Tells an asker, under its progress token as raw JSON, for the `number`th time why its call is held. Progress of the
+    /// tool server's own begins with more.
+    pub(crate) fn held(token: &str, number: u32, code: ReasonCode) -> Self {
+        let progress = f64::from(number) / f64::from(u32::MAX);
+        let message = quote(&format!("held: {code}: {}", code.message()));
+        Self(format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":{progress},"message":{message}}}}}"#
         ))
     }
 

@@ -22,6 +22,7 @@ mod form;
 mod gate;
 mod handles;
 mod harmless;
+mod hold;
 mod incoming;
 mod junction;
 mod line;

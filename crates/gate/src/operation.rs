@@ -3,14 +3,15 @@
 
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::{
-    ActionName, Digest, Domain, Idempotency, IdempotencyKey, Limits, Loose, ReasonCode, Resource,
+    ActionName, Digest, Domain, Idempotency, IdempotencyKey, Limits, Loose, OnSilence, ReasonCode, Resource,
     SurfaceName, SurfaceSpec, SurfaceTable, Tier, ToolName, Value, canonical, fold,
 };
 
 use crate::case::Way;
 use crate::form::{Form, TypedTools};
+use crate::handles::Wanted;
 use crate::harmless::ServerRequest;
-use crate::message::{Body, Members, Params, Refused};
+use crate::message::{Body, Id, Members, Params, Refused};
 use crate::notes::escape;
 use crate::pins::Sight;
 use crate::questions::{ANSWERS, STATE, state_of};
@@ -38,8 +39,10 @@ pub(crate) struct Operation {
     continues: Option<Continued>,
     /// Whether the asker speaks the stateless revision.
     pub(crate) stateless: bool,
-    /// The task whose result it asks for, if it does.
-    pub(crate) task: Option<String>,
+    /// What it asks about a task, if it does.
+    pub(crate) task: Option<Wanted>,
+    /// Under which token, as raw JSON, the asker wants to hear of progress, if it does.
+    pub(crate) progress: Option<String>,
 }
 
 /// A request that the server had answered with questions. Its continuation runs at most once for the state that the server
@@ -107,9 +110,24 @@ impl Operation {
         let (bytes, arguments) = (body.to_bytes(), parts.arguments);
         let stateless = body.revision().is_some();
         let server = server.to_owned();
-        let task = params.filter(|_| way == Way::ToUpstream && body.method == "tasks/result");
-        let task = task.and_then(|params| params.read.get("taskId")?.as_str()).map(str::to_owned);
-        Ok(Self { server, target, unknown, bytes, payload, arguments, key, continues, stateless, task })
+        let task = params.filter(|_| way == Way::ToUpstream);
+        let task = task.and_then(|params| params.read.get("taskId")?.as_str());
+        let task = task.and_then(|task| Wanted::by(&body.method, task));
+        let progress = params.and_then(|params| params.read.get("_meta")?.pointer("/progressToken"));
+        let progress = progress.and_then(Id::from_loose).map(|token| token.to_json());
+        Ok(Self {
+            server,
+            target,
+            unknown,
+            bytes,
+            payload,
+            arguments,
+            key,
+            continues,
+            stateless,
+            task,
+            progress,
+        })
     }
 
     /// The state that it goes on with, as [`Given`](crate::questions::Given) has it; `None` if it begins.
@@ -156,6 +174,13 @@ impl Operation {
             Target::Method(surface) => surface.clone(),
         };
         surface.filter(|surface| !surface.as_str().ends_with(UNKNOWN))
+    }
+
+    /// What silence does to the asker by these rules; what has no surface of its own is answered at once.
+    pub(crate) fn on_silence(&self, table: &SurfaceTable) -> OnSilence {
+        let surface = self.surface(table);
+        let spec = surface.and_then(|surface| table.surfaces.get(&surface));
+        spec.map_or(OnSilence::Terminate, |spec| spec.on_silence)
     }
 
     /// The question to the arbiter, read by the rules of a bundle's surfaces.

@@ -110,6 +110,12 @@ pub(crate) fn asks(result: &Members) -> bool {
     })
 }
 
+/// Whether a result says that it is the end of it, as one does that says nothing (MCP 2026-07-28, "resultType"). In any spelling.
+pub(crate) fn is_complete(result: &Members) -> bool {
+    let kind = fold(KIND);
+    result.0.iter().all(|(key, value)| fold(key) != kind || string(value).as_deref() == Some("complete"))
+}
+
 /// Refuses a request that needs no decision and brings answers along: nobody decided the questions.
 pub(crate) fn no_answers(body: &Body) -> Result<(), Refused> {
     let names = [fold(ANSWERS), fold(STATE)];

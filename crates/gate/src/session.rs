@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) notes: Notes,
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) upstream_slots: Arc<Semaphore>,
+    /// For calls that are held until something clears. What they take of the others is bounded.
+    pub(crate) held: Arc<Semaphore>,
     pub(crate) client: Peer,
     pub(crate) upstream: Peer,
     pub(crate) tasks: Mutex<JoinSet<()>>,

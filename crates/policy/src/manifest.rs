@@ -22,7 +22,8 @@ use crate::units::{Instant, Span};
 
 /// The largest version: integers in records are exact up to here.
 pub(crate) const MAX_VERSION: u64 = 9_007_199_254_740_991;
-const MINUTE: u64 = 60_000;
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
 const DAY: u64 = 24 * 60 * MINUTE;
 
 /// What `bundle.toml` says.
@@ -97,6 +98,7 @@ impl ProofsText {
 struct SurfaceText {
     tier: Tier,
     on_silence: OnSilenceText,
+    pause_at_most: Option<Span>,
     idempotency: Option<Idempotency>,
     permit_ttl: Span,
     outcome_within: Option<Span>,
@@ -155,17 +157,23 @@ impl<'de> Deserialize<'de> for Version {
     }
 }
 
-struct OnSilenceText(OnSilence);
+enum OnSilenceText {
+    Terminate,
+    Pause,
+}
 
 impl<'de> Deserialize<'de> for OnSilenceText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         match text.as_str() {
-            "terminate" => Ok(Self(OnSilence::Terminate)),
-            "pause" | "queue" => Err(serde::de::Error::custom(format!(
-                "`on_silence = \"{text}\"` is not built into this version; use \"terminate\""
+            "terminate" => Ok(Self::Terminate),
+            "pause" => Ok(Self::Pause),
+            "queue" => Err(serde::de::Error::custom(
+                "`on_silence = \"queue\"` is not built into this version; use \"terminate\" or \"pause\"",
+            )),
+            _ => Err(serde::de::Error::custom(format!(
+                "`{text}` is no `on_silence`; use \"terminate\" or \"pause\""
             ))),
-            _ => Err(serde::de::Error::custom(format!("`{text}` is no `on_silence`; use \"terminate\""))),
         }
     }
 }
@@ -243,6 +251,7 @@ impl SurfaceText {
         // An outcome that is due while its permit can still be spent would be missed before it could come.
         let outcome_within_ms = within(or_minute(self.outcome_within), permit_ttl_ms, 60 * MINUTE)
             .ok_or_else(|| fault("`outcome_within` is not within `permit_ttl` and 60m"))?;
+        let on_silence = self.on_silence().map_err(fault)?;
         let derived_window_ms = within(or_minute(self.derived_window), 1_000, 60 * MINUTE)
             .ok_or_else(|| fault("`derived_window` is not within 1s and 60m"))?;
         if self.context.contains_key(labels::CONTEXT_KEY) {
@@ -255,7 +264,7 @@ impl SurfaceText {
         let keep = self.keep(idempotency).map_err(fault)?;
         Ok(SurfaceSpec {
             tier: self.tier,
-            on_silence: self.on_silence.0,
+            on_silence,
             idempotency,
             permit_ttl_ms,
             outcome_within_ms,
@@ -267,6 +276,21 @@ impl SurfaceText {
             context: self.context,
             keep,
         })
+    }
+
+    fn on_silence(&self) -> Result<OnSilence, &'static str> {
+        match (&self.on_silence, self.pause_at_most) {
+            (OnSilenceText::Terminate, None) => Ok(OnSilence::Terminate),
+            (OnSilenceText::Terminate, Some(_)) => {
+                Err("`pause_at_most` goes with `on_silence = \"pause\"` only")
+            }
+            (OnSilenceText::Pause, None) => {
+                Err("`on_silence = \"pause\"` needs `pause_at_most`, how long a call is held")
+            }
+            (OnSilenceText::Pause, Some(span)) => within(span, SECOND, 10 * MINUTE)
+                .map(|at_most_ms| OnSilence::Pause { at_most_ms })
+                .ok_or("`pause_at_most` is not within 1s and 10m"),
+        }
     }
 
     fn keep(&self, idempotency: Idempotency) -> Result<Keep, &'static str> {

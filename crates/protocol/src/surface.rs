@@ -39,10 +39,15 @@ impl Tier {
 
 /// What silence does to the caller of a surface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum OnSilence {
     /// Answer now.
     Terminate,
+    /// Hold the call, and decide it anew once what silenced it has cleared.
+    Pause {
+        /// For how long at most, in milliseconds.
+        at_most_ms: u64,
+    },
 }
 
 /// How often a request on a surface may run.

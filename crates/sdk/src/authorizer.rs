@@ -33,6 +33,13 @@ pub trait Authorizer: Send + Sync {
         Box::pin(async { Err(Refusal::own(ReasonCode::ArbiterUnreachable, None)) })
     }
 
+    /// Whether nothing of the arbiter's own keeps it from permitting: none of its interlocks has tripped. Not evidence; what is
+    /// permitted is decided by nothing but [`decide`](Self::decide). An arbiter that knows no such question is as one that is
+    /// not there.
+    fn ready(&self) -> Call<'_, bool> {
+        Box::pin(async { Err(Refusal::own(ReasonCode::ArbiterUnreachable, None)) })
+    }
+
     /// Has attempts entered into the log late that a gate kept while there was no answer. Says how many of the first
     /// are in the log. An arbiter that knows no such thing is as one that is not there.
     fn late(&self, _call: LateCall) -> Call<'_, LateReply> {

@@ -185,6 +185,17 @@ impl Authorizer for HttpAuthorizer {
         )
     }
 
+    fn ready(&self) -> Call<'_, bool> {
+        Box::pin(async move {
+            let answer = self.within(self.patience, Method::GET, "/readyz", Vec::new()).await?;
+            match answer.status {
+                StatusCode::OK => Ok(true),
+                StatusCode::SERVICE_UNAVAILABLE => Ok(false),
+                status => Err(Refusal::unverifiable(format!("status {status} says nothing of readiness"))),
+            }
+        })
+    }
+
     fn surfaces(&self) -> Call<'_, SurfaceTable> {
         Box::pin(async move {
             success(&self.within(self.patience, Method::GET, "/v1/surfaces", Vec::new()).await?)

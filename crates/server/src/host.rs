@@ -251,6 +251,14 @@ impl Authorizer for Visitor {
         }
     }
 
+    fn ready(&self) -> Call<'_, bool> {
+        match self.local() {
+            Some(Ok(local)) => Box::pin(async move { local.ready().await }),
+            Some(Err(refusal)) => Box::pin(async move { Err(refusal) }),
+            None => self.client.ready(),
+        }
+    }
+
     fn surfaces(&self) -> Call<'_, SurfaceTable> {
         match self.local() {
             Some(Ok(local)) => Box::pin(async move { local.surfaces().await }),
@@ -290,6 +298,13 @@ impl Authorizer for Node {
         match self.shared.local() {
             Some(local) => Box::pin(async move { local.late(call).await }),
             None => self.shared.client.late(call),
+        }
+    }
+
+    fn ready(&self) -> Call<'_, bool> {
+        match self.shared.local() {
+            Some(local) => Box::pin(async move { local.ready().await }),
+            None => self.shared.client.ready(),
         }
     }
 

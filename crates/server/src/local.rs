@@ -72,6 +72,10 @@ impl Authorizer for LocalAuthorizer {
         })
     }
 
+    fn ready(&self) -> Call<'_, bool> {
+        Box::pin(async move { Ok(self.arbiter.health().await.ready) })
+    }
+
     fn surfaces(&self) -> Call<'_, SurfaceTable> {
         Box::pin(async move {
             self.credential(Use::Acting).await?;

@@ -89,7 +89,8 @@ fn tell_surface(name: &SurfaceName, surface: &SurfaceGovernance) {
         Tier::Critical => "critical",
     };
     let on_silence = match surface.on_silence {
-        OnSilence::Terminate => "terminate",
+        OnSilence::Terminate => "terminate".to_owned(),
+        OnSilence::Pause { at_most_ms } => format!("pause for at most {at_most_ms} ms"),
     };
     let idempotency = match surface.idempotency {
         Idempotency::None => "none",

@@ -72,6 +72,11 @@ impl Authorizer for Holder {
         Box::pin(async move { arbiter.report(report).await })
     }
 
+    fn ready(&self) -> Call<'_, bool> {
+        let arbiter = self.arbiter();
+        Box::pin(async move { arbiter.ready().await })
+    }
+
     fn surfaces(&self) -> Call<'_, SurfaceTable> {
         let arbiter = self.arbiter();
         Box::pin(async move { arbiter.surfaces().await })

@@ -59,6 +59,8 @@ pub(crate) struct TestArbiter {
     /// Reports that have begun.
     pub(crate) begun: watch::Sender<usize>,
     pub(crate) release: Semaphore,
+    /// What it says of itself.
+    pub(crate) ready: watch::Sender<bool>,
 }
 
 impl TestArbiter {
@@ -73,6 +75,7 @@ impl TestArbiter {
             hanging: watch::channel(false).0,
             begun: watch::channel(0).0,
             release: Semaphore::new(0),
+            ready: watch::channel(true).0,
         })
     }
 
@@ -202,6 +205,11 @@ impl Authorizer for TestArbiter {
             self.outcomes.send_modify(|all| all.push((report.call.outcome, report.call.result)));
             Ok(OutcomeReply { seq: 1 })
         })
+    }
+
+    fn ready(&self) -> Call<'_, bool> {
+        let ready = *self.ready.borrow();
+        Box::pin(async move { Ok(ready) })
     }
 
     fn surfaces(&self) -> Call<'_, SurfaceTable> {

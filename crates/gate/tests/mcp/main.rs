@@ -17,6 +17,8 @@ mod endpoint;
 #[cfg(test)]
 mod endpoint_attacks;
 #[cfg(test)]
+mod held;
+#[cfg(test)]
 mod junction;
 #[cfg(test)]
 mod junction_attacks;

@@ -136,6 +136,43 @@ async fn a_call_that_was_answered_with_a_task_was_on_record_as_done() {
 }
 
 #[tokio::test]
+async fn a_task_of_the_stateless_revision_was_on_record_as_done_while_it_ran() {
+    let mut gate = Gate::start();
+    for (id, task) in (1..).zip(["t-1", "t-2", "t-3"]) {
+        let handle = json!({ "answer": { "resultType": "task", "taskId": task, "status": "working" } });
+        let heard = gate.tool(id, "answer", &handle.to_string()).await;
+        assert_eq!(heard["result"], handle["answer"]);
+    }
+    let (ok, failed, unknown) = (Outcome::Ok, Outcome::Failed, Outcome::Unknown);
+    gate.arbiter.settled(3).await;
+    assert_eq!(gate.arbiter.reported(), [unknown, unknown, unknown]);
+    let state = |id: u64, asked: &str, more: Value| {
+        let mut state = json!({ "resultType": "complete", "taskId": "t-1" });
+        state.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let params = json!({ "taskId": asked, "answer": state });
+        json!({ "jsonrpc": "2.0", "id": id, "method": "tasks/get", "params": params }).to_string()
+    };
+    let done = json!({ "status": "completed", "result": { "content": [], "isError": false } });
+    // None of these says that it has ended: it runs, it was given up, it asks something, and it is another one.
+    gate.ask(&state(4, "t-1", json!({ "status": "working" }))).await;
+    gate.ask(&state(5, "t-1", json!({ "status": "cancelled" }))).await;
+    let asks = json!({ "resultType": "input_required" });
+    gate.ask(&state(6, "t-1", json!({ "status": "completed", "result": asks }))).await;
+    gate.ask(&state(7, "t-2", done.clone())).await;
+    assert_eq!(gate.arbiter.settled(7).await.len(), 7);
+    // This does, once.
+    gate.ask(&state(8, "t-1", done.clone())).await;
+    assert_eq!(gate.arbiter.settled(9).await.len(), 9);
+    gate.ask(&state(9, "t-1", done)).await;
+    gate.arbiter.settled(10).await;
+    assert_eq!(gate.arbiter.reported()[3..], [ok; 7]);
+    let fails = json!({ "taskId": "t-3", "status": "failed", "error": { "code": -32603, "message": "no" } });
+    gate.ask(&state(10, "t-3", fails)).await;
+    gate.arbiter.settled(12).await;
+    assert!(gate.arbiter.reported()[10..].contains(&failed));
+}
+
+#[tokio::test]
 async fn a_critical_question_is_not_asked_for_a_server_that_could_rewrite_what_governs_it() {
     let mut gate = Gate::with(|config| local(config).confinement = Confinement::default());
     let mut table = table(1);

@@ -120,20 +120,16 @@ fn unknown_keys_are_refused_everywhere() {
 }
 
 #[test]
-fn pause_and_queue_say_that_they_are_not_built() {
-    let (pause, queue) = ("on_silence = \"pause\"", "on_silence = \"queue\"");
-    refuse(
-        TOML,
-        "on_silence = \"terminate\"",
-        pause,
-        "`on_silence = \"pause\"` is not built into this version",
-    );
-    refuse(
-        TOML,
-        "on_silence = \"terminate\"",
-        queue,
-        "`on_silence = \"queue\"` is not built into this version",
-    );
+fn what_silence_does_is_said_whole_or_the_bundle_is_refused() {
+    let terminate = "on_silence = \"terminate\"";
+    let paused = |at_most: &str| format!("on_silence = \"pause\"\npause_at_most = \"{at_most}\"");
+    refuse(TOML, terminate, "on_silence = \"pause\"", "needs `pause_at_most`");
+    refuse(TOML, terminate, &paused("999ms"), "`pause_at_most` is not within 1s and 10m");
+    refuse(TOML, terminate, &paused("601s"), "`pause_at_most` is not within 1s and 10m");
+    let both = format!("{terminate}\npause_at_most = \"30s\"");
+    refuse(TOML, terminate, &both, "goes with `on_silence = \"pause\"` only");
+    let queue = "on_silence = \"queue\"";
+    refuse(TOML, terminate, queue, "`on_silence = \"queue\"` is not built into this version");
     refuse(TOML, "on_silence = \"terminate\"", "on_silence = \"permit\"", "`permit` is no `on_silence`");
     refuse(TOML, "on_silence = \"terminate\"", "", "missing field `on_silence`");
 }
