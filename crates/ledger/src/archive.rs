@@ -67,18 +67,23 @@ impl Archive {
         until: Millis,
     ) -> Result<(), LedgerError> {
         let until = Millis(until.0.div_ceil(GRAIN).saturating_mul(GRAIN));
-        let held = self.0.entry((source.clone(), digest)).or_insert(Millis(0));
-        if *held >= until {
+        let held = self.0.get(&(source.clone(), digest)).copied();
+        if held.is_some_and(|held| held >= until) {
             return Ok(());
+        }
+        let known = used(connection, source, &digest)?;
+        // Each hour the table is held against what is known of it.
+        if known.as_ref().filter(|known| !known.erased).map(|known| known.expires) != held {
+            return Err(LedgerError::Corrupt(format!(
+                "the kept facts {digest} are not those that were kept"
+            )));
         }
         // What another source gave may be the same.
         let text = "INSERT OR IGNORE INTO snapshots (digest, entities) VALUES (?1, ?2)";
         connection.prepare_cached(text)?.execute(params![digest.as_bytes(), entities])?;
-        let text = "SELECT * FROM snapshot_uses WHERE source = ?1 AND digest = ?2";
-        let known = uses(connection, text, params![source.as_str(), digest.as_bytes()])?;
-        let expires = known.into_iter().map(|used| used.expires).fold(until, Millis::max);
+        let expires = known.map_or(until, |known| known.expires.max(until));
         Use { source: source.clone(), digest, expires, erased: false }.store(connection)?;
-        *held = expires;
+        self.0.insert((source.clone(), digest), expires);
         Ok(())
     }
 
@@ -181,6 +186,20 @@ fn uses(
         found.push(Use::read(row)?);
     }
     Ok(found)
+}
+
+fn used(connection: &Connection, source: &SourceName, digest: &Digest) -> Result<Option<Use>, LedgerError> {
+    let text = "SELECT * FROM snapshot_uses WHERE source = ?1 AND digest = ?2";
+    Ok(uses(connection, text, params![source.as_str(), digest.as_bytes()])?.pop())
+}
+
+/// Until when facts that a source gave are kept, or it is known that they were erased; `None` if no row says so.
+pub(crate) fn until(
+    connection: &Connection,
+    source: &SourceName,
+    digest: &Digest,
+) -> Result<Option<Millis>, LedgerError> {
+    Ok(used(connection, source, digest)?.map(|used| used.expires))
 }
 
 /// Checks that no row says of facts how long they are kept but as it was written.

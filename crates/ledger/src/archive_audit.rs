@@ -1,7 +1,8 @@
 //! Whether what is kept beside the records is what they rest on: archived bundles, facts, sealed payloads.
 //!
-//! No record has these bytes. A bundle and facts are named by their digest, which is recomputed here. A payload opens at
-//! the place of its own record and nowhere else; that takes the vault's master key.
+//! No record has these bytes. A bundle and facts are named by their digest, which is recomputed here. Until when a payload
+//! is kept, and of whom it is, its record says. It opens at the place of that record and nowhere else: that alone takes
+//! the vault's master key.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -33,30 +34,30 @@ pub(crate) struct Means {
     pub(crate) bundle_digest: Arc<BundleDigestOf>,
     /// The file of the vault's master key.
     pub(crate) vault_key: PathBuf,
+    /// What the vault said was that key's name when the ledger was opened.
+    pub(crate) named: Option<Digest>,
 }
 
 impl Means {
-    /// The ledger's master key. A key that is not there, or is another one, is told by the vault's own checks.
+    /// The ledger's master key. A key that is not there, or is another one, is told by the vault's own checks; a name that
+    /// became another is damage, and would make the right key another one.
     fn master(&self, connection: &Connection) -> Result<Option<MasterKey>, LedgerError> {
         let named = payloads::master(connection)?;
+        if named != self.named {
+            return Err(LedgerError::Corrupt("the vault names another master key than it did".into()));
+        }
         let master = MasterKey::read(&self.vault_key).ok(); // tidy: allow the vault's interlock tells why
         Ok(master.filter(|master| named == Some(master.id())))
     }
 
-    /// As [`payload_audit::payloads`], as long as the master key is there.
+    /// As [`payload_audit::payloads`]; what is sealed is opened as long as the master key is there.
     pub(crate) fn payloads(&self, connection: &Connection, range: Range<u64>) -> Result<(), LedgerError> {
-        match self.master(connection)? {
-            Some(master) => payload_audit::payloads(connection, &master, range).map(drop),
-            None => Ok(()),
-        }
+        payload_audit::payloads(connection, self.master(connection)?.as_ref(), range).map(drop)
     }
 
-    /// As [`payload_audit::payloads_behind`], as long as the master key is there.
+    /// As [`payload_audit::payloads_behind`]; what is sealed is opened as long as the master key is there.
     pub(crate) fn payloads_behind(&self, connection: &Connection, size: u64) -> Result<(), LedgerError> {
-        match self.master(connection)? {
-            Some(master) => payload_audit::payloads_behind(connection, &master, size),
-            None => Ok(()),
-        }
+        payload_audit::payloads_behind(connection, self.master(connection)?.as_ref(), size)
     }
 
     /// Checks all that is kept beside the first `size` records.
@@ -156,31 +157,75 @@ mod tests {
     use crate::vault::{Vault, generate_vault_key};
     use portcullis_protocol::Millis;
 
-    fn means(vault_key: PathBuf) -> Means {
-        Means { bundle_digest: Arc::new(|_: &[u8]| None), vault_key }
+    fn means(vault_key: PathBuf, named: Digest) -> Means {
+        Means { bundle_digest: Arc::new(|_: &[u8]| None), vault_key, named: Some(named) }
+    }
+
+    /// A ledger that keeps something of record 7, and its vault's key.
+    struct Kit {
+        _folders: [tempfile::TempDir; 2],
+        path: PathBuf,
+        named: Digest,
+        store: Store,
+    }
+
+    impl Kit {
+        fn new() -> Self {
+            let (key, path) = file(&generate_vault_key().unwrap(), 0o600);
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::create(&folder.path().join("ledger.db")).unwrap();
+            let mut vault = Vault::new(path.clone());
+            vault.ready(None).unwrap();
+            let named = vault.master().unwrap().id();
+            payloads::set_master(&store.connection, &named).unwrap();
+            vault.keep(&store.connection, 7, &"bot".parse().unwrap(), b"content", Millis(9)).unwrap();
+            let record = br#"{"time":1,"agent":"bot","kept_until":9}"#;
+            store::add_record(&store.connection, 7, record).unwrap();
+            Self { _folders: [key, folder], path, named, store }
+        }
+
+        fn range(&self, vault_key: PathBuf) -> Result<(), String> {
+            let audited = means(vault_key, self.named).payloads(&self.store.connection, 0..8);
+            audited.map_err(|error| error.to_string())
+        }
+
+        fn sql(&self, text: &str) {
+            self.store.connection.execute_batch(text).unwrap();
+        }
     }
 
     /// That the key is away, or is another one, is told by the vault's interlock.
     #[test]
     fn a_vault_key_that_is_away_is_no_damage_to_what_is_sealed() {
-        let (own, other) = (generate_vault_key().unwrap(), generate_vault_key().unwrap());
-        let ((_own, path), (_other, other)) = (file(&own, 0o600), file(&other, 0o600));
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::create(&directory.path().join("ledger.db")).unwrap();
-        let mut vault = Vault::new(path.clone());
-        vault.ready(None).unwrap();
-        payloads::set_master(&store.connection, &vault.master().unwrap().id()).unwrap();
-        let agent = "bot".parse().unwrap();
-        vault.keep(&store.connection, 7, &agent, b"content", Millis(9)).unwrap();
-        store::add_record(&store.connection, 7, br#"{"time":1,"agent":"bot","kept_until":9}"#).unwrap();
-        let range = |vault_key: &PathBuf| means(vault_key.clone()).payloads(&store.connection, 0..8);
-        range(&path).unwrap();
-        store.connection.execute("UPDATE payloads SET sealed = zeroblob(64)", []).unwrap();
-        assert!(range(&path).unwrap_err().to_string().contains("record 7 does not open"));
-        range(&other).unwrap();
-        range(&path.with_extension("away")).unwrap();
-        assert!(means(path.clone()).payloads_behind(&store.connection, 7).is_err());
-        means(path.clone()).payloads_behind(&store.connection, 8).unwrap();
-        means(path.clone()).payloads(&store.connection, 0..7).unwrap();
+        let kit = Kit::new();
+        let (_other, other) = file(&generate_vault_key().unwrap(), 0o600);
+        kit.range(kit.path.clone()).unwrap();
+        kit.sql("UPDATE payloads SET sealed = zeroblob(64)");
+        assert!(kit.range(kit.path.clone()).unwrap_err().contains("record 7 does not open"));
+        kit.range(other).unwrap();
+        kit.range(kit.path.with_extension("away")).unwrap();
+        let (means, connection) = (means(kit.path.clone(), kit.named), &kit.store.connection);
+        assert!(means.payloads_behind(connection, 7).is_err());
+        means.payloads_behind(connection, 8).unwrap();
+        means.payloads(connection, 0..7).unwrap();
+    }
+
+    /// Whoever had no key, or was told that the key is another one, looked at nothing of what is kept.
+    #[test]
+    fn a_row_that_was_gone_was_found_by_nobody_who_had_no_key() {
+        let kit = Kit::new();
+        kit.sql("DELETE FROM payloads");
+        for path in [kit.path.clone(), kit.path.with_extension("away")] {
+            assert!(kit.range(path).unwrap_err().contains("record 7 is gone before its time"));
+        }
+    }
+
+    #[test]
+    fn a_flipped_name_of_the_vault_s_key_had_nothing_opened_any_more() {
+        for text in ["UPDATE vault SET master = zeroblob(32)", "DELETE FROM vault"] {
+            let kit = Kit::new();
+            kit.sql(text);
+            assert!(kit.range(kit.path.clone()).unwrap_err().contains("names another master key"), "{text}");
+        }
     }
 }

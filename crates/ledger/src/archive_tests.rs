@@ -112,3 +112,20 @@ fn no_request_is_left_without_the_facts_that_it_was_decided_by() {
     kit.store.connection.execute("DELETE FROM payloads", []).unwrap();
     assert_eq!(kit.expire(GRAIN, 9), 1);
 }
+
+/// The writer went by what it remembered: what was gone was not written again, and nobody was told.
+#[test]
+fn facts_that_were_gone_were_remembered_as_kept() {
+    for statement in [
+        "DELETE FROM snapshot_uses",
+        "UPDATE snapshot_uses SET erased = 1",
+        "DELETE FROM snapshots; DELETE FROM snapshot_uses",
+    ] {
+        let mut kit = Kit::new();
+        kit.keep("directory", "a", 5);
+        kit.store.connection.execute_batch(statement).unwrap();
+        let (source, digest) = ("directory".parse().unwrap(), digest("a"));
+        let kept = kit.archive.keep(&kit.store.connection, (&source, digest), b"a", Millis(2 * GRAIN));
+        assert!(matches!(kept, Err(LedgerError::Corrupt(_))), "{statement}");
+    }
+}

@@ -1,6 +1,7 @@
 //! One batch: one transaction over records, tree and state.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use portcullis_arbiter::{Evidence, Fact, Health, Intake, Room, Settled, Standing, record, settle};
 use portcullis_protocol::wire::StoredResult;
@@ -36,8 +37,10 @@ mod keys;
 /// Longest result that is kept for repeats of a key, in bytes. Of a longer one only the digest is recorded.
 const LONGEST_RESULT: usize = 1024 * 1024;
 
-/// Payloads that are removed in one batch because their time is over.
-const MOST_EXPIRED: u32 = 4_096;
+/// Payloads that are removed in one batch because their time is over, at most.
+const MOST_EXPIRED: u32 = 256;
+/// How long they are removed. Whoever calls meanwhile waits for it.
+const BRIEF: Duration = Duration::from_millis(2);
 /// What sources gave, at most 8 MiB each, that is removed in one batch because its time is over.
 const MOST_EXPIRED_FACTS: u32 = 4;
 
@@ -185,9 +188,9 @@ impl Batch<'_> {
     pub(crate) fn open(&mut self, event: Event) -> Result<(), LedgerError> {
         if self.tree.size() == 0 {
             self.event(Event::Genesis, BTreeMap::new())?;
-        }
-        if payloads::master(self.connection)?.is_none() {
             payloads::set_master(self.connection, &self.vault.master()?.id())?;
+        } else if payloads::master(self.connection)?.is_none() {
+            return Err(LedgerError::Corrupt("the vault does not name its master key any more".into()));
         }
         let withheld = store::open_permits_from(self.connection, self.signed_at_open)?;
         let adopted = self.tree.size().saturating_sub(self.signed_at_open);
@@ -207,7 +210,7 @@ impl Batch<'_> {
     /// Removes what was kept for its time, and says so.
     pub(crate) fn expire(&mut self) -> Result<(), LedgerError> {
         let now = self.health.now;
-        let payloads = payloads::remove_expired(self.connection, now, MOST_EXPIRED)?;
+        let payloads = payloads::remove_expired(self.connection, now, (MOST_EXPIRED, BRIEF))?;
         let facts = self.archive.expire(self.connection, now, MOST_EXPIRED_FACTS)?;
         let removed = [("payloads", payloads), ("facts", facts)].into_iter().filter(|(_, count)| *count > 0);
         let detail: BTreeMap<_, _> =

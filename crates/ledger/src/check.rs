@@ -111,8 +111,9 @@ impl Check {
         let current = current.ok_or_else(|| LedgerError::Corrupt("there is no ledger here yet".into()))?;
         let connection = Store::read_only(&current.database)?;
         let tree = edge::under(&connection, &head)?;
-        if let (Some(master), Some(named)) = (&beside.master, payloads::master(&connection)?)
-            && master.id() != named
+        if let Some(master) = &beside.master
+            && head.size() > 0
+            && payloads::master(&connection)? != Some(master.id())
         {
             return Err(VaultError::WrongKey.into());
         }

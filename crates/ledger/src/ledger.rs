@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use portcullis_arbiter::{Intake, Ports};
 use portcullis_protocol::{
-    AgentId, AttemptId, BundleDigest, LabelName, Millis, PrincipalId, ReasonCode, Spooled,
+    AgentId, AttemptId, BundleDigest, Digest, LabelName, Millis, PrincipalId, ReasonCode, Spooled,
 };
 
 use crate::aggregate::Counts;
@@ -52,9 +52,10 @@ pub struct LedgerConfig {
 }
 
 impl LedgerConfig {
-    /// By what is checked what lies beside the records.
-    pub(crate) fn means(&self) -> Means {
-        Means { bundle_digest: Arc::clone(&self.bundle_digest), vault_key: self.vault_key.clone() }
+    /// By what is checked what lies beside the records of a ledger whose vault names its key so.
+    pub(crate) fn means(&self, named: Option<Digest>) -> Means {
+        let (bundle_digest, vault_key) = (Arc::clone(&self.bundle_digest), self.vault_key.clone());
+        Means { bundle_digest, vault_key, named }
     }
 }
 

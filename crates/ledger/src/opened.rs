@@ -103,15 +103,21 @@ impl Opened {
 
     /// Rebuilds the ledger into a new file in a new directory and opens that. What the failed database's process
     /// saw is not asked: after a failed sync it may read less, or more, than lies on the disk. The new file is read
-    /// from its first record: it is written anew, and what the old one had proved of it is nothing.
-    pub(crate) fn rebuild(location: &Location<'_>) -> Result<Self, LedgerError> {
+    /// from its first record: it is written anew, and what the old one had proved of it is nothing. It takes the old one's
+    /// place only if `vet` lets it.
+    pub(crate) fn rebuild(
+        location: &Location<'_>,
+        vet: impl FnOnce(&Self) -> Result<(), LedgerError>,
+    ) -> Result<Self, LedgerError> {
+        let vetted = |opened: Self| vet(&opened).map(|()| opened);
         let generations = Generations::of(location.directory);
         let Some(failed) = generations.current()? else {
-            return Self::open(location, Depth::Whole);
+            return Self::open(location, Depth::Whole).and_then(vetted);
         };
         let rebuilt = generations.next()?;
-        let opened =
-            copy(&failed, &rebuilt).and_then(|()| Self::over(&rebuilt.database, location, Depth::Whole));
+        let opened = copy(&failed, &rebuilt)
+            .and_then(|()| Self::over(&rebuilt.database, location, Depth::Whole))
+            .and_then(vetted);
         let opened = match opened {
             Ok(opened) => opened,
             Err(error) => {

@@ -2,26 +2,28 @@
 //! its own subject, and sealed for its own record.
 //!
 //! A record says until when its request or result is kept, so that a row that is gone, or would go too early, is found. That
-//! a subject's key was destroyed is found in the log too: its row names the record of the order.
+//! a subject's key was destroyed is found in the log too: its row names the record of the order. None of that takes the
+//! vault's master key; what is sealed is opened with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use portcullis_protocol::{AgentId, Millis, Order, Record};
+use portcullis_protocol::{AgentId, Digest, Millis, Order, Record, Snapshots, SourceName};
 use rusqlite::{Connection, OptionalExtension};
 
+use crate::archive;
 use crate::error::LedgerError;
 use crate::payloads::{self, Said};
 use crate::store;
 use crate::vault::{MasterKey, SealedAt, SubjectKey};
 
-/// Compares what is kept of the records in a range, and opens it, but of subjects whose key was destroyed. Says how much
-/// was opened.
+/// Compares what is kept of the records in a range, and opens it with the master key if that is given, but of subjects
+/// whose key was destroyed. Says how much was opened.
 ///
 /// Each row is looked up by itself, as whoever needs it does: in a damaged table a walk can end before it has seen all.
 pub(crate) fn payloads(
     connection: &Connection,
-    master: &MasterKey,
+    master: Option<&MasterKey>,
     range: Range<u64>,
 ) -> Result<u64, LedgerError> {
     let mut audit = Audit::new(connection, master);
@@ -38,7 +40,7 @@ pub(crate) fn payloads(
 /// Compares and opens what is kept of records from index `size` on: what came meanwhile, and nothing else.
 pub(crate) fn payloads_behind(
     connection: &Connection,
-    master: &MasterKey,
+    master: Option<&MasterKey>,
     size: u64,
 ) -> Result<(), LedgerError> {
     let mut audit = Audit::new(connection, master);
@@ -61,31 +63,39 @@ struct Row {
 
 struct Audit<'a> {
     connection: &'a Connection,
-    master: &'a MasterKey,
+    master: Option<&'a MasterKey>,
     /// The subjects' keys that were unwrapped, by number.
     keys: BTreeMap<i64, SubjectKey>,
     /// Records that were found to be orders to destroy the key of the subject with this number.
     orders: BTreeSet<(u64, i64)>,
     /// The time of the newest record, once it was needed.
     newest: Option<Millis>,
+    /// Until when what sources gave is kept, as far as it was looked up.
+    facts: BTreeMap<(SourceName, Digest), Option<Millis>>,
     found: u64,
     opened: u64,
 }
 
 impl<'a> Audit<'a> {
-    fn new(connection: &'a Connection, master: &'a MasterKey) -> Self {
-        let (keys, orders) = (BTreeMap::new(), BTreeSet::new());
-        Self { connection, master, keys, orders, newest: None, found: 0, opened: 0 }
+    fn new(connection: &'a Connection, master: Option<&'a MasterKey>) -> Self {
+        let (keys, orders, facts) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        Self { connection, master, keys, orders, newest: None, facts, found: 0, opened: 0 }
     }
 
     fn record(&mut self, seq: u64, body: &[u8]) -> Result<(), LedgerError> {
         let said = Said::of(seq, body)?;
         let Some(until) = said.kept_until else { return Ok(()) };
+        self.informed(seq, until, said.sources())?;
         let Some(row) = self.row(seq)? else { return self.removed(seq, until) };
         self.found = self.found.saturating_add(1);
         let agent = said.agent(self.connection, seq)?;
         if row.expires != until.0 || row.agent.as_deref() != Some(agent.as_str()) {
             return Err(altered(seq));
+        }
+        if !payloads::is_listed(self.connection, seq, until)? {
+            return Err(LedgerError::Corrupt(format!(
+                "what is kept of record {seq} would stay beyond its time: no index has it"
+            )));
         }
         match (&row.wrapped, row.erased) {
             (Some(wrapped), None) => self.opens(seq, &row, &agent, wrapped),
@@ -113,22 +123,52 @@ impl<'a> Audit<'a> {
 
     /// A row that is gone was kept for its time, which the newest record lies behind: its removal is on record.
     fn removed(&mut self, seq: u64, until: Millis) -> Result<(), LedgerError> {
-        let newest = match self.newest {
-            Some(newest) => newest,
-            None => *self.newest.insert(store::newest_time(self.connection)?),
-        };
-        if until <= newest {
+        if self.is_over(until)? {
             return Ok(());
         }
         Err(LedgerError::Corrupt(format!("what is kept of record {seq} is gone before its time")))
     }
 
-    /// What its key does not open was altered.
+    /// Whether the newest record lies at or behind a time.
+    fn is_over(&mut self, until: Millis) -> Result<bool, LedgerError> {
+        let newest = match self.newest {
+            Some(newest) => newest,
+            None => *self.newest.insert(store::newest_time(self.connection)?),
+        };
+        Ok(until <= newest)
+    }
+
+    /// What a request was decided by is kept for as long, or was erased, and a row says which.
+    fn informed(&mut self, seq: u64, until: Millis, sources: &Snapshots) -> Result<(), LedgerError> {
+        if sources.is_empty() || self.is_over(until)? {
+            return Ok(());
+        }
+        for (source, used) in sources {
+            let name = (source.clone(), used.digest);
+            let kept = match self.facts.get(&name) {
+                Some(kept) => *kept,
+                None => {
+                    let kept = archive::until(self.connection, source, &used.digest)?;
+                    *self.facts.entry(name).or_insert(kept)
+                }
+            };
+            if kept.is_none_or(|kept| kept < until) {
+                let digest = used.digest;
+                return Err(LedgerError::Corrupt(format!(
+                    "the facts {digest} of record {seq} are gone before its time"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// What its key does not open was altered. Without the master key that is not told.
     fn opens(&mut self, seq: u64, row: &Row, agent: &AgentId, wrapped: &[u8]) -> Result<(), LedgerError> {
+        let Some(master) = self.master else { return Ok(()) };
         let subject = row.subject;
         let key = match self.keys.remove(&subject) {
             Some(key) => key,
-            None => self.master.unwrap_subject(agent, wrapped).map_err(|_| altered(seq))?,
+            None => master.unwrap_subject(agent, wrapped).map_err(|_| altered(seq))?,
         };
         drop(key.open(SealedAt { seq, subject }, &row.sealed).map_err(|_| altered(seq))?);
         self.keys.insert(subject, key);

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use portcullis_protocol::{Event, EventRecord, Ordered};
 
 use super::*;
@@ -38,8 +40,9 @@ impl Kit {
     }
 
     fn audit(&self) -> Result<u64, String> {
-        let whole = payloads(&self.store.connection, &self.master, 0..9).map_err(|error| error.to_string());
-        let behind = payloads_behind(&self.store.connection, &self.master, OWN);
+        let master = Some(&self.master);
+        let whole = payloads(&self.store.connection, master, 0..9).map_err(|error| error.to_string());
+        let behind = payloads_behind(&self.store.connection, master, OWN);
         assert!(
             whole.is_ok() || behind.is_err() || self.gone(),
             "what came meanwhile is looked at less closely"
@@ -52,7 +55,8 @@ impl Kit {
     }
 
     fn removed(&self, now: u64) -> Result<usize, String> {
-        payloads::remove_expired(&self.store.connection, Millis(now), 9).map_err(|error| error.to_string())
+        let most = (9, Duration::MAX);
+        payloads::remove_expired(&self.store.connection, Millis(now), most).map_err(|error| error.to_string())
     }
 }
 
@@ -117,4 +121,69 @@ fn what_is_kept_of_a_subject_that_is_none_was_taken_for_erased() {
     let opened = payloads::open(&kit.store.connection, &kit.master, OWN, &agent());
     assert!(opened.unwrap_err().to_string().contains("of a subject that is none"));
     assert!(kit.audit().is_err());
+}
+
+/// An index leads the removal: what it does not have was kept for good.
+#[test]
+fn what_no_index_had_was_kept_for_good() {
+    let kit = Kit::new();
+    kit.sql(
+        "DROP INDEX payloads_expires;
+         CREATE INDEX payloads_expires ON payloads (expires) WHERE seq < 0;
+         PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = 'CREATE INDEX payloads_expires ON payloads (expires)'
+           WHERE name = 'payloads_expires';
+         PRAGMA writable_schema = RESET;",
+    );
+    assert_eq!(kit.removed(UNTIL), Ok(0));
+    assert!(kit.audit().unwrap_err().contains("record 3 would stay beyond its time"));
+}
+
+/// Rows and what they are of were gone together: what was left agreed with itself.
+#[test]
+fn facts_that_a_record_was_decided_by_were_gone_and_nobody_missed_them() {
+    let kit = Kit::new();
+    let digest = Digest::sha256(b"facts");
+    let sources = format!(r#"{{"directory":{{"as_of":1,"digest":"{digest}","max_age_ms":9}}}}"#);
+    kit.sql("DELETE FROM records");
+    kit.record(
+        OWN,
+        &format!(r#"{{"time":1,"agent":"bot","kept_until":{UNTIL},"facts":{{"sources":{sources}}}}}"#),
+    );
+    let gone = "of record 3 are gone before its time";
+    assert!(kit.audit().unwrap_err().contains(gone));
+    let (source, mut facts) = ("directory".parse().unwrap(), archive::Archive::default());
+    let kept = facts.keep(&kit.store.connection, (&source, digest), b"facts", Millis(UNTIL));
+    kept.unwrap();
+    assert_eq!(kit.audit(), Ok(1));
+    kit.sql("DELETE FROM snapshots; DELETE FROM snapshot_uses");
+    assert!(kit.audit().unwrap_err().contains(gone));
+    kit.record(4, &format!(r#"{{"time":{UNTIL}}}"#));
+    assert_eq!(kit.audit(), Ok(1), "nobody decides again by them");
+}
+
+#[test]
+fn without_the_master_key_all_is_told_but_what_is_sealed() {
+    let kit = Kit::new();
+    let audit = || payloads(&kit.store.connection, None, 0..9).map_err(|error| error.to_string());
+    assert_eq!(audit(), Ok(0));
+    kit.sql("UPDATE payloads SET sealed = zeroblob(64)");
+    assert_eq!(audit(), Ok(0));
+    kit.sql("UPDATE subjects SET agent = 'another'");
+    assert!(audit().is_err());
+    kit.sql("DELETE FROM payloads");
+    assert!(audit().unwrap_err().contains("record 3 is gone before its time"));
+}
+
+/// Each one's record is read, and a disk may be slow: the writer's callers waited for thousands.
+#[test]
+fn removing_what_was_over_took_as_long_as_there_was_something() {
+    let kit = Kit::new();
+    for seq in 10..49 {
+        kit.record(seq, &format!(r#"{{"time":1,"agent":"bot","kept_until":{UNTIL}}}"#));
+        kit.sql(&format!("INSERT INTO payloads VALUES ({seq}, 1, {UNTIL}, x'00')"));
+    }
+    let removed = || payloads::remove_expired(&kit.store.connection, Millis(UNTIL), (99, Duration::ZERO));
+    let counts: Vec<_> = (0..4).map(|_| removed().unwrap()).collect();
+    assert_eq!(counts, [16, 16, 8, 0]);
 }

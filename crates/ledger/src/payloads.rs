@@ -1,12 +1,18 @@
 //! Payloads in the database: sealed requests and results, and the subjects' wrapped keys.
 
-use portcullis_protocol::{AgentId, Digest, KeptResult, Millis, Record, Salt};
+use std::time::Duration;
+
+use portcullis_protocol::{AgentId, Digest, KeptResult, Millis, Record, Salt, Snapshots};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use serde::Deserialize;
 
+use crate::clock::Attempt;
 use crate::error::LedgerError;
 use crate::store;
 use crate::vault::{MasterKey, SealedAt, SubjectKey, Vault, VaultError};
+
+/// Of what is over so many are removed at once, however long that takes, so that each time comes further.
+const FEWEST_REMOVED: usize = 16;
 
 /// What is kept of a record's payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +70,7 @@ pub(crate) fn erase_subject(connection: &Connection, agent: &AgentId, order: u64
     connection.execute(text, params![agent.as_str(), order]).map(drop)
 }
 
-/// Removes at most `most` payloads whose time is over. Says how many.
+/// Removes at most `most` payloads whose time is over, and only a few once it has taken as long as it may. Says how many.
 ///
 /// # Errors
 /// If the database fails, or the record of one says that its time is another. Nothing is removed then: the caller's
@@ -72,19 +78,25 @@ pub(crate) fn erase_subject(connection: &Connection, agent: &AgentId, order: u64
 pub(crate) fn remove_expired(
     connection: &Connection,
     now: Millis,
-    most: u32,
+    (most, brief): (u32, Duration),
 ) -> std::result::Result<usize, LedgerError> {
+    let began = Attempt::begin();
+    let mut removed = 0_usize;
     let due =
         numbers(connection, "SELECT seq FROM payloads WHERE expires <= ?1 LIMIT ?2", params![now.0, most])?;
     for seq in &due {
+        if removed >= FEWEST_REMOVED && began.took() >= brief {
+            break;
+        }
         if !is_over(connection, *seq, now)? {
             return Err(LedgerError::Corrupt(format!(
                 "what is kept of record {seq} would go before its time"
             )));
         }
         connection.prepare_cached("DELETE FROM payloads WHERE seq = ?1")?.execute([seq])?;
+        removed = removed.saturating_add(1);
     }
-    Ok(due.len())
+    Ok(removed)
 }
 
 /// Whether the time of what is kept of a record is over, by the record. An index alone does not tell: what it leads to may be
@@ -92,6 +104,13 @@ pub(crate) fn remove_expired(
 fn is_over(connection: &Connection, seq: u64, now: Millis) -> std::result::Result<bool, LedgerError> {
     let Some(body) = store::record(connection, seq)? else { return Ok(false) };
     Ok(Said::of(seq, &body)?.kept_until.is_some_and(|until| until <= now))
+}
+
+/// Whether what is kept of a record is found by its time: by the index that leads its removal, and by nothing else.
+pub(crate) fn is_listed(connection: &Connection, seq: u64, expires: Millis) -> Result<bool> {
+    let text = "SELECT EXISTS (SELECT 1 FROM payloads INDEXED BY payloads_expires
+        WHERE expires = ?1 AND seq = ?2)";
+    connection.prepare_cached(text)?.query_row([expires.0, seq], |row| row.get(0))
 }
 
 /// Indexes of the records from this one on of which something is kept.
@@ -117,11 +136,24 @@ pub(crate) struct Said {
     pub(crate) kept_until: Option<Millis>,
     agent: Option<AgentId>,
     permit: Option<u64>,
+    #[serde(default)]
+    facts: SaidFacts,
+}
+
+#[derive(Default, Deserialize)]
+struct SaidFacts {
+    #[serde(default)]
+    sources: Snapshots,
 }
 
 impl Said {
     pub(crate) fn of(seq: u64, body: &[u8]) -> std::result::Result<Self, LedgerError> {
         serde_json::from_slice(body).map_err(|_| LedgerError::Corrupt(format!("record {seq} is not one")))
+    }
+
+    /// What sources of facts gave for it.
+    pub(crate) const fn sources(&self) -> &Snapshots {
+        &self.facts.sources
     }
 
     /// The agent that it is about; an outcome is about its PERMIT's.

@@ -10,16 +10,12 @@ use crate::batch::Batch;
 use crate::error::LedgerError;
 use crate::store::PermitRow;
 
-/// Records what has become due: payloads whose time is over, PERMITs whose outcome never came, counts.
+/// Records what has become due: PERMITs whose outcome never came, counts.
 pub(crate) fn unasked(
     batch: &mut Batch<'_>,
     overdue: &[PermitRow],
     taken: &Taken,
-    expired: bool,
 ) -> Result<(), LedgerError> {
-    if expired {
-        batch.expire()?;
-    }
     for permit in overdue {
         batch.overdue(permit)?;
     }

@@ -22,29 +22,26 @@ use crate::held::Holds;
 use crate::keyring;
 use crate::ledger::LedgerConfig;
 use crate::lock::DirectoryLock;
-use crate::opened::{Location, Opened};
-use crate::place::Place;
+use crate::opened::Opened;
 use crate::published::Published;
 use crate::queue::{erases, waiting, writes};
 use crate::quota::Quota;
-use crate::scrub::Scrub;
 use crate::signer::Signer;
 use crate::spooling::Spooling;
 use crate::store;
 use crate::suspect;
 use crate::unasked::{changes, unasked};
 use crate::vault::Vault;
-use crate::verification::Depth;
 use crate::waiting::{Waiting, refuse};
 
+mod expiring;
 mod looking;
 mod outside;
+mod reopening;
 mod unrecorded;
 
 /// How often overdue outcomes and counts are looked at when nothing else happens.
 const TICK: Duration = Duration::from_secs(1);
-/// How long calls are kept waiting for the next attempt to open the ledger. Beyond that they get the reason.
-const SOON: Duration = Duration::from_secs(2);
 
 /// How an open ledger failed, the worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,7 +74,8 @@ pub(crate) struct Writer {
     phase: Result<Box<Opened>, ReasonCode>,
     /// How the ledger failed while it was open, if it did.
     failed: Option<Failed>,
-    /// Whether the scrub found the ledger damaged while it was open: then all of it must be read to open it.
+    /// Whether the ledger was found damaged while it was open: then all of it, and of what lies beside, must be read to
+    /// open it.
     doubted: bool,
     /// The newest head that was signed and anchored, kept beyond a failure.
     known: Option<VerifiedCheckpoint>,
@@ -93,6 +91,10 @@ pub(crate) struct Writer {
     gate: GateState,
     /// Boot-clock time, in milliseconds, at which payloads were last found not to have expired.
     unexpired: Option<u64>,
+    /// Spaces out their removal as long as calls come.
+    removing: Pacing,
+    /// Whether more of them are to be removed at once.
+    expiring: bool,
     syncs: u64,
     batches: u64,
     closing: bool,
@@ -131,6 +133,8 @@ impl Writer {
             bundle: None,
             gate: GateState::Open,
             unexpired: None,
+            removing: Pacing::default(),
+            expiring: false,
             syncs: 0,
             batches: 0,
             closing: false,
@@ -154,8 +158,13 @@ impl Writer {
         let health = self.health();
         let commands = self.answer_at_once(commands, &health);
         match tripped(&health) {
-            None => self.commit(commands, &health),
+            None => {
+                let idle = commands.is_empty();
+                self.commit(commands, &health);
+                self.expire(&health, idle);
+            }
             Some(code) => {
+                self.expiring = false;
                 self.archives.refuse(code);
                 self.refuse_all(commands, &health, code);
             }
@@ -200,70 +209,6 @@ impl Writer {
         self.reopening.ended(&attempt);
     }
 
-    /// A ledger that another file has taken the place of is closed: what lies there now must prove itself. One
-    /// whose place is empty is kept open, for it may be put back.
-    fn leave_replaced(&mut self) {
-        if let Ok(opened) = &mut self.phase {
-            let (store, anchor) = (opened.store.place(), opened.anchor.place());
-            if store == Place::Replaced {
-                self.phase = Err(ReasonCode::EvidenceUnwritable);
-            } else if anchor == Place::Replaced {
-                self.phase = Err(ReasonCode::EvidenceAnchorUnwritable);
-            }
-        }
-    }
-
-    /// A ledger that the scrub found damaged is closed, and opened again only after all of it was read.
-    fn leave_damaged(&mut self) {
-        let found = self.phase.as_ref().map_or(None, |opened| opened.scrub.as_ref().and_then(Scrub::found));
-        if let Some(found) = found.cloned() {
-            self.phase = Err(found.code);
-            self.doubted = true;
-            // The process that is in doubt need not be told by a file.
-            drop(suspect::raise(&self.config.directory, &found.what));
-        }
-    }
-
-    /// Whether the ledger may be opened now. Attempts that fail are spaced out; who asks when the next one is near
-    /// waits for it, so that the first call after a repair is decided.
-    fn rested(&self, asked: bool) -> bool {
-        while !self.reopening.rest().is_zero() {
-            if !asked || self.closing || self.reopening.rest() > SOON {
-                return false;
-            }
-            std::thread::park_timeout(self.reopening.rest());
-        }
-        true
-    }
-
-    /// Opens the ledger, or rebuilds it after a failure.
-    fn reopen(&mut self) {
-        let keys = self.signer.trusted();
-        let location = Location {
-            directory: &self.config.directory,
-            anchor: &self.config.anchor,
-            key: &keys,
-            known: self.known.as_ref(),
-        };
-        let doubted = self.doubted || suspect::is_raised(&self.config.directory);
-        let depth = if doubted { Depth::Whole } else { Depth::Tail };
-        let opened = match self.failed {
-            Some(Failed::Unknown) => Opened::rebuild(&location),
-            Some(Failed::Unsigned) | None => Opened::open(&location, depth),
-        };
-        // What the scrub found may lie beside the records.
-        let opened = opened.and_then(|opened| {
-            if doubted {
-                self.config.means().everything(&opened.store.connection, opened.tree.size())?;
-            }
-            Ok(opened)
-        });
-        self.phase = match opened {
-            Ok(opened) => Ok(Box::new(opened)),
-            Err(error) => Err(error.code()),
-        };
-    }
-
     /// The first batch: says that the ledger was opened, and ends what was committed but never released. From then
     /// on the scrub reads what opening it did not.
     fn begin(&mut self, health: &Health) {
@@ -286,7 +231,8 @@ impl Writer {
         }
         if let Ok(opened) = &mut self.phase {
             opened.begun = true;
-            opened.pending = opened.scrub(self.config.means()).err().map(|error| error.code());
+            let means = self.config.means(opened.master);
+            opened.pending = opened.scrub(means).err().map(|error| error.code());
             // What was in doubt was read whole. A note that stays costs the next start the same once more.
             drop(suspect::settle(&self.config.directory));
             (self.failed, self.doubted) = (None, false);
@@ -340,11 +286,9 @@ impl Writer {
         let health = if changed.is_ok() { health } else { &nobody };
         let (bundle, detail) = changed.map_or(None, |changed| changed).unzip();
         self.archive_in_force(bundle.as_ref());
-        let expired = self.expired(health);
         let abandoned = self.holds.abandoned();
         let late = self.late(health);
-        let counted =
-            !overdue.is_empty() || !taken.is_empty() || !abandoned.is_empty() || expired || !late.is_empty();
+        let counted = !overdue.is_empty() || !taken.is_empty() || !abandoned.is_empty() || !late.is_empty();
         self.entering = false;
         if commands.is_empty()
             && !counted
@@ -363,7 +307,7 @@ impl Writer {
             changes(batch, detail, gate)?;
             bundle.iter().try_for_each(|bundle| batch.name(bundle))?;
             batch.withhold(&abandoned)?;
-            unasked(batch, &overdue, &taken, expired)?;
+            unasked(batch, &overdue, &taken)?;
             batch.enter_spool(&late.entries, late.unreadable)?;
             while let Some(command) = commands.pop_front() {
                 batch.take(command, &mut quota)?;
@@ -451,6 +395,10 @@ impl Writer {
     fn poison(&mut self, error: &LedgerError, waiting: Vec<Waiting>, committed: bool, now: Millis) {
         self.phase = Err(error.code());
         self.failed = self.failed.max(Some(Failed::by(error, committed)));
+        // A copy of what is damaged is as damaged: without having read it whole it would be opened, and fail, again and again.
+        if error.code() == ReasonCode::EvidenceCorrupt {
+            self.doubt(&error.to_string());
+        }
         self.refuse_waiting(waiting, error.code(), committed, now);
     }
 

@@ -63,7 +63,7 @@ pub struct CheckAsked<'a> {
     pub since: Option<&'a Path>,
     /// Begin with the first record, whatever an earlier check had done.
     pub restart: bool,
-    /// Open kept requests and results too, with the vault's master key.
+    /// Open kept requests and results too, with the vault's master key; otherwise they are compared with their records only.
     pub with_key: bool,
 }
 

@@ -73,7 +73,8 @@ pub(crate) enum LogCommand {
         /// Begin with the first record, whatever an earlier check had done.
         #[arg(long)]
         restart: bool,
-        /// Open the kept requests and results too, with the vault's master key.
+        /// Open the kept requests and results too, with the vault's master key. Without it they are only compared with their
+        /// records.
         #[arg(long)]
         with_key: bool,
         /// Show how far it is even where standard error is no terminal.

@@ -18,7 +18,7 @@ use crate::vault::MasterKey;
 pub struct CheckBeside {
     /// Tells the digest of an archived bundle.
     pub bundle_digest: Arc<BundleDigestOf>,
-    /// The vault's master key: without it, kept requests and results are not opened.
+    /// The vault's master key: without it, kept requests and results are compared with their records, and not opened.
     pub master: Option<Arc<MasterKey>>,
 }
 
@@ -29,7 +29,8 @@ impl std::fmt::Debug for CheckBeside {
 }
 
 impl Check {
-    /// Checks what is kept beside the records. Says how many payloads it opened; `None` if it was stopped.
+    /// Checks what is kept beside the records. Says how many payloads it opened, none without the key; `None` if it was
+    /// stopped.
     pub(super) fn kept(
         &self,
         named: &BTreeSet<BundleDigest>,
@@ -42,7 +43,7 @@ impl Check {
         }
         archive_audit::facts(&snapshot)?;
         snapshot.finish()?;
-        let Some(master) = self.beside.master.as_deref() else { return Ok(Some(0)) };
+        let master = self.beside.master.as_deref();
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let (next, size, database) = (AtomicU64::new(0), self.head.size(), self.database.as_path());
         let open = || -> Result<u64, LedgerError> {
@@ -57,7 +58,7 @@ impl Check {
                 let snapshot = connection.unchecked_transaction()?;
                 opened = opened.saturating_add(payload_audit::payloads(&snapshot, master, first..end)?);
                 snapshot.finish()?;
-                progress("opening payloads", end, size);
+                progress("comparing payloads", end, size);
             }
             Ok(opened)
         };

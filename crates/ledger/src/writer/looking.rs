@@ -6,15 +6,11 @@ use portcullis_arbiter::{Evidence, Fact, GateState, Health, Heard, Policy, Polic
 use portcullis_protocol::{BundleDigest, Millis, ReasonCode};
 
 use super::Writer;
-use crate::archive;
 use crate::command::Status;
 use crate::health::{Surroundings, tripped};
-use crate::payloads;
 use crate::scrub::Scrub;
 use crate::store::{self, PermitRow};
 
-/// How often it is looked whether payloads have expired, in boot-clock milliseconds.
-const EXPIRY_EVERY: u64 = 60_000;
 /// PERMITs that are ended in one batch because their outcome is overdue.
 const MOST_OVERDUE: u32 = 256;
 
@@ -55,7 +51,7 @@ impl Writer {
 
     /// Whether the next batch need not wait for anybody.
     pub(super) fn has_more(&self) -> bool {
-        self.entering || self.archives.are_waiting()
+        self.entering || self.expiring || self.archives.are_waiting()
     }
 
     /// Has a bundle that comes into force archived, before there is a decision that would have to wait for it.
@@ -116,20 +112,5 @@ impl Writer {
         let Ok(opened) = &self.phase else { return Vec::new() };
         // If it cannot be read now it is read at the next tick; the permits stay open, and their keys consumed.
         store::overdue(&opened.store.connection, now, MOST_OVERDUE).unwrap_or_else(|_| Vec::new()) // tidy: allow nothing is decided by it
-    }
-
-    /// Whether payloads are kept beyond their time. Looked at once a minute, and until none is left.
-    pub(super) fn expired(&mut self, health: &Health) -> bool {
-        let Ok(opened) = &self.phase else { return false };
-        if self.unexpired.is_some_and(|looked| health.boot.saturating_sub(looked) < EXPIRY_EVERY) {
-            return false;
-        }
-        // If it cannot be read now it is looked at again; nothing is decided by it.
-        let connection = &opened.store.connection;
-        let expired =
-            [payloads::any_expired(connection, health.now), archive::any_expired(connection, health.now)];
-        let expired = expired.into_iter().any(|any| any.is_ok_and(|any| any));
-        self.unexpired = (!expired).then_some(health.boot);
-        expired
     }
 }

@@ -11,7 +11,7 @@ use crate::scrub::long;
 use crate::tampered::named;
 
 /// What rots beside the records, and how it is named.
-pub(crate) const ROTTEN: [(&str, &str); 17] = [
+pub(crate) const ROTTEN: [(&str, &str); 19] = [
     ("UPDATE payloads SET seq = seq + 1000000", "is gone before its time"),
     ("DELETE FROM payloads", "is gone before its time"),
     (
@@ -33,6 +33,15 @@ pub(crate) const ROTTEN: [(&str, &str); 17] = [
     ("DELETE FROM snapshots", "the kept facts are not those"),
     ("UPDATE snapshot_uses SET erased = 1", "a row of `snapshot_uses` was altered"),
     ("UPDATE snapshot_uses SET expires = expires + 1", "a row of `snapshot_uses` was altered"),
+    ("DELETE FROM snapshot_uses; DELETE FROM snapshots", "are gone before its time"),
+    (
+        "DROP INDEX payloads_expires;
+         CREATE INDEX payloads_expires ON payloads (expires) WHERE seq < 0;
+         PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = 'CREATE INDEX payloads_expires ON payloads (expires)'
+           WHERE name = 'payloads_expires'",
+        "would stay beyond its time",
+    ),
     (
         "UPDATE payloads SET sealed = CAST(substr(sealed, 1, 40) || x'00' || substr(sealed, 42) AS BLOB)",
         "does not open",
@@ -125,6 +134,30 @@ fn what_is_kept_beside_the_records_is_checked_with_them() {
     let other = World::new();
     std::fs::copy(other.vault_key(), world.vault_key()).unwrap();
     assert_eq!(check(&world, None).unwrap_err().code(), ReasonCode::EvidenceVaultWrongKey);
+}
+
+/// Without the key nothing of what is kept was looked at: a row that was gone was not missed.
+#[test]
+fn without_the_vault_s_key_a_check_missed_nothing_of_what_was_gone() {
+    let world = World::sourced("");
+    let ledger = world.start();
+    world.permitted(&ledger, &Call::read(1));
+    drop(ledger);
+    let check = |world: &World| world.check_with(None)?.run(None, &AtomicBool::new(false), &|_, _, _| ());
+    assert_eq!(check(&world).unwrap().payloads, None);
+    for (statement, expected) in ROTTEN {
+        let damaged = world.crashed();
+        damaged.sql(statement);
+        let found = check(&damaged).map_err(|error| error.to_string());
+        // What is sealed, and the keys to it: that takes the key.
+        match statement.contains("SET sealed") || statement.contains("SET wrapped = CAST") {
+            true => assert!(found.is_ok(), "{statement}"),
+            false => assert!(found.unwrap_err().contains(expected), "{statement}"),
+        }
+    }
+    world.sql("DELETE FROM vault");
+    assert_eq!(world.check().unwrap_err().code(), ReasonCode::EvidenceVaultWrongKey);
+    assert_eq!(world.refused(&world.start(), &Call::read(2)), ReasonCode::EvidenceCorrupt);
 }
 
 /// A second look, record by record, is for what differs: a sound state, with every outcome, late ones and keys that were

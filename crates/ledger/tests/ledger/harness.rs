@@ -466,7 +466,12 @@ impl World {
 
     /// A check of the ledger, its payloads included, beside whoever has it open.
     pub(crate) fn check(&self) -> Result<Check, LedgerError> {
-        let master = Some(Arc::new(MasterKey::read(&self.vault_key()).unwrap()));
+        self.check_with(Some(MasterKey::read(&self.vault_key()).unwrap()))
+    }
+
+    /// A check of the ledger with this master key.
+    pub(crate) fn check_with(&self, master: Option<MasterKey>) -> Result<Check, LedgerError> {
+        let master = master.map(Arc::new);
         let beside = CheckBeside { bundle_digest: Arc::new(bundle_digest), master };
         Check::open(&self.data(), &self.anchor(), &self.verifier, beside)
     }

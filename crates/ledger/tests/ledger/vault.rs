@@ -1,8 +1,12 @@
 use std::fs;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
+use portcullis_ledger::ReportedOutcome;
 use portcullis_protocol::{Event, Millis, Outcome, ReasonCode, Record};
 
-use crate::harness::{Call, World};
+use crate::harness::{Call, Held, World, answer};
+use crate::scrub::scrubbed;
 
 /// Names that nothing else in a ledger's files has.
 const KEY: &str = "the-key-of-this-charge";
@@ -208,4 +212,81 @@ fn the_bundle_is_archived_once_with_the_first_record_that_names_it() {
     let snapshot = portcullis_policy::Snapshot::from_archive(&archive).unwrap();
     assert_eq!(snapshot.digest(), world.bundle.reference().digest);
     assert_eq!(*snapshot.digest().0.as_bytes(), digest);
+}
+
+/// What the writer found in a row that was due is in no record: the ledger was rebuilt, read through, found right and opened,
+/// and the next batch found the same.
+#[test]
+fn damage_that_the_writer_found_had_the_ledger_rebuilt_again_and_again() {
+    let world = World::sourced("");
+    let ledger = world.start();
+    world.permitted(&ledger, &Call::read(1));
+    drop(ledger);
+    for statement in ["UPDATE payloads SET expires = 5", "UPDATE snapshot_uses SET erased = 1, expires = 5"] {
+        let damaged = world.crashed();
+        damaged.sql(statement);
+        for life in 1..3 {
+            let ledger = damaged.start();
+            for attempt in 0..3 {
+                let code = damaged.refused(&ledger, &Call::read(life * 10 + attempt));
+                assert_eq!(code, ReasonCode::EvidenceCorrupt, "{statement}");
+            }
+        }
+        assert!(!damaged.events().contains(&Event::Recovered), "{statement}");
+        assert!(damaged.data().join("doubted").exists(), "{statement}");
+    }
+}
+
+/// Whatever was to be recorded failed with a row that had nothing to do with it.
+#[test]
+fn an_outcome_was_lost_because_a_row_that_was_due_was_damaged() {
+    let world = World::new();
+    let ledger = world.start();
+    let call = Call::charge(1, "57.31", Some(KEY));
+    world.permitted(&ledger, &call);
+    assert_eq!(scrubbed(&world, &ledger), None);
+    let held = Held::hold(&world, &ledger, 2);
+    world.sql("UPDATE payloads SET expires = 5");
+    let (sender, receiver) = channel();
+    let report = ReportedOutcome {
+        attempt: call.attempt(),
+        agent: call.agent.parse().unwrap(),
+        outcome: Outcome::Ok,
+        result: None,
+    };
+    ledger.outcome(report, move |reply| sender.send(reply).unwrap()).unwrap();
+    world.clocks.advance(60_000);
+    held.release();
+    receiver.recv().unwrap().unwrap();
+    assert_eq!(world.refused(&ledger, &Call::read(3)), ReasonCode::EvidenceCorrupt);
+}
+
+/// All that was over went in one batch, and whoever called meanwhile waited for it.
+#[test]
+fn whoever_called_waited_until_all_that_was_over_was_removed() {
+    let world = World::spans("1m", "1m");
+    let ledger = world.start();
+    let reads: Vec<_> = (0..600).map(|attempt| world.ask(&ledger, &Call::read(attempt))).collect();
+    assert!(reads.iter().all(|reply| answer(reply).verdict.reason().is_none()));
+    drop(ledger);
+    world.clocks.advance(60_000);
+    let ledger = world.start();
+    // Nobody asks anything: it goes on by itself.
+    while count(&world, "payloads") > 0 {
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    drop(ledger);
+    let removed = world.records().into_iter().filter_map(|record| match record {
+        Record::Event(entry) if entry.event == Event::PayloadsExpired => {
+            Some(entry.detail["payloads"].parse::<u64>().unwrap())
+        }
+        Record::Event(_)
+        | Record::Decision(_)
+        | Record::Outcome(_)
+        | Record::Aggregate(_)
+        | Record::Late(_) => None,
+    });
+    let removed: Vec<_> = removed.collect();
+    assert_eq!(removed.iter().sum::<u64>(), 600);
+    assert!(removed.iter().all(|count| *count <= 256), "{removed:?}");
 }
