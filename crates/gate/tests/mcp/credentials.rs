@@ -128,7 +128,7 @@ async fn a_source_that_hangs_holds_up_its_call_until_the_deadline_and_no_other()
     let (web, folder) = (Web::start().await, tempfile::tempdir().unwrap());
     // Hangs if it is told to; says so.
     let body = "if [ -e hang ]; then rm hang; echo x > hangs; sleep 600; fi; echo sesame";
-    let source = CredentialSource::new(program(&folder, body), Duration::from_secs(2), Duration::ZERO);
+    let source = CredentialSource::new(program(&folder, body), Duration::from_secs(8), Duration::ZERO);
     let mut gate = gate_shown(&web, Credential::bearer(source)).await;
     call(&mut gate, 1, "read").await;
     write(&folder, "hang", "");
