@@ -188,9 +188,13 @@ impl Batch<'_> {
     pub(crate) fn open(&mut self, event: Event) -> Result<(), LedgerError> {
         if self.tree.size() == 0 {
             self.event(Event::Genesis, BTreeMap::new())?;
+        }
+        if payloads::master(self.connection)?.is_none() {
+            // A log that begins with another's end has kept nothing yet, and named no key.
+            if payloads::any_subject(self.connection)? {
+                return Err(LedgerError::Corrupt("the vault does not name its master key any more".into()));
+            }
             payloads::set_master(self.connection, &self.vault.master()?.id())?;
-        } else if payloads::master(self.connection)?.is_none() {
-            return Err(LedgerError::Corrupt("the vault does not name its master key any more".into()));
         }
         let withheld = store::open_permits_from(self.connection, self.signed_at_open)?;
         let adopted = self.tree.size().saturating_sub(self.signed_at_open);

@@ -111,9 +111,11 @@ impl Check {
         let current = current.ok_or_else(|| LedgerError::Corrupt("there is no ledger here yet".into()))?;
         let connection = Store::read_only(&current.database)?;
         let tree = edge::under(&connection, &head)?;
+        let named = payloads::master(&connection)?;
+        let unused = named.is_none() && !payloads::any_subject(&connection)?;
         if let Some(master) = &beside.master
-            && head.size() > 0
-            && payloads::master(&connection)? != Some(master.id())
+            && !unused
+            && named != Some(master.id())
         {
             return Err(VaultError::WrongKey.into());
         }

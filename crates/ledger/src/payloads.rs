@@ -42,6 +42,12 @@ pub(crate) fn set_master(connection: &Connection, master: &Digest) -> Result<()>
     statement.execute([master.as_bytes()]).map(drop)
 }
 
+/// Whether anything was ever sealed: subjects stay, even those whose key was destroyed.
+pub(crate) fn any_subject(connection: &Connection) -> Result<bool> {
+    let mut statement = connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM subjects)")?;
+    statement.query_row([], |row| row.get(0))
+}
+
 pub(crate) fn sealed(connection: &Connection, seq: u64) -> Result<Option<Sealed>> {
     let mut statement = connection.prepare_cached("SELECT subject, sealed FROM payloads WHERE seq = ?1")?;
     statement.query_row([seq], |row| Ok(Sealed { subject: row.get(0)?, sealed: row.get(1)? })).optional()
