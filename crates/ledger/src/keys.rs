@@ -344,8 +344,13 @@ pub(crate) struct Mark {
     pub(crate) slot: Slot,
 }
 
-/// The newest mark before index `end`, as the state has it.
+/// The newest mark before index `end`, as the state has it. One of a record that is not there would be the newest once there
+/// are so many.
 pub(crate) fn newest_mark(connection: &Connection, end: u64) -> Result<Option<Mark>, LedgerError> {
+    let text = "SELECT EXISTS (SELECT 1 FROM marks WHERE seq > (SELECT coalesce(max(seq), -1) FROM records))";
+    if connection.query_row(text, [], |row| row.get(0))? {
+        return Err(LedgerError::Corrupt("a mark names a record that is not there".into()));
+    }
     let text = "SELECT slot, seq FROM marks WHERE seq < ?1 ORDER BY seq DESC LIMIT 1";
     let read = |row: &rusqlite::Row<'_>| {
         let slot = if row.get::<_, u8>(0)? == 0 { Slot::First } else { Slot::Second };

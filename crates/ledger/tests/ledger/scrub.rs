@@ -106,6 +106,16 @@ fn damage_before_the_tail_is_found_and_stays_found_until_it_is_repaired() {
     }
 }
 
+/// It was taken for the newest mark as soon as there were so many records, and whatever came was damaged from then on.
+#[test]
+fn a_mark_of_a_record_that_was_yet_to_come_was_no_damage() {
+    let world = long();
+    let damaged = world.crashed();
+    damaged.sql("UPDATE marks SET seq = seq + 100000 WHERE seq = (SELECT min(seq) FROM marks)");
+    let ledger = damaged.start();
+    assert_eq!(damaged.refused(&ledger, &Call::read(5_000)), ReasonCode::EvidenceCorrupt);
+}
+
 /// What decisions are replayed by rotted, and PERMITs went on until somebody needed it.
 #[test]
 fn what_rots_beside_the_records_is_found_and_stays_found_until_it_is_repaired() {
