@@ -131,6 +131,8 @@ async fn a_source_that_hangs_holds_up_its_call_until_the_deadline_and_no_other()
     let source = CredentialSource::new(program(&folder, body), Duration::from_secs(8), Duration::ZERO);
     let mut gate = gate_shown(&web, Credential::bearer(source)).await;
     call(&mut gate, 1, "read").await;
+    // What the session takes by itself would hang in the call's place.
+    until(&web, |reached| reached.method == "GET").await;
     write(&folder, "hang", "");
     gate.call(2, "read", "{}").await;
     while !folder.path().join("hangs").exists() {
