@@ -190,7 +190,7 @@ fn excepted() -> Place {
 
 /// It was valid when it was made, and is asked until it is not.
 fn expired() -> Place {
-    let until_then = (Utc::now() + Duration::from_secs(4)).to_rfc3339_opts(SecondsFormat::Secs, true);
+    let until_then = (Utc::now() + Duration::from_secs(8)).to_rfc3339_opts(SecondsFormat::Secs, true);
     let place = edited("", "", &[("bundle.toml", "2099-01-01T00:00:00Z", &until_then)]);
     let mut gate = gate(&place);
     until("a bundle that has expired", || {

@@ -75,7 +75,7 @@ fn a_daemon_without_work_ends_at_once_and_closes_the_log() {
         let start = std::time::Instant::now();
         signal(&daemon.child, by);
         assert!(ended(&mut daemon.child, "the daemon").success(), "{by:?}");
-        assert!(start.elapsed() < Duration::from_secs(5), "{by:?} took {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(20), "{by:?} took {:?}", start.elapsed());
         assert_eq!(place.log().events().last(), Some(&Event::Closed), "{by:?}");
         assert!(daemon.notes.text().contains("stopping"), "{}", daemon.notes.text());
     }

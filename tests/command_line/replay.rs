@@ -173,6 +173,20 @@ fn every_change_of_the_state_is_named_with_its_record() {
     assert_eq!(replay(&original, &[]).0.code, 0);
 }
 
+/// Who has the log's key gave a result another time, and no row, index or mark could tell.
+#[test]
+fn an_outcome_said_another_time_for_its_result_than_its_bundle_asks_for() {
+    let place = place();
+    let later = "json_set(CAST(body AS TEXT), '$.kept_until', json_extract(body, '$.kept_until') + 1)";
+    let of = "json_extract(body, '$.kind') = 'outcome' AND json_extract(body, '$.kept_until') IS NOT NULL";
+    sql(&place, &format!("UPDATE records SET body = CAST({later} AS BLOB) WHERE {of}"));
+    resign(&place);
+    let (ended, said) = replay(&place, &["--without-key"]);
+    let found = found(&said);
+    let other = |what: &String| what.contains("does not ask for the result to be kept until then");
+    assert!(ended.code == 1 && found.iter().any(|(record, what)| record.is_some() && other(what)), "{said}");
+}
+
 /// What a bundle asks not to be kept is no fault; and what depends on it cannot be told either.
 #[test]
 fn what_was_not_to_be_kept_is_not_replayable_and_nothing_is_found() {

@@ -11,7 +11,9 @@ use crate::support::http::Server;
 use crate::support::{Act, Asked, Between, Daemon, Gate, Place, Recording, demo_server, files_server, text};
 
 /// The gates' deadline, in milliseconds.
-const DEADLINE: u64 = 900;
+const DEADLINE: u64 = 2_000;
+/// What an answer may take beyond the deadline, on a busy machine.
+const SLACK: Duration = Duration::from_secs(10);
 
 /// A gate whose arbiter is reached through [`Between`], with a real file server behind it.
 struct Scene {
@@ -60,7 +62,7 @@ impl Scene {
         self.between.decisions(script);
         let (answer, took) = self.gate.timed("read_text_file", self.arguments.clone());
         assert_eq!(answer.code(), code, "{name}: {}", answer.0);
-        assert!(took < Duration::from_millis(DEADLINE) + Duration::from_secs(1), "{name} took {took:?}");
+        assert!(took < Duration::from_millis(DEADLINE) + SLACK, "{name} took {took:?}");
         assert_eq!(self.gate.settled(&self.recording).len(), self.reads, "{name} reached the tool server");
     }
 

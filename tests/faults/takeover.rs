@@ -175,7 +175,7 @@ fn a_frozen_host_is_silence_and_is_not_overtaken() {
     signal(&first.child, Signal::STOP);
     let (answer, took) = second.timed("read_balance", balance());
     assert_eq!(answer.code(), "arbiter.timeout");
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took < Duration::from_secs(12), "{took:?}");
     let data = &scene.place.config.data;
     assert!(hosts(&first.child, data) && !hosts(&second.child, data), "two writers");
     signal(&first.child, Signal::CONT);

@@ -164,7 +164,7 @@ fn i14_no_log_configured_is_no_log_that_is_always_fine() {
 
 #[test]
 fn i15_a_log_that_hangs_holds_nobody_up_for_ever() {
-    let mut scene = Scene::hurried(700);
+    let mut scene = Scene::hurried(2_000);
     scene.runs(&VERIFYING, &Deed::read());
     signal(&scene.daemon.child, Signal::STOP);
     for entry in VERIFYING {

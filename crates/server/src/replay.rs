@@ -1,6 +1,7 @@
 //! Replaying a log: every decision once more from what its record keeps, and the state from the records alone.
 
 mod absent;
+mod terms;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -14,6 +15,7 @@ use portcullis_protocol::{BundleDigest, DecisionRecord, Digest, Keep, OutcomeRec
 use serde::Serialize;
 
 use self::absent::Absent;
+use self::terms::Terms;
 use crate::config::ArbiterConfig;
 use crate::kept_facts::{FactsMissing, KeptFacts, gathered};
 
@@ -136,7 +138,7 @@ pub fn replay(
     let mut summary = ReplaySummary::default();
     let (loaded, facts) = (BTreeMap::new(), KeptFacts::of(reader));
     let mut bundles = Bundles { reader, authorities: with.authorities, loaded, facts, gathered: None };
-    let mut absent = Absent::default();
+    let (mut absent, mut terms) = (Absent::default(), Terms::default());
     let replayed = reader.replay(|record, body, state| {
         absent.follow(record);
         match record {
@@ -145,6 +147,7 @@ pub fn replay(
                 if !each(entry, &replayed) {
                     return ControlFlow::Break(());
                 }
+                terms.note(entry, bundles.keep(entry));
                 if let Replayed::NotReplayable { why } = replayed {
                     absent.note(entry, why, bundles.keep(entry));
                 }
@@ -152,9 +155,8 @@ pub fn replay(
                 ControlFlow::Continue(operation)
             }
             Record::Outcome(entry) => {
-                if let Some(finding) = result(reader, with.master, entry, body, state) {
-                    summary.findings.push(finding);
-                }
+                summary.findings.extend(terms.contradicts(entry));
+                summary.findings.extend(result(reader, with.master, entry, body, state));
                 ControlFlow::Continue(None)
             }
             // What is entered late is no decision: there is nothing to decide again.

@@ -12,7 +12,7 @@ use portcullis_server::{Config, init, serve};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::sync::{oneshot, watch};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,

@@ -503,7 +503,7 @@ async fn a_client_that_reads_keeps_its_stream_whatever_is_said_at_once() {
 
 #[tokio::test]
 async fn a_session_of_which_nothing_is_heard_ends() {
-    let door = Door::bounded(Bounds { idle: Duration::from_millis(200), ..Bounds::USUAL }).await;
+    let door = Door::bounded(Bounds { idle: Duration::from_secs(2), ..Bounds::USUAL }).await;
     let (idle, listening) = (door.session(ONE).await, door.session(ONE).await);
     let mut stream = listening.listen(None).await;
     stream.event().await.unwrap();
@@ -590,7 +590,7 @@ async fn a_body_of_no_length_said_is_read_to_its_bound() {
     // One byte more than may be; the end of the body never comes, and is not waited for.
     stream.write_all(b"1\r\nx\r\n").await.unwrap();
     let mut answer = [0; 12];
-    timeout(Duration::from_secs(5), stream.read_exact(&mut answer)).await.expect("an answer").unwrap();
+    timeout(PATIENCE, stream.read_exact(&mut answer)).await.expect("an answer").unwrap();
     assert_eq!(&answer, b"HTTP/1.1 413");
 }
 

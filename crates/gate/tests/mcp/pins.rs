@@ -324,7 +324,7 @@ async fn what_people_do_not_see_in_a_definition_makes_it_uncallable_even_if_it_w
 
 #[tokio::test]
 async fn a_server_that_never_lists_its_tools_to_the_gate_runs_nothing() {
-    let mut gate = Gate::with(|config| config.deadline = Duration::from_secs(1));
+    let mut gate = Gate::with(|config| config.deadline = Duration::from_secs(3));
     pin(&gate, pins(&[tool("read")]));
     gate.arbiter.will(Act::PermitAsPinned);
     gate.offers(&json!({ "silent": true }));

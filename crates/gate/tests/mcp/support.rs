@@ -35,7 +35,7 @@ pub(crate) fn surface(idempotency: Idempotency, context: &[(&str, ContextKind)])
         on_silence: OnSilence::Terminate,
         idempotency,
         witnessed: false,
-        permit_ttl_ms: 5_000,
+        permit_ttl_ms: 60_000,
         outcome_within_ms: 60_000,
         derived_window_ms: 60_000,
         actions: vec!["act".parse().unwrap()],
