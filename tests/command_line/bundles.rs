@@ -16,10 +16,14 @@ fn key(folder: &Path, name: &str) -> (String, String) {
 
 /// A chain of one root of Alice, Bob and Carol, two of whom must sign: its file, the digest of its root, their key files.
 fn team(folder: &Path) -> (String, String, [String; 3]) {
+    team_until(folder, "2090-01-01T00:00:00Z")
+}
+
+fn team_until(folder: &Path, until: &str) -> (String, String, [String; 3]) {
     let keys = ["alice", "bob", "carol"].map(|name| key(folder, name));
     let root = text(&folder.join("team.root"));
     let [alice, bob, carol] = &keys;
-    let terms = ["--threshold", "2", "--until", "2090-01-01T00:00:00Z"];
+    let terms = ["--threshold", "2", "--until", until];
     let named = ["--key", &alice.1, "--key", &bob.1, "--key", &carol.1];
     run(&[&["bundle", "root", "new", &root][..], &terms, &named].concat()).ok();
     for (file, _) in [alice, bob] {
@@ -102,21 +106,47 @@ fn a_bundle_of_a_root_decides_once_enough_have_signed_it() {
     with(&place.config_path, &["bundle", "show"]).failed("policy.root_invalid");
 }
 
+/// A deployment by this root, of a bundle that Alice and Bob have signed: its file.
+fn rooted(place: &Place, (root, pin, [alice, bob, _]): &(String, String, [String; 3])) -> String {
+    let file = text(&place.path("demo.bundle"));
+    with(&place.config_path, &["bundle", "build", "-o", &file]).ok();
+    for key in [alice, bob] {
+        run(&["bundle", "sign", &file, "--key", key]).ok();
+    }
+    let config = std::fs::read_to_string(&place.config_path).unwrap();
+    let keys = config.lines().find(|line| line.starts_with("trusted_keys")).unwrap();
+    let name = Path::new(root).file_name().unwrap().to_str().unwrap();
+    let rooted = config.replace(keys, &format!("root = \"{name}\"\nroot_pin = \"{pin}\""));
+    let rooted = rooted.replace("bundle = \"bundle\"", "bundle = \"demo.bundle\"");
+    std::fs::write(&place.config_path, &rooted).unwrap();
+    file
+}
+
+#[test]
+fn what_a_root_signed_permits_nothing_once_the_root_has_expired() {
+    let place = Place::demo();
+    let until = (chrono::Utc::now() + std::time::Duration::from_secs(25))
+        .to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    rooted(&place, &team_until(place.path("").as_path(), &until));
+    let _daemon = Daemon::start(&place);
+    let mut number = 0;
+    let mut code = || {
+        number += 1;
+        decided(&place, &format!("k{number}"))["reason"]["code"].as_str().map(str::to_owned)
+    };
+    assert_eq!(code(), None);
+    crate::support::until("the root's last moment", || code().filter(|code| code == "policy.root_expired"));
+    assert_eq!(code().as_deref(), Some("policy.root_expired"));
+}
+
 /// A root that was replaced, and a chain that was spoiled, were noticed when the arbiter was started again, or when a
 /// bundle was activated.
 #[test]
 fn a_running_arbiter_went_on_by_the_root_of_its_start() {
     let place = Place::demo();
-    let (root, pin, [alice, bob, carol]) = team(place.path("").as_path());
-    let file = text(&place.path("demo.bundle"));
-    with(&place.config_path, &["bundle", "build", "-o", &file]).ok();
-    run(&["bundle", "sign", &file, "--key", &alice]).ok();
-    run(&["bundle", "sign", &file, "--key", &bob]).ok();
-    let config = std::fs::read_to_string(&place.config_path).unwrap();
-    let keys = config.lines().find(|line| line.starts_with("trusted_keys")).unwrap();
-    let rooted = config.replace(keys, &format!("root = \"team.root\"\nroot_pin = \"{pin}\""));
-    let rooted = rooted.replace("bundle = \"bundle\"", "bundle = \"demo.bundle\"");
-    std::fs::write(&place.config_path, &rooted).unwrap();
+    let team = team(place.path("").as_path());
+    let file = rooted(&place, &team);
+    let (root, _, [_, bob, carol]) = team;
     let _daemon = Daemon::start(&place);
     let code = |key: &str| decided(&place, key)["reason"]["code"].as_str().map(str::to_owned);
     assert_eq!(code("a"), None);

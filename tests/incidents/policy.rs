@@ -119,7 +119,7 @@ fn in_seconds(seconds: u32) -> String {
 #[test]
 fn i23_an_expired_bundle_is_not_served_until_it_is_replaced() {
     let bundle =
-        changed(bundles::demo(), "bundle.toml", |text| text.replace("2099-01-01T00:00:00Z", &in_seconds(12)));
+        changed(bundles::demo(), "bundle.toml", |text| text.replace("2099-01-01T00:00:00Z", &in_seconds(20)));
     let mut scene = Scene::with(bundle);
     scene.runs(&ALL, &Deed::read());
     until("the bundle's last moment", || {
@@ -127,6 +127,19 @@ fn i23_an_expired_bundle_is_not_served_until_it_is_replaced() {
     });
     scene.blocked(&ALL, &Deed::read(), "policy.expired");
     scene.blocked(&ALL, &Deed::charge("1.00", "k"), "policy.expired");
+}
+
+#[test]
+fn i23_a_bundle_whose_time_has_not_come_is_not_served_before_it() {
+    let from = |when: &str| {
+        changed(bundles::demo(), "bundle.toml", |text| text.replace("2025-01-01T00:00:00Z", when))
+    };
+    let mut scene = Scene::with(from("2098-01-01T00:00:00Z"));
+    scene.blocked(&ALL, &Deed::read(), "policy.not_yet_valid");
+    scene.blocked(&ALL, &Deed::charge("1.00", "k"), "policy.not_yet_valid");
+    let mut scene = Scene::with(from(&in_seconds(5)));
+    until("the bundle's first moment", || scene.tries(Entry::Api, &Deed::read()).ok());
+    scene.runs(&ALL, &Deed::read());
 }
 
 #[test]
@@ -159,14 +172,14 @@ fn i24_a_bundle_whose_signature_was_stripped_decides_nothing() {
     std::fs::rename(&stripped, &signature).unwrap();
     let (text, lines) = genuine.split_once("\n\n").unwrap();
     for (content, code) in [
-        (String::new(), "policy.unsigned"),
-        ("\n".to_owned(), "policy.unsigned"),
-        (format!("{text}\n"), "policy.unsigned"),
-        (format!("{text}\n\n"), "policy.unsigned"),
+        (String::new(), "policy.signature_empty"),
+        ("\n".to_owned(), "policy.signature_empty"),
+        (format!("{text}\n"), "policy.signature_empty"),
+        (format!("{text}\n\n"), "policy.signature_empty"),
         (format!("{text}\n\n{}", lines.replace("bundle ", "nobody ")), "policy.untrusted_key"),
         (format!("{}\n\n{lines}", text.replace("demo", "omed")), "policy.signature_invalid"),
-        ("none".to_owned(), "policy.unsigned"),
-        ("{\"alg\":\"none\"}\n\n".to_owned(), "policy.unsigned"),
+        ("none".to_owned(), "policy.signature_empty"),
+        ("{\"alg\":\"none\"}\n\n".to_owned(), "policy.signature_empty"),
     ] {
         std::fs::write(&signature, &content).unwrap();
         scene.blocked(&ALL, &Deed::read(), code);
@@ -196,7 +209,7 @@ fn i24_a_bundle_that_was_pinned_without_being_signed_decides_nothing() {
     let before = portcullis_server::Config::read(&place.config_path).unwrap();
     portcullis_server::pin_bundle(&before).unwrap();
     let mut scene = scene;
-    scene.blocked(&ALL, &Deed::read(), "policy.unsigned");
+    scene.blocked(&ALL, &Deed::read(), "policy.signature_empty");
 }
 
 #[test]

@@ -63,6 +63,8 @@ pub struct Intake {
     pub archive: Option<Arc<[u8]>>,
     /// The surface's declaration, if there is one.
     pub spec: Option<SurfaceSpec>,
+    /// When that bundle stops permitting.
+    until: Option<Millis>,
     /// Boot-clock milliseconds at which the caller stops waiting.
     pub deadline: u64,
     /// Whether this is the last time that the verdict may be computed anew.
@@ -172,6 +174,7 @@ pub fn prepare_informed(
         bundle: None,
         archive: None,
         spec: None,
+        until: None,
         deadline: received.saturating_add(call.deadline_ms),
         last_try: false,
         detail: None,
@@ -201,6 +204,7 @@ impl Intake {
         let known = |known: Option<bool>| known.map_or(Fact::Unknown, Fact::Known);
         self.bundle = Some(bundle.reference().clone());
         self.archive = Some(Arc::clone(bundle.archive()));
+        self.until = Some(bundle.validity().1);
         self.informed = Informed::of(bundle, facts, &self.request.ask.surface);
         self.known_agent = known(bundle.knows_agent(&self.request.agent, facts));
         let named = self.request.ask.acts_for.as_ref();

@@ -284,3 +284,21 @@ fn a_tool_that_is_not_pinned_is_refused_as_that_before_its_surface_is_looked_for
     call.request.mapped_with = Some(Digest::sha256(b"other"));
     assert_eq!(ask(&call), Some(ReasonCode::SurfaceMappingChanged));
 }
+
+/// It could wait for minutes longer than the bundle that granted it.
+#[test]
+fn a_permit_was_spent_after_the_end_of_its_bundle() {
+    let bundle = demo();
+    let (end, standing) = (bundle.validity().1, Standing::default());
+    let own = bundle.surfaces().surfaces[&"demo.charge".parse().unwrap()].permit_ttl_ms;
+    let intake = prepared(charge("10.00", "k"), agent("demo-agent"), &bundle);
+    for (left, expected) in [(10 * own, own), (own, own), (own - 1, own - 1), (1, 1)] {
+        let health = Health { now: Millis(end.0 - left), ..health(&bundle) };
+        let Settled::Decided(verdict) = settle(&intake, &health, Fact::Known(None), Room::Of(&standing))
+        else {
+            panic!("evaluate again")
+        };
+        let record = record(&intake, &verdict, 0, &health, &standing);
+        assert_eq!((record.decision, record.permit_ttl_ms), (Decision::Permit, Some(expected)), "{left}");
+    }
+}

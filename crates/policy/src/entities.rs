@@ -6,11 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, EvalResult, Schema};
 use portcullis_protocol::{JsonError, Limits, Resource, SurfaceName, SurfaceSpec, Value};
 
-use crate::ENTITIES_FILE;
 use crate::error::{BundleError, Fault};
 use crate::files::{self, Files, MAX_FILE_BYTES};
-use crate::principals;
 use crate::sources::Sourced;
+use crate::{ENTITIES_FILE, hierarchy, principals};
 
 /// The entity type of agents.
 pub(crate) const AGENT: &str = "Agent";
@@ -128,6 +127,7 @@ fn read(
     surfaces: &BTreeMap<SurfaceName, SurfaceSpec>,
     sourced: &Sourced,
 ) -> Result<Entities, BundleError> {
+    hierarchy::refuse_deep_entities(text)?;
     let entities = Entities::from_json_str(text, Some(schema)).map_err(|error| corrupt(chain(&error)))?;
     let entities = add_surfaces(entities, schema, types, surfaces)?;
     refuse_dangling(&entities, sourced)?;

@@ -17,7 +17,7 @@ pub enum BundleError {
     /// [`ReasonCode::PolicyRootInvalid`]
     #[error(transparent)]
     Root(Box<RootError>),
-    /// [`ReasonCode::PolicyUnsigned`]
+    /// [`ReasonCode::PolicyUnsigned`], [`ReasonCode::PolicySignatureEmpty`]
     #[error(transparent)]
     Unsigned(Unsigned),
     /// [`ReasonCode::PolicyUntrustedKey`]
@@ -50,13 +50,21 @@ impl BundleError {
         match self {
             Self::Missing(_) => ReasonCode::PolicyMissing,
             Self::Root(_) => ReasonCode::PolicyRootInvalid,
-            Self::Unsigned(_) => ReasonCode::PolicyUnsigned,
+            Self::Unsigned(Unsigned::Stripped) => ReasonCode::PolicyUnsigned,
+            Self::Unsigned(Unsigned::Empty | Unsigned::TextOnly) => ReasonCode::PolicySignatureEmpty,
             Self::UntrustedKey(_) => ReasonCode::PolicyUntrustedKey,
             Self::TooFewSignatures(_) => ReasonCode::PolicyThreshold,
             Self::SignatureInvalid(_) => ReasonCode::PolicySignatureInvalid,
             Self::RolledBack(_) => ReasonCode::PolicyRolledBack,
             Self::PinMismatch(_) => ReasonCode::PolicyPinMismatch,
-            Self::Corrupt(defect) if matches!(defect.fault, Fault::TooDeep) => ReasonCode::PolicyTooDeep,
+            Self::Corrupt(defect)
+                if matches!(
+                    defect.fault,
+                    Fault::TooDeep | Fault::HierarchyTooDeep | Fault::HierarchyTooWide
+                ) =>
+            {
+                ReasonCode::PolicyTooDeep
+            }
             Self::Corrupt(_) => ReasonCode::PolicyCorrupt,
             Self::Unproved(_) => ReasonCode::PolicyUnproved,
         }
@@ -99,11 +107,17 @@ pub struct Missing {
 }
 
 /// There is no signature.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the bundle is not signed: `bundle.sig` {state}")]
-pub struct Unsigned {
-    /// What `bundle.sig` is like.
-    pub state: &'static str,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsigned {
+    /// It was taken away, or never made: [`ReasonCode::PolicyUnsigned`].
+    #[error("the bundle is not signed: `bundle.sig` is not there")]
+    Stripped,
+    /// Its file is there, with nothing in it: [`ReasonCode::PolicySignatureEmpty`].
+    #[error("the bundle is not signed: `bundle.sig` is empty")]
+    Empty,
+    /// Its file is there, with a text that nobody signed: [`ReasonCode::PolicySignatureEmpty`].
+    #[error("the bundle is not signed: `bundle.sig` has no signature in it")]
+    TextOnly,
 }
 
 /// No signature is by a trusted key.
@@ -245,6 +259,12 @@ faults! {
     /// Policies or types beyond the one bound on nesting.
     TooDeep = "nested more deeply than 32 levels",
         "Split it: several policies, or types with fewer levels. Each bracket is a level, and so is each operator in a row: of `a || b || c` make a set and ask with `contains` or `in`.";
+    /// Entities, entity types or actions beyond the one bound on what lies in what.
+    HierarchyTooDeep = "lies in one another more than 32 levels deep",
+        "Make fewer levels: what is in a group is in the group's groups too, and can be put there directly.";
+    /// Entities that lie in so much that what each lies in has no bounded room.
+    HierarchyTooWide = "the entities lie in others in more than 2,000,000 ways",
+        "Make fewer: each entity counts once for each way that leads upwards from it. Groups that have the same members can be one.";
     /// The manifest cannot be written as canonical JSON.
     NoDigest = "the bundle has no digest", "Rename the files.";
     /// Bytes that are no bundle's file.

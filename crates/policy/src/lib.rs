@@ -44,6 +44,7 @@ mod fact_file;
 mod facts;
 mod files;
 mod governance;
+mod hierarchy;
 mod invariants;
 mod labels;
 mod letting_go;

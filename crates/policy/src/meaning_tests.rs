@@ -326,19 +326,203 @@ fn who_joins_a_group_or_leaves_it_is_judged_by_the_policies_that_name_it() {
     assert_eq!(told, [(MorePermissive, "Agent::\"rascal\""), (Stricter, "Agent::\"rogue\"")]);
 }
 
+/// A file, what is in it, and what is there instead.
+type Edit<'a> = (&'a str, &'a str, &'a str);
+
+const SCHEMA: &str = "schema.cedarschema";
+
+/// That edits are told with these words and tendencies, there and back, whatever else is told of them.
+#[track_caller]
+fn turned(old: &Files, edits: &[Edit<'_>], there: (Tendency, &str), back: (Tendency, &str)) {
+    let new = edits.iter().fold(old.clone(), |files, (path, from, to)| edit(files, path, from, to));
+    for (found, (tendency, words)) in
+        [(changes(old.clone(), new.clone()), there), (changes(new, old.clone()), back)]
+    {
+        let told: Vec<_> = found.iter().filter(|change| change.sentence.contains(words)).collect();
+        assert!(matches!(&told[..], [one] if one.tendency == tendency), "`{words}`: {found:#?}");
+    }
+}
+
 #[test]
 fn mappings_are_unknown_but_for_what_may_be_left_out() {
-    let found = |from: &str, to: &str| {
-        let new = with(TOML, from, to);
-        changes(files(), new).into_iter().map(|change| (change.tendency, change.sentence)).collect::<Vec<_>>()
-    };
-    let text = String::from_utf8(files()[TOML].clone()).unwrap();
-    let from =
-        text.lines().find(|line| line.contains("context") && line.contains("from = ")).map(ToOwned::to_owned);
-    let pointer = from.unwrap().split("from = \"").nth(1).unwrap().split('"').next().unwrap().to_owned();
-    let said = found(&format!("from = \"{pointer}\""), "from = \"/elsewhere\"");
-    assert_eq!(said.len(), 1, "{said:?}");
-    assert!(said[0].0 == Unknown && said[0].1.contains("from `/elsewhere`, not"), "{said:?}");
+    let moved = (Unknown, "is read from another place in the arguments");
+    turned(&files(), &[(TOML, "from = \"/note\"", "from = \"/elsewhere\"")], moved, moved);
+    turned(
+        &files(),
+        &[
+            (TOML, "from = \"/note\", optional = true", "from = \"/note\""),
+            (SCHEMA, "note?: String", "note: String"),
+        ],
+        (Stricter, "context `note` may not be left out"),
+        (MorePermissive, "context `note` may be left out"),
+    );
+    turned(
+        &files(),
+        &[
+            (TOML, "context.dry = { type = \"boolean\"", "context.dry = { type = \"string\""),
+            (SCHEMA, "dry?: Bool", "dry?: String"),
+        ],
+        (Unknown, "context `dry` is a string, not a boolean: other values are admitted"),
+        (Unknown, "context `dry` is a boolean, not a string: other values are admitted"),
+    );
+    turned(
+        &files(),
+        &[
+            (TOML, "context.dry = { type = \"boolean\", from = \"/dry\", optional = true }", ""),
+            (SCHEMA, ", dry?: Bool", ""),
+        ],
+        (Unknown, "context `dry` is gone: no policy reads it"),
+        (Unknown, "context `dry` is new: calls may say it"),
+    );
+    turned(
+        &files(),
+        &[
+            (TOML, "context.path =", "context.who = { type = \"string\", from = \"/who\" }\ncontext.path ="),
+            (SCHEMA, "path: String", "who: String, path: String"),
+        ],
+        (Unknown, "context `who` is new: calls must say it"),
+        (Unknown, "context `who` is gone"),
+    );
+}
+
+#[test]
+fn surfaces_that_come_or_go_and_the_terms_of_those_that_stay_are_told() {
+    let silence = (Unknown, "callers are told otherwise when no authorization can be established");
+    let pauses = "on_silence = \"pause\"\npause_at_most = \"2m\"\nidempotency = \"key\"";
+    turned(
+        &files(),
+        &[(TOML, "on_silence = \"terminate\"\nidempotency = \"key\"", pauses)],
+        silence,
+        silence,
+    );
+    let about = (Unknown, "calls that name no resource are about another one");
+    turned(
+        &files(),
+        &[(TOML, "id = \"a-1\"", "id = \"a-2\""), ("entities.json", "\"id\": \"a-1\"", "\"id\": \"a-2\"")],
+        about,
+        about,
+    );
+    turned(
+        &files(),
+        &[
+            (
+                TOML,
+                "[surfaces.\"fs.read\"]\n",
+                "[surfaces.\"fs.read\"]\nactions = [\"fs.read\", \"fs.list\"]\n",
+            ),
+            (SCHEMA, "action \"fs.read\" in", "action \"fs.read\", \"fs.list\" in"),
+        ],
+        (MorePermissive, "actions added: fs.list"),
+        (Stricter, "actions removed: fs.list"),
+    );
+    let another =
+        "[surfaces.\"fs.list\"]\ntier = \"read\"\non_silence = \"terminate\"\npermit_ttl = \"1s\"\n\n";
+    turned(
+        &files(),
+        &[
+            (TOML, "[surfaces.\"fs.read\"]", &format!("{another}[surfaces.\"fs.read\"]")),
+            (
+                SCHEMA,
+                "action \"any\";",
+                "action \"any\";\naction \"fs.list\" appliesTo { principal: Agent, resource: Surface, context: {} };",
+            ),
+        ],
+        (MorePermissive, "added: calls on it were refused, and may be granted"),
+        (Stricter, "removed: calls on it are refused"),
+    );
+    let derived = with(TOML, "idempotency = \"key\"", "idempotency = \"derived\"\nderived_window = \"1m\"");
+    turned(
+        &derived,
+        &[(TOML, "derived_window = \"1m\"", "derived_window = \"5m\"")],
+        (Stricter, "within which equal calls are one rises from 1m to 5m"),
+        (MorePermissive, "within which equal calls are one falls from 5m to 1m"),
+    );
+}
+
+#[test]
+fn a_bundle_that_is_valid_for_longer_is_more_permissive() {
+    let from = "2026-01-01T00:00:00Z";
+    let (earlier, later) = ((MorePermissive, "`valid_from` falls"), (Stricter, "`valid_from` rises"));
+    turned(&files(), &[(TOML, from, "2025-06-01T00:00:00Z")], earlier, later);
+    let (earlier, later) = ((Stricter, "`valid_until` falls"), (MorePermissive, "`valid_until` rises"));
+    turned(&files(), &[(TOML, "2026-02-01T00:00:00Z", "2026-01-20T00:00:00Z")], earlier, later);
+}
+
+#[test]
+fn what_labels_mean_to_policy_is_not_judged_but_what_becomes_of_them_is_told() {
+    let labelled =
+        |text: &str| edit(files(), TOML, "[roster.people.ada]", &format!("{text}\n[roster.people.ada]"));
+    let base = labelled("[labels.untrusted]\nlifetime = \"8h\"\n");
+    turned(
+        &base,
+        &[(TOML, "lifetime = \"8h\"", "lifetime = \"1h\"")],
+        (Unknown, "how long it stays with an agent falls from 8h to 1h"),
+        (Unknown, "how long it stays with an agent rises from 1h to 8h"),
+    );
+    turned(
+        &base,
+        &[(TOML, "[labels.untrusted]\nlifetime = \"8h\"\n", "")],
+        (Unknown, "removed: whoever has it loses it"),
+        (Neither, "added: nobody has it before a grant gives it"),
+    );
+    let grant = "@id(\"may-charge\")";
+    turned(
+        &base,
+        &[("policies/main.cedar", grant, &format!("{grant}\n@adds_label(\"untrusted\")"))],
+        (Unknown, "labels that it gives the agent added: untrusted"),
+        (Unknown, "labels that it gives the agent removed: untrusted"),
+    );
+}
+
+#[test]
+fn sums_rates_and_what_is_open_at_once_are_told_by_how_much_fits_in() {
+    let limited =
+        |text: &str| edit(files(), TOML, "[roster.people.ada]", &format!("{text}\n[roster.people.ada]"));
+    let sum = limited(
+        "[limits.daily]\nkind = \"sum\"\nsurfaces = [\"pay.charge\"]\nof = \"amount\"\nmax = \"500.00\"\nwindow = { sliding = \"1d\" }\n",
+    );
+    turned(
+        &sum,
+        &[(TOML, "max = \"500.00\"", "max = \"600.00\"")],
+        (MorePermissive, "rises from 50000 to 60000"),
+        (Stricter, "falls from 60000 to 50000"),
+    );
+    let rate =
+        limited("[limits.pace]\nkind = \"rate\"\nsurfaces = [\"pay.charge\"]\nmax = 10\nevery = \"1m\"\n");
+    turned(
+        &rate,
+        &[(TOML, "max = 10", "max = 20")],
+        (MorePermissive, "how many there may be rises from 10 to 20"),
+        (Stricter, "how many there may be falls from 20 to 10"),
+    );
+    let open = limited("[limits.one]\nkind = \"open\"\nsurfaces = [\"pay.charge\"]\nmax = 1\n");
+    turned(
+        &open,
+        &[(TOML, "max = 1", "max = 2")],
+        (MorePermissive, "how many may be open at once rises from 1 to 2"),
+        (Stricter, "how many may be open at once falls from 2 to 1"),
+    );
+    let each = limited(
+        "[limits.daily]\nkind = \"sum\"\nsurfaces = [\"pay.charge\"]\nof = \"amount\"\ncurrency = \"note\"\nmax = { EUR = \"500.00\", USD = \"550.00\" }\nwindow = { sliding = \"1d\" }\n",
+    );
+    turned(
+        &each,
+        &[(TOML, "EUR = \"500.00\"", "EUR = \"400.00\"")],
+        (Stricter, "of EUR falls from 50000 to 40000"),
+        (MorePermissive, "of EUR rises from 40000 to 50000"),
+    );
+    turned(
+        &each,
+        &[(TOML, ", USD = \"550.00\"", "")],
+        (Stricter, "currencies removed: USD"),
+        (MorePermissive, "currencies added: USD"),
+    );
+    turned(
+        &sum,
+        &[(TOML, "max = \"500.00\"", "currency = \"note\"\nmax = { EUR = \"500.00\" }")],
+        (Unknown, "it tells currencies apart now, or does not any more"),
+        (Unknown, "it tells currencies apart now, or does not any more"),
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::ffi::DetailedError;
-use cedar_policy::{EntityUid, Schema, schema_str_to_json_with_resolved_types};
+use cedar_policy::{EntityUid, Schema, SchemaFragment, schema_str_to_json_with_resolved_types};
 use portcullis_protocol::{ActionName, ContextKind, ContextRule, SurfaceName, SurfaceSpec};
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use crate::SCHEMA_FILE;
 use crate::entities::{AGENT, action_uid};
 use crate::error::{BundleError, Fault};
 use crate::files::{self, Files};
-use crate::{labels, nesting, principals};
+use crate::{hierarchy, labels, nesting, principals};
 
 /// Which actions' policies see what the arbiter gives, and no surface declares.
 #[derive(Debug, Default)]
@@ -36,8 +36,11 @@ pub(crate) fn load(
 ) -> Result<(Schema, Sight), BundleError> {
     let text = files::text(files, SCHEMA_FILE)?;
     nesting::refuse_deep_schema(SCHEMA_FILE, text)?;
-    let (schema, found) =
-        Schema::from_cedarschema_str(text).map_err(|error| unparsed(text, (&error).into()))?;
+    let (fragment, found) =
+        SchemaFragment::from_cedarschema_str(text).map_err(|error| unparsed(text, (&error).into()))?;
+    refuse_deep_hierarchy(text, fragment.clone())?;
+    let schema =
+        Schema::from_schema_fragments([fragment]).map_err(|error| unparsed(text, (&error).into()))?;
     warnings.extend(found.map(|warning| format!("{SCHEMA_FILE}: {warning}")));
     if !schema.is_complete() {
         return Err(corrupt(Fault::SchemaIncomplete));
@@ -52,6 +55,19 @@ pub(crate) fn load(
     }
     refuse_unowned(&schema, surfaces)?;
     Ok((schema, sight))
+}
+
+/// Refuses a schema that is deeper, in its types or in what lies in what, than Cedar can be asked to follow on any thread.
+pub(crate) fn refuse_deep(text: &str) -> Result<(), BundleError> {
+    nesting::refuse_deep_schema(SCHEMA_FILE, text)?;
+    // What is no schema is nowhere deep, and is refused by whoever reads it next, with all that is wrong with it.
+    let Ok((fragment, _)) = SchemaFragment::from_cedarschema_str(text) else { return Ok(()) };
+    refuse_deep_hierarchy(text, fragment)
+}
+
+fn refuse_deep_hierarchy(text: &str, fragment: SchemaFragment) -> Result<(), BundleError> {
+    let json = fragment.to_json_value().map_err(|error| unparsed(text, (&error).into()))?;
+    hierarchy::refuse_deep_schema(&json)
 }
 
 /// The schema in its JSON form. To be asked only of one that was loaded before: how deep it is, is not.

@@ -90,10 +90,9 @@ impl Statement {
         signature: Option<&[u8]>,
         authority: &Authority,
     ) -> Result<(Self, Vec<VerifierKey>), BundleError> {
-        let unsigned = |state| BundleError::Unsigned(Unsigned { state });
-        let bytes = signature.ok_or_else(|| unsigned("is not there"))?;
+        let bytes = signature.ok_or(BundleError::Unsigned(Unsigned::Stripped))?;
         if bytes.trim_ascii().is_empty() {
-            return Err(unsigned("is empty"));
+            return Err(BundleError::Unsigned(Unsigned::Empty));
         }
         let note = UnverifiedNote::parse(bytes).map_err(|error| refused(error, authority))?;
         let Agreed { text, signers } = authority.agree(note).map_err(|disagreed| match disagreed {
@@ -121,7 +120,7 @@ impl Statement {
 
 fn refused(error: NoteError, authority: &Authority) -> BundleError {
     match error {
-        NoteError::NoSignatures => BundleError::Unsigned(Unsigned { state: "has no signature in it" }),
+        NoteError::NoSignatures => BundleError::Unsigned(Unsigned::TextOnly),
         NoteError::NoKnownSignature => {
             let trusted = authority.keys().iter().map(|key| key.name().to_string()).collect();
             BundleError::UntrustedKey(UntrustedKey { trusted })

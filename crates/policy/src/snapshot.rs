@@ -146,7 +146,7 @@ impl Snapshot {
         Ok(note)
     }
 
-    /// The only way to a [`Bundle`]: signed (else `policy.unsigned`) by a trusted key (`policy.untrusted_key`), by as
+    /// The only way to a [`Bundle`]: signed (else `policy.unsigned` or `policy.signature_empty`) by a trusted key (`policy.untrusted_key`), by as
     /// many of them as it takes (`policy.threshold`), verifying over this very name, version and digest
     /// (`policy.signature_invalid`), no older than what was in force (`policy.rolled_back`), pinned
     /// (`policy.pin_mismatch`), and only then parsed and validated (`policy.corrupt`).

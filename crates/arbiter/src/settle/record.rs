@@ -1,7 +1,7 @@
 //! The record of a call that was settled.
 
 use portcullis_protocol::{
-    Decision, DecisionRecord, Keep, LimitName, LimitUse, Millis, Precondition, Verdict,
+    Decision, DecisionRecord, Keep, LimitName, LimitUse, Millis, Precondition, SurfaceSpec, Verdict,
 };
 
 use super::{Health, Intake};
@@ -23,6 +23,14 @@ fn limited(
         Some(Weighed::Full(_, limit, read)) => (Some(limit), read.into_iter().collect()),
         None => (None, Vec::new()),
     }
+}
+
+/// For how long a PERMIT may wait to be spent, in milliseconds: as its surface says, and not beyond the end of its bundle, or of the
+/// exception by which it is one. What they permitted is permitted no more then.
+fn ttl(intake: &Intake, spec: &SurfaceSpec, now: Millis) -> u64 {
+    let ends = intake.until.into_iter().chain(intake.excepted(now).map(|exception| exception.until));
+    let left = ends.min().map_or(0, |until| until.0.saturating_sub(now.0));
+    spec.permit_ttl_ms.min(left)
 }
 
 /// Until when the request is kept, as its surface says.
@@ -61,7 +69,7 @@ pub fn record(
         key: intake.key_commitment(),
         bundle: intake.bundle.clone(),
         policies: verdict.policies().to_vec(),
-        permit_ttl_ms: terms.map(|spec| spec.permit_ttl_ms),
+        permit_ttl_ms: terms.map(|spec| ttl(intake, spec, now)),
         outcome_due: terms.map(|spec| now.plus(spec.permit_ttl_ms).plus(spec.outcome_within_ms)),
         kept_until: kept_until(intake, now),
         witnessed: terms.is_some_and(|_| intake.is_witnessed()),

@@ -6,7 +6,7 @@ use cedar_policy::{Policy, PolicySet, Schema, ValidationMode, Validator};
 use super::{Diagnosis, Label, is_policies};
 use crate::error::{BundleError, Fault};
 use crate::files::{self, Files, INVARIANTS};
-use crate::{SCHEMA_FILE, annotations, invariants, nesting};
+use crate::{SCHEMA_FILE, annotations, invariants, nesting, schema};
 
 pub(super) fn find(files: &Files, found: &mut Vec<Diagnosis>) {
     let schema = schema(files, found);
@@ -33,7 +33,7 @@ fn schema(files: &Files, found: &mut Vec<Diagnosis>) -> Option<Schema> {
             return None;
         }
     };
-    if let Err(error) = nesting::refuse_deep_schema(SCHEMA_FILE, text) {
+    if let Err(error) = schema::refuse_deep(text) {
         found.push(super::of(files, &error));
         return None;
     }

@@ -297,41 +297,44 @@ fn shift(environment: &str, direction: Direction, without: Option<&'static str>,
     Shift { environment: environment.to_owned(), direction, without, weaker: None, shown }
 }
 
-/// All of a schema that can matter in an environment: the entity types, its action, and whatever common types and groups
-/// of actions these name, directly or not. Rather too much than too little.
-fn shape(schema: &Value, env: &RequestEnv) -> Vec<(String, Value)> {
-    let part = |name: &str| schema.get("").and_then(|space| space.get(name)).and_then(Value::as_object);
-    let own = env.action().id().unescaped();
+/// All of a schema that can matter in an environment, in whatever namespace: the entity types, its action, and whatever common
+/// types and groups of actions these name, directly or not. Rather too much than too little: a name counts in every namespace.
+fn shape(schema: &Value, env: &RequestEnv) -> BTreeMap<String, Value> {
+    let own = env.action();
     let mut shape = BTreeMap::new();
     shape.extend(
-        part("entityTypes")
-            .into_iter()
-            .flatten()
-            .map(|(name, kind)| (format!("entity {name}"), kind.clone())),
+        declared(schema, "entityTypes")
+            .map(|(space, name, kind)| (format!("entity {space}::{name}"), kind.clone())),
     );
-    shape.extend(
-        part("actions")
-            .and_then(|actions| actions.get(own))
-            .map(|action| ("action".to_owned(), action.clone())),
-    );
+    let named_own = declared(schema, "actions").filter(|(_, id, _)| *id == own.id().unescaped());
+    shape.extend(named_own.map(|(space, id, action)| (format!("action {space}::{id}"), action.clone())));
     loop {
         let mut named = BTreeSet::new();
         shape.values().for_each(|value| texts(value, &mut named));
-        let common = part("commonTypes").into_iter().flatten();
-        let mut found: Vec<_> = common
-            .filter(|(name, _)| named.contains(*name))
-            .map(|(name, kind)| (format!("type {name}"), kind.clone()))
-            .collect();
-        let groups = part("actions").into_iter().flatten().filter(|(name, _)| named.contains(*name));
-        found.extend(groups.map(|(name, group)| {
-            (format!("group {name}"), group.get("memberOf").cloned().into_iter().collect())
-        }));
+        // A type is named alone or behind its namespace.
+        let is_named =
+            |name: &str| named.iter().any(|text| text == name || text.rsplit("::").next() == Some(name));
         let before = shape.len();
-        shape.extend(found);
+        let common = declared(schema, "commonTypes").filter(|(_, name, _)| is_named(name));
+        shape.extend(common.map(|(space, name, kind)| (format!("type {space}::{name}"), kind.clone())));
+        // An action's id is a text of its own, whatever it holds.
+        let groups = declared(schema, "actions").filter(|(_, id, _)| named.contains(*id));
+        shape.extend(groups.map(|(space, id, group)| {
+            (format!("group {space}::{id}"), group.get("memberOf").cloned().into_iter().collect())
+        }));
         if shape.len() == before {
-            return shape.into_iter().collect();
+            return shape;
         }
     }
+}
+
+/// What a schema declares of one kind: each with its namespace and name.
+fn declared<'a>(schema: &'a Value, kind: &'a str) -> impl Iterator<Item = (&'a str, &'a str, &'a Value)> {
+    let spaces = schema.as_object().into_iter().flatten();
+    spaces.flat_map(move |(space, declared)| {
+        let declared = declared.get(kind).and_then(Value::as_object).into_iter().flatten();
+        declared.map(move |(name, value)| (space.as_str(), name.as_str(), value))
+    })
 }
 
 fn texts(value: &Value, found: &mut BTreeSet<String>) {

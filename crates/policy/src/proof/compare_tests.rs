@@ -136,6 +136,45 @@ fn of_an_environment_of_another_shape_nothing_is_said_to_be_the_same() {
     assert_eq!(lines, expected);
 }
 
+/// What a namespace declares was no part of any environment's shape.
+#[test]
+fn a_move_within_a_namespace_was_said_to_grant_the_same() {
+    let spaced = |changed: (&str, &str)| {
+        let space =
+            "namespace Bank { entity Vault; type Money = { a: Long }; action \"all\"; action \"money\"; }\n";
+        assert!(space.contains(changed.0), "{space}");
+        let files = with(
+            "schema.cedarschema",
+            "entity Surface;",
+            &format!("{}entity Surface;", space.replace(changed.0, changed.1)),
+        );
+        let files = edit(
+            files,
+            "schema.cedarschema",
+            "entity Account in [Group]",
+            "entity Account in [Group] = { most?: Bank::Money }",
+        );
+        edit(
+            files,
+            "schema.cedarschema",
+            "\"refund\" in [\"any\"]",
+            "\"refund\" in [\"any\", Bank::Action::\"money\"]",
+        )
+    };
+    let old = || spaced(("entity", "entity"));
+    assert_eq!(told(&compared(old(), old())).0, [""; 0]);
+    for changed in [
+        ("entity Vault", "entity Vault in [Group]"),
+        ("{ a: Long }", "{ a: Long, b?: Long }"),
+        ("action \"money\"", "action \"money\" in [\"all\"]"),
+    ] {
+        let (lines, _) = told(&compared(old(), spaced(changed))).clone();
+        for direction in ["more", "less"] {
+            assert!(lines.contains(&format!("{CHARGE}: {direction}, not known")), "{changed:?}: {lines:?}");
+        }
+    }
+}
+
 #[test]
 fn without_a_solver_nothing_is_the_same() {
     let comparison = compared_by(std::path::Path::new("/nowhere/cvc5"), files(), files());

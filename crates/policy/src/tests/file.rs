@@ -94,7 +94,8 @@ fn a_stripped_file_is_policy_unsigned() {
     assert_eq!(code(&Snapshot::from_files(files()).unwrap().to_bytes().unwrap()), ReasonCode::PolicyUnsigned);
     let mut empty = files();
     empty.insert("bundle.sig".into(), Vec::new());
-    assert_eq!(code(&Snapshot::from_files(empty).unwrap().to_bytes().unwrap()), ReasonCode::PolicyUnsigned);
+    let empty = Snapshot::from_files(empty).unwrap().to_bytes().unwrap();
+    assert_eq!(code(&empty), ReasonCode::PolicySignatureEmpty);
 }
 
 #[test]

@@ -64,18 +64,18 @@ fn the_digest_is_over_the_canonical_manifest_of_all_files_but_the_signature() {
 
 /// Incident 24: a bundle with its signature stripped was accepted.
 #[test]
-fn a_stripped_or_empty_signature_is_policy_unsigned() {
+fn a_stripped_and_an_empty_signature_have_a_code_each() {
     let trust = trust(&files());
     assert_eq!(code(files(), &trust), ReasonCode::PolicyUnsigned);
     for empty in ["", "\n", " \n\t\n"] {
         let mut stripped = files();
         stripped.insert(SIGNATURE_FILE.into(), empty.as_bytes().to_vec());
-        assert_eq!(code(stripped, &trust), ReasonCode::PolicyUnsigned, "{empty:?}");
+        assert_eq!(code(stripped, &trust), ReasonCode::PolicySignatureEmpty, "{empty:?}");
     }
     for text in [statement(&files()), format!("{}\n", statement(&files())), "no signature here".into()] {
         let mut text_only = files();
         text_only.insert(SIGNATURE_FILE.into(), text.clone().into_bytes());
-        assert_eq!(code(text_only, &trust), ReasonCode::PolicyUnsigned, "{text}");
+        assert_eq!(code(text_only, &trust), ReasonCode::PolicySignatureEmpty, "{text}");
     }
 }
 

@@ -259,7 +259,7 @@ fn a_bundle_that_changes_before_it_is_compiled_is_not_waited_for() {
         std::fs::rename(&away, &dir).unwrap();
         assert_eq!(looked(), None);
         std::fs::write(dir.join(SIGNATURE_FILE), "").unwrap();
-        assert_eq!(looked(), Some(ReasonCode::PolicyUnsigned));
+        assert_eq!(looked(), Some(ReasonCode::PolicySignatureEmpty));
         write(&dir, &signed(files()));
         assert_eq!(looked(), None);
         source.raise(&portcullis_protocol::Succession { version: 8, ..Default::default() });
@@ -297,7 +297,7 @@ fn a_bundle_that_is_not_signed_or_not_pinned_is_never_compiled() {
             assert_eq!(source.look().unwrap().unwrap_err().code(), expected);
         };
         std::fs::write(dir.join(SIGNATURE_FILE), "").unwrap();
-        refused(ReasonCode::PolicyUnsigned);
+        refused(ReasonCode::PolicySignatureEmpty);
         let next = with("bundle.toml", "version = 7", "version = 8");
         write(&dir, &signed(next));
         refused(ReasonCode::PolicyPinMismatch);

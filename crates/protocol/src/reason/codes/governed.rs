@@ -17,7 +17,12 @@ macro_rules! governed_codes {
             PolicyUnsigned = "policy.unsigned", Silence, Policy, 503 {
                 message: "the policy bundle is not signed",
                 remedy: "Ask the bundle's author to sign it with `portcullis bundle sign`.",
-                doc: "The bundle has no signature, or an empty one."
+                doc: "The bundle's signature is not there: it was taken away, or never made."
+            }
+            PolicySignatureEmpty = "policy.signature_empty", Silence, Policy, 503 {
+                message: "the policy bundle's signature has nothing in it",
+                remedy: "Ask the bundle's author to sign it anew with `portcullis bundle sign`.",
+                doc: "The bundle has a file for its signature, which is empty, or a text that nobody signed."
             }
             PolicyUntrustedKey = "policy.untrusted_key", Silence, Policy, 503 {
                 message: "the policy bundle is signed by an unknown key",
