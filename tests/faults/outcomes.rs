@@ -8,12 +8,12 @@ use portcullis_policy::bundles;
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::{AgentId, GateId, Outcome, ReasonCode};
 use portcullis_sdk::{HttpAuthorizer, Outcomes, Refusal, Running, Token, TrustedLog};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::json;
 
-use crate::support::process::{command_line, descendants_of, stop};
+use crate::support::process::{stop, tool_server};
 use crate::support::{
-    Act, Between, Daemon, Gate, PATIENCE, Place, Recording, demo_server, limit_files, program, text, until,
+    Act, Between, Daemon, Gate, PATIENCE, Place, Recording, demo_server, limit_files, until,
 };
 
 /// A gate, its arbiter's daemon, and the demo's tool server, which can be held between taking a call and answering it.
@@ -83,19 +83,10 @@ impl Scene {
         assert_eq!(self.journal(), ran + 1);
     }
 
-    /// The tool server itself: not the supervisor, the shell or `tee` before it.
-    fn tool_server(&self) -> Pid {
-        let own = format!("{} __toolserver", text(&program()));
-        let found = until("the tool server", || {
-            descendants_of(self.gate.child.id()).into_iter().find(|pid| command_line(*pid).starts_with(&own))
-        });
-        Pid::from_raw(i32::try_from(found).unwrap()).unwrap()
-    }
-
     /// A charge is permitted and reaches the tool server; `fault` strikes before that answers.
     fn struck(&mut self, fault: impl FnOnce(&mut Self)) {
         let (ran, calls) = (self.journal(), self.recording.calls().len());
-        let server = self.tool_server();
+        let server = tool_server(&self.gate.child);
         stop(server);
         let id = self.send();
         until("the call on its way", || (self.recording.calls().len() > calls).then_some(()));

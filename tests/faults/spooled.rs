@@ -1,10 +1,11 @@
 //! Attempts for which a gate has no answer: kept by the gate, and in the log once the arbiter is there again.
 
-use portcullis_protocol::{Keeper, LateRecord, Record};
-use rustix::process::Signal;
+use portcullis_protocol::{Keeper, LateRecord, Outcome, ReasonCode, Record};
+use rustix::process::{Signal, kill_process};
 use serde_json::json;
 
 use crate::support::http::Server;
+use crate::support::process::{stop, tool_server};
 use crate::support::{
     Act, Asked, Between, Daemon, Gate, Place, Recording, demo_server, limit_files, pull, signal, until,
 };
@@ -73,7 +74,7 @@ impl Scene {
     }
 
     /// Ends all in good order; the log verifies and replays. What is in it late.
-    fn ends(mut self) -> Vec<LateRecord> {
+    fn ends(mut self) -> (Place, Vec<LateRecord>) {
         self.entered();
         self.gate.end();
         assert!(self.daemon.take().unwrap().end(Signal::TERM).success());
@@ -84,10 +85,8 @@ impl Scene {
             .unwrap();
         assert!(replayed.status.success(), "{replayed:?}");
         let log = self.place.log();
-        log.records
-            .into_iter()
-            .filter_map(|record| if let Record::Late(late) = record { Some(late) } else { None })
-            .collect()
+        let late = |record| if let Record::Late(late) = record { Some(late) } else { None };
+        (self.place, log.records.into_iter().filter_map(late).collect())
     }
 }
 
@@ -118,7 +117,38 @@ fn what_a_dead_or_frozen_arbiter_did_not_answer_is_in_the_log_once_it_is_back() 
     }
     scene.daemon = Some(Daemon::start(&scene.place));
     scene.runs();
-    are_in_once(&scene.ends(), 4);
+    are_in_once(&scene.ends().1, 4);
+}
+
+/// The ordinary outage. The gate refused the calls behind the one whose outcome it could not report, and none was kept.
+#[test]
+fn an_outage_that_began_while_a_call_ran_left_nothing_of_what_was_attempted_during_it() {
+    let mut scene = Scene::over_socket();
+    scene.runs();
+    let calls = scene.recording.calls().len();
+    let server = tool_server(&scene.gate.child);
+    stop(server);
+    let charge = json!({ "account": "acme", "amount": "1.00" });
+    let id = scene.gate.send_call("charge", &charge, Some("invoice-1"));
+    until("the call on its way", || (scene.recording.calls().len() > calls).then_some(()));
+    scene.daemon.take().unwrap().kill();
+    kill_process(server, Signal::CONT).unwrap();
+    scene.gate.called(id).unwrap().ran();
+    let ran = scene.journal();
+    for _ in 0..3 {
+        scene.refused("evidence.outcome_unrecorded", "spooled");
+    }
+    assert_eq!(scene.journal(), ran, "it ran");
+    scene.daemon = Some(Daemon::start(&scene.place));
+    scene.runs();
+    let (place, late) = scene.ends();
+    are_in_once(&late, 3);
+    for late in &late {
+        assert_eq!(late.entry.attempted.reason, ReasonCode::EvidenceOutcomeUnrecorded);
+    }
+    // They are no decisions: on record is what ran, each with its outcome.
+    let log = place.log();
+    assert_eq!((log.rows.len(), log.outcomes(Some(Outcome::Ok))), (3, 3));
 }
 
 /// Nothing is known of the surfaces, for no arbiter ever said them.
@@ -131,7 +161,7 @@ fn what_a_gate_refused_that_never_saw_its_arbiter_is_in_the_log_once_it_is_there
     }
     scene.daemon = Some(Daemon::start(&scene.place));
     scene.runs();
-    are_in_once(&scene.ends(), 2);
+    are_in_once(&scene.ends().1, 2);
 }
 
 #[test]
@@ -148,7 +178,7 @@ fn what_a_killed_gate_kept_is_sent_by_the_next() {
     scene.refused("arbiter.unreachable", "spooled");
     scene.daemon = Some(Daemon::start(&scene.place));
     scene.runs();
-    are_in_once(&scene.ends(), 4);
+    are_in_once(&scene.ends().1, 4);
 }
 
 /// The arbiter has entered them, and its answer is lost.
@@ -165,7 +195,7 @@ fn attempts_whose_confirmation_is_lost_are_sent_again_and_entered_once() {
     }
     between.honest();
     scene.runs();
-    are_in_once(&scene.ends(), 3);
+    are_in_once(&scene.ends().1, 3);
 }
 
 #[test]
@@ -181,5 +211,5 @@ fn a_gate_without_room_for_it_or_without_its_disk_says_none() {
     scene.refused("arbiter.unreachable", "spooled");
     scene.daemon = Some(Daemon::start(&scene.place));
     scene.runs();
-    are_in_once(&scene.ends(), 1);
+    are_in_once(&scene.ends().1, 1);
 }

@@ -102,6 +102,15 @@ pub(crate) fn descendants_of(ancestor: u32) -> Vec<u32> {
     found
 }
 
+/// The demo's tool server behind a gate: not the supervisor, the shell or `tee` before it.
+pub(crate) fn tool_server(gate: &Child) -> Pid {
+    let own = format!("{} __toolserver", super::text(&super::program()));
+    let found = super::until("the tool server", || {
+        descendants_of(gate.id()).into_iter().find(|pid| command_line(*pid).starts_with(&own))
+    });
+    Pid::from_raw(i32::try_from(found).unwrap()).unwrap()
+}
+
 /// Whether a process lives; one that has ended and was not reaped yet does not.
 pub(crate) fn lives(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));

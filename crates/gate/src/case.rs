@@ -111,7 +111,7 @@ impl Case {
             return Err(own(ReasonCode::UpstreamUnavailable));
         }
         if !self.shared.outcomes.are_recorded().await {
-            return Err(own(ReasonCode::EvidenceOutcomeUnrecorded));
+            return Err(self.shared.desk.unrecorded(&self.operation));
         }
         self.shared.desk.permit(&self.operation).await
     }
@@ -414,7 +414,9 @@ async fn permit(shared: &Shared, operation: &Operation) -> Result<Permit, Refusa
         return Err(Refusal::own(ReasonCode::OverloadShed, None));
     };
     if !shared.outcomes.are_recorded().await {
-        return Err(Refusal::own(ReasonCode::EvidenceOutcomeUnrecorded, None));
+        let Denied { refusal, attempted } = shared.desk.unrecorded(operation);
+        shared.attempts.keep(attempted).await;
+        return Err(refusal);
     }
     match shared.desk.permit(operation).await {
         Ok((permit, terms)) => match shared.forbids(&terms) {

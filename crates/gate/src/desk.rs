@@ -38,8 +38,8 @@ pub(crate) struct Desk {
     /// Random, per session: keys derived in one run mean nothing in another.
     pub(crate) run: [u8; 32],
     pub(crate) table: Mutex<Option<Arc<Rules>>>,
-    /// The rules that were read last, though they may be in force no more: how long a call waits is told by them, and
-    /// nothing else.
+    /// The rules that were read last, though they may be in force no more: how long a call waits is told by them, and what
+    /// is kept of one that came to no question.
     pub(crate) last: std::sync::Mutex<Option<Arc<Rules>>>,
     /// Whether attempts without an arbiter's answer are kept by the gate.
     pub(crate) keeps: bool,
@@ -68,6 +68,14 @@ impl Desk {
         Err(Denied { refusal, attempted })
     }
 
+    /// Refuses an attempt before anybody is asked: an outcome before it is not on record. That is how an outage looks which
+    /// began while a call ran, so what is attempted during it is the gate's to keep.
+    pub(crate) fn unrecorded(&self, operation: &Operation) -> Denied {
+        let refusal = Refusal::own(ReasonCode::EvidenceOutcomeUnrecorded, None);
+        let attempted = self.attempted(operation, None, refusal.code());
+        Denied { refusal, attempted }
+    }
+
     /// What is to be kept of an attempt that was refused for this reason, if it is the gate's to keep.
     fn attempted(
         &self,
@@ -82,11 +90,21 @@ impl Desk {
         Some(Attempted { at: wall()?, reason, ..tried })
     }
 
-    /// An attempt that came to no question, because nobody said by which surfaces it is to be read.
+    /// An attempt that came to no question: it is read by the rules that were read last, or by none, where nobody said any or
+    /// it does not fit them.
     fn unasked(&self, operation: &Operation) -> Option<Attempted> {
-        let (bundle, pins) = (BundleDigest(Digest::sha256(b"")), ToolPins::none());
-        let none = SurfaceTable { bundle, surfaces: BTreeMap::new(), pins };
-        let Ok((ask, _)) = operation.ask(&none, &self.run) else { return None };
+        let last = self.last();
+        let by_last = last.and_then(|rules| {
+            let (mut ask, _) = operation.ask(&rules.surfaces, &self.run).ok()?;
+            ask.mapped_with = Some(rules.digest);
+            Some(ask)
+        });
+        let by_none = || {
+            let (bundle, pins) = (BundleDigest(Digest::sha256(b"")), ToolPins::none());
+            let none = SurfaceTable { bundle, surfaces: BTreeMap::new(), pins };
+            Some(operation.ask(&none, &self.run).ok()?.0)
+        };
+        let ask = by_last.or_else(by_none)?;
         let attempt = Attempt::new(self.gate.clone(), self.request(ask)).ok()?;
         Some(attempt.attempted(wall()?, ReasonCode::ArbiterUnreachable))
     }
@@ -162,8 +180,11 @@ impl Desk {
 
     /// What silence does to the asker, by the rules that were read last.
     pub(crate) fn on_silence(&self, operation: &Operation) -> OnSilence {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().map_or(OnSilence::Terminate, |rules| operation.on_silence(&rules.surfaces))
+        self.last().map_or(OnSilence::Terminate, |rules| operation.on_silence(&rules.surfaces))
+    }
+
+    fn last(&self) -> Option<Arc<Rules>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether the arbiter says within the deadline that nothing keeps it from permitting.

@@ -16,7 +16,8 @@ use crate::verdict::Decision;
 pub enum Keeper {
     /// The arbiter, while it could not write evidence.
     Arbiter,
-    /// The gate, while it had no answer of the arbiter's. What it says is its agent's word.
+    /// The gate, while it had no answer of the arbiter's, or did not ask because an outcome of its own was not on record.
+    /// What it says is its agent's word.
     Gate,
 }
 
@@ -45,7 +46,10 @@ impl Keeper {
             }
             Self::Gate => matches!(
                 reason,
-                ReasonCode::ArbiterUnreachable | ReasonCode::ArbiterTimeout | ReasonCode::ReceiptUnverifiable
+                ReasonCode::ArbiterUnreachable
+                    | ReasonCode::ArbiterTimeout
+                    | ReasonCode::ReceiptUnverifiable
+                    | ReasonCode::EvidenceOutcomeUnrecorded
             ),
         }
     }
@@ -168,6 +172,10 @@ mod tests {
         }
         assert!(
             Keeper::Arbiter.keeps(ReasonCode::SignerTimeout) && !Keeper::Gate.keeps(ReasonCode::GateShut)
+        );
+        assert!(
+            Keeper::Gate.keeps(ReasonCode::EvidenceOutcomeUnrecorded)
+                && !Keeper::Gate.keeps(ReasonCode::EvidenceUnwritable)
         );
         assert!(
             !Keeper::Arbiter.keeps(ReasonCode::PolicyNoGrant)

@@ -186,11 +186,17 @@ async fn a_critical_question_is_not_asked_for_a_server_that_could_rewrite_what_g
 
 #[tokio::test]
 async fn questions_wait_for_outcomes_that_are_not_on_record() {
-    let mut gate = Gate::start();
+    let spools = tempfile::tempdir().unwrap();
+    let mut gate = Gate::with(|config| config.spool = Some(spools.path().to_owned()));
     *gate.arbiter.failing_reports.lock().unwrap() = usize::MAX;
     let heard = gate.ask(&call(1, "answer", "", "")).await;
     assert_eq!(told(&heard)["reason"]["code"], "evidence.outcome_unrecorded", "{heard}");
     assert_eq!(surfaces(&gate), ["rec.answer"]);
+    // What was not asked is kept, as a call would be.
+    let files = std::fs::read_dir(spools.path()).unwrap();
+    let kept: String = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    assert!(kept.contains(r#""surface":"rec.mcp.roots.list""#), "{kept}");
+    assert!(kept.contains(r#""reason":"evidence.outcome_unrecorded""#), "{kept}");
 }
 
 #[tokio::test]

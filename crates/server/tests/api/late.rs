@@ -42,7 +42,9 @@ fn late(config: &ArbiterConfig) -> Vec<LateRecord> {
 #[tokio::test]
 async fn a_gates_attempts_are_entered_once_however_often_they_are_sent() {
     let served = Served::start().await;
-    let kept = entries(5, ReasonCode::ArbiterTimeout);
+    let mut kept = entries(5, ReasonCode::ArbiterTimeout);
+    // One that came while an outcome was not on record.
+    kept[2].attempted.reason = ReasonCode::EvidenceOutcomeUnrecorded;
     assert_eq!(sent(&served, &kept[..2]).await, 2);
     assert_eq!(sent(&served, &kept).await, 5);
     assert_eq!(sent(&served, &kept[1..4]).await, 3);
@@ -82,8 +84,12 @@ async fn what_is_no_attempt_without_an_answer_is_refused() {
     let token = served.token("demo-agent");
     for reason in ReasonCode::ALL {
         let body = json!({ "entries": entries(1, *reason) });
-        let own =
-            [ReasonCode::ArbiterTimeout, ReasonCode::ArbiterUnreachable, ReasonCode::ReceiptUnverifiable];
+        let own = [
+            ReasonCode::ArbiterTimeout,
+            ReasonCode::ArbiterUnreachable,
+            ReasonCode::ReceiptUnverifiable,
+            ReasonCode::EvidenceOutcomeUnrecorded,
+        ];
         if !own.contains(reason) {
             assert_eq!(send(&served, &token, &body).await.code(), "request.invalid_value", "{reason}");
         }
