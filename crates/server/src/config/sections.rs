@@ -254,8 +254,8 @@ sections! {
         arbiter: Option<String> = "the data directory",
         /// PEM file with the certificate authority of an `https` arbiter. The system's authorities are not believed.
         arbiter_ca: Option<PathBuf> = "none",
-        /// A directory, which must be there: attempts for which there is no answer of the arbiter's are kept in it, and
-        /// entered into the log late. Gates may share one. Without it they are not kept.
+        /// A directory, which must be there: attempts for which there is no answer of the arbiter's, or that come while an
+        /// outcome is not on record, are kept in it, and entered into the log late. Gates may share one. Without it they are not kept.
         spool: Option<PathBuf> = "none",
         /// Surfaces on which this gate itself asks that the witnesses saw a PERMIT, whatever the arbiter says; `"*"` is all.
         witnessed: Option<Vec<String>> = "none",
