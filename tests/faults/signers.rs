@@ -14,13 +14,14 @@ use crate::interlocks::Scene;
 use crate::support::{Place, openssl_signer, pull, text, until};
 
 /// The signer's deadline, in milliseconds; the gates wait long enough for two of them.
-const DEADLINE: u64 = 1_900;
+pub(crate) const DEADLINE: u64 = 1_900;
 const GATE_DEADLINE: u64 = 6_000;
 
 /// What the signers of these tests do, by the word in their file `mode`. `sign` is right.
-const MODES: &str = r#"
+pub(crate) const MODES: &str = r#"
 case $(cat "$folder/mode") in
     sign) sign log ;;
+    slow) sleep 1; sign log ;;
     wrong-key) sign other ;;
     another-text) echo more >> "$work/text"; sign log ;;
     late) sleep 3; sign log ;;
@@ -40,13 +41,13 @@ fn deployment() -> (Place, PathBuf, VerifierKey) {
     (place, folder, key)
 }
 
-fn set(folder: &Path, mode: &str) {
+pub(crate) fn set(folder: &Path, mode: &str) {
     std::fs::write(folder.join("new"), mode).unwrap();
     std::fs::rename(folder.join("new"), folder.join("mode")).unwrap();
 }
 
 /// Under a signer in this mode nothing runs, for the call that meets it first and for the next; then it signs again.
-fn under(scene: &mut Scene, folder: &Path, mode: &str, code: &str) {
+pub(crate) fn under(scene: &mut Scene, folder: &Path, mode: &str, code: &str) {
     set(folder, mode);
     scene.is_silent(code);
     scene.is_silent(code);

@@ -16,7 +16,7 @@ use crate::support::http::{Server, get};
 use crate::support::{Daemon, Place, program, pull, text, until};
 
 const DEADLINE: u64 = 1_900;
-const GATE_DEADLINE: u64 = 6_000;
+pub(crate) const GATE_DEADLINE: u64 = 6_000;
 
 /// Where Debian and others put SoftHSM's module.
 const MODULES: [&str; 4] = [
@@ -32,13 +32,13 @@ fn module() -> &'static str {
 }
 
 /// SoftHSM's tokens below a folder of the test's own.
-struct Hsm {
-    folder: PathBuf,
+pub(crate) struct Hsm {
+    pub(crate) folder: PathBuf,
     conf: PathBuf,
 }
 
 impl Hsm {
-    fn new(place: &Place) -> Self {
+    pub(crate) fn new(place: &Place) -> Self {
         let folder = place.directory("tokens");
         let conf = place
             .file("softhsm2.conf", &format!("directories.tokendir = {}\nlog.level = ERROR\n", text(&folder)));
@@ -63,13 +63,25 @@ impl Hsm {
     }
 
     /// Makes a key pair in the token.
-    fn generate(&self, label: &str, name: &str) -> VerifierKey {
+    pub(crate) fn generate(&self, label: &str, name: &str) -> VerifierKey {
         let said = self.tool(&["--keypairgen", "--key-type", "EC:edwards25519", "--label", label]);
         let said = String::from_utf8(said).unwrap();
         let point = said.lines().find_map(|line| line.trim().strip_prefix("EC_POINT:")).unwrap().trim();
         let point = point.strip_prefix("0420").expect("a DER octet string of 32 bytes");
         let key = self.run(&text(&program()), &["keys", "show", "--public", point, "--name", name]);
         String::from_utf8(key).unwrap().trim().parse().unwrap()
+    }
+
+    /// A deployment's section of a signer by the key `log` in the token, which its programs find from now on.
+    pub(crate) fn section(&self, place: &mut Place) -> String {
+        let pin = place.file("keys/pin", "4711\n");
+        std::fs::set_permissions(pin, std::fs::Permissions::from_mode(0o600)).unwrap();
+        place.environment.push(("SOFTHSM2_CONF".into(), text(&self.conf)));
+        format!(
+            "kind = \"pkcs11\"\nmodule = \"{}\"\ntoken = \"vault\"\nkey = \"log\"\npin_file = \"keys/pin\"\n\
+             deadline_ms = {DEADLINE}\n",
+            module()
+        )
     }
 
     /// The files of the objects in the token.
@@ -90,15 +102,8 @@ fn deployment(key: impl FnOnce(&Hsm, &str) -> VerifierKey) -> (Place, Hsm) {
     let hsm = Hsm::new(&place);
     let name = place.config.log_key.name().as_str().to_owned();
     let key = key(&hsm, &name);
-    let pin = place.file("keys/pin", "4711\n");
-    std::fs::set_permissions(pin, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let section = format!(
-        "kind = \"pkcs11\"\nmodule = \"{}\"\ntoken = \"vault\"\nkey = \"log\"\npin_file = \"keys/pin\"\n\
-         deadline_ms = {DEADLINE}\n",
-        module()
-    );
+    let section = hsm.section(&mut place);
     place.signed_by(&key, &section);
-    place.environment.push(("SOFTHSM2_CONF".into(), text(&hsm.conf)));
     (place, hsm)
 }
 
