@@ -1,19 +1,23 @@
 """Verifies an exported log and its receipts with what nobody here wrote: the note, checkpoint and Merkle code of
 `sigstore`, the trees and proofs of `pymerkle`, and the signatures of `cryptography`.
 
-    log_check.py log VKEY DIR           every record of an exported log
-    log_check.py receipts VKEY FILE...  receipts, each a C2SP tlog-proof that carries its record
+    log_check.py log VKEY DIR                   every record of an exported log
+    log_check.py receipts VKEY FILE...          receipts, each a C2SP tlog-proof that carries its record
+    log_check.py cosigned VKEY COSIGNER FILE    that a checkpoint, or a receipt's, has this key's cosignature
 
 Exits 0 if all is well, and 1 with a reason if not.
 """
 
 import base64
+import hashlib
+import struct
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
 from pymerkle import InmemoryTree, InvalidProof, verify_inclusion
 from pymerkle.proof import InclusionProof
 from sigstore._internal.merkle import verify_merkle_inclusion
@@ -46,6 +50,67 @@ class Keyring:
         if checkpoint.origin != self.name:
             raise VerificationError("the checkpoint is of another log")
         return checkpoint
+
+
+class Cosigner:
+    """A key that cosigns checkpoints, by c2sp.org/tlog-cosignature: Ed25519 of type 0x04, or ML-DSA-44 of type 0x06."""
+
+    # By type: bytes of the public key and of a signature, and how the key is read.
+    KINDS = {
+        4: (32, 64, Ed25519PublicKey.from_public_bytes),
+        6: (1312, 2420, MLDSA44PublicKey.from_public_bytes),
+    }
+
+    def __init__(self, vkey):
+        self.name, key_id, key = vkey.split("+", 2)
+        typed = base64.b64decode(key, validate=True)
+        self.kind = typed[0]
+        if self.kind not in self.KINDS:
+            raise VerificationError("not a cosigner's key")
+        length, self.length, read = self.KINDS[self.kind]
+        if len(typed) != 1 + length:
+            raise VerificationError("a cosigner's key of another length")
+        self.key_id = hashlib.sha256(self.name.encode() + b"\n" + typed).digest()[:4]
+        if self.key_id.hex() != key_id:
+            raise VerificationError("the key id is not that of the name and the key")
+        self.key = read(typed[1:])
+
+    def message(self, note, checkpoint, time):
+        if self.kind == 4:
+            return b"cosignature/v1\ntime %d\n" % time + note.encode()
+        name, origin = self.name.encode(), checkpoint.origin.encode()
+        return b"".join(
+            (
+                b"subtree/v1\n\0",
+                struct.pack(">B", len(name)),
+                name,
+                struct.pack(">Q", time),
+                struct.pack(">B", len(origin)),
+                origin,
+                struct.pack(">QQ", 0, checkpoint.log_size),
+                bytes.fromhex(checkpoint.log_hash),
+            )
+        )
+
+    def verify(self, text, checkpoint):
+        """When this key cosigned a checkpoint, in seconds since 1970."""
+        note, _, lines = text.partition("\n\n")
+        for line in lines.splitlines():
+            dash, name, encoded = line.split(" ")
+            stamped = base64.b64decode(encoded, validate=True)
+            if (dash, name, stamped[:4]) != ("\u2014", self.name, self.key_id):
+                continue
+            if len(stamped) != 4 + 8 + self.length:
+                raise VerificationError("a cosignature of another length")
+            (time,) = struct.unpack(">Q", stamped[4:12])
+            if not 0 < time < 1 << 63:
+                raise VerificationError("a cosignature of no time")
+            try:
+                self.key.verify(stamped[12:], self.message(note + "\n", checkpoint, time))
+            except InvalidSignature as error:
+                raise VerificationError("the cosignature is wrong") from error
+            return time
+        raise VerificationError("the key did not cosign the checkpoint")
 
 
 def path_of(index, width):
@@ -113,6 +178,13 @@ def check_receipt(keyring, text):
         verify_inclusion(leaf, root, given, index=index + 1, size=size, algorithm="sha256")
 
 
+def check_cosigned(keyring, cosigner, text):
+    if text.startswith("c2sp.org/tlog-proof@v1\n"):
+        text = text.partition("\n\n")[2]
+    time = cosigner.verify(text, keyring.checkpoint(text))
+    print("cosigned", time)
+
+
 def main():
     command, vkey, *rest = sys.argv[1:]
     keyring = Keyring(vkey)
@@ -122,6 +194,8 @@ def main():
         for name in rest:
             check_receipt(keyring, Path(name).read_text())
         print("receipts", len(rest))
+    elif command == "cosigned":
+        check_cosigned(keyring, Cosigner(rest[0]), Path(rest[1]).read_text())
     else:
         raise SystemExit(f"unknown command {command}")
 

@@ -12,6 +12,7 @@
 mod support;
 
 mod attestations;
+mod cosignatures;
 mod logs;
 mod receipts;
 
