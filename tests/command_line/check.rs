@@ -58,7 +58,7 @@ fn a_check_that_went_on_from_a_note_said_that_all_of_the_log_was_what_was_signed
         });
         std::fs::write(place.config.data.join("log-check.json"), position.to_string()).unwrap();
     };
-    let altered = r#"UPDATE records SET body = CAST(replace(CAST(body AS TEXT), '"gate":"', '"gate":"x') AS BLOB)
+    let altered = r#"UPDATE records SET body = CAST(replace(CAST(body AS TEXT), '"engine":"', '"engine":"x') AS BLOB)
         WHERE seq = (SELECT min(seq) FROM permits)"#;
     sql(&place, altered);
     note();

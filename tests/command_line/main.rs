@@ -20,6 +20,7 @@ mod evidence;
 mod explain;
 mod explained;
 mod facts;
+mod forged;
 mod gates;
 mod golden;
 mod log;

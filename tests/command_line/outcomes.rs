@@ -11,14 +11,14 @@ use crate::support::{Daemon, Gate, Place, demo_server, pull, spent, text};
 use crate::{Ended, with};
 
 /// A PERMIT that was spent over the API, and of which its gate does not know what became.
-fn in_doubt(place: &Place, server: &Server, ask: &Value) -> AttemptId {
+pub(crate) fn in_doubt(place: &Place, server: &Server, ask: &Value) -> AttemptId {
     let (id, body) = spent(place, server, ask, Outcome::Unknown);
     let token = place.token("demo-agent");
     assert_eq!(post(server, &format!("/v1/decisions/{id}/outcome"), &token, &body).unwrap().status, 200);
     id
 }
 
-fn charge(key: &str) -> Value {
+pub(crate) fn charge(key: &str) -> Value {
     json!({
         "surface": "demo.charge", "action": "demo.charge",
         "resource": { "type": "Surface", "id": "demo.charge" },
@@ -38,7 +38,7 @@ fn unknown(config: &Path, more: &[&str]) -> Vec<Value> {
     ended.ok().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn resolve(config: &Path, attempt: &str, outcome: &str) -> Ended {
+pub(crate) fn resolve(config: &Path, attempt: &str, outcome: &str) -> Ended {
     with(config, &["outcomes", "resolve", attempt, "--as", outcome, "--reason", "asked the bank"])
 }
 

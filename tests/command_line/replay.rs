@@ -36,7 +36,7 @@ fn place() -> Place {
     place
 }
 
-fn replay(place: &Place, more: &[&str]) -> (Ended, Value) {
+pub(crate) fn replay(place: &Place, more: &[&str]) -> (Ended, Value) {
     let ended = with(&place.config_path, &[&["log", "replay", "--json"], more].concat());
     let said = serde_json::from_str(&ended.out).unwrap_or(Value::Null);
     (ended, said)
@@ -56,7 +56,7 @@ fn database(place: &Place) -> PathBuf {
     Path::new(&root).join(current.trim_end()).join("ledger.db")
 }
 
-fn found(said: &Value) -> Vec<(Option<u64>, String)> {
+pub(crate) fn found(said: &Value) -> Vec<(Option<u64>, String)> {
     let findings = said["findings"].as_array().unwrap();
     findings.iter().map(|found| (found["record"].as_u64(), text_of(&found["what"]))).collect()
 }
@@ -230,7 +230,7 @@ fn what_another_version_of_the_engine_decided_is_not_replayable() {
 }
 
 /// Signs and anchors what the database holds now, as somebody who has the log's key can.
-fn resign(place: &Place) {
+pub(crate) fn resign(place: &Place) {
     let program = "import sqlite3,sys\nfor body, in sqlite3.connect(sys.argv[1]).execute('SELECT body FROM records ORDER BY seq'): print(body.decode())";
     let mut python = Command::new(peer("py/bin/python"));
     let bodies = python.args(["-c", program]).arg(database(place)).output().unwrap();

@@ -1,8 +1,11 @@
-//! Which bundle was in force where, by the log alone: what decided must have been, and nothing older comes again.
+//! What was in force where, by the log alone: the bundle that decided must have been, and nothing older comes again; the gate
+//! is open or shut as an operator left it; and what an operator ordered to be put on record is right behind the order.
 
+use portcullis_arbiter::GateState;
+use portcullis_protocol::facts::GateFact;
 use portcullis_protocol::{
-    BundleDigest, BundleRef, DecisionRecord, Event, EventRecord, InForce, LostProofs, Millis, Order,
-    Succession, Vetted, may_follow,
+    AttemptId, BundleDigest, BundleRef, Decision, DecisionRecord, Event, EventRecord, InForce, LostProofs,
+    Millis, OperatorId, Order, OrderReason, Ordered, Outcome, OutcomeRecord, Succession, Vetted, may_follow,
 };
 
 use crate::released::{Released, Step, Wrong};
@@ -19,7 +22,65 @@ fn activated(record: &EventRecord) -> Option<&BundleRef> {
     }
 }
 
-/// What the log so far says of bundles in force, and of what was released.
+/// What an operator says became of a PERMIT that was in doubt: the order says it, and so does the outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Resolved {
+    attempt: AttemptId,
+    outcome: Outcome,
+    by: OperatorId,
+    reason: OrderReason,
+}
+
+impl Resolved {
+    fn by_order(record: &EventRecord) -> Option<Self> {
+        let Ordered { by, what, reason } = record.order.as_ref()?;
+        match what {
+            Order::ResolveOutcome { attempt, outcome } => Some(Self {
+                attempt: *attempt,
+                outcome: outcome.outcome(),
+                by: by.clone(),
+                reason: reason.clone(),
+            }),
+            Order::ActivateBundle { .. } | Order::ErasePayloads { .. } | Order::EraseFacts { .. } => None,
+        }
+    }
+
+    /// What an outcome says on an operator's word; `None` if a gate reported it, or nobody.
+    pub(crate) fn by_outcome(record: &OutcomeRecord) -> Option<Self> {
+        let (by, reason) = record.by.clone().zip(record.reason.clone())?;
+        Some(Self { attempt: record.attempt, outcome: record.outcome, by, reason })
+    }
+}
+
+/// An order that its outcome is to follow, in the next record and at the same time: one transaction has both.
+#[derive(Debug)]
+struct Due {
+    seq: u64,
+    time: Millis,
+    said: Resolved,
+}
+
+/// What a decision says of an operator's lever. A PERMIT always says that the gate was open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lever {
+    Stood(GateState),
+    /// It is a PERMIT, and says that the gate was not open, or not known to be.
+    Contradicts,
+}
+
+impl Lever {
+    /// What a decision says of it; `None` if it could not be told how it stood.
+    pub(crate) const fn of(decision: Decision, gate: GateFact) -> Option<Self> {
+        match (decision, gate) {
+            (_, GateFact::Open) => Some(Self::Stood(GateState::Open)),
+            (Decision::Permit, GateFact::Shut | GateFact::Unknown) => Some(Self::Contradicts),
+            (Decision::Deny | Decision::Silence, GateFact::Shut) => Some(Self::Stood(GateState::Shut)),
+            (Decision::Deny | Decision::Silence, GateFact::Unknown) => None,
+        }
+    }
+}
+
+/// What the log so far says of bundles in force, of the lever, of orders and of what was released.
 #[derive(Debug, Default)]
 pub(crate) struct Following {
     succession: Succession,
@@ -27,15 +88,33 @@ pub(crate) struct Following {
     in_force: Option<BundleDigest>,
     /// What the succession became, and by which record.
     changes: Vec<(u64, Succession)>,
+    /// Whether the gate is shut by an operator. Whoever opens a ledger takes it for open, and puts on record that it is not
+    /// before deciding anything.
+    is_shut: bool,
+    due: Option<Due>,
     released: Released,
 }
 
 impl Following {
-    /// Whether a decision, which comes next, was made by the bundle in force.
+    /// Whether a decision, which comes next, was made by the bundle in force, and with the lever as it stood.
     pub(crate) fn admits(&self, entry: &DecisionRecord) -> Result<(), &'static str> {
         let named = entry.bundle.as_ref().map(|bundle| bundle.digest);
         let by = decided_by(entry.decision, entry.facts.policy, entry.facts.in_force, named);
-        by.map_or(Ok(()), |by| self.decided(by))
+        by.map_or(Ok(()), |by| self.decided(by))?;
+        Lever::of(entry.decision, entry.facts.gate).map_or(Ok(()), |lever| self.stood(lever))
+    }
+
+    pub(crate) const fn stood(&self, lever: Lever) -> Result<(), &'static str> {
+        match (lever, self.is_shut) {
+            (Lever::Stood(GateState::Open), false) | (Lever::Stood(GateState::Shut), true) => Ok(()),
+            (Lever::Stood(GateState::Open), true) => {
+                Err("it says that the gate was open, and an operator had shut it")
+            }
+            (Lever::Stood(GateState::Shut), false) => {
+                Err("it says that the gate was shut, and that it was shut is not on record there")
+            }
+            (Lever::Contradicts, _) => Err("it permits, and does not say that the gate was open"),
+        }
     }
 
     pub(crate) fn decided(&self, by: Option<BundleDigest>) -> Result<(), &'static str> {
@@ -48,19 +127,39 @@ impl Following {
     /// Takes the next record, which says nothing of bundles.
     ///
     /// # Errors
-    /// [`Wrong`] names an opening that the log contradicts.
+    /// [`Wrong`] names an opening that the log contradicts, or an order that was not carried out.
     pub(crate) fn step(&mut self, seq: u64, time: Millis, step: Step) -> Result<(), Wrong> {
-        self.released.take(seq, time, step)
+        let taken = self.released.take(seq, time, step);
+        taken.and(self.carried_out(seq))
+    }
+
+    /// Takes what the outcome at this index says on an operator's word, after its step.
+    ///
+    /// # Errors
+    /// [`Wrong`] names it, unless the order for it is right before it, or the order that it is not of.
+    pub(crate) fn resolved(&mut self, seq: u64, time: Millis, said: &Resolved) -> Result<(), Wrong> {
+        let left = self.carried_out(seq);
+        let order = self.due.take().is_some_and(|due| due.time == time && due.said == *said);
+        let what = "it is on an operator's word, and the order for it is not right before it";
+        left.and(if order { Ok(()) } else { Err(Wrong { seq, what }) })
+    }
+
+    /// Whether no order is left behind without its outcome, now that the record at this index comes, or its step.
+    fn carried_out(&mut self, seq: u64) -> Result<(), Wrong> {
+        let left = self.due.take_if(|due| due.seq.saturating_add(1) < seq);
+        left.map_or(Ok(()), |due| Err(due.is_left()))
     }
 
     /// Takes an event. Whatever it says is followed, whether or not it can be.
     ///
     /// # Errors
-    /// [`Wrong`] names it, or the opening before it.
+    /// [`Wrong`] names it, or the opening or the order before it.
     pub(crate) fn event(&mut self, seq: u64, record: &EventRecord) -> Result<(), Wrong> {
         let before = self.succession.clone();
         let step = Step::of_event(record);
-        let released = self.released.take(seq, record.time, step);
+        // No event is the outcome that an order before it is for.
+        let left = self.due.take().map_or(Ok(()), |due| Err(due.is_left()));
+        let released = self.released.take(seq, record.time, step).and(left);
         let possible = self.is_possible(step.signed(seq), record).map_err(|what| Wrong { seq, what });
         self.succession.follow(record);
         if record.event == Event::BundleInForce {
@@ -68,6 +167,10 @@ impl Following {
         } else if activated(record).is_some() || BEGINNINGS.contains(&record.event) {
             self.in_force = None;
         }
+        let stays = record.event != Event::Reopened && !BEGINNINGS.contains(&record.event);
+        self.is_shut = record.event == Event::Shut || (self.is_shut && stays);
+        let due = |said| Due { seq, time: record.time, said };
+        self.due = Resolved::by_order(record).map(due);
         if self.succession != before {
             self.changes.push((seq, self.succession.clone()));
         }
@@ -77,9 +180,10 @@ impl Following {
     /// After the last record.
     ///
     /// # Errors
-    /// [`Wrong`] names an opening that does not do what it says.
+    /// [`Wrong`] names an opening that does not do what it says, or an order that was not carried out.
     pub(crate) fn end(&mut self) -> Result<(), Wrong> {
-        self.released.end()
+        let left = self.due.take().map_or(Ok(()), |due| Err(due.is_left()));
+        self.released.end().and(left)
     }
 
     /// `signed` is up to where a head covered the records, by what an opening says.
@@ -89,6 +193,13 @@ impl Following {
         }
         if let Some(bundle) = activated(record) {
             return self.is_activated(bundle, record);
+        }
+        match (record.event, self.is_shut) {
+            (Event::Shut, true) => return Err("it says that the gate was shut, which it was"),
+            (Event::Reopened, false) => {
+                return Err("it says that the gate was opened, and nobody had shut it");
+            }
+            (_, _) => {}
         }
         let said = || Succession::of_mark(&record.detail);
         let agrees = if record.event == Event::Marked {
@@ -139,6 +250,12 @@ impl Following {
             }
             Some(_) | None => Ok(()),
         }
+    }
+}
+
+impl Due {
+    const fn is_left(&self) -> Wrong {
+        Wrong { seq: self.seq, what: "the outcome that it orders is not right behind it" }
     }
 }
 

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use portcullis_protocol::{Digest, Ordered, Outcome, ProofDemand, ProofRef};
+use portcullis_protocol::{Digest, ProofDemand, ProofRef, Resolution};
 
 use super::*;
 use crate::released::LEFT_SIGNED;
@@ -319,4 +319,154 @@ fn a_log_that_went_on_was_believed_that_a_bundle_was_proved_or_that_an_earlier_o
     let waived = ordered(4, "newer", &vetted(ProofDemand::Waived, true));
     let unsealed = [records[..4].to_vec(), vec![waived]].concat();
     assert_eq!(follow(&[unsealed, vec![given_up(&kept, 4, LostProofs::Unknown)]].concat()), Ok(()));
+}
+
+fn turned(event: Event) -> Said {
+    crate::turns::tests::event(event, BTreeMap::new())
+}
+
+/// A life in which an operator shuts the gate, opens it, and shuts it again before another process goes on.
+fn shut_and_reopened() -> Vec<Said> {
+    use Decision::{Deny, Permit, Silence};
+    vec![
+        opened(&Succession::default(), 0, 0),
+        came(2, "old"),
+        Said::Gate(Permit, GateFact::Open),
+        Said::Gate(Silence, GateFact::Unknown),
+        turned(Event::Shut),
+        Said::Gate(Silence, GateFact::Shut),
+        Said::Gate(Silence, GateFact::Unknown),
+        Said::Gate(Silence, GateFact::Shut),
+        turned(Event::Reopened),
+        Said::Gate(Permit, GateFact::Open),
+        Said::Gate(Deny, GateFact::Open),
+        turned(Event::Shut),
+        // Whoever opens it next takes the lever for open, and says so if it is not.
+        opened(&seen(2, "old"), 0, 0),
+        came(2, "old"),
+        turned(Event::Shut),
+        Said::Gate(Silence, GateFact::Shut),
+        turned(Event::Reopened),
+        Said::Gate(Permit, GateFact::Open),
+        turned(Event::Shut),
+        opened(&seen(2, "old"), 0, 0),
+        came(2, "old"),
+        Said::Gate(Permit, GateFact::Open),
+    ]
+}
+
+#[test]
+fn a_permit_by_an_open_gate_while_it_was_shut_was_sound() {
+    use Decision::{Deny, Permit, Silence};
+    let shut = "the gate was open, and an operator had shut it";
+    let open = "the gate was shut, and that it was shut is not on record there";
+    assert_eq!(follow(&shut_and_reopened()), Ok(()));
+    for (at, other, what) in [
+        (5, Said::Gate(Permit, GateFact::Open), shut),
+        (7, Said::Gate(Deny, GateFact::Open), shut),
+        (15, Said::Gate(Permit, GateFact::Open), shut),
+        (10, Said::Gate(Silence, GateFact::Shut), open),
+        (21, Said::Gate(Silence, GateFact::Shut), open),
+        (2, Said::Gate(Permit, GateFact::Unknown), "does not say that the gate was open"),
+        (5, Said::Gate(Permit, GateFact::Shut), "does not say that the gate was open"),
+        (8, turned(Event::Shut), "the gate was shut, which it was"),
+        (4, turned(Event::Reopened), "nobody had shut it"),
+        (14, turned(Event::Reopened), "nobody had shut it"),
+    ] {
+        let mut records = shut_and_reopened();
+        records[at] = other;
+        assert_named(&records, at, what);
+    }
+    for (at, what) in [(4, open), (8, shut), (14, open), (16, shut)] {
+        let mut records = shut_and_reopened();
+        records[at] = Said::Counted;
+        assert_named(&records, at + 1, what);
+    }
+}
+
+fn attempt(of: u8) -> AttemptId {
+    AttemptId::from_bytes([of; 32])
+}
+
+/// An operator's order on what became of an attempt.
+fn resolving(of: u8, outcome: Resolution) -> Said {
+    let order = Ordered {
+        by: "alice".parse().unwrap(),
+        what: Order::ResolveOutcome { attempt: attempt(of), outcome },
+        reason: "asked the bank".parse().unwrap(),
+    };
+    let Said::Event(record) = turned(Event::Ordered) else { panic!("an event") };
+    Said::Event(EventRecord { order: Some(order), ..record })
+}
+
+/// An outcome that this operator says, for this reason.
+fn said(of: u8, outcome: Outcome, by: &str, reason: &str) -> Said {
+    Said::Outcome(OutcomeRecord {
+        seq: 0,
+        time: Millis(0),
+        permit: 2,
+        attempt: attempt(of),
+        outcome,
+        result: None,
+        kept_until: None,
+        supersedes: Some(3),
+        by: Some(by.parse().unwrap()),
+        reason: Some(reason.parse().unwrap()),
+    })
+}
+
+fn resolved() -> Vec<Said> {
+    vec![
+        opened(&Succession::default(), 0, 0),
+        came(2, "old"),
+        Said::Gate(Decision::Permit, GateFact::Open),
+        Said::Ended(2, Outcome::Unknown),
+        resolving(1, Resolution::NotRun),
+        said(1, Outcome::Expired, "alice", "asked the bank"),
+        Said::Counted,
+    ]
+}
+
+#[test]
+fn an_outcome_by_an_operator_who_gave_no_order_for_it_was_sound() {
+    let without = "the order for it is not right before it";
+    let left = "the outcome that it orders is not right behind it";
+    assert_eq!(follow(&resolved()), Ok(()));
+    // Another attempt, another outcome, another person, another reason.
+    for other in [
+        said(7, Outcome::Expired, "alice", "asked the bank"),
+        said(1, Outcome::Ok, "alice", "asked the bank"),
+        said(1, Outcome::Expired, "bob", "asked the bank"),
+        said(1, Outcome::Expired, "alice", "asked nobody"),
+    ] {
+        let mut records = resolved();
+        records[5] = other;
+        assert_named(&records, 5, without);
+    }
+    // No order, and no outcome: a gate's own, an event, a count, or the end of the log.
+    let mut records = resolved();
+    records[4] = Said::Counted;
+    assert_named(&records, 5, without);
+    for other in
+        [Said::Ended(2, Outcome::Expired), turned(Event::KeyAdded), turned(Event::Shut), Said::Counted]
+    {
+        let mut records = resolved();
+        records[5] = other;
+        assert_named(&records, 4, left);
+    }
+    records = resolved();
+    records.truncate(5);
+    assert_named(&records, 4, left);
+    // Something in between, though another time may have dropped it; and at another time.
+    let mut records: Vec<_> = resolved().into_iter().map(|said| (7, said)).collect();
+    records.insert(5, (7, Said::Counted));
+    assert!(crate::turns::tests::follow(&records).unwrap_err().contains(left));
+    records.remove(5);
+    records[5].0 = 8;
+    records[6].0 = 9;
+    assert!(crate::turns::tests::follow(&records).unwrap_err().contains(without));
+    // One order is for one outcome.
+    let mut records = resolved();
+    records[6] = records[5].clone();
+    assert_named(&records, 6, without);
 }

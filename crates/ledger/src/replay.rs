@@ -16,7 +16,7 @@ use portcullis_verify::TileTree;
 use portcullis_verify::merkle::leaf_hash;
 
 use crate::error::LedgerError;
-use crate::following::Following;
+use crate::following::{Following, Resolved};
 use crate::keys;
 use crate::late::{self, Entered};
 use crate::reader::LedgerReader;
@@ -207,7 +207,7 @@ impl<'a> StateReplay<'a> {
         }
     }
 
-    /// Follows which bundles were in force, and what was released.
+    /// Follows which bundles were in force, how the lever stood, what operators ordered, and what was released.
     fn follow(&mut self, seq: u64, record: &Record) -> Result<(), Wrong> {
         let step = match record {
             Record::Event(entry) => return self.following.event(seq, entry),
@@ -215,7 +215,10 @@ impl<'a> StateReplay<'a> {
             Record::Outcome(entry) => Step::Ended { permit: entry.permit, outcome: entry.outcome },
             Record::Decision(_) | Record::Late(_) | Record::Aggregate(_) => Step::Other,
         };
-        self.following.step(seq, record.time(), step)
+        let stepped = self.following.step(seq, record.time(), step);
+        let Record::Outcome(entry) = record else { return stepped };
+        let said = Resolved::by_outcome(entry);
+        stepped.and(said.map_or(Ok(()), |said| self.following.resolved(seq, entry.time, &said)))
     }
 
     /// Compares what is reserved with what a mark says, and with the rows that were kept with it, if they still are.
@@ -236,7 +239,8 @@ impl<'a> StateReplay<'a> {
         Ok(())
     }
 
-    /// Whether a decision, which comes next, was made by the bundle that the log so far says was in force.
+    /// Whether a decision, which comes next, was made by the bundle that the log so far says was in force, and with the gate
+    /// as an operator had left it.
     ///
     /// # Errors
     /// What is wrong.

@@ -1,27 +1,33 @@
-//! What the records of a range say of bundles in force, and of what was released, as little of it as tells.
+//! What the records of a range say of bundles in force, of an operator's lever and word, and of what was released, as little of
+//! it as tells.
 //!
 //! Whoever reads a range takes it from each record; ranges are read in any order and joined in that of the log.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use portcullis_protocol::facts::PolicyFact;
+use portcullis_protocol::facts::{GateFact, PolicyFact};
 use portcullis_protocol::{BundleDigest, Decision, Event, EventRecord, Millis, Outcome, Record};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::error::LedgerError;
-use crate::following::{BEGINNINGS, Following};
+use crate::following::{BEGINNINGS, Following, Lever, Resolved};
 use crate::released::{Step, Wrong};
 
 /// What a record says.
 #[derive(Debug)]
 enum Turn {
-    /// A bundle came into force, was activated, or is remembered.
+    /// A bundle came into force, was activated, or is remembered; an operator turned the lever or gave an order.
     Event(Box<EventRecord>),
     /// It is one that tells what was released.
     Step(Step),
     /// This bundle decided it; `None` if a PERMIT names none.
     Decided(Option<BundleDigest>),
+    /// It says that the lever stood so.
+    Lever(Lever),
+    /// It ends a PERMIT on an operator's word.
+    Resolved(Box<Resolved>),
 }
 
 #[derive(Debug)]
@@ -32,7 +38,7 @@ struct Entry {
 }
 
 /// What the records of a range say, in order. Of decisions that follow one another and that one bundle made, there is the
-/// first; of what is long released, nothing but what is about bundles.
+/// first, and likewise of those that found the lever alike; of what is long released, nothing of what tells only that.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
     entries: Vec<Entry>,
@@ -41,6 +47,8 @@ pub(crate) struct Turns {
     /// Whether no event came behind the newest decision, and the bundle that made that one.
     decides: bool,
     by: Option<BundleDigest>,
+    /// How the newest decision that says it found the lever; `None` if an event came behind it.
+    lever: Option<Lever>,
     /// The first entry of the newest time.
     newest: usize,
     /// Whether steps from there on tell nothing once a later time comes: no opening is near that they could be about. One
@@ -62,6 +70,7 @@ struct Glance<'a> {
     facts: Option<Facts>,
     permit: Option<u64>,
     outcome: Option<Outcome>,
+    by: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -71,18 +80,21 @@ struct Named {
 
 #[derive(Deserialize)]
 struct Facts {
+    gate: GateFact,
     in_force: Option<BundleDigest>,
     policy: PolicyFact,
 }
 
-/// The events that say something of bundles.
-const EVENTS: [Event; 6] = [
+/// The events that say something of bundles, of the lever or of an order.
+const EVENTS: [Event; 8] = [
     Event::BundleInForce,
     Event::HeadGivenUp,
     Event::Marked,
     Event::Opened,
     Event::Ordered,
     Event::Recovered,
+    Event::Reopened,
+    Event::Shut,
 ];
 /// Those that tell only what was released.
 const STEPS: [Event; 3] = [Event::Closed, Event::KeyAdded, Event::KeyRetired];
@@ -96,13 +108,16 @@ impl Turns {
         let glance: Glance<'_> = serde_json::from_slice(body).map_err(|_| damaged(seq))?;
         let time = glance.time;
         match (glance.kind.as_ref(), glance.decision, glance.facts) {
-            ("decision", Some(decision), Some(Facts { in_force, policy })) => {
+            ("decision", Some(decision), Some(Facts { gate, in_force, policy })) => {
                 let step = if decision == Decision::Permit { Step::Permit } else { Step::Other };
                 self.push(Entry { seq, time, turn: Turn::Step(step) });
                 let named = glance.bundle.map(|bundle| bundle.digest);
                 self.named.extend(named);
                 if let Some(by) = decided_by(decision, policy, in_force, named) {
                     self.push(Entry { seq, time, turn: Turn::Decided(by) });
+                }
+                if let Some(lever) = Lever::of(decision, gate) {
+                    self.push(Entry { seq, time, turn: Turn::Lever(lever) });
                 }
                 Ok(())
             }
@@ -111,7 +126,7 @@ impl Turns {
                     return Err(damaged(seq));
                 };
                 self.push(Entry { seq, time, turn: Turn::Step(Step::Ended { permit, outcome }) });
-                Ok(())
+                if glance.by.is_some() { self.resolved(seq, time, body) } else { Ok(()) }
             }
             ("event", _, _) => self.event(seq, time, glance.event.ok_or_else(|| damaged(seq))?, body),
             ("decision", _, _) => Err(damaged(seq)),
@@ -137,6 +152,13 @@ impl Turns {
         Ok(())
     }
 
+    fn resolved(&mut self, seq: u64, time: Millis, body: &[u8]) -> Result<(), LedgerError> {
+        let Record::Outcome(record) = Record::parse(body)? else { return Err(damaged(seq)) };
+        let said = Resolved::by_outcome(&record).ok_or_else(|| damaged(seq))?;
+        self.push(Entry { seq, time, turn: Turn::Resolved(Box::new(said)) });
+        Ok(())
+    }
+
     fn push(&mut self, entry: Entry) {
         let opens = matches!(&entry.turn, Turn::Event(record) if BEGINNINGS.contains(&record.event));
         if opens {
@@ -150,9 +172,11 @@ impl Turns {
         match &entry.turn {
             Turn::Decided(by) if self.decides && self.by == *by => return,
             Turn::Decided(by) => (self.decides, self.by) = (true, *by),
+            Turn::Lever(lever) if self.lever == Some(*lever) => return,
+            Turn::Lever(lever) => self.lever = Some(*lever),
             Turn::Step(Step::Other) if told => return,
-            Turn::Event(_) => self.decides = false,
-            Turn::Step(_) => {}
+            Turn::Event(_) => (self.decides, self.lever) = (false, None),
+            Turn::Step(_) | Turn::Resolved(_) => {}
         }
         self.entries.push(entry);
     }
@@ -183,6 +207,8 @@ impl Turns {
                 Turn::Event(record) => following.event(*seq, record),
                 Turn::Step(step) => following.step(*seq, *time, *step),
                 Turn::Decided(by) => following.decided(*by).map_err(|what| Wrong { seq: *seq, what }),
+                Turn::Lever(lever) => following.stood(*lever).map_err(|what| Wrong { seq: *seq, what }),
+                Turn::Resolved(said) => following.resolved(*seq, *time, said),
             }?;
         }
         Ok(following.end()?)

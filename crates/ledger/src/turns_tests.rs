@@ -1,4 +1,4 @@
-use portcullis_protocol::{BundleRef, Digest, InForce, Succession};
+use portcullis_protocol::{BundleRef, Digest, InForce, OutcomeRecord, Succession};
 use std::collections::BTreeMap;
 
 use super::*;
@@ -16,6 +16,10 @@ pub(crate) enum Said {
     Refused(Option<BundleDigest>),
     Permitted(Option<BundleDigest>),
     Ended(u64, Outcome),
+    /// A decision, by the bundle `old`, with the gate so.
+    Gate(Decision, GateFact),
+    /// An outcome, with all that it says.
+    Outcome(OutcomeRecord),
     Counted,
 }
 
@@ -37,7 +41,7 @@ impl Said {
             by.map_or_else(String::new, |by| format!(r#""bundle":{{"digest":"{by}"}},"#))
         };
         let decision = |decision: &str, digest| {
-            let facts = r#""facts":{"policy":"valid"}"#;
+            let facts = r#""facts":{"gate":"open","policy":"valid"}"#;
             format!(r#"{{"kind":"decision","time":{time},"decision":"{decision}",{}{facts}}}"#, by(digest))
         };
         match self {
@@ -51,6 +55,18 @@ impl Said {
             Self::Ended(permit, outcome) => {
                 let outcome = serde_json::to_string(outcome).unwrap();
                 format!(r#"{{"kind":"outcome","time":{time},"permit":{permit},"outcome":{outcome}}}"#)
+            }
+            Self::Gate(decided, gate) => {
+                let (decided, gate) =
+                    (serde_json::to_string(decided).unwrap(), serde_json::to_string(gate).unwrap());
+                let facts = format!(r#""facts":{{"gate":{gate},"policy":"unknown"}}"#);
+                let by = by(&Some(digest("old")));
+                format!(r#"{{"kind":"decision","time":{time},"decision":{decided},{by}{facts}}}"#)
+            }
+            Self::Outcome(record) => {
+                return Record::Outcome(OutcomeRecord { seq, time: Millis(time), ..record.clone() })
+                    .to_bytes()
+                    .unwrap();
             }
             Self::Counted => format!(r#"{{"kind":"aggregate","time":{time}}}"#),
         }

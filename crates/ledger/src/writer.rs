@@ -225,8 +225,9 @@ impl Writer {
             let event = if self.failed.is_some() { Event::Recovered } else { Event::Opened };
             let Ok(opened) = &self.phase else { return };
             let changes = keyring::changes(opened.head.as_ref(), self.signer.as_mut());
-            // What lies here now need not say which bundle this process found in force.
-            self.bundle = None;
+            // What lies here now need not say which bundle this process found in force, nor where the lever stood: who reads
+            // the log takes it for open from here on, until a record says that it is shut.
+            (self.bundle, self.gate) = (None, GateState::Open);
             self.transact(health, |batch| keyring::open(batch, event, changes));
         }
         if let Ok(opened) = &mut self.phase {

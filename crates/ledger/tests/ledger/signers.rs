@@ -1,5 +1,6 @@
 use std::sync::atomic::Ordering;
 
+use portcullis_arbiter::{Fact, GateState};
 use portcullis_ledger::SignError;
 use portcullis_protocol::{Event, Outcome, ReasonCode};
 
@@ -122,4 +123,23 @@ fn the_log_grew_and_was_copied_with_every_call_while_the_signer_failed() {
 fn generations(world: &World) -> usize {
     let names = std::fs::read_dir(world.data().join("ledger")).unwrap();
     names.filter(|entry| entry.as_ref().unwrap().file_type().unwrap().is_dir()).count()
+}
+
+/// Who opens the ledger says no more of the lever than the log does: a reader takes it for open from there on.
+#[test]
+fn a_gate_that_was_shut_before_a_failure_is_said_to_be_shut_after_it() {
+    let world = World::new();
+    let ledger = world.start();
+    *world.ports.gate.lock().unwrap() = Fact::Known(GateState::Shut);
+    assert_eq!(world.refused(&ledger, &Call::read(1)), ReasonCode::GateShut);
+    *world.behaviour.fails.lock().unwrap() = Some(SignError::Unavailable("token removed".into()));
+    assert_eq!(world.refused(&ledger, &Call::read(2)), ReasonCode::SignerUnavailable);
+    *world.behaviour.fails.lock().unwrap() = None;
+    assert_eq!(world.refused(&ledger, &Call::read(3)), ReasonCode::GateShut);
+    drop(ledger);
+    let events = world.events();
+    let recovered = events.iter().position(|event| *event == Event::Recovered).unwrap();
+    let turns = |events: &[Event]| events.iter().filter(|event| **event == Event::Shut).count();
+    assert_eq!((turns(&events[..recovered]), turns(&events[recovered..])), (1, 1), "{events:?}");
+    assert!(!events.contains(&Event::Reopened));
 }
