@@ -123,6 +123,29 @@ fn rooted(place: &Place, (root, pin, [alice, bob, _]): &(String, String, [String
 }
 
 #[test]
+fn a_bundle_whose_time_has_not_come_permits_nothing_before_it() {
+    let valid_from = |when: &str| {
+        let mut bundle = portcullis_policy::bundles::demo();
+        let manifest = String::from_utf8(bundle["bundle.toml"].clone()).unwrap();
+        let from = "valid_from = \"2025-01-01T00:00:00Z\"";
+        assert!(manifest.contains(from), "{manifest}");
+        let manifest = manifest.replace(from, &format!("valid_from = \"{when}\""));
+        bundle.insert("bundle.toml".into(), manifest.into_bytes());
+        let place = Place::deploy(bundle, &["demo-agent", "stranger-agent"], "demo");
+        let daemon = Daemon::with(&place.config_path);
+        (place, daemon)
+    };
+    let (place, _daemon) = valid_from("2098-01-01T00:00:00Z");
+    assert_eq!(decided(&place, "a")["reason"]["code"], "policy.not_yet_valid");
+    assert!(!place.is_ready());
+    let soon = (chrono::Utc::now() + std::time::Duration::from_secs(5))
+        .to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let (place, _daemon) = valid_from(&soon);
+    place.ready();
+    assert_eq!(decided(&place, "a")["decision"], "PERMIT");
+}
+
+#[test]
 fn what_a_root_signed_permits_nothing_once_the_root_has_expired() {
     let place = Place::demo();
     let until = (chrono::Utc::now() + std::time::Duration::from_secs(25))

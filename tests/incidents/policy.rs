@@ -130,19 +130,6 @@ fn i23_an_expired_bundle_is_not_served_until_it_is_replaced() {
 }
 
 #[test]
-fn i23_a_bundle_whose_time_has_not_come_is_not_served_before_it() {
-    let from = |when: &str| {
-        changed(bundles::demo(), "bundle.toml", |text| text.replace("2025-01-01T00:00:00Z", when))
-    };
-    let mut scene = Scene::with(from("2098-01-01T00:00:00Z"));
-    scene.blocked(&ALL, &Deed::read(), "policy.not_yet_valid");
-    scene.blocked(&ALL, &Deed::charge("1.00", "k"), "policy.not_yet_valid");
-    let mut scene = Scene::with(from(&in_seconds(5)));
-    until("the bundle's first moment", || scene.tries(Entry::Api, &Deed::read()).ok());
-    scene.runs(&ALL, &Deed::read());
-}
-
-#[test]
 fn i23_an_update_that_fails_does_not_leave_the_old_bundle_deciding() {
     let mut scene = Scene::new();
     let bundle = scene.place.config.bundle.clone();
