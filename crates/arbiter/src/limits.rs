@@ -87,3 +87,7 @@ pub(crate) fn state(
 #[cfg(test)]
 #[path = "limits_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "worked_limits_tests.rs"]
+mod worked_tests;

@@ -392,22 +392,36 @@ fn a_bundle_without_policies_is_proved_to_say_nothing_wrong() {
 /// nothing away.
 #[test]
 fn an_invariant_may_be_about_grants_that_ask_for_nothing() {
-    let large = "@id(\"large\") @sentence(\"Large charges need an approval.\") @unless(\"approval_roles\")
-        forbid (principal, action == Action::\"charge\", resource) when { context.count > 10 };";
-    let asking =
-        "@id(\"asks\") @approval_roles(\"finance\") @approval_quorum(\"1\") @approval_lifetime(\"1h\")
-        permit (principal, action == Action::\"charge\", resource) when { context.count > 10 };";
     let small = "@id(\"small\") permit (principal, action == Action::\"charge\", resource) when { context.count <= 10 };";
     let broad = "@id(\"broad\") permit (principal, action == Action::\"charge\", resource);";
     let narrow = "@id(\"narrow\") permit (principal, action == Action::\"charge\", resource) when { context.count == 11 };";
-    let prove = |policies: &[&str]| {
-        let report = proved_by(&cvc5(), with_invariants(with_policies(&policies.concat()), large));
-        statement(&report, "large").clone()
-    };
-    assert_eq!(prove(&[asking, small]), Proof::Proved);
-    assert_eq!(prove(&[asking, broad]), Proof::Proved, "the broad one does not drop the approval");
-    assert!(matches!(prove(&[small, narrow]), Proof::Refuted { .. }));
-    assert!(matches!(prove(&[broad]), Proof::Refuted { .. }));
+    let asks = [
+        ("approval_roles", "@approval_roles(\"finance\") @approval_quorum(\"1\") @approval_lifetime(\"1h\")"),
+        ("identity_within", "@identity_within(\"5m\")"),
+        ("witnessed", "@witnessed"),
+    ];
+    for (unless, asks) in asks {
+        let large = format!(
+            "@id(\"large\") @sentence(\"Large charges need it.\") @unless(\"{unless}\")
+            forbid (principal, action == Action::\"charge\", resource) when {{ context.count > 10 }};"
+        );
+        let asking = |asks: &str| {
+            format!(
+                "@id(\"asks\") {asks}
+                permit (principal, action == Action::\"charge\", resource) when {{ context.count > 10 }};"
+            )
+        };
+        let prove = |policies: &[&str]| {
+            let report = proved_by(&cvc5(), with_invariants(with_policies(&policies.concat()), &large));
+            statement(&report, "large").clone()
+        };
+        assert_eq!(prove(&[&asking(asks), small]), Proof::Proved, "{unless}");
+        assert_eq!(prove(&[&asking(asks), broad]), Proof::Proved, "the broad one does not drop {unless}");
+        let other = if unless == "witnessed" { "@identity_within(\"5m\")" } else { "@witnessed" };
+        for policies in [&[small, narrow][..], &[broad], &[&asking(other)]] {
+            assert!(matches!(prove(policies), Proof::Refuted { .. }), "{unless}: {policies:?}");
+        }
+    }
 }
 
 #[test]
