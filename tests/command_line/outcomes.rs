@@ -12,7 +12,7 @@ use crate::{Ended, with};
 
 /// A PERMIT that was spent over the API, and of which its gate does not know what became.
 pub(crate) fn in_doubt(place: &Place, server: &Server, ask: &Value) -> AttemptId {
-    let (id, body) = spent(place, server, ask, Outcome::Unknown);
+    let (id, body) = spent(place, server, ask, (Outcome::Unknown, None));
     let token = place.token("demo-agent");
     assert_eq!(post(server, &format!("/v1/decisions/{id}/outcome"), &token, &body).unwrap().status, 200);
     id

@@ -167,7 +167,7 @@ fn a_file_of_facts_whose_file_system_hung_held_up_all_that_is_recorded() {
         "surface": "demo.charge", "action": "demo.charge", "resource": { "type": "Surface", "id": "demo.charge" },
         "context": { "account": "acme", "amount": "1.00" }, "idempotency_key": "spent",
     });
-    let (id, outcome) = spent(&place, &daemon.server(), &ask, Outcome::Ok);
+    let (id, outcome) = spent(&place, &daemon.server(), &ask, (Outcome::Ok, None));
     let ran = std::fs::read_to_string(&journal).unwrap();
     // Dropped first of all: a process that waits for the file system cannot be killed.
     let hung = hanging.hang();

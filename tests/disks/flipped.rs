@@ -2,7 +2,8 @@
 //! it runs.
 //!
 //! A flip is found, or it changes nothing that anybody is told: whatever receipts come off the disk are those that came
-//! off it before, what ran does not run again, and a key's kept result is the one that was reported. A flip that a daemon
+//! off it before, what ran does not run again, and a key's kept result is the one that was reported, of a PERMIT too that was
+//! open when the bit was flipped. A flip that a daemon
 //! does not find once its scrub has read everything is one that neither `log check` nor `log replay` finds either.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,14 +13,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use portcullis_policy::bundles;
-use serde_json::Value;
+use portcullis_protocol::{AttemptId, Outcome};
+use serde_json::{Value, json};
 
-use crate::judge::{Permits, Ran, run};
+use crate::judge::{AGENT, Permits, Ran, run};
 use crate::restored::Copy;
 use crate::scene::{Scene, Tally, rounds};
-use crate::support::http::{Server, get};
+use crate::support::http::{Server, get, post};
 use crate::support::random::Random;
-use crate::support::{Place, pull, text, until};
+use crate::support::{Place, asked, pull, spent, text, until};
 
 /// Calls that ran, two records each: enough for full tiles, and for a mark at closing.
 const RECORDS: usize = 560;
@@ -38,10 +40,56 @@ struct Original {
     ran: Ran,
     /// What each key's repeat was answered.
     told: BTreeMap<String, Value>,
+    /// A PERMIT whose outcome is still to be reported: not all of a row is read again once it has one.
+    open: Open,
     /// How many keys were used.
     keys: usize,
     /// How many flips were noticed.
     found: usize,
+}
+
+/// A PERMIT that was spent, and the body that is still to be reported of it.
+struct Open {
+    attempt: AttemptId,
+    report: Vec<u8>,
+}
+
+/// What it is reported to have given.
+const GAVE: &str = "what the open PERMIT gave";
+
+/// The charge that it is for.
+fn charge() -> Value {
+    json!({
+        "surface": "demo.charge", "action": "demo.charge",
+        "resource": { "type": "Surface", "id": "demo.charge" },
+        "context": { "account": "acme", "amount": "1.00" }, "idempotency_key": "open",
+    })
+}
+
+impl Open {
+    fn new(scene: &Scene) -> Self {
+        let server = Server::socket(&scene.place.socket());
+        let (attempt, report) = spent(&scene.place, &server, &charge(), (Outcome::Ok, Some(GAVE)));
+        Self { attempt, report }
+    }
+
+    /// Reports its outcome. What is wrong if that was taken, and a repeat of its key is told something else; for how long
+    /// it is kept, replay compares.
+    fn end(&self, scene: &Scene) -> Option<String> {
+        let server = Server::socket(&scene.place.socket());
+        let path = format!("/v1/decisions/{}/outcome", self.attempt);
+        let told = post(&server, &path, &scene.place.token(AGENT), &self.report);
+        if told.is_ok_and(|told| told.status == 200) {
+            let (_, again) = asked(&scene.place, &server, &charge());
+            let ran = again["decision"] == "PERMIT";
+            let otherwise =
+                again["reason"]["code"].as_str().is_some_and(|code| code.starts_with("idempotency."));
+            let same = again["stored"]["result"] == GAVE;
+            return (ran || (otherwise && !same))
+                .then(|| format!("the open PERMIT's repeat was told {again}"));
+        }
+        None
+    }
 }
 
 /// What came of a flip.
@@ -113,20 +161,23 @@ impl Original {
         scene.settle();
         let keys: Vec<_> = scene.keys.clone();
         let told = scene.repeats(&keys, tally);
+        let open = Open::new(&scene);
         scene.end_daemon();
         if killed {
             // Behind a mark.
             scene.start();
             let sent = scene.load(random);
             scene.answers(sent, tally);
-            scene.settle();
+            until("the outcomes of all PERMITs but that one", || {
+                (scene.place.log().outcomes(None) == 1).then_some(())
+            });
             scene.kill();
         }
         let copy = Copy::of(&scene, "original");
         let permits = Permits::read(&scene.place).unwrap();
         let ran = scene.ran(tally);
         let keys = scene.keys.len();
-        Self { scene, copy, permits, ran, told, keys, found: 0 }
+        Self { scene, copy, permits, ran, told, open, keys, found: 0 }
     }
 
     /// Starts the daemon on flipped files, looks at what it does, and puts the original back.
@@ -162,6 +213,9 @@ impl Original {
         let (found, refused) = (tally.found(), tally.blocked());
         let sent = (0..3).map(|_| self.scene.send(true)).collect();
         self.scene.answers(sent, tally);
+        if let Some(violation) = self.open.end(&self.scene) {
+            tally.violations.push(format!("{what}: {violation}"));
+        }
         // One that refuses looks at its disk anew before each answer: a few are enough.
         let few = if tally.blocked() > refused { 4 } else { self.told.len() };
         let keys: Vec<_> = self.told.keys().take(few).cloned().collect();

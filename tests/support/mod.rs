@@ -27,7 +27,7 @@ pub(crate) use place::{Log, Place};
 pub(crate) use process::{Pulled, limit_files, pull, signal};
 pub(crate) use recording::Recording;
 pub(crate) use signer::{Signed, openssl_signer};
-pub(crate) use spending::spent;
+pub(crate) use spending::{asked, spent};
 pub(crate) use witnesses::{Scripted, WitnessProcess};
 
 /// Longer than anything takes that works, on a busy machine.

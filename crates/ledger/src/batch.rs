@@ -222,10 +222,10 @@ impl Batch<'_> {
         if detail.is_empty() { Ok(()) } else { self.event(Event::PayloadsExpired, detail).map(drop) }
     }
 
-    /// Ends a PERMIT whose outcome never came.
-    pub(crate) fn overdue(&mut self, permit: &PermitRow) -> Result<(), LedgerError> {
-        // It was read before the batch began, and what came first in it may have ended the PERMIT.
-        match store::permit_at(self.connection, permit.seq)? {
+    /// Ends the PERMIT at an index, whose outcome never came.
+    pub(crate) fn overdue(&mut self, permit: u64) -> Result<(), LedgerError> {
+        // It was looked for before the batch began, and what came first in it may have ended the PERMIT.
+        match store::permit_at(self.connection, permit)? {
             Some(open) if open.outcome.is_none() => self.end(&open, Outcome::Unknown, None).map(drop),
             Some(_) | None => Ok(()),
         }

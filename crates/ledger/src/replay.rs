@@ -355,7 +355,14 @@ impl<'a> StateReplay<'a> {
         permit: &Permit,
         ended: Option<(Outcome, u64)>,
     ) -> Result<(), LedgerError> {
-        let row = store::permit(&self.reader.connection, &permit.attempt)?;
+        let row = match store::permit(&self.reader.connection, &permit.attempt).map_err(LedgerError::from) {
+            // A row that was altered is one finding among others.
+            Err(LedgerError::Corrupt(what)) => {
+                self.say(seq, format!("its row in `permits`: {what}"));
+                return Ok(());
+            }
+            row => row?,
+        };
         if let Some(what) = difference(seq, permit, ended, row.as_ref()) {
             self.say(seq, format!("its row in `permits` {what}"));
         }

@@ -19,8 +19,8 @@ mod permits;
 
 pub(crate) use self::permits::{
     NewPermit, PermitRow, add_attempt, add_permit, attempt, attempts_before, attempts_between, attempts_from,
-    end_permit, for_each_attempt, in_doubt, open_permits, open_permits_from, outcome_of, overdue, permit,
-    permit_at, permits_between, permits_in_order, totals,
+    end_permit, for_each_attempt, in_doubt, kept_result, open_permits, open_permits_from, outcome_of,
+    overdue, permit, permit_at, permits_between, permits_in_order, totals,
 };
 
 const SCHEMA: &str = "
@@ -30,7 +30,7 @@ CREATE TABLE tiles (level INTEGER NOT NULL, position INTEGER NOT NULL, hashes BL
   PRIMARY KEY (level, position)) STRICT, WITHOUT ROWID;
 CREATE TABLE attempts (attempt BLOB PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE permits (seq INTEGER PRIMARY KEY, attempt BLOB NOT NULL, agent TEXT NOT NULL, key BLOB,
-  due INTEGER NOT NULL, keep_result_ms INTEGER, outcome TEXT, outcome_seq INTEGER) STRICT;
+  due INTEGER NOT NULL, keep_result BLOB NOT NULL, outcome TEXT, outcome_seq INTEGER) STRICT;
 CREATE INDEX permits_open ON permits (due) WHERE outcome IS NULL;
 CREATE INDEX permits_in_doubt ON permits (seq) WHERE outcome = 'unknown';
 CREATE TABLE keys (bucket INTEGER NOT NULL, seq INTEGER NOT NULL, name BLOB NOT NULL, permit INTEGER NOT NULL,
@@ -48,12 +48,12 @@ CREATE TABLE payloads (seq INTEGER PRIMARY KEY, subject INTEGER NOT NULL, expire
   sealed BLOB NOT NULL) STRICT;
 CREATE INDEX payloads_expires ON payloads (expires);
 CREATE TABLE spools (series BLOB PRIMARY KEY, next INTEGER NOT NULL, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 10;
+PRAGMA user_version = 11;
 ";
 /// How long somebody else's lock on the database is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The schema's version, as `user_version` has it.
-const VERSION: u32 = 10;
+const VERSION: u32 = 11;
 
 /// Memory for pages, in KiB.
 const CACHE_KIB: i64 = 64 * 1024;

@@ -131,7 +131,7 @@ impl Successor<'_> {
         let open = store::open_permits_from(&opened.store.connection, 0)?;
         Batch::write(opened, &mut vault, health, &mut Vec::new(), |batch| {
             batch.event(Event::HeadGivenUp, detail)?;
-            open.iter().try_for_each(|permit| batch.overdue(permit))
+            open.iter().try_for_each(|permit| batch.overdue(permit.seq))
         })?;
         opened.seal(signer)?;
         let head = opened.head.clone().ok_or_else(|| LedgerError::Corrupt("no head was signed".into()))?;

@@ -121,6 +121,7 @@ impl<'a> Sweep<'a> {
         if !same {
             return Err(differs(seq));
         }
+        store::kept_result(seq, column(7)?)?;
         self.attempt(&permit.attempt, seq);
         for counted in [&mut self.said.counted, &mut self.held.counted] {
             counted.permits = counted.permits.saturating_add(1);

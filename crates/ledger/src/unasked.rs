@@ -8,16 +8,11 @@ use portcullis_protocol::Event;
 use crate::aggregate::Taken;
 use crate::batch::Batch;
 use crate::error::LedgerError;
-use crate::store::PermitRow;
 
-/// Records what has become due: PERMITs whose outcome never came, counts.
-pub(crate) fn unasked(
-    batch: &mut Batch<'_>,
-    overdue: &[PermitRow],
-    taken: &Taken,
-) -> Result<(), LedgerError> {
+/// Records what has become due: PERMITs whose outcome never came, by their indexes, and counts.
+pub(crate) fn unasked(batch: &mut Batch<'_>, overdue: &[u64], taken: &Taken) -> Result<(), LedgerError> {
     for permit in overdue {
-        batch.overdue(permit)?;
+        batch.overdue(*permit)?;
     }
     taken.records(batch.now()).try_for_each(|record| batch.aggregate(record))
 }

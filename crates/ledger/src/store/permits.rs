@@ -1,9 +1,12 @@
 //! Attempts, and PERMITs with their outcomes.
 
 use portcullis_protocol::{AgentId, AttemptId, Digest, Millis, Outcome};
+use rusqlite::types::{Type, ValueRef};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Result, Row, params};
 
 use super::signed;
+use crate::error::LedgerError;
+use crate::row;
 
 /// A PERMIT's state.
 #[derive(Clone, Debug)]
@@ -28,7 +31,31 @@ pub(crate) struct NewPermit<'a> {
     /// Commitment to its key, as the record has it.
     pub(crate) key: Option<&'a Digest>,
     pub(crate) due: Millis,
+    /// For how long its result is to be kept, in milliseconds, if it is.
     pub(crate) keep_result_ms: Option<u64>,
+}
+
+/// For how long the result of the PERMIT at an index is kept, as its row has it, with a mark: no record says it before the
+/// outcome's, which says what came of this.
+fn keep_result(seq: u64, keep_ms: Option<u64>) -> Vec<u8> {
+    let value = keep_ms.map_or(Vec::new(), |keep_ms| keep_ms.to_be_bytes().to_vec());
+    let mark = row::mark("permits", &[&seq.to_be_bytes(), &value]);
+    [value.as_slice(), &mark].concat()
+}
+
+/// For how long the result of the PERMIT at an index is kept, in milliseconds, if it is: from its row.
+///
+/// # Errors
+/// [`LedgerError::Corrupt`] if the value is not the one that was written.
+pub(crate) fn kept_result(seq: u64, value: ValueRef<'_>) -> std::result::Result<Option<u64>, LedgerError> {
+    let damaged = || LedgerError::Corrupt(format!("how long the result of record {seq} is kept was altered"));
+    let held = value.as_blob().map_err(|_| damaged())?;
+    let (value, _mark) = held.split_last_chunk::<{ row::MARK }>().ok_or_else(damaged)?;
+    let keep_ms = match value {
+        [] => None,
+        value => Some(u64::from_be_bytes(value.try_into().map_err(|_| damaged())?)),
+    };
+    if keep_result(seq, keep_ms) == held { Ok(keep_ms) } else { Err(damaged()) }
 }
 
 pub(crate) fn add_attempt(connection: &Connection, attempt: &AttemptId, seq: u64) -> Result<()> {
@@ -44,7 +71,7 @@ pub(crate) fn attempt(connection: &Connection, attempt: &AttemptId) -> Result<Op
 /// Enters a PERMIT.
 pub(crate) fn add_permit(connection: &Connection, permit: &NewPermit<'_>) -> Result<()> {
     let text =
-        "INSERT INTO permits (seq, attempt, agent, key, due, keep_result_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        "INSERT INTO permits (seq, attempt, agent, key, due, keep_result) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let mut statement = connection.prepare_cached(text)?;
     let values = params![
         permit.seq,
@@ -52,22 +79,23 @@ pub(crate) fn add_permit(connection: &Connection, permit: &NewPermit<'_>) -> Res
         permit.agent.as_str(),
         permit.key.map(Digest::as_bytes),
         permit.due.0,
-        permit.keep_result_ms
+        keep_result(permit.seq, permit.keep_result_ms)
     ];
     statement.execute(values).map(drop)
 }
 
-const PERMIT: &str =
-    "SELECT seq, attempt, agent, key, outcome, outcome_seq, due, keep_result_ms FROM permits";
+const PERMIT: &str = "SELECT seq, attempt, agent, key, outcome, outcome_seq, due, keep_result FROM permits";
 
 fn permit_row(row: &Row<'_>) -> Result<PermitRow> {
     let outcome: Option<String> = row.get(4)?;
+    let seq = row.get(0)?;
+    let damaged = |error| rusqlite::Error::FromSqlConversionFailure(7, Type::Blob, Box::new(error));
     Ok(PermitRow {
-        seq: row.get(0)?,
+        seq,
         attempt: AttemptId::from_bytes(row.get(1)?),
         agent: row.get(2)?,
         key: row.get::<_, Option<[u8; 32]>>(3)?.map(Digest::from_bytes),
-        keep_result_ms: row.get(7)?,
+        keep_result_ms: kept_result(seq, row.get_ref(7)?).map_err(damaged)?,
         outcome: outcome.map(|word| outcome_of(&word)).transpose()?,
         outcome_seq: row.get(5)?,
         due: Millis(row.get(6)?),
@@ -92,10 +120,11 @@ pub(crate) fn permit_at(connection: &Connection, seq: u64) -> Result<Option<Perm
     statement.query_row([seq], permit_row).optional()
 }
 
-/// PERMITs from index `?1` to before `?2`, in order: index, attempt, agent, key, due, outcome, and the outcome's index.
+/// PERMITs from index `?1` to before `?2`, in order: index, attempt, agent, key, due, outcome, the outcome's index, and for how
+/// long the result is kept.
 pub(crate) fn permits_in_order(connection: &Connection) -> Result<CachedStatement<'_>> {
     connection.prepare_cached(
-        "SELECT seq, attempt, agent, key, due, outcome, outcome_seq FROM permits
+        "SELECT seq, attempt, agent, key, due, outcome, outcome_seq, keep_result FROM permits
          WHERE seq >= ?1 AND seq < ?2 ORDER BY seq",
     )
 }
@@ -107,10 +136,11 @@ pub(crate) fn open_permits_from(connection: &Connection, first: u64) -> Result<V
     statement.query_map([first], permit_row)?.collect()
 }
 
-/// At most `most` PERMITs whose outcome is overdue.
-pub(crate) fn overdue(connection: &Connection, now: Millis, most: u32) -> Result<Vec<PermitRow>> {
-    let text = format!("{PERMIT} WHERE outcome IS NULL AND due <= ?1 ORDER BY due LIMIT ?2");
-    connection.prepare_cached(&text)?.query_map(params![now.0, most], permit_row)?.collect()
+/// Indexes of at most `most` PERMITs whose outcome is overdue. Whoever ends one reads its row: one that is damaged is then
+/// met by a batch, and does not hide the others here.
+pub(crate) fn overdue(connection: &Connection, now: Millis, most: u32) -> Result<Vec<u64>> {
+    let text = "SELECT seq FROM permits WHERE outcome IS NULL AND due <= ?1 ORDER BY due LIMIT ?2";
+    connection.prepare_cached(text)?.query_map(params![now.0, most], |row| row.get(0))?.collect()
 }
 
 /// PERMITs whose newest outcome is `unknown`, in order.

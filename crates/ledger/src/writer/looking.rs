@@ -9,7 +9,7 @@ use super::Writer;
 use crate::command::Status;
 use crate::health::{Surroundings, tripped};
 use crate::scrub::Scrub;
-use crate::store::{self, PermitRow};
+use crate::store;
 
 /// PERMITs that are ended in one batch because their outcome is overdue.
 const MOST_OVERDUE: u32 = 256;
@@ -108,7 +108,7 @@ impl Writer {
         }
     }
 
-    pub(super) fn overdue(&self, now: Millis) -> Vec<PermitRow> {
+    pub(super) fn overdue(&self, now: Millis) -> Vec<u64> {
         let Ok(opened) = &self.phase else { return Vec::new() };
         // If it cannot be read now it is read at the next tick; the permits stay open, and their keys consumed.
         store::overdue(&opened.store.connection, now, MOST_OVERDUE).unwrap_or_else(|_| Vec::new()) // tidy: allow nothing is decided by it

@@ -95,6 +95,10 @@ fn what_is_wrong_is_named_with_its_record() {
         // An outcome that no record speaks of was passed over by the fast comparison.
         ("UPDATE permits SET outcome = 'ok', outcome_seq = 1000000 WHERE seq = 301", "record 301 "),
         ("UPDATE permits SET due = due + 1 WHERE seq = 301", "record 301 "),
+        (
+            "UPDATE permits SET keep_result = CAST(x'ff' || substr(keep_result, 2) AS BLOB) WHERE key = @open",
+            "how long the result of record ",
+        ),
         ("UPDATE permits SET agent = 'other' WHERE seq = 301", "record 301 "),
         ("UPDATE permits SET key = zeroblob(32) WHERE seq = 301", "record 301 "),
         ("UPDATE permits SET attempt = zeroblob(32) WHERE seq = 301", "record 301 "),

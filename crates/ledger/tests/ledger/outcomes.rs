@@ -5,6 +5,7 @@ use portcullis_ledger::{OutcomeRefused, ReportedOutcome};
 use portcullis_protocol::{Outcome, ReasonCode, Record};
 
 use crate::harness::{Call, Held, POISON, World, answer};
+use crate::scrub::scrubbed;
 
 #[test]
 fn a_permit_has_one_outcome_and_the_same_again_is_the_same_record() {
@@ -58,6 +59,42 @@ fn no_gate_reports_withheld() {
     world.permitted(&ledger, &call);
     let withheld = world.report(&ledger, &call, Outcome::Withheld, None);
     assert_eq!(withheld, Err(OutcomeRefused::NotReportable));
+}
+
+/// A column that no record speaks of said for how long a result is kept: with one bit of it flipped a result was kept for
+/// decades, or gone at once, and all of that was sound.
+#[test]
+fn a_flipped_bit_had_a_result_kept_for_decades_or_not_at_all() {
+    let world = World::new();
+    let ledger = world.start();
+    let call = Call::charge(1, "12.50", Some("k"));
+    let permit = world.permitted(&ledger, &call);
+    drop(ledger);
+    let flips = [
+        "keep_result = CAST(x'01' || substr(keep_result, 2) AS BLOB)",
+        "keep_result = CAST(substr(keep_result, 9) AS BLOB)",
+        "keep_result = x''",
+    ];
+    let damaged = |flip: &str| {
+        let damaged = world.crashed();
+        let ledger = damaged.start();
+        // The scrub has passed it by the time it is flipped: whoever ends the PERMIT is the next to read it.
+        assert_eq!(scrubbed(&damaged, &ledger), None);
+        damaged.sql(&format!("UPDATE permits SET {flip}"));
+        (damaged, ledger)
+    };
+    for flip in flips {
+        let (damaged, ledger) = damaged(flip);
+        let refused = damaged.report(&ledger, &call, Outcome::Ok, Some("paid")).unwrap_err();
+        assert_eq!(refused, OutcomeRefused::Unavailable(ReasonCode::EvidenceCorrupt), "{flip}");
+        assert_eq!(damaged.tripped(&ledger), Some(ReasonCode::EvidenceCorrupt), "{flip}");
+    }
+    let (damaged, ledger) = damaged(flips[0]);
+    damaged.clocks.advance(permit.outcome_due.unwrap().since(permit.time));
+    // Asking is answered before the sweep of that same turn.
+    damaged.status(&ledger);
+    assert_eq!(damaged.tripped(&ledger), Some(ReasonCode::EvidenceCorrupt), "nobody reports it");
+    world.report(&world.start(), &call, Outcome::Ok, Some("paid")).unwrap();
 }
 
 #[test]

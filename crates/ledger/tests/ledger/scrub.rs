@@ -78,7 +78,11 @@ fn damage_before_the_tail_is_found_and_stays_found_until_it_is_repaired() {
         ("a PERMIT's agent", "UPDATE permits SET agent = 'stranger-agent' WHERE key = @open"),
         (
             "a PERMIT of nobody",
-            "INSERT INTO permits (seq, attempt, agent, key, due) SELECT 9, attempt, agent, key, due FROM permits WHERE key = @open",
+            "INSERT INTO permits (seq, attempt, agent, key, due, keep_result) SELECT 9, attempt, agent, key, due, keep_result FROM permits WHERE key = @open",
+        ),
+        (
+            "how long a result is kept",
+            "UPDATE permits SET keep_result = CAST(x'ff' || substr(keep_result, 2) AS BLOB) WHERE key = @open",
         ),
         ("an attempt missing", "DELETE FROM attempts WHERE seq = 300"),
         ("an attempt of nobody", "INSERT INTO attempts VALUES (zeroblob(32), 3)"),
@@ -205,7 +209,7 @@ fn tiles_heads_and_marks_that_opening_builds_on_are_refused_before_anything_is_p
         ("the last record missing", "DELETE FROM records WHERE seq = (SELECT max(seq) FROM records)"),
         (
             "a PERMIT of nobody at the end",
-            "INSERT INTO permits (seq, attempt, agent, key, due) SELECT (SELECT max(seq) FROM records), attempt, agent, key, due FROM permits WHERE key = @open",
+            "INSERT INTO permits (seq, attempt, agent, key, due, keep_result) SELECT (SELECT max(seq) FROM records), attempt, agent, key, due, keep_result FROM permits WHERE key = @open",
         ),
     ];
     for (what, statements) in cases {
