@@ -140,6 +140,36 @@ fn every_change_of_the_state_is_named_with_its_record() {
             "keys, and the records speak of",
             false,
         ),
+        (
+            "INSERT INTO attempts SELECT zeroblob(32), min(seq) FROM permits",
+            "attempts, and the records speak of",
+            false,
+        ),
+        (
+            "INSERT INTO payloads SELECT 0, subject, expires, sealed FROM payloads LIMIT 1",
+            "none of them speaks of",
+            false,
+        ),
+        (
+            "INSERT INTO payloads SELECT 1000000, subject, expires, sealed FROM payloads LIMIT 1",
+            "what is kept of record 1000000 does not open",
+            false,
+        ),
+        (
+            "INSERT INTO permits SELECT 0, attempt, agent, key, due, keep_result, outcome, outcome_seq FROM permits LIMIT 1",
+            "permits, and the records speak of",
+            false,
+        ),
+        (
+            "INSERT INTO spools VALUES (zeroblob(32), 1, 3)",
+            "series of spools, and the records speak of",
+            false,
+        ),
+        (
+            "UPDATE permits SET keep_result = CAST(x'01' || substr(keep_result, 2) AS BLOB) WHERE key IS NOT NULL",
+            "how long the result of record ",
+            true,
+        ),
         ("UPDATE permits SET outcome = 'unknown' WHERE outcome = 'ok'", "has another outcome", true),
         ("UPDATE permits SET outcome_seq = outcome_seq + 1", "has another outcome", true),
         ("UPDATE permits SET due = due + 1", "has its outcome due at another time", true),

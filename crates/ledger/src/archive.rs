@@ -16,7 +16,7 @@ use crate::row;
 pub(crate) const SCHEMA: &str = "
 CREATE TABLE snapshots (digest BLOB PRIMARY KEY, entities BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE snapshot_uses (source TEXT NOT NULL, digest BLOB NOT NULL, expires INTEGER NOT NULL,
-  erased INTEGER NOT NULL, mark BLOB NOT NULL, PRIMARY KEY (source, digest)) STRICT, WITHOUT ROWID;
+  erased INTEGER, mark BLOB NOT NULL, PRIMARY KEY (source, digest)) STRICT, WITHOUT ROWID;
 CREATE INDEX snapshot_uses_digest ON snapshot_uses (digest);
 ";
 
@@ -43,7 +43,8 @@ pub(crate) fn facts(
     let text = "SELECT erased FROM snapshot_uses WHERE source = ?1 AND digest = ?2";
     let mut statement = connection.prepare_cached(text)?;
     let erased = statement.query_row(params![source.as_str(), digest.as_bytes()], |row| row.get(0));
-    Ok(if erased.optional()?.is_some_and(|erased: bool| erased) { Kept::Erased } else { Kept::Nothing })
+    let erased: Option<Option<u64>> = erased.optional()?;
+    Ok(if erased.flatten().is_some() { Kept::Erased } else { Kept::Nothing })
 }
 
 /// Whether facts are kept beyond their time.
@@ -54,7 +55,7 @@ pub(crate) fn any_expired(connection: &Connection, now: Millis) -> rusqlite::Res
 
 impl Archive {
     pub(crate) fn of(connection: &Connection) -> Result<Self, LedgerError> {
-        let held = uses(connection, "SELECT * FROM snapshot_uses WHERE erased = 0", [])?;
+        let held = uses(connection, "SELECT * FROM snapshot_uses WHERE erased IS NULL", [])?;
         Ok(Self(held.into_iter().map(|used| ((used.source, used.digest), used.expires)).collect()))
     }
 
@@ -73,7 +74,7 @@ impl Archive {
         }
         let known = used(connection, source, &digest)?;
         // Each hour the table is held against what is known of it.
-        if known.as_ref().filter(|known| !known.erased).map(|known| known.expires) != held {
+        if known.as_ref().filter(|known| known.erased.is_none()).map(|known| known.expires) != held {
             return Err(LedgerError::Corrupt(format!(
                 "the kept facts {digest} are not those that were kept"
             )));
@@ -82,7 +83,7 @@ impl Archive {
         let text = "INSERT OR IGNORE INTO snapshots (digest, entities) VALUES (?1, ?2)";
         connection.prepare_cached(text)?.execute(params![digest.as_bytes(), entities])?;
         let expires = known.map_or(until, |known| known.expires.max(until));
-        Use { source: source.clone(), digest, expires, erased: false }.store(connection)?;
+        Use { source: source.clone(), digest, expires, erased: None }.store(connection)?;
         self.0.insert((source.clone(), digest), expires);
         Ok(())
     }
@@ -102,7 +103,7 @@ impl Archive {
             let text = "DELETE FROM snapshot_uses WHERE source = ?1 AND digest = ?2";
             connection.prepare_cached(text)?.execute(params![source.as_str(), digest.as_bytes()])?;
             let text = "DELETE FROM snapshots WHERE digest = ?1
-                AND NOT EXISTS (SELECT 1 FROM snapshot_uses WHERE digest = ?1 AND erased = 0)";
+                AND NOT EXISTS (SELECT 1 FROM snapshot_uses WHERE digest = ?1 AND erased IS NULL)";
             connection.prepare_cached(text)?.execute([digest.as_bytes()])?;
             self.0.remove(&(source.clone(), *digest));
         }
@@ -114,10 +115,15 @@ impl Archive {
         self.0.keys().any(|(name, _)| name == source)
     }
 
-    /// Destroys all that a source gave, whichever other source gave the same. That it was erased is known as long as it
-    /// would have been kept.
-    pub(crate) fn erase(&mut self, connection: &Connection, source: &SourceName) -> Result<(), LedgerError> {
-        let text = "SELECT * FROM snapshot_uses WHERE erased = 0 AND source = ?1";
+    /// Destroys all that a source gave, whichever other source gave the same, by the order at this index. That it was erased,
+    /// and by which order, is known as long as it would have been kept.
+    pub(crate) fn erase(
+        &mut self,
+        connection: &Connection,
+        source: &SourceName,
+        order: u64,
+    ) -> Result<(), LedgerError> {
+        let text = "SELECT * FROM snapshot_uses WHERE erased IS NULL AND source = ?1";
         let own = uses(connection, text, params![source.as_str()])?;
         let digests: BTreeSet<Digest> = own.into_iter().map(|used| used.digest).collect();
         for digest in &digests {
@@ -125,7 +131,7 @@ impl Archive {
             connection.prepare_cached(text)?.execute([digest.as_bytes()])?;
             let text = "SELECT * FROM snapshot_uses WHERE digest = ?1";
             for used in uses(connection, text, [digest.as_bytes()])? {
-                Use { erased: true, ..used }.store(connection)?;
+                Use { erased: used.erased.or(Some(order)), ..used }.store(connection)?;
             }
         }
         self.0.retain(|(_, digest), _| !digests.contains(digest));
@@ -134,22 +140,23 @@ impl Archive {
 }
 
 /// Until when a source's facts of a digest are kept: a row of the table.
-struct Use {
-    source: SourceName,
-    digest: Digest,
-    expires: Millis,
-    erased: bool,
+pub(crate) struct Use {
+    pub(crate) source: SourceName,
+    pub(crate) digest: Digest,
+    pub(crate) expires: Millis,
+    /// Index of the order by which they were erased, if they were.
+    pub(crate) erased: Option<u64>,
 }
 
 impl Use {
     fn mark(&self) -> [u8; row::MARK] {
         let expires = self.expires.0.to_be_bytes();
-        let values: [&[u8]; 4] =
-            [self.source.as_str().as_bytes(), self.digest.as_bytes(), &expires, &[u8::from(self.erased)]];
+        let erased = self.erased.map_or(Vec::new(), |order| order.to_be_bytes().to_vec());
+        let values: [&[u8]; 4] = [self.source.as_str().as_bytes(), self.digest.as_bytes(), &expires, &erased];
         row::mark("snapshot_uses", &values)
     }
 
-    fn store(&self, connection: &Connection) -> rusqlite::Result<()> {
+    pub(crate) fn store(&self, connection: &Connection) -> rusqlite::Result<()> {
         let text = "INSERT OR REPLACE INTO snapshot_uses (source, digest, expires, erased, mark)
             VALUES (?1, ?2, ?3, ?4, ?5)";
         connection
@@ -188,23 +195,19 @@ fn uses(
     Ok(found)
 }
 
-fn used(connection: &Connection, source: &SourceName, digest: &Digest) -> Result<Option<Use>, LedgerError> {
+/// A source's facts of a digest: until when they are kept, or it is known that they were erased; `None` if no row says so.
+pub(crate) fn used(
+    connection: &Connection,
+    source: &SourceName,
+    digest: &Digest,
+) -> Result<Option<Use>, LedgerError> {
     let text = "SELECT * FROM snapshot_uses WHERE source = ?1 AND digest = ?2";
     Ok(uses(connection, text, params![source.as_str(), digest.as_bytes()])?.pop())
 }
 
-/// Until when facts that a source gave are kept, or it is known that they were erased; `None` if no row says so.
-pub(crate) fn until(
-    connection: &Connection,
-    source: &SourceName,
-    digest: &Digest,
-) -> Result<Option<Millis>, LedgerError> {
-    Ok(used(connection, source, digest)?.map(|used| used.expires))
-}
-
-/// Checks that no row says of facts how long they are kept but as it was written.
-pub(crate) fn all_uses(connection: &Connection) -> Result<(), LedgerError> {
-    uses(connection, "SELECT * FROM snapshot_uses", []).map(drop)
+/// All rows, each as it was written.
+pub(crate) fn all_uses(connection: &Connection) -> Result<Vec<Use>, LedgerError> {
+    uses(connection, "SELECT * FROM snapshot_uses", [])
 }
 
 #[cfg(test)]

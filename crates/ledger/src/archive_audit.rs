@@ -4,17 +4,19 @@
 //! is kept, and of whom it is, its record says. It opens at the place of that record and nowhere else: that alone takes
 //! the vault's master key.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use portcullis_protocol::{BundleDigest, Digest, Domain};
+use portcullis_protocol::{BundleDigest, Digest, Domain, Order, Record, SourceName};
 use rusqlite::{Connection, OptionalExtension};
 use serde::Deserialize;
 
-use crate::archive;
+use crate::archive::{self, Use};
 use crate::bundle_archive;
+use crate::erasures::Erasures;
 use crate::error::LedgerError;
 use crate::payload_audit;
 use crate::payloads;
@@ -51,13 +53,25 @@ impl Means {
     }
 
     /// As [`payload_audit::payloads`]; what is sealed is opened as long as the master key is there.
-    pub(crate) fn payloads(&self, connection: &Connection, range: Range<u64>) -> Result<(), LedgerError> {
-        payload_audit::payloads(connection, self.master(connection)?.as_ref(), range).map(drop)
+    pub(crate) fn payloads(
+        &self,
+        connection: &Connection,
+        erasures: &Erasures,
+        range: Range<u64>,
+    ) -> Result<(), LedgerError> {
+        let master = self.master(connection)?;
+        payload_audit::payloads(connection, (master.as_ref(), erasures), range).map(drop)
     }
 
     /// As [`payload_audit::payloads_behind`]; what is sealed is opened as long as the master key is there.
-    pub(crate) fn payloads_behind(&self, connection: &Connection, size: u64) -> Result<(), LedgerError> {
-        payload_audit::payloads_behind(connection, self.master(connection)?.as_ref(), size)
+    pub(crate) fn payloads_behind(
+        &self,
+        connection: &Connection,
+        erasures: &Erasures,
+        size: u64,
+    ) -> Result<(), LedgerError> {
+        let master = self.master(connection)?;
+        payload_audit::payloads_behind(connection, (master.as_ref(), erasures), size)
     }
 
     /// Checks all that is kept beside the first `size` records.
@@ -66,8 +80,10 @@ impl Means {
             bundle(connection, &digest, &*self.bundle_digest)?;
         }
         facts(connection)?;
-        self.payloads(connection, 0..size)?;
-        self.payloads_behind(connection, size)
+        let erasures = Erasures::of(connection, size)?;
+        self.payloads(connection, &erasures, 0..size)?;
+        self.payloads_behind(connection, &erasures, size)?;
+        erasures.audit(connection)
     }
 }
 
@@ -136,17 +152,71 @@ pub(crate) fn facts_after(
     }
 }
 
-/// Checks that the facts are there that are to be kept, and no others.
+/// Checks that the facts are there that are to be kept, and no others, and that those that are gone were erased by an order.
 pub(crate) fn fact_uses(connection: &Connection) -> Result<(), LedgerError> {
-    let text = "SELECT EXISTS (SELECT 1 FROM snapshot_uses WHERE erased = 0
+    let text = "SELECT EXISTS (SELECT 1 FROM snapshot_uses WHERE erased IS NULL
           AND NOT EXISTS (SELECT 1 FROM snapshots WHERE snapshots.digest = snapshot_uses.digest))
         OR EXISTS (SELECT 1 FROM snapshots WHERE NOT EXISTS
-          (SELECT 1 FROM snapshot_uses WHERE snapshot_uses.digest = snapshots.digest AND erased = 0))";
-    archive::all_uses(connection)?;
+          (SELECT 1 FROM snapshot_uses WHERE snapshot_uses.digest = snapshots.digest AND erased IS NULL))";
+    erased_uses(connection)?;
     match connection.prepare_cached(text)?.query_row([], |row| row.get(0))? {
         false => Ok(()),
         true => Err(LedgerError::Corrupt("the kept facts are not those that are to be kept".into())),
     }
+}
+
+/// Checks that an order on record stands behind each row whose facts were erased: one for a source that gave them.
+fn erased_uses(connection: &Connection) -> Result<(), LedgerError> {
+    let mut orders = BTreeMap::new();
+    for Use { source, digest, erased, .. } in archive::all_uses(connection)? {
+        let Some(order) = erased else { continue };
+        let of = match orders.entry(order) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(erased_source(connection, order)?),
+        };
+        let explained = match of {
+            Some(of) if *of == source => true,
+            Some(of) => gave(connection, order, of, &digest)?,
+            None => false,
+        };
+        if !explained {
+            return Err(LedgerError::Corrupt(format!(
+                "the kept facts {digest} of source `{source}` are gone, and record {order} is no order to erase them"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The source whose facts a record orders to erase, if it does.
+fn erased_source(connection: &Connection, order: u64) -> Result<Option<SourceName>, LedgerError> {
+    let Some(body) = store::record(connection, order)? else { return Ok(None) };
+    let Record::Event(event) = Record::parse(&body)? else { return Ok(None) };
+    Ok(match event.order.map(|order| order.what) {
+        Some(Order::EraseFacts { source }) => Some(source),
+        Some(Order::ErasePayloads { .. } | Order::ResolveOutcome { .. } | Order::ActivateBundle { .. })
+        | None => None,
+    })
+}
+
+/// Whether a source gave facts of this digest before an order. What two sources gave alike is erased with either, and the row of
+/// the other may be gone by now, its time over: then the records tell.
+fn gave(
+    connection: &Connection,
+    order: u64,
+    source: &SourceName,
+    digest: &Digest,
+) -> Result<bool, LedgerError> {
+    if archive::used(connection, source, digest)?.is_some() {
+        return Ok(true);
+    }
+    let mut gave = false;
+    store::for_each_record(connection, 0, order, |seq, body| {
+        let said = payloads::Said::of(seq, body)?;
+        gave = gave || said.sources().get(source).is_some_and(|used| used.digest == *digest);
+        Ok::<_, LedgerError>(())
+    })?;
+    Ok(gave)
 }
 
 #[cfg(test)]
@@ -155,7 +225,7 @@ mod tests {
     use crate::store::Store;
     use crate::testing::file;
     use crate::vault::{Vault, generate_vault_key};
-    use portcullis_protocol::Millis;
+    use portcullis_protocol::{Event, EventRecord, Millis, Ordered};
 
     fn means(vault_key: PathBuf, named: Digest) -> Means {
         Means { bundle_digest: Arc::new(|_: &[u8]| None), vault_key, named: Some(named) }
@@ -185,7 +255,8 @@ mod tests {
         }
 
         fn range(&self, vault_key: PathBuf) -> Result<(), String> {
-            let audited = means(vault_key, self.named).payloads(&self.store.connection, 0..8);
+            let audited =
+                means(vault_key, self.named).payloads(&self.store.connection, &Erasures::default(), 0..8);
             audited.map_err(|error| error.to_string())
         }
 
@@ -205,9 +276,10 @@ mod tests {
         kit.range(other).unwrap();
         kit.range(kit.path.with_extension("away")).unwrap();
         let (means, connection) = (means(kit.path.clone(), kit.named), &kit.store.connection);
-        assert!(means.payloads_behind(connection, 7).is_err());
-        means.payloads_behind(connection, 8).unwrap();
-        means.payloads(connection, 0..7).unwrap();
+        let none = Erasures::default();
+        assert!(means.payloads_behind(connection, &none, 7).is_err());
+        means.payloads_behind(connection, &none, 8).unwrap();
+        means.payloads(connection, &none, 0..7).unwrap();
     }
 
     /// Whoever had no key, or was told that the key is another one, looked at nothing of what is kept.
@@ -217,6 +289,44 @@ mod tests {
         kit.sql("DELETE FROM payloads");
         for path in [kit.path.clone(), kit.path.with_extension("away")] {
             assert!(kit.range(path).unwrap_err().contains("record 7 is gone before its time"));
+        }
+    }
+
+    /// Whatever was gone was taken for erased if a row said so, and any source's erasure was a reason.
+    #[test]
+    fn facts_of_one_source_were_gone_and_the_erasure_of_another_s_was_the_reason() {
+        let kit = Kit::new();
+        let connection = &kit.store.connection;
+        let order = |seq: u64, source: &str| {
+            let what = Order::EraseFacts { source: source.parse().unwrap() };
+            let (by, reason) = ("ops".parse().unwrap(), "asked to".parse().unwrap());
+            let order = Some(Ordered { what, by, reason });
+            let (event, detail) = (Event::Ordered, BTreeMap::new());
+            let record = Record::Event(EventRecord { seq, time: Millis(2), event, detail, order });
+            store::add_record(connection, seq, &record.to_bytes().unwrap()).unwrap();
+        };
+        let names = |seq: u64, source: &str, digest: &Digest| {
+            let used = format!(r#"{{"as_of":1,"digest":"{digest}","max_age_ms":9}}"#);
+            let body = format!(r#"{{"time":1,"agent":"bot","facts":{{"sources":{{"{source}":{used}}}}}}}"#);
+            store::add_record(connection, seq, body.as_bytes()).unwrap();
+        };
+        let digest = Digest::sha256(b"facts");
+        names(0, "payroll", &digest);
+        (1..7).for_each(|seq| names(seq, "directory", &Digest::sha256(b"other")));
+        order(8, "payroll");
+        order(9, "badges");
+        let erased = |source: &str, erased| {
+            let (source, expires) = (source.parse().unwrap(), Millis(9));
+            Use { source, digest, expires, erased: Some(erased) }.store(connection).unwrap();
+            fact_uses(connection).map_err(|error| error.to_string())
+        };
+        assert_eq!(erased("payroll", 8), Ok(()));
+        assert_eq!(erased("directory", 8), Ok(()), "both gave the same");
+        kit.sql("DELETE FROM snapshot_uses WHERE source = 'payroll'");
+        assert_eq!(fact_uses(connection).map_err(|error| error.to_string()), Ok(()));
+        for other in [9, 7, 3, 10] {
+            let found = erased("directory", other).unwrap_err();
+            assert!(found.contains(&format!("record {other} is no order to erase them")), "{found}");
         }
     }
 

@@ -6,6 +6,9 @@ fn digest(entities: &str) -> Digest {
     Digest::sha256(entities.as_bytes())
 }
 
+/// Index of an order to erase.
+const ORDER: u64 = 9;
+
 struct Kit {
     _folder: tempfile::TempDir,
     store: Store,
@@ -39,7 +42,7 @@ impl Kit {
     fn erase(&mut self, source: &str) -> bool {
         let source = source.parse().unwrap();
         let erased = self.archive.holds(&source);
-        self.archive.erase(&self.store.connection, &source).unwrap();
+        self.archive.erase(&self.store.connection, &source, ORDER).unwrap();
         assert_eq!(self.archive.0, Archive::of(&self.store.connection).unwrap().0, "a start knows the same");
         erased
     }
@@ -91,6 +94,8 @@ fn what_a_source_gave_could_not_be_erased() {
     for (source, entities) in [("directory", "a"), ("directory", "same"), ("payroll", "same")] {
         assert_eq!(kit.facts(source, entities), Kept::Erased, "{source} {entities}");
     }
+    let used = used(&kit.store.connection, &"payroll".parse().unwrap(), &digest("same")).unwrap();
+    assert_eq!(used.unwrap().erased, Some(ORDER), "it names the order");
     assert_eq!(kit.facts("payroll", "own"), here("own"));
     assert_eq!(kit.facts("stranger", "a"), Kept::Nothing, "nobody erased what that one gave");
     // The source gives it still, and it is needed again.

@@ -18,6 +18,7 @@ use crate::anchor::Anchor;
 use crate::audit::{self, Audit, COUNTING_PARTS, What};
 use crate::clock::Attempt;
 use crate::edge::{self, TILE};
+use crate::erasures::Erasures;
 use crate::error::LedgerError;
 use crate::generation::Generations;
 use crate::keys::{self, Chains};
@@ -242,13 +243,14 @@ impl Check {
     }
 
     /// Follows from the first record on which bundles were in force. `behind` is what the records from index `log` on
-    /// say, which were hashed just now. Returns the bundles that records name; `None` if it was stopped.
+    /// say, which were hashed just now. Returns the bundles that records name, and the orders to destroy agents' keys; `None` if
+    /// it was stopped.
     fn turns(
         &self,
         log: u64,
         behind: Turns,
         stop: &AtomicBool,
-    ) -> Result<Option<BTreeSet<BundleDigest>>, LedgerError> {
+    ) -> Result<Option<(BTreeSet<BundleDigest>, Erasures)>, LedgerError> {
         let turns = if log == 0 {
             behind
         } else {
@@ -259,7 +261,7 @@ impl Check {
             read.turns
         };
         turns.follow()?;
-        Ok(Some(turns.named))
+        Ok(Some((turns.named, turns.erasures)))
     }
 
     /// Compares the state with the records on all processors, each table read once.

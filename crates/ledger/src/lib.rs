@@ -27,6 +27,7 @@ mod doubt;
 mod durable;
 mod edge;
 mod elsewhere;
+mod erasures;
 mod error;
 mod floor;
 mod following;

@@ -77,7 +77,7 @@ impl Batch<'_> {
         let Some(seq) = self.record_order(ordered, BTreeMap::new())? else {
             return Ok(Err(OrderRefused::TooLong));
         };
-        self.archive.erase(self.connection, source)?;
+        self.archive.erase(self.connection, source, seq)?;
         self.erased = true;
         Ok(Ok(seq))
     }

@@ -2,7 +2,8 @@
 //! its own subject, and sealed for its own record.
 //!
 //! A record says until when its request or result is kept, so that a row that is gone, or would go too early, is found. That
-//! a subject's key was destroyed is found in the log too: its row names the record of the order. None of that takes the
+//! a subject's key was destroyed is found in the log too: its row names the record of the order, and a key that is there for what
+//! an order had destroyed was put back. None of that takes the
 //! vault's master key; what is sealed is opened with it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,21 +13,22 @@ use portcullis_protocol::{AgentId, Digest, Millis, Order, Record, Snapshots, Sou
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::archive;
+use crate::erasures::Erasures;
 use crate::error::LedgerError;
 use crate::payloads::{self, Said};
 use crate::store;
 use crate::vault::{MasterKey, SealedAt, SubjectKey};
 
 /// Compares what is kept of the records in a range, and opens it with the master key if that is given, but of subjects
-/// whose key was destroyed. Says how much was opened.
+/// whose key was destroyed: that it was, the orders of all records say. Says how much was opened.
 ///
 /// Each row is looked up by itself, as whoever needs it does: in a damaged table a walk can end before it has seen all.
 pub(crate) fn payloads(
     connection: &Connection,
-    master: Option<&MasterKey>,
+    (master, erasures): (Option<&MasterKey>, &Erasures),
     range: Range<u64>,
 ) -> Result<u64, LedgerError> {
-    let mut audit = Audit::new(connection, master);
+    let mut audit = Audit::new(connection, master, erasures);
     let Range { start, end } = range;
     store::for_each_record(connection, start, end, |seq, body| audit.record(seq, body))?;
     if payloads::between(connection, start, end)? != audit.found {
@@ -40,10 +42,10 @@ pub(crate) fn payloads(
 /// Compares and opens what is kept of records from index `size` on: what came meanwhile, and nothing else.
 pub(crate) fn payloads_behind(
     connection: &Connection,
-    master: Option<&MasterKey>,
+    (master, erasures): (Option<&MasterKey>, &Erasures),
     size: u64,
 ) -> Result<(), LedgerError> {
-    let mut audit = Audit::new(connection, master);
+    let mut audit = Audit::new(connection, master, erasures);
     for seq in payloads::from(connection, size)? {
         let body = store::record(connection, seq)?.ok_or_else(|| altered(seq))?;
         audit.record(seq, &body)?;
@@ -64,22 +66,23 @@ struct Row {
 struct Audit<'a> {
     connection: &'a Connection,
     master: Option<&'a MasterKey>,
+    erasures: &'a Erasures,
     /// The subjects' keys that were unwrapped, by number.
     keys: BTreeMap<i64, SubjectKey>,
     /// Records that were found to be orders to destroy the key of the subject with this number.
     orders: BTreeSet<(u64, i64)>,
     /// The time of the newest record, once it was needed.
     newest: Option<Millis>,
-    /// Until when what sources gave is kept, as far as it was looked up.
-    facts: BTreeMap<(SourceName, Digest), Option<Millis>>,
+    /// Until when what sources gave is kept, and by which order it was erased, as far as it was looked up.
+    facts: BTreeMap<(SourceName, Digest), Option<(Millis, Option<u64>)>>,
     found: u64,
     opened: u64,
 }
 
 impl<'a> Audit<'a> {
-    fn new(connection: &'a Connection, master: Option<&'a MasterKey>) -> Self {
+    fn new(connection: &'a Connection, master: Option<&'a MasterKey>, erasures: &'a Erasures) -> Self {
         let (keys, orders, facts) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
-        Self { connection, master, keys, orders, newest: None, facts, found: 0, opened: 0 }
+        Self { connection, master, erasures, keys, orders, newest: None, facts, found: 0, opened: 0 }
     }
 
     fn record(&mut self, seq: u64, body: &[u8]) -> Result<(), LedgerError> {
@@ -98,6 +101,9 @@ impl<'a> Audit<'a> {
             )));
         }
         match (&row.wrapped, row.erased) {
+            (Some(_), None) if self.erasures.erased(&agent, seq) => Err(LedgerError::Corrupt(format!(
+                "what is kept of record {seq} was erased, and a key of `{agent}` is there for it again"
+            ))),
             (Some(wrapped), None) => self.opens(seq, &row, &agent, wrapped),
             (None, Some(order)) if order > seq => self.destroyed(order, row.subject, &agent),
             (Some(_) | None, _) => Err(altered(seq)),
@@ -138,7 +144,7 @@ impl<'a> Audit<'a> {
         Ok(until <= newest)
     }
 
-    /// What a request was decided by is kept for as long, or was erased, and a row says which.
+    /// What a request was decided by is kept for as long, or was erased by an order behind it, and a row says which.
     fn informed(&mut self, seq: u64, until: Millis, sources: &Snapshots) -> Result<(), LedgerError> {
         if sources.is_empty() || self.is_over(until)? {
             return Ok(());
@@ -148,11 +154,12 @@ impl<'a> Audit<'a> {
             let kept = match self.facts.get(&name) {
                 Some(kept) => *kept,
                 None => {
-                    let kept = archive::until(self.connection, source, &used.digest)?;
+                    let kept = archive::used(self.connection, source, &used.digest)?;
+                    let kept = kept.map(|kept| (kept.expires, kept.erased));
                     *self.facts.entry(name).or_insert(kept)
                 }
             };
-            if kept.is_none_or(|kept| kept < until) {
+            if kept.is_none_or(|(kept, erased)| kept < until || erased.is_some_and(|order| order <= seq)) {
                 let digest = used.digest;
                 return Err(LedgerError::Corrupt(format!(
                     "the facts {digest} of record {seq} are gone before its time"

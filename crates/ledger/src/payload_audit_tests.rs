@@ -40,9 +40,10 @@ impl Kit {
     }
 
     fn audit(&self) -> Result<u64, String> {
-        let master = Some(&self.master);
-        let whole = payloads(&self.store.connection, master, 0..9).map_err(|error| error.to_string());
-        let behind = payloads_behind(&self.store.connection, master, OWN);
+        let erasures = Erasures::of(&self.store.connection, 9).unwrap();
+        let with = (Some(&self.master), &erasures);
+        let whole = payloads(&self.store.connection, with, 0..9).map_err(|error| error.to_string());
+        let behind = payloads_behind(&self.store.connection, with, OWN);
         assert!(
             whole.is_ok() || behind.is_err() || self.gone(),
             "what came meanwhile is looked at less closely"
@@ -113,6 +114,33 @@ fn a_key_that_is_gone_was_destroyed_by_an_order_on_record_behind_what_it_sealed(
     assert_eq!(kit.audit(), Ok(0));
 }
 
+/// The row of a destroyed key was written back out of a backup: what had been erased was open again, and all of it sound.
+#[test]
+fn an_erasure_that_was_undone_was_noticed_by_nobody() {
+    let kit = Kit::new();
+    kit.sql("CREATE TABLE aside AS SELECT * FROM subjects");
+    payloads::erase_subject(&kit.store.connection, &agent(), 5).unwrap();
+    kit.record(5, &order(5, &agent()));
+    let erasures = || Erasures::of(&kit.store.connection, 9).unwrap();
+    let rows = || erasures().audit(&kit.store.connection).map_err(|error| error.to_string());
+    assert_eq!((kit.audit(), rows()), (Ok(0), Ok(())));
+    kit.sql("DELETE FROM subjects; INSERT INTO subjects SELECT * FROM aside");
+    let again = "record 3 was erased, and a key of `bot` is there for it again";
+    assert!(kit.audit().unwrap_err().contains(again));
+    let without = payloads(&kit.store.connection, (None, &erasures()), 0..9);
+    assert!(without.unwrap_err().to_string().contains(again));
+    // Nothing that it opens is left here, and may be elsewhere.
+    kit.sql("DELETE FROM payloads");
+    let destroyed = "record 5 had a key of `bot` destroyed, and no row of the vault says so any more";
+    assert!(rows().unwrap_err().contains(destroyed));
+    kit.sql("DELETE FROM subjects");
+    assert!(rows().unwrap_err().contains(destroyed));
+    // What the agent does from then on is kept under a key that nobody destroyed.
+    let kit = Kit::new();
+    kit.record(1, &order(1, &agent()));
+    assert_eq!(kit.audit(), Ok(1));
+}
+
 /// A row of another subject looked like one whose subject was erased.
 #[test]
 fn what_is_kept_of_a_subject_that_is_none_was_taken_for_erased() {
@@ -156,6 +184,12 @@ fn facts_that_a_record_was_decided_by_were_gone_and_nobody_missed_them() {
     let kept = facts.keep(&kit.store.connection, (&source, digest), b"facts", Millis(UNTIL));
     kept.unwrap();
     assert_eq!(kit.audit(), Ok(1));
+    for (order, erased) in [(OWN, false), (OWN + 1, true)] {
+        let source = "directory".parse().unwrap();
+        let used = archive::Use { source, digest, expires: Millis(UNTIL), erased: Some(order) };
+        used.store(&kit.store.connection).unwrap();
+        assert_eq!(kit.audit().is_ok(), erased, "they were erased before they were given: {order}");
+    }
     kit.sql("DELETE FROM snapshots; DELETE FROM snapshot_uses");
     assert!(kit.audit().unwrap_err().contains(gone));
     kit.record(4, &format!(r#"{{"time":{UNTIL}}}"#));
@@ -165,7 +199,8 @@ fn facts_that_a_record_was_decided_by_were_gone_and_nobody_missed_them() {
 #[test]
 fn without_the_master_key_all_is_told_but_what_is_sealed() {
     let kit = Kit::new();
-    let audit = || payloads(&kit.store.connection, None, 0..9).map_err(|error| error.to_string());
+    let none = Erasures::default();
+    let audit = || payloads(&kit.store.connection, (None, &none), 0..9).map_err(|error| error.to_string());
     assert_eq!(audit(), Ok(0));
     kit.sql("UPDATE payloads SET sealed = zeroblob(64)");
     assert_eq!(audit(), Ok(0));

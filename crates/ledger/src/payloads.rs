@@ -1,5 +1,6 @@
 //! Payloads in the database: sealed requests and results, and the subjects' wrapped keys.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use portcullis_protocol::{AgentId, Digest, KeptResult, Millis, Record, Salt, Snapshots};
@@ -74,6 +75,13 @@ pub(crate) fn has_subject(connection: &Connection, agent: &AgentId) -> Result<bo
 pub(crate) fn erase_subject(connection: &Connection, agent: &AgentId, order: u64) -> Result<()> {
     let text = "UPDATE subjects SET wrapped = NULL, erased = ?2 WHERE agent = ?1 AND wrapped IS NOT NULL";
     connection.execute(text, params![agent.as_str(), order]).map(drop)
+}
+
+/// The keys that were destroyed: by which order, and of which agent.
+pub(crate) fn destroyed(connection: &Connection) -> Result<BTreeSet<(u64, String)>> {
+    let text = "SELECT erased, agent FROM subjects WHERE erased IS NOT NULL AND wrapped IS NULL";
+    let mut statement = connection.prepare_cached(text)?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 /// Removes at most `most` payloads whose time is over, and only a few once it has taken as long as it may. Says how many.

@@ -15,10 +15,13 @@ use portcullis_protocol::{
 use portcullis_verify::TileTree;
 use portcullis_verify::merkle::leaf_hash;
 
+use crate::archive_audit::{self, PAYLOADS};
+use crate::erasures::Erasures;
 use crate::error::LedgerError;
 use crate::following::{Following, Resolved};
 use crate::keys;
 use crate::late::{self, Entered};
+use crate::payload_audit;
 use crate::reader::LedgerReader;
 use crate::released::{Step, Wrong};
 use crate::standing::{self, STANDING};
@@ -65,6 +68,7 @@ pub struct StateReplay<'a> {
     last: Millis,
     keys: BTreeMap<Digest, Key>,
     permits: BTreeMap<u64, Permit>,
+    decided: u64,
     granted: u64,
     ended: u64,
     /// How often keys were consumed or given back.
@@ -73,6 +77,7 @@ pub struct StateReplay<'a> {
     spools: BTreeMap<Digest, Entered>,
     standing: Standing,
     following: Following,
+    erasures: Erasures,
     found: Vec<Contradiction>,
 }
 
@@ -151,12 +156,14 @@ impl<'a> StateReplay<'a> {
             last: Millis(0),
             keys: BTreeMap::new(),
             permits: BTreeMap::new(),
+            decided: 0,
             granted: 0,
             ended: 0,
             entries: 0,
             spools: BTreeMap::new(),
             standing: Standing::new(),
             following: Following::default(),
+            erasures: Erasures::default(),
             found: Vec::new(),
         }
     }
@@ -210,7 +217,10 @@ impl<'a> StateReplay<'a> {
     /// Follows which bundles were in force, how the lever stood, what operators ordered, and what was released.
     fn follow(&mut self, seq: u64, record: &Record) -> Result<(), Wrong> {
         let step = match record {
-            Record::Event(entry) => return self.following.event(seq, entry),
+            Record::Event(entry) => {
+                self.erasures.read(seq, entry);
+                return self.following.event(seq, entry);
+            }
             Record::Decision(entry) if entry.decision == Decision::Permit => Step::Permit,
             Record::Outcome(entry) => Step::Ended { permit: entry.permit, outcome: entry.outcome },
             Record::Decision(_) | Record::Late(_) | Record::Aggregate(_) => Step::Other,
@@ -280,6 +290,7 @@ impl<'a> StateReplay<'a> {
         if store::attempt(&self.reader.connection, &entry.attempt)? != Some(seq) {
             self.say(seq, "its attempt is not in the state");
         }
+        self.decided += 1;
         self.limits(seq, entry);
         self.standing.hear(entry.time, &entry.facts.sources);
         if entry.decision != Decision::Permit {
@@ -403,7 +414,9 @@ impl<'a> StateReplay<'a> {
         let series = u64::try_from(self.spools.len()).map_or(u64::MAX, |series| series);
         let totals = store::totals(connection)?;
         let entries = keys::entries_before(connection, u64::MAX)?;
+        let attempts = store::attempts_before(connection, u64::MAX)?;
         let tables = [
+            ("attempts", attempts, self.decided),
             ("permits", totals.permits, self.granted),
             ("permits with an outcome", totals.ended, self.ended),
             ("entries of keys", entries, self.entries),
@@ -416,7 +429,31 @@ impl<'a> StateReplay<'a> {
             }
         }
         self.found.append(&mut found);
+        self.kept()?;
         Ok(self.found)
+    }
+
+    /// Compares what is kept beside the records with what they say of it, without opening any. Each part of them that does not
+    /// agree is one finding.
+    fn kept(&mut self) -> Result<(), LedgerError> {
+        let (connection, size, erasures) = (&self.reader.connection, self.next, &self.erasures);
+        let mut compared = Vec::new();
+        let mut first = 0;
+        while first < size {
+            let end = first.saturating_add(PAYLOADS).min(size);
+            compared.push(payload_audit::payloads(connection, (None, erasures), first..end).map(drop));
+            first = end;
+        }
+        compared.push(payload_audit::payloads_behind(connection, (None, erasures), size));
+        compared.push(erasures.audit(connection));
+        compared.push(archive_audit::fact_uses(connection));
+        for compared in compared {
+            match compared {
+                Err(LedgerError::Corrupt(what)) => self.found.push(Contradiction { seq: None, what }),
+                compared => compared?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -21,6 +21,7 @@ use crate::audit::{self, Audit, COUNTING_PARTS, What};
 use crate::clock::Attempt;
 use crate::command::ScrubStatus;
 use crate::edge::{self, TILE};
+use crate::erasures::Erasures;
 use crate::error::LedgerError;
 use crate::projection::Counted;
 use crate::standing;
@@ -171,7 +172,7 @@ impl Shared {
         }
         let (counted, turns) = (audit.counted, audit.turns);
         turns.follow()?;
-        if self.beside(connection, &turns.named, head.size())?.is_err() {
+        if self.beside(connection, (&turns.named, &turns.erasures), head.size())?.is_err() {
             return Ok(Err(Stopped));
         }
         self.slice(connection, || audit::compare_counts(connection, head.size(), &counted, &held))
@@ -181,7 +182,7 @@ impl Shared {
     fn beside(
         &self,
         connection: &Connection,
-        named: &BTreeSet<BundleDigest>,
+        (named, erasures): (&BTreeSet<BundleDigest>, &Erasures),
         size: u64,
     ) -> Result<Result<(), Stopped>, LedgerError> {
         for digest in named {
@@ -202,11 +203,14 @@ impl Shared {
         while first < size {
             let range = first..first.saturating_add(PAYLOADS).min(size);
             first = range.end;
-            if self.slice(connection, || self.means.payloads(connection, range.clone()))?.is_err() {
+            if self.slice(connection, || self.means.payloads(connection, erasures, range.clone()))?.is_err() {
                 return Ok(Err(Stopped));
             }
         }
-        if self.slice(connection, || self.means.payloads_behind(connection, size))?.is_err() {
+        if self.slice(connection, || self.means.payloads_behind(connection, erasures, size))?.is_err() {
+            return Ok(Err(Stopped));
+        }
+        if self.slice(connection, || erasures.audit(connection))?.is_err() {
             return Ok(Err(Stopped));
         }
         self.slice(connection, || archive_audit::fact_uses(connection))

@@ -11,6 +11,7 @@ use portcullis_protocol::{BundleDigest, Decision, Event, EventRecord, Millis, Ou
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::erasures::Erasures;
 use crate::error::LedgerError;
 use crate::following::{BEGINNINGS, Following, Lever, Resolved};
 use crate::released::{Step, Wrong};
@@ -56,6 +57,8 @@ pub(crate) struct Turns {
     passes: bool,
     /// The bundles that decided, or were named.
     pub(crate) named: BTreeSet<BundleDigest>,
+    /// The orders to destroy agents' keys.
+    pub(crate) erasures: Erasures,
 }
 
 /// The fields of a record that say it.
@@ -143,6 +146,7 @@ impl Turns {
             return Ok(());
         }
         let Record::Event(record) = Record::parse(body)? else { return Err(damaged(seq)) };
+        self.erasures.read(seq, &record);
         let turn = if EVENTS.contains(&event) {
             Turn::Event(Box::new(record))
         } else {
@@ -194,6 +198,7 @@ impl Turns {
     pub(crate) fn join(&mut self, behind: Self) {
         behind.entries.into_iter().for_each(|entry| self.push(entry));
         self.named.extend(behind.named);
+        self.erasures.join(behind.erasures);
     }
 
     /// Follows what a whole log says.

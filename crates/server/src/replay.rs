@@ -11,7 +11,9 @@ use portcullis_ledger::{
     Contradiction, Kept, KeyFileError, LedgerError, LedgerReader, MasterKey, Prior, StateReplay,
 };
 use portcullis_policy::{Authority, Bundle, BundleError, Gathered, Snapshot, Trust, engine};
-use portcullis_protocol::{BundleDigest, DecisionRecord, Digest, Keep, OutcomeRecord, Record, Succession};
+use portcullis_protocol::{
+    BundleDigest, DecisionRecord, Digest, Keep, OutcomeRecord, Record, SnapshotUse, SourceName, Succession,
+};
 use serde::Serialize;
 
 use self::absent::Absent;
@@ -149,7 +151,7 @@ pub fn replay(
                 }
                 terms.note(entry, bundles.keep(entry));
                 if let Replayed::NotReplayable { why } = replayed {
-                    absent.note(entry, why, bundles.keep(entry));
+                    absent.note(entry, why, &bundles.erased(entry, why), bundles.keep(entry));
                 }
                 summary.take(entry.seq, replayed);
                 ControlFlow::Continue(operation)
@@ -324,6 +326,15 @@ impl Bundles<'_> {
         let bundle = self.loaded.get(&named.digest)?.as_ref().ok()?;
         let spec = bundle.surfaces().surfaces.get(&entry.surface);
         Some(spec.map_or(Keep::UNDECLARED, |spec| spec.keep))
+    }
+
+    /// The sources of a record whose facts were destroyed, if that is why it cannot be decided again.
+    fn erased(&self, entry: &DecisionRecord, why: NotReplayable) -> Vec<SourceName> {
+        let named = entry.facts.sources.iter().filter(|_| why == NotReplayable::FactsErased);
+        let erased = |source: &SourceName, used: &SnapshotUse| {
+            matches!(self.reader.facts(source, &used.digest), Ok(Kept::Erased))
+        };
+        named.filter(|(source, used)| erased(source, used)).map(|(source, _)| source.clone()).collect()
     }
 
     /// Loads the facts that a record names, for its bundle.

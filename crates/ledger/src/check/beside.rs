@@ -8,6 +8,7 @@ use portcullis_protocol::BundleDigest;
 
 use super::{Check, CheckProgress};
 use crate::archive_audit::{self, BundleDigestOf, PAYLOADS};
+use crate::erasures::Erasures;
 use crate::error::LedgerError;
 use crate::payload_audit;
 use crate::store::Store;
@@ -33,7 +34,7 @@ impl Check {
     /// stopped.
     pub(super) fn kept(
         &self,
-        named: &BTreeSet<BundleDigest>,
+        (named, erasures): &(BTreeSet<BundleDigest>, Erasures),
         stop: &AtomicBool,
         progress: &CheckProgress<'_>,
     ) -> Result<Option<u64>, LedgerError> {
@@ -56,7 +57,11 @@ impl Check {
                 let end = first.saturating_add(PAYLOADS).min(size);
                 // One snapshot: a subject's key and what was sealed under it.
                 let snapshot = connection.unchecked_transaction()?;
-                opened = opened.saturating_add(payload_audit::payloads(&snapshot, master, first..end)?);
+                opened = opened.saturating_add(payload_audit::payloads(
+                    &snapshot,
+                    (master, erasures),
+                    first..end,
+                )?);
                 snapshot.finish()?;
                 progress("comparing payloads", end, size);
             }
@@ -72,7 +77,8 @@ impl Check {
             all = all.saturating_add(result.map_err(panicked)??);
         }
         let snapshot = self.connection.unchecked_transaction()?;
-        payload_audit::payloads_behind(&snapshot, master, size)?;
+        payload_audit::payloads_behind(&snapshot, (master, erasures), size)?;
+        erasures.audit(&snapshot)?;
         snapshot.finish()?;
         Ok((!stop.load(Ordering::Relaxed)).then_some(all))
     }

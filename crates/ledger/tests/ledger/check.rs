@@ -1,9 +1,10 @@
 //! A whole check beside the writer.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
 
 use portcullis_ledger::{Anchor, CheckPosition, Checked, LedgerError};
-use portcullis_protocol::{Outcome, ReasonCode};
+use portcullis_protocol::{Order, Ordered, Outcome, ReasonCode};
 use portcullis_verify::UnverifiedCheckpoint;
 
 use crate::harness::{Call, World};
@@ -11,7 +12,7 @@ use crate::scrub::long;
 use crate::tampered::named;
 
 /// What rots beside the records, and how it is named.
-pub(crate) const ROTTEN: [(&str, &str); 19] = [
+pub(crate) const ROTTEN: [(&str, &str); 21] = [
     ("UPDATE payloads SET seq = seq + 1000000", "is gone before its time"),
     ("DELETE FROM payloads", "is gone before its time"),
     (
@@ -20,7 +21,7 @@ pub(crate) const ROTTEN: [(&str, &str); 19] = [
     ),
     ("UPDATE payloads SET expires = expires - 1", "does not open"),
     ("UPDATE payloads SET subject = subject + 1", "does not open"),
-    ("UPDATE subjects SET id = id + 1", "does not open"),
+    ("UPDATE subjects SET id = id + 1000", "does not open"),
     ("UPDATE subjects SET agent = 'another'", "does not open"),
     ("UPDATE subjects SET wrapped = NULL, erased = 1000", "is no order to destroy it"),
     (
@@ -43,6 +44,15 @@ pub(crate) const ROTTEN: [(&str, &str); 19] = [
         "would stay beyond its time",
     ),
     (
+        "UPDATE subjects SET erased = NULL, wrapped = (SELECT wrapped FROM aside WHERE aside.id = subjects.id)
+           WHERE id = 2",
+        "was erased, and a key of `stranger-agent` is there for it again",
+    ),
+    (
+        "UPDATE payloads SET subject = 3 WHERE subject = 2; DELETE FROM subjects WHERE id = 2",
+        "had a key of `stranger-agent` destroyed, and no row of the vault says so any more",
+    ),
+    (
         "UPDATE payloads SET sealed = CAST(substr(sealed, 1, 40) || x'00' || substr(sealed, 42) AS BLOB)",
         "does not open",
     ),
@@ -51,6 +61,27 @@ pub(crate) const ROTTEN: [(&str, &str); 19] = [
         "does not open",
     ),
 ];
+
+/// A closed ledger that keeps something of two agents, one of which had it erased twice; table `aside` has the vault's rows as a
+/// backup has them that was made before.
+pub(crate) fn kept() -> World {
+    let world = World::sourced("");
+    let ledger = world.start();
+    world.permitted(&ledger, &Call::read(1));
+    world.directory(0, &["stranger-agent"]);
+    for attempt in 2..4 {
+        world.refused(&ledger, &Call::read(attempt).by("stranger-agent"));
+        world.sql("CREATE TABLE IF NOT EXISTS aside AS SELECT * FROM subjects");
+        let (sender, receiver) = channel();
+        let what = Order::ErasePayloads { subject: "stranger-agent".parse().unwrap() };
+        let (by, reason) = ("alice".parse().unwrap(), "asked for".parse().unwrap());
+        let done = ledger.order(Ordered { by, what, reason }, move |reply| sender.send(reply).unwrap());
+        done.unwrap();
+        receiver.recv().unwrap().unwrap();
+    }
+    drop(ledger);
+    world
+}
 
 fn check(world: &World, earlier: Option<CheckPosition>) -> Result<Checked, LedgerError> {
     world.check()?.run(earlier, &AtomicBool::new(false), &|_, _, _| ())
@@ -122,10 +153,7 @@ fn what_is_wrong_is_named_with_its_record() {
 
 #[test]
 fn what_is_kept_beside_the_records_is_checked_with_them() {
-    let world = World::sourced("");
-    let ledger = world.start();
-    world.permitted(&ledger, &Call::read(1));
-    drop(ledger);
+    let world = kept();
     let sound = check(&world, None).unwrap();
     assert_eq!(sound.payloads, Some(1));
     for (statement, expected) in ROTTEN {
@@ -143,10 +171,7 @@ fn what_is_kept_beside_the_records_is_checked_with_them() {
 /// Without the key nothing of what is kept was looked at: a row that was gone was not missed.
 #[test]
 fn without_the_vault_s_key_a_check_missed_nothing_of_what_was_gone() {
-    let world = World::sourced("");
-    let ledger = world.start();
-    world.permitted(&ledger, &Call::read(1));
-    drop(ledger);
+    let world = kept();
     let check = |world: &World| world.check_with(None)?.run(None, &AtomicBool::new(false), &|_, _, _| ());
     assert_eq!(check(&world).unwrap().payloads, None);
     for (statement, expected) in ROTTEN {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use portcullis_ledger::Ledger;
 use portcullis_protocol::{Event, Outcome, ReasonCode};
 
-use crate::check::ROTTEN;
+use crate::check::{ROTTEN, kept};
 use crate::harness::{Call, World, answer, copy_tree};
 use crate::tampered::named;
 
@@ -123,10 +123,7 @@ fn a_mark_of_a_record_that_was_yet_to_come_was_no_damage() {
 /// What decisions are replayed by rotted, and PERMITs went on until somebody needed it.
 #[test]
 fn what_rots_beside_the_records_is_found_and_stays_found_until_it_is_repaired() {
-    let world = World::sourced("");
-    let ledger = world.start();
-    world.permitted(&ledger, &Call::read(1));
-    drop(ledger);
+    let world = kept();
     for (statement, _) in ROTTEN {
         let damaged = world.crashed();
         damaged.sql(statement);

@@ -1,20 +1,22 @@
 //! What a log does not have any more, and whether it says why: rows that are gone are no reason by themselves.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use portcullis_protocol::{AgentId, DecisionRecord, Keep, Millis, Order, Record};
+use portcullis_protocol::{AgentId, DecisionRecord, Digest, Keep, Millis, Order, Record, SourceName};
 
 use super::{Finding, NotReplayable};
 
-/// What is absent, as long as nothing behind it explains that. Takes memory for agents, and for as many requests as are made
-/// in the time for which they are to be kept.
+/// What is absent, as long as nothing behind it explains that. Takes memory for agents, for what sources gave, by digest, and for
+/// as many requests as are made in the time for which they are to be kept.
 #[derive(Debug, Default)]
 pub(super) struct Absent {
     /// The first record of each agent whose key in the vault is gone, and that no erasure has followed yet.
     agents: BTreeMap<AgentId, u64>,
-    /// The first record whose facts were destroyed, with no erasure of facts behind it yet.
-    facts: Option<u64>,
+    /// Of each source and digest whose facts were destroyed, the first record that names them with no erasure behind it yet.
+    facts: BTreeMap<(SourceName, Digest), u64>,
+    /// The sources that gave facts of a digest which were kept.
+    gave: BTreeMap<Digest, BTreeSet<SourceName>>,
     /// Requests that are gone, each until when it was to be kept.
     early: BinaryHeap<Reverse<(Millis, u64)>>,
 }
@@ -25,20 +27,49 @@ impl Absent {
         while self.early.peek().is_some_and(|Reverse((until, _))| *until <= record.time()) {
             self.early.pop();
         }
+        if let Record::Decision(entry) = record {
+            self.given(entry);
+        }
         let Record::Event(event) = record else { return };
         match event.order.as_ref().map(|order| &order.what) {
             Some(Order::ErasePayloads { subject }) => drop(self.agents.remove(subject)),
             // What one source gave may be what another gave too, and is erased with it.
-            Some(Order::EraseFacts { .. }) => self.facts = None,
+            Some(Order::EraseFacts { source }) => {
+                let gave = &self.gave;
+                let by_it = |digest| gave.get(digest).is_some_and(|sources| sources.contains(source));
+                self.facts.retain(|(_, digest), _| !by_it(digest));
+            }
             Some(Order::ResolveOutcome { .. } | Order::ActivateBundle { .. }) | None => {}
         }
     }
 
-    /// Takes note of a decision that cannot be made again, and of what was to be kept of its request.
-    pub(super) fn note(&mut self, entry: &DecisionRecord, why: NotReplayable, keep: Option<Keep>) {
+    fn given(&mut self, entry: &DecisionRecord) {
+        // What no request is kept for is not kept either.
+        for (source, used) in entry.facts.sources.iter().filter(|_| entry.kept_until.is_some()) {
+            let gave = self.gave.entry(used.digest).or_default();
+            if !gave.contains(source) {
+                gave.insert(source.clone());
+            }
+        }
+    }
+
+    /// Takes note of a decision that cannot be made again, of what was to be kept of its request, and of its sources whose
+    /// facts were destroyed.
+    pub(super) fn note(
+        &mut self,
+        entry: &DecisionRecord,
+        why: NotReplayable,
+        erased: &[SourceName],
+        keep: Option<Keep>,
+    ) {
         match why {
             NotReplayable::Erased => drop(self.agents.entry(entry.agent.clone()).or_insert(entry.seq)),
-            NotReplayable::FactsErased => drop(self.facts.get_or_insert(entry.seq)),
+            NotReplayable::FactsErased => {
+                let named = erased.iter().filter_map(|source| entry.facts.sources.get_key_value(source));
+                for (source, used) in named {
+                    self.facts.entry((source.clone(), used.digest)).or_insert(entry.seq);
+                }
+            }
             NotReplayable::NotKept => {
                 // What the record says is compared as far as the request is there: without it the bundle's word counts too.
                 let asked = keep.filter(|keep| keep.request).map(|keep| entry.time.plus(keep.for_ms));
@@ -58,8 +89,9 @@ impl Absent {
         let agents = self.agents.into_values().map(|seq| {
             finding(seq, "its agent's key in the vault is gone, and no erasure of it is on record behind it")
         });
-        let facts = self.facts.map(|seq| {
-            finding(seq, "its facts were destroyed, and no erasure of facts is on record behind it")
+        let facts = self.facts.into_iter().map(|((source, _), seq)| {
+            let what = "were destroyed, and no erasure of them is on record behind it";
+            finding(seq, &format!("its facts of source `{source}` {what}"))
         });
         let mut early: Vec<u64> = self.early.into_iter().map(|Reverse((_, seq))| seq).collect();
         early.sort_unstable();
@@ -69,3 +101,7 @@ impl Absent {
         agents.chain(facts).chain(early).collect()
     }
 }
+
+#[cfg(test)]
+#[path = "absent_tests.rs"]
+mod tests;
