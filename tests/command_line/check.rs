@@ -1,10 +1,12 @@
 //! `portcullis log check`.
 
+use std::process::{Command, Output};
+
 use serde_json::{Value, json};
 
 use crate::replay::sql;
-use crate::support::{Gate, Place, demo_server, text};
-use crate::with;
+use crate::support::{Gate, Place, demo_server, program, text};
+use crate::{Ended, with};
 
 #[test]
 fn a_log_is_checked_and_a_flipped_record_is_named() {
@@ -55,6 +57,7 @@ fn a_check_that_went_on_from_a_note_said_that_all_of_the_log_was_what_was_signed
     let note = || {
         let position = json!({
             "size": sound["size"], "root": sound["root"], "log": 256, "state": 0, "attempts": 0, "keys": 0,
+            "sweep": null, "payloads": 0, "opened": null,
         });
         std::fs::write(place.config.data.join("log-check.json"), position.to_string()).unwrap();
     };
@@ -65,7 +68,7 @@ fn a_check_that_went_on_from_a_note_said_that_all_of_the_log_was_what_was_signed
     let ended = with(&place.config_path, &["log", "check", "--json"]);
     let said: Value = serde_json::from_str(&ended.out).unwrap();
     assert_eq!((ended.code, &said["done"], &said["whole"]), (2, &json!(true), &json!(false)), "{said}");
-    assert_eq!(said["resumed"], json!({ "log": 256, "state": 0 }));
+    assert_eq!(said["resumed"], json!({ "log": 256, "state": 0, "payloads": 0 }));
     note();
     let ended = with(&place.config_path, &["log", "check"]);
     assert!(ended.code == 2 && !ended.out.contains("is what was signed"), "{ended:?}");
@@ -75,6 +78,71 @@ fn a_check_that_went_on_from_a_note_said_that_all_of_the_log_was_what_was_signed
     );
     note();
     with(&place.config_path, &["log", "check", "--restart"]).failed("record ");
+}
+
+/// What came of a check that SIGINT reaches at this call of `newfstatat` of each of its threads: each piece of work looks at the
+/// database's file anew.
+fn interrupted(place: &Place, at: usize) -> Output {
+    Command::new("strace")
+        .args(["-f", "-qq", "-o", &text(&place.path("trace")), "-e", "trace=newfstatat"])
+        .args(["-e", &format!("inject=newfstatat:signal=INT:when={at}")])
+        .arg(program())
+        .args(["log", "check", "--with-key", "--json", "--config", &text(&place.config_path)])
+        .output()
+        .expect("strace, which `cargo xtask test` installs")
+}
+
+/// It began the comparison of the state anew, and what is kept with it.
+#[test]
+fn an_interrupted_check_goes_on_in_the_middle_of_the_state_and_comes_to_the_same() {
+    let place = Place::demo();
+    let mut gate = Gate::start(&place.config_path, &demo_server(&place.path("journal")));
+    let sent: Vec<_> = (0..150)
+        .map(|number| gate.send_call("read_balance", &json!({ "account": number.to_string() }), None))
+        .collect();
+    sent.into_iter().for_each(|id| drop(gate.called(id).unwrap()));
+    assert!(gate.end().success());
+    let check =
+        |more: &[&str]| with(&place.config_path, &[&["log", "check", "--with-key", "--json"], more].concat());
+    let sound: Value = serde_json::from_str(check(&[]).ok()).unwrap();
+    let note = place.config.data.join("log-check.json");
+    // At an early one it ends before it looks for signals, and at a late one it is done.
+    let stopped = (16..160).rev().step_by(4).find_map(|at| {
+        drop(std::fs::remove_file(&note));
+        let output = interrupted(&place, at);
+        let noted: Value = serde_json::from_slice(&std::fs::read(&note).ok()?).unwrap();
+        let ended = Ended::of(&output);
+        assert!(ended.code == 1 && ended.err.contains("stopped"), "{ended:?}");
+        let part = noted["sweep"]["parts"].as_u64()?;
+        (0 < part && part < 256).then_some((part, noted))
+    });
+    let (part, noted) = stopped.expect("a check that was interrupted between two parts of the state");
+    assert_eq!(noted["log"], sound["size"], "{noted}");
+    let goes_on = |place: &Place| {
+        std::fs::write(&note, noted.to_string()).unwrap();
+        let ended = with(&place.config_path, &["log", "check", "--with-key", "--json"]);
+        let said: Value = serde_json::from_str(&ended.out).unwrap_or(Value::Null);
+        (ended, said)
+    };
+    let (ended, said) = goes_on(&place);
+    assert_eq!((ended.code, &said["done"], &said["whole"]), (2, &json!(true), &json!(false)), "{ended:?}");
+    for same in ["log", "size", "root", "payloads"] {
+        assert_eq!(said[same], sound[same], "{same}");
+    }
+    assert_eq!((&said["hashing"]["records"], &said["state"]["records"]), (&json!(0), &json!(0)), "{said}");
+    assert!(!note.exists(), "it is done");
+    // A row that it had read is not read again, and one that it had not is.
+    let (part, of) = (format!("{part:02x}"), "DELETE FROM attempts WHERE hex(substr(attempt, 1, 1))");
+    sql(
+        &place,
+        &format!(
+            "{of} = (SELECT max(hex(substr(attempt, 1, 1))) FROM attempts WHERE hex(substr(attempt, 1, 1)) < upper('{part}'))"
+        ),
+    );
+    assert_eq!(goes_on(&place).0.code, 2);
+    check(&["--restart"]).failed("the state of record ");
+    sql(&place, &format!("{of} >= upper('{part}')"));
+    goes_on(&place).0.failed("the state of record ");
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub(crate) struct Audit<'a> {
     /// By level, the full tile that was last proved.
     proved: BTreeMap<u8, Tile>,
     what: What,
+    /// Of the records before this index the state is not compared again.
+    from: u64,
     pub(crate) counted: Counted,
     /// What the records say of bundles in force; nothing where only the state is compared with them.
     pub(crate) turns: Turns,
@@ -46,7 +48,12 @@ impl<'a> Audit<'a> {
     /// `tree` must have been compared with a signed head, and its full tiles must be stored.
     pub(crate) fn new(connection: &'a Connection, tree: &'a TileTree, what: What) -> Self {
         let (counted, turns) = (Counted::default(), Turns::default());
-        Self { connection, tree, proved: BTreeMap::new(), what, counted, turns }
+        Self { connection, tree, proved: BTreeMap::new(), what, from: 0, counted, turns }
+    }
+
+    /// A checker of the state alone, of the records from this index on.
+    pub(crate) fn of_state_from(connection: &'a Connection, tree: &'a TileTree, from: u64) -> Self {
+        Self { from, ..Self::new(connection, tree, What::State) }
     }
 
     /// Checks `tiles` tiles of records from the one with index `first` on, or as many as there are. Returns how
@@ -56,8 +63,8 @@ impl<'a> Audit<'a> {
     /// [`LedgerError::Corrupt`] names the first record or tile that is not what the head covers.
     pub(crate) fn tiles(&mut self, first: u64, tiles: u64) -> Result<u64, LedgerError> {
         let size = self.tree.size();
-        let begin = first.saturating_mul(TILE).min(size);
         let end = first.saturating_add(tiles).saturating_mul(TILE).min(size);
+        let begin = first.saturating_mul(TILE).max(self.from).min(end);
         let mut projection = Projection::new(self.connection, u64::MAX, None);
         let mut leaves = Vec::with_capacity(256);
         let (mut next, mut turns) = (begin, Turns::default());

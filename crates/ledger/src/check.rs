@@ -2,11 +2,11 @@
 //!
 //! The tree under the anchored head is rebuilt from the stored tiles and compared with the head. From then on each range
 //! of records is checked by itself: its records against the tiles, the tiles against that tree, the state against the
-//! records.
+//! records. A check that is stopped says how far it came with each, and goes on from there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,14 +26,15 @@ use crate::payloads;
 use crate::projection::{Counted, KEYS};
 use crate::standing;
 use crate::store::Store;
-use crate::sums::SumKey;
-use crate::sweep::{self, Lists, Sweep};
+use crate::sweep::SweepPosition;
 use crate::turns::Turns;
 use crate::vault::VaultError;
 
 mod beside;
+mod sweeping;
 
 pub use beside::CheckBeside;
+use sweeping::Swept;
 
 /// Tiles that a thread takes at once.
 const RANGE: u64 = 64;
@@ -51,6 +52,18 @@ pub struct CheckPosition {
     pub state: u64,
     /// Rows of attempts and of keys that those records speak of.
     pub rows: (u64, u64),
+    /// How far comparing all of the state came; `None` once it is done.
+    pub sweep: Option<SweepPosition>,
+    /// Records of which what is kept was compared, and how much of that was opened; `None` without the vault's master key.
+    pub payloads: (u64, Option<u64>),
+}
+
+impl CheckPosition {
+    /// Records whose PERMITs were compared with the state.
+    #[must_use]
+    pub fn compared(&self) -> u64 {
+        self.sweep.map_or(self.state, |sweep| sweep.records())
+    }
 }
 
 /// What a check came to.
@@ -75,7 +88,8 @@ impl Checked {
     /// one stopped nobody signed.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.stopped.is_none() && self.resumed.is_none_or(|from| from.log == 0 && from.state == 0)
+        self.stopped.is_none()
+            && self.resumed.is_none_or(|from| from.log == 0 && from.compared() == 0 && from.payloads.0 == 0)
     }
 }
 
@@ -147,56 +161,95 @@ impl Check {
         stop: &AtomicBool,
         progress: &CheckProgress<'_>,
     ) -> Result<Checked, LedgerError> {
+        let size = self.head.size();
         let resumed = earlier.filter(|position| self.is_of_this_log(position));
-        let (log, state) = resumed.map_or((0, 0), |position| (position.log, position.state));
+        let from = resumed.map_or_else(|| self.beginning(), |position| position);
         let began = Attempt::begin();
-        let hashed = self.ranges(What::Log, log, stop, &|done, of| progress("hashing records", done, of))?;
-        let named = match hashed.until == self.head.size() {
-            true => self.turns(log, hashed.turns, stop)?,
+        let hashed =
+            self.ranges(What::Log, from.log, stop, &|done, of| progress("hashing records", done, of))?;
+        let named = match hashed.until == size {
+            true => self.turns(from.log, hashed.turns, stop)?,
             false => None,
         };
         let hashing = began.took();
         let began = Attempt::begin();
-        let comparing = |done, of| progress("comparing state", done, of);
-        let swept = if state == 0 { self.sweep(stop, &comparing)? } else { Swept::Differs };
-        let (compared, counted) = match swept {
-            Swept::Agrees => (Done { until: self.head.size(), ..Done::default() }, None),
-            Swept::Stopped => (Done::default(), None),
-            // Where it differs, record by record.
-            Swept::Differs => {
-                let compared = self.ranges(What::State, state, stop, &comparing)?;
-                let mut counted = compared.counted;
-                if let Some(CheckPosition { rows: (attempts, keys), .. }) = resumed {
-                    counted.add(&Counted { permits: 0, attempts, keys });
-                }
-                (compared, Some(counted))
-            }
-        };
-        let compared_all = compared.until == self.head.size();
-        let state = (began.took(), compared.until.saturating_sub(state));
-        let kept = match named.filter(|_| compared_all) {
+        let compared = self.compare(&from, stop, &|done, of| progress("comparing state", done, of))?;
+        let state = (began.took(), compared.read);
+        let begin = self.payloads_from(&from);
+        let kept = match named.filter(|_| compared.until == size) {
             Some(named) => {
-                self.totals(counted.as_ref())?;
-                self.kept(&named, stop, progress)?
+                self.totals(compared.counted.as_ref().filter(|_| !compared.agrees))?;
+                self.kept(&named, begin, stop, progress)?
             }
-            None => None,
+            None => Kept { done: false, payloads: begin },
         };
-        let counted = counted.map_or(Counted::default(), |counted| counted);
+        let counted = compared.counted.map_or(Counted::default(), |counted| counted);
         let stopped = CheckPosition {
-            size: self.head.size(),
+            size,
             root: self.head.root(),
             log: hashed.until,
             state: compared.until,
             rows: (counted.attempts, counted.keys),
+            sweep: compared.sweep,
+            payloads: kept.payloads,
         };
         Ok(Checked {
             head: self.head.clone(),
             resumed,
-            log: (hashing, hashed.until.saturating_sub(log)),
+            log: (hashing, hashed.until.saturating_sub(from.log)),
             state,
-            payloads: kept.filter(|_| self.beside.master.is_some()),
-            stopped: kept.is_none().then_some(stopped),
+            payloads: kept.payloads.1.filter(|_| kept.done),
+            stopped: (!kept.done).then_some(stopped),
         })
+    }
+
+    /// Where a check begins that goes on from none.
+    fn beginning(&self) -> CheckPosition {
+        let (size, root) = (self.head.size(), self.head.root());
+        CheckPosition { size, root, log: 0, state: 0, rows: (0, 0), sweep: None, payloads: (0, None) }
+    }
+
+    /// Where comparing what is kept goes on. What was compared without the vault's master key was not opened, and the reverse.
+    fn payloads_from(&self, from: &CheckPosition) -> (u64, Option<u64>) {
+        let opens = self.beside.master.is_some();
+        let (until, opened) = from.payloads;
+        if opened.is_some() == opens { (until, opened) } else { (0, opens.then_some(0)) }
+    }
+
+    /// Compares the state with the records: all of it in one sweep, from where an earlier one stopped; and record by record what
+    /// came behind that, or where something differs.
+    fn compare(
+        &self,
+        from: &CheckPosition,
+        stop: &AtomicBool,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<Compared, LedgerError> {
+        let size = self.head.size();
+        let (attempts, keys) = from.rows;
+        let mut counted = Counted { permits: 0, attempts, keys };
+        let (mut until, mut read, mut agrees) = (from.state, 0, from.state == size);
+        if from.state == 0 {
+            let begin = from.sweep.map_or_else(|| SweepPosition::begin(size), |sweep| sweep);
+            let (swept, end) = self.sweep(begin, stop, progress)?;
+            read = end.records().saturating_sub(begin.records());
+            match swept {
+                Swept::Stopped => {
+                    return Ok(Compared { until, counted: None, agrees, sweep: Some(end), read });
+                }
+                Swept::Agrees => {
+                    (until, counted, agrees) = (end.size, end.said.counted, end.size == size);
+                }
+                // Where it differs, record by record.
+                Swept::Differs => {}
+            }
+        }
+        if until < size {
+            let ranges = self.ranges(What::State, until, stop, progress)?;
+            read = ranges.until.saturating_sub(until).saturating_add(read);
+            counted.add(&ranges.counted);
+            until = ranges.until;
+        }
+        Ok(Compared { until, counted: Some(counted), agrees, sweep: None, read })
     }
 
     /// Whether the records that an earlier check was about are the first of these.
@@ -204,6 +257,8 @@ impl Check {
         position.size <= self.head.size()
             && position.log <= position.size
             && position.state <= position.size
+            && position.sweep.is_none_or(|sweep| sweep.size <= position.size)
+            && position.payloads.0 <= position.size
             && tree::root(position.size, &edge::reader(&self.connection, &self.tree))
                 .is_ok_and(|root| root == position.root)
     }
@@ -217,7 +272,7 @@ impl Check {
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Done, LedgerError> {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let work = Work::new(from / TILE, self.head.size().div_ceil(TILE));
+        let work = Work::new(from, self.head.size());
         let (database, tree) = (self.database.as_path(), &self.tree);
         std::thread::scope(|scope| {
             for _ in 0..threads {
@@ -234,7 +289,9 @@ impl Check {
             return Err(error);
         }
         let next = begun.under_way.first().map_or(begun.next, |first| *first);
-        let mut done = Done { until: next.saturating_mul(TILE).min(self.head.size()), ..Done::default() };
+        // A range that begins within a tile may not have begun.
+        let until = next.saturating_mul(TILE).min(self.head.size()).max(from);
+        let mut done = Done { until, ..Done::default() };
         for (_, (counted, turns)) in begun.ended.into_iter().take_while(|(first, _)| *first < next) {
             done.counted.add(&counted);
             done.turns.join(turns);
@@ -262,36 +319,6 @@ impl Check {
         };
         turns.follow()?;
         Ok(Some((turns.named, turns.erasures)))
-    }
-
-    /// Compares the state with the records on all processors, each table read once.
-    fn sweep(&self, stop: &AtomicBool, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Swept, LedgerError> {
-        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let (database, size) = (self.database.as_path(), self.head.size());
-        let (key, work) = (SumKey::default(), Sweeping::default());
-        let results = std::thread::scope(|scope| {
-            let started: Vec<_> = (0..threads)
-                .map(|_| scope.spawn(|| work.take(database, &key, size, stop, progress)))
-                .collect();
-            started.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()
-        });
-        let (mut said, mut held) = (Lists::default(), Lists::default());
-        for result in results {
-            match result {
-                Ok(Ok((part_said, part_held))) => {
-                    said.join(&part_said);
-                    held.join(&part_held);
-                }
-                Ok(Err(LedgerError::Corrupt(_))) => return Ok(Swept::Differs),
-                Ok(Err(error)) => return Err(error),
-                Err(_) => return Err(LedgerError::Corrupt("a thread of the check panicked".into())),
-            }
-        }
-        Ok(match said == held {
-            _ if stop.load(Ordering::Relaxed) => Swept::Stopped,
-            true => Swept::Agrees,
-            false => Swept::Differs,
-        })
     }
 
     /// Compares how many rows there are, unless that is known to agree, the number of tiles, and the newest mark.
@@ -338,7 +365,10 @@ fn take_ranges(
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<(), LedgerError> {
     let connection = Store::read_only(database)?;
-    let mut audit = Audit::new(&connection, tree, what);
+    let mut audit = match what {
+        What::State => Audit::of_state_from(&connection, tree, work.from),
+        What::Log | What::Everything | What::Turns => Audit::new(&connection, tree, what),
+    };
     while !stop.load(Ordering::Relaxed)
         && let Some(first) = work.begin()
     {
@@ -360,65 +390,25 @@ fn take_ranges(
     Ok(())
 }
 
-/// What sweeping the state came to.
-enum Swept {
-    /// It is what the records say.
-    Agrees,
-    /// It is not, or it was not told apart.
-    Differs,
-    /// It was stopped before that could be told.
-    Stopped,
+/// What comparing the state came to.
+struct Compared {
+    /// All before this index was compared.
+    until: u64,
+    /// How many rows the records before that speak of; `None` if that is not known yet.
+    counted: Option<Counted>,
+    /// Whether there are as many is known too.
+    agrees: bool,
+    /// Where sweeping it was stopped.
+    sweep: Option<SweepPosition>,
+    /// Records that were read for it.
+    read: u64,
 }
 
-/// What there is to be swept, taken in order.
-#[derive(Default)]
-struct Sweeping {
-    tiles: AtomicU64,
-    parts: AtomicU16,
-    done: AtomicU64,
-    failed: AtomicBool,
-}
-
-impl Sweeping {
-    fn take(
-        &self,
-        database: &Path,
-        key: &SumKey,
-        size: u64,
-        stop: &AtomicBool,
-        progress: &(dyn Fn(u64, u64) + Sync),
-    ) -> Result<(Lists, Lists), LedgerError> {
-        let connection = Store::read_only(database)?;
-        let mut sweep = Sweep::new(&connection, key, size);
-        let mut swept = || -> Result<(), LedgerError> {
-            let goes_on = || !stop.load(Ordering::Relaxed) && !self.failed.load(Ordering::Relaxed);
-            while goes_on()
-                && let first = self.tiles.fetch_add(RANGE, Ordering::Relaxed)
-                && first < size.div_ceil(TILE)
-            {
-                let snapshot = connection.unchecked_transaction()?;
-                let records = sweep.tiles(first, RANGE)?;
-                snapshot.finish()?;
-                progress(self.done.fetch_add(records, Ordering::Relaxed).saturating_add(records), size);
-            }
-            while goes_on()
-                && let part = self.parts.fetch_add(1, Ordering::Relaxed)
-                && part < sweep::PARTS
-            {
-                let snapshot = connection.unchecked_transaction()?;
-                sweep.part(part)?;
-                snapshot.finish()?;
-            }
-            Ok(())
-        };
-        match swept() {
-            Ok(()) => Ok((sweep.said, sweep.held)),
-            Err(error) => {
-                self.failed.store(true, Ordering::Relaxed);
-                Err(error)
-            }
-        }
-    }
+/// What comparing and opening what is kept came to.
+struct Kept {
+    done: bool,
+    /// As in [`CheckPosition`].
+    payloads: (u64, Option<u64>),
 }
 
 /// What ranges came to.
@@ -432,6 +422,8 @@ struct Done {
 
 /// Ranges that threads take in order.
 struct Work {
+    /// The first record.
+    from: u64,
     end: u64,
     begun: Mutex<Begun>,
     done: AtomicU64,
@@ -447,10 +439,13 @@ struct Begun {
 }
 
 impl Work {
-    fn new(next: u64, end: u64) -> Self {
+    /// From the record at `from` to before that at `size`, in whole tiles.
+    fn new(from: u64, size: u64) -> Self {
+        let end = size.div_ceil(TILE);
+        let next = if from < size { from / TILE } else { end };
         let begun = Begun { next, under_way: BTreeSet::new(), ended: BTreeMap::new(), failed: false };
         let done = AtomicU64::new(next.saturating_mul(TILE));
-        Self { end, begun: Mutex::new(begun), done, failed: Mutex::new(None) }
+        Self { from, end, begun: Mutex::new(begun), done, failed: Mutex::new(None) }
     }
 
     fn begun(&self) -> std::sync::MutexGuard<'_, Begun> {

@@ -107,5 +107,6 @@ pub use replay::{Contradiction, Prior, StateReplay};
 pub use signer::{KeyFile, KeyFileError, SignError, Signer, generate};
 pub use spooling::SpoolConfig;
 pub use successor::Successor;
+pub use sweep::SweepPosition;
 pub use vault::{MasterKey, VaultError, generate_vault_key};
 pub use view::{LogTip, LogView};

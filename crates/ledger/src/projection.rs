@@ -14,7 +14,7 @@ use portcullis_protocol::{
 };
 use portcullis_verify::TileTree;
 use rusqlite::Connection;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::edge;
 use crate::error::LedgerError;
@@ -89,7 +89,7 @@ pub(crate) enum Effect {
 }
 
 /// How many rows the records that were compared speak of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counted {
     pub(crate) permits: u64,
     pub(crate) attempts: u64,

@@ -4,20 +4,31 @@
 //! differ have one sum only if the difference of their hashes happens to be zero: with two sums of 64 bits, once in
 //! 2^128, for whatever was on the disk before the key was drawn.
 
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 
-/// The key of a comparison.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SumKey([RandomState; 2]);
+use serde::{Deserialize, Serialize};
+
+/// The key of a comparison: kept with what was summed up so far by whoever goes on with it later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SumKey([[u64; 2]; 2]);
 
 /// The sum of a list's entries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sum([u64; 2]);
 
 impl SumKey {
+    /// Draws one.
+    pub(crate) fn draw() -> Self {
+        Self([0_u64, 1].map(|sum| [0_u64, 1].map(|half| RandomState::new().hash_one((sum, half)))))
+    }
+
     fn of(&self, entry: &impl Hash) -> [u64; 2] {
-        let [first, second] = &self.0;
-        [first.hash_one(entry), second.hash_one(entry)]
+        self.0.map(|key| {
+            let mut hasher = DefaultHasher::new();
+            key.hash(&mut hasher);
+            entry.hash(&mut hasher);
+            hasher.finish()
+        })
     }
 }
 
@@ -44,7 +55,7 @@ mod tests {
 
     #[test]
     fn lists_have_one_sum_if_they_have_the_same_entries_and_only_then() {
-        let key = SumKey::default();
+        let key = SumKey::draw();
         let sum = |entries: &[(u64, &str)]| {
             let mut sum = Sum::default();
             entries.iter().for_each(|entry| sum.add(&key, entry));

@@ -6,6 +6,7 @@
 
 use portcullis_protocol::{AttemptId, Outcome};
 use rusqlite::{Connection, Row};
+use serde::{Deserialize, Serialize};
 
 use crate::edge::TILE;
 use crate::error::LedgerError;
@@ -19,7 +20,7 @@ use crate::sums::{Sum, SumKey};
 pub(crate) const PARTS: u16 = 256;
 
 /// Lists, as records or rows have them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Lists {
     attempts: Sum,
     outcomes: Sum,
@@ -33,6 +34,41 @@ impl Lists {
         self.outcomes.join(&other.outcomes);
         self.keys.join(&other.keys);
         self.counted.add(&other.counted);
+    }
+}
+
+/// How far a comparison of all of the state came that was stopped, and what it had come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SweepPosition {
+    /// The records before this index are compared, however many there are by now.
+    pub(crate) size: u64,
+    /// All tiles before this one were read.
+    pub(crate) tiles: u64,
+    /// All of [`PARTS`] parts before this one were read.
+    pub(crate) parts: u16,
+    pub(crate) key: SumKey,
+    pub(crate) said: Lists,
+    pub(crate) held: Lists,
+}
+
+impl SweepPosition {
+    /// The beginning of a comparison of the records before index `size`.
+    pub(crate) fn begin(size: u64) -> Self {
+        let (said, held) = (Lists::default(), Lists::default());
+        Self { size, tiles: 0, parts: 0, key: SumKey::draw(), said, held }
+    }
+
+    /// How many records were read, with their PERMITs.
+    #[must_use]
+    pub const fn records(&self) -> u64 {
+        let records = self.tiles.saturating_mul(TILE);
+        if records < self.size { records } else { self.size }
+    }
+
+    /// Whether all was read.
+    pub(crate) const fn is_done(&self) -> bool {
+        self.tiles >= self.size.div_ceil(TILE) && self.parts >= PARTS
     }
 }
 

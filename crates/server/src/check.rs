@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use portcullis_ledger::{
     Check, CheckBeside, CheckPosition, CheckProgress, Checked, KeyFileError, LedgerError, MasterKey,
+    SweepPosition,
 };
 use portcullis_policy::BundleError;
 use portcullis_verify::{CheckpointError, UnverifiedCheckpoint};
@@ -54,6 +55,9 @@ struct Noted {
     state: u64,
     attempts: u64,
     keys: u64,
+    sweep: Option<SweepPosition>,
+    payloads: u64,
+    opened: Option<u64>,
 }
 
 /// What is asked of a check.
@@ -112,16 +116,21 @@ fn noted(path: &Path) -> io::Result<Option<CheckPosition>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let Ok(Noted { size, root, log, state, attempts, keys }) = serde_json::from_slice(&text) else {
+    let Ok(Noted { size, root, log, state, attempts, keys, sweep, payloads, opened }) =
+        serde_json::from_slice(&text)
+    else {
         return Ok(None);
     };
-    let position = |root| CheckPosition { size, root, log, state, rows: (attempts, keys) };
+    let (rows, payloads) = ((attempts, keys), (payloads, opened));
+    let position = |root| CheckPosition { size, root, log, state, rows, sweep, payloads };
     Ok(root.parse().map_or(None, |root| Some(position(root))))
 }
 
 fn note(path: &Path, position: &CheckPosition) -> io::Result<()> {
-    let CheckPosition { size, root, log, state, rows: (attempts, keys) } = *position;
-    let text = serde_json::to_vec(&Noted { size, root: root.to_string(), log, state, attempts, keys })?;
+    let CheckPosition { size, root, log, state, rows, sweep, payloads } = *position;
+    let (root, (attempts, keys), (payloads, opened)) = (root.to_string(), rows, payloads);
+    let text =
+        serde_json::to_vec(&Noted { size, root, log, state, attempts, keys, sweep, payloads, opened })?;
     let temporary = path.with_extension("new");
     let mut file = File::create(&temporary)?;
     file.write_all(&text)?;

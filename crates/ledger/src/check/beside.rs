@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use portcullis_protocol::BundleDigest;
 
-use super::{Check, CheckProgress};
+use super::{Check, CheckProgress, Kept};
 use crate::archive_audit::{self, BundleDigestOf, PAYLOADS};
 use crate::erasures::Erasures;
 use crate::error::LedgerError;
@@ -30,14 +30,14 @@ impl std::fmt::Debug for CheckBeside {
 }
 
 impl Check {
-    /// Checks what is kept beside the records. Says how many payloads it opened, none without the key; `None` if it was
-    /// stopped.
+    /// Checks what is kept beside the records: payloads from where an earlier check stopped, the rest anew.
     pub(super) fn kept(
         &self,
         (named, erasures): &(BTreeSet<BundleDigest>, Erasures),
+        (from, before): (u64, Option<u64>),
         stop: &AtomicBool,
         progress: &CheckProgress<'_>,
-    ) -> Result<Option<u64>, LedgerError> {
+    ) -> Result<Kept, LedgerError> {
         let snapshot = self.connection.unchecked_transaction()?;
         for digest in named {
             archive_audit::bundle(&snapshot, digest, &*self.beside.bundle_digest)?;
@@ -46,7 +46,7 @@ impl Check {
         snapshot.finish()?;
         let master = self.beside.master.as_deref();
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let (next, size, database) = (AtomicU64::new(0), self.head.size(), self.database.as_path());
+        let (next, size, database) = (AtomicU64::new(from), self.head.size(), self.database.as_path());
         let open = || -> Result<u64, LedgerError> {
             let connection = Store::read_only(database)?;
             let mut opened = 0_u64;
@@ -71,15 +71,21 @@ impl Check {
             let started: Vec<_> = (0..threads).map(|_| scope.spawn(open)).collect();
             started.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()
         });
-        let mut all = 0_u64;
+        let mut all = before.map_or(0, |before| before);
         for result in results {
             let panicked = |_| LedgerError::Corrupt("a thread of the check panicked".into());
             all = all.saturating_add(result.map_err(panicked)??);
+        }
+        // Whatever a thread had taken it did to its end.
+        let until = next.into_inner().min(size);
+        let payloads = (until, master.map(|_| all));
+        if until < size {
+            return Ok(Kept { done: false, payloads });
         }
         let snapshot = self.connection.unchecked_transaction()?;
         payload_audit::payloads_behind(&snapshot, (master, erasures), size)?;
         erasures.audit(&snapshot)?;
         snapshot.finish()?;
-        Ok((!stop.load(Ordering::Relaxed)).then_some(all))
+        Ok(Kept { done: true, payloads })
     }
 }

@@ -1,5 +1,7 @@
 //! A whole check beside the writer.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 
@@ -251,6 +253,73 @@ fn a_check_that_is_stopped_goes_on_where_it_was_and_nowhere_else() {
         checked.log.1 >= 2 && checked.log.1 < 600,
         "what came since, and the tile that had not been whole"
     );
+}
+
+/// Only hashing went on where it was; the state was compared anew each time, and one that had come to what is kept counted the
+/// rows of the last records twice: a sound log was damaged.
+#[test]
+fn a_check_that_was_stopped_again_and_again_read_all_of_it_once() {
+    let world = long();
+    let (size, whole) = (world.size(), check(&world, None).unwrap());
+    let (seen, check) = (Mutex::new(BTreeMap::<_, u64>::new()), world.check().unwrap());
+    let (mut earlier, mut hashed, mut compared, mut kept) = (None, 0, 0, None);
+    // Each time it is stopped at the first word of how far it is.
+    let last = loop {
+        assert!(seen.lock().unwrap().values().sum::<u64>() < 20, "it does not come to an end");
+        let stop = AtomicBool::new(false);
+        let checked = check.run(earlier, &stop, &|what, done, _| {
+            *seen.lock().unwrap().entry((what, done)).or_default() += 1;
+            stop.store(true, Ordering::Relaxed);
+        });
+        let checked = checked.unwrap();
+        (hashed, compared) = (hashed + checked.log.1, compared + checked.state.1);
+        let Some(stopped) = checked.stopped else { break checked };
+        if stopped.state == size && stopped.payloads.0 == 0 {
+            kept = Some(stopped);
+        }
+        earlier = Some(stopped);
+    };
+    assert_eq!((hashed, compared, last.payloads), (size, size, whole.payloads));
+    assert!(!last.is_whole());
+    let seen = seen.into_inner().unwrap();
+    let times = |what| seen.iter().filter(|((of, _), _)| *of == what).map(|(_, times)| times).sum::<u64>();
+    assert_eq!(times("comparing state"), 1, "{seen:?}");
+    assert_eq!(times("comparing payloads"), size.div_ceil(1_024), "{seen:?}");
+    // What had not been read when it was stopped is read by whoever goes on.
+    let kept = kept.or(earlier).map(|position| CheckPosition { payloads: (0, Some(0)), ..position });
+    let damaged = world.crashed();
+    damaged.sql("DELETE FROM payloads WHERE seq = (SELECT max(seq) FROM payloads)");
+    let found = damaged.check().unwrap().run(kept, &AtomicBool::new(false), &|_, _, _| ());
+    assert!(found.unwrap_err().to_string().contains("is gone before its time"));
+    // What was compared without the vault's key was not opened.
+    let without = kept.map(|position| CheckPosition { payloads: (size, None), ..position });
+    let checked = check.run(without, &AtomicBool::new(false), &|_, _, _| ()).unwrap();
+    assert_eq!(checked.payloads, whole.payloads);
+}
+
+/// The head grows while a check rests: what came since is compared record by record, and counted once.
+#[test]
+fn a_check_that_goes_on_under_a_later_head_compares_what_came_since() {
+    let world = long();
+    let (check, stop) = (world.check().unwrap(), AtomicBool::new(false));
+    let comparing = |what: &str, _, _| stop.store(what == "comparing state", Ordering::Relaxed);
+    let stopped = check.run(None, &stop, &comparing).unwrap().stopped.unwrap();
+    let (size, ledger) = (world.size(), world.start());
+    let call = Call::charge(5_000, "1.00", Some("since"));
+    world.permitted(&ledger, &call);
+    world.report(&ledger, &call, Outcome::Ok, None).unwrap();
+    drop(ledger);
+    let go_on =
+        |world: &World| world.check().unwrap().run(Some(stopped), &AtomicBool::new(false), &|_, _, _| ());
+    let checked = go_on(&world).unwrap();
+    assert!(checked.stopped.is_none() && checked.head.size() == world.size());
+    assert!(checked.state.1 < 64, "{} records were read for the state", checked.state.1);
+    let damaged = world.crashed();
+    damaged.sql(&format!("UPDATE permits SET due = due + 1 WHERE seq >= {size}"));
+    assert!(go_on(&damaged).unwrap_err().to_string().contains("the state of record "));
+    let damaged = world.crashed();
+    damaged.sql(&format!("INSERT INTO attempts VALUES (zeroblob(32), {size})"));
+    assert!(go_on(&damaged).unwrap_err().to_string().contains("no record speaks of"));
 }
 
 #[test]

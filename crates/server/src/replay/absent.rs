@@ -36,7 +36,8 @@ impl Absent {
             // What one source gave may be what another gave too, and is erased with it.
             Some(Order::EraseFacts { source }) => {
                 let gave = &self.gave;
-                let by_it = |digest| gave.get(digest).is_some_and(|sources| sources.contains(source));
+                let by_it =
+                    |digest: &Digest| gave.get(digest).is_some_and(|sources| sources.contains(source));
                 self.facts.retain(|(_, digest), _| !by_it(digest));
             }
             Some(Order::ResolveOutcome { .. } | Order::ActivateBundle { .. }) | None => {}

@@ -58,7 +58,7 @@ fn report(checked: &Checked, json: bool) {
     let head = &checked.head;
     if json {
         let part = |(took, records): (Duration, u64)| json!({ "records": records, "seconds": took.as_secs_f64(), "per_second": rate(took, records) });
-        let resumed = checked.resumed.map(|position| json!({ "log": position.log, "state": position.state }));
+        let resumed = checked.resumed.map(|position| json!({ "log": position.log, "state": position.compared(), "payloads": position.payloads.0 }));
         let said = json!({
             "log": head.origin().as_str(), "size": head.size(), "root": head.root().to_string(),
             "done": checked.stopped.is_none(), "whole": checked.is_whole(), "resumed": resumed,
@@ -69,8 +69,10 @@ fn report(checked: &Checked, json: bool) {
     }
     if let Some(position) = checked.resumed {
         say::line(&format!(
-            "went on from an earlier check: hashing from record {}, state from record {}",
-            position.log, position.state
+            "went on from an earlier check: hashing from record {}, state from record {}, what is kept from record {}",
+            position.log,
+            position.compared(),
+            position.payloads.0
         ));
     }
     for (what, (took, records)) in [("hashed", checked.log), ("compared with the state", checked.state)] {
@@ -85,8 +87,11 @@ fn report(checked: &Checked, json: bool) {
         _ if checked.stopped.is_some() => {}
         Some(from) if !checked.is_whole() => say::line(&format!(
             "of the log `{origin}`, {size} records, root {root}, nothing wrong was found; what lies before record {} was \
-             not hashed by this check, and before record {} not compared with the state: `--restart` reads everything",
-            from.log, from.state
+             not hashed by this check, before record {} not compared with the state, and before record {} not with what \
+             is kept: `--restart` reads everything",
+            from.log,
+            from.compared(),
+            from.payloads.0
         )),
         Some(_) | None => {
             say::line(&format!("the log `{origin}` is what was signed: {size} records, root {root}"));
