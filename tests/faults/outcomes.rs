@@ -71,8 +71,20 @@ impl Scene {
     /// A charge is held while `fault` lasts: it reaches nobody, and runs once it is over.
     fn is_held(&mut self, over: impl FnOnce(&mut Self)) {
         let (ran, calls) = (self.journal(), self.recording.calls().len());
-        let id = self.send();
-        until("a call that the arbiter cannot permit", || (!self.place.is_ready()).then_some(()));
+        self.charges += 1;
+        let key = format!("invoice-{}", self.charges);
+        let meta = json!({ "portcullis/idempotency-key": key, "progressToken": key });
+        let arguments = json!({ "account": "acme", "amount": "1.00" });
+        let params = json!({ "name": "charge", "arguments": arguments, "_meta": meta });
+        let id = self.gate.send("tools/call", &params);
+        loop {
+            let told = self.gate.next().unwrap();
+            assert_ne!(told["id"], id, "it was not held: {told}");
+            let held = told["params"]["message"].as_str().is_some_and(|told| told.starts_with("held: "));
+            if held && told["params"]["progressToken"] == key {
+                break;
+            }
+        }
         assert_eq!(
             (self.recording.calls().len(), self.journal()),
             (calls, ran),
@@ -163,6 +175,27 @@ fn a_call_that_waits_for_an_arbiter_that_died_runs_once_when_it_is_back() {
     scene.daemon.take().unwrap().kill();
     scene.is_held(|scene| scene.daemon = Some(Daemon::start(&scene.place)));
     scene.ends();
+}
+
+/// Its own PERMIT had its key in flight, until the arbiter ended that as `unknown`.
+#[test]
+fn a_held_call_whose_permit_was_lost_on_its_way_was_in_its_own_way() {
+    let mut between = None;
+    let mut scene =
+        Scene::on(patient(), |_, daemon| between.insert(Between::before(daemon.server())).url.clone());
+    let between = between.unwrap();
+    scene.runs();
+    let mut lost = false;
+    between.decisions(move |asked, arbiter| {
+        let answer = asked.put_to(arbiter).unwrap();
+        if std::mem::replace(&mut lost, true) { Act::pass(&answer) } else { Act::Bytes(Vec::new()) }
+    });
+    scene.runs();
+    scene.gate.end();
+    assert!(scene.daemon.take().unwrap().end(Signal::TERM).success());
+    let log = scene.place.log();
+    let outcomes = [Outcome::Ok, Outcome::Expired].map(|outcome| log.outcomes(Some(outcome)));
+    assert_eq!((log.permits().len(), outcomes), (3, [2, 1]));
 }
 
 /// The arbiter itself is well and would permit: only the gate knows that its report did not arrive.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_protocol::{AttemptId, Captured, Outcome, ReasonCode};
-use portcullis_sdk::{OutcomeReport, Permit, Refusal, Running};
+use portcullis_sdk::{GivenUp, OutcomeReport, Permit, Refusal, Running};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::Instant;
 
@@ -86,7 +86,7 @@ impl Case {
     async fn decided(&self) -> Decided {
         let mut hold = None;
         loop {
-            let Denied { refusal, attempted } = match self.once().await {
+            let Denied { refusal, attempted, unanswered } = match self.once().await {
                 Ok((permit, terms)) => return Decided::Permitted(Box::new(permit), terms),
                 Err(denied) => denied,
             };
@@ -96,7 +96,7 @@ impl Case {
             hold = hold.or_else(|| self.hold());
             match hold.as_mut().filter(|_| may_clear(refusal.code())) {
                 None => return Decided::Refused(refusal, captured),
-                Some(hold) => match hold.wait(refusal.code()).await {
+                Some(hold) => match self.waits(hold, refusal.code(), unanswered.as_ref()).await {
                     Waited::Cleared => {}
                     Waited::Over => return Decided::Refused(refusal, captured),
                     Waited::Cancelled => return Decided::Cancelled,
@@ -105,8 +105,19 @@ impl Case {
         }
     }
 
+    /// Waits until there is reason to decide anew, and no PERMIT of the last time is in the way.
+    async fn waits(&self, hold: &mut Hold<'_>, code: ReasonCode, unanswered: Option<&GivenUp>) -> Waited {
+        loop {
+            let waited = hold.wait(code).await;
+            let decides = waited == Waited::Cleared && !self.executor().table.is_shut();
+            if !decides || self.shared.desk.is_closed(unanswered).await {
+                return waited;
+            }
+        }
+    }
+
     async fn once(&self) -> Result<(Permit, Terms), Denied> {
-        let own = |code| Denied { refusal: Refusal::own(code, None), attempted: None };
+        let own = |code| Denied { refusal: Refusal::own(code, None), attempted: None, unanswered: None };
         if self.executor().table.is_shut() {
             return Err(own(ReasonCode::UpstreamUnavailable));
         }
@@ -426,7 +437,7 @@ async fn permit(shared: &Shared, operation: &Operation) -> Result<Permit, Refusa
                 Err(Refusal::own(code, None))
             }
         },
-        Err(Denied { refusal, attempted }) => {
+        Err(Denied { refusal, attempted, .. }) => {
             shared.attempts.keep(attempted).await;
             Err(refusal)
         }

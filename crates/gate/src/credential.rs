@@ -4,6 +4,7 @@
 //! up. It is kept no longer than was declared. Whatever a source says goes one way to what is shown: [`checked`].
 
 mod here;
+mod redact;
 mod vault;
 
 use std::fmt;
@@ -14,10 +15,13 @@ use hyper::header::{HeaderName, HeaderValue};
 use portcullis_programs::{NoAnswer, Program};
 use portcullis_sdk::{BootInstant, Token};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 pub use here::Here;
+pub(crate) use redact::Redaction;
+use redact::{Held, TooMuch};
 use vault::Lease;
 pub use vault::{Engine, InvalidPath, Vault, VaultPath};
 
@@ -84,25 +88,36 @@ impl Credential {
         &self.source
     }
 
-    /// What is shown of a credential.
+    /// What is shown of a credential. It is known again from here on, for as long as that is held.
     pub(crate) fn shown(&self, credential: &Token) -> Result<Shown, NoCredential> {
+        let held = self.source.redaction.learn(credential).map_err(|TooMuch| NoCredential::TooMany)?;
         let text = Zeroizing::new(format!("{}{}", self.prefix, credential.reveal()));
         let mut value = HeaderValue::try_from(text.as_str()).map_err(|_| NoCredential::NoText)?;
         value.set_sensitive(true);
-        Ok(Shown(Some((self.header.clone(), value))))
+        Ok(Shown(Some(Showing { header: self.header.clone(), value, _held: held })))
     }
 }
 
 /// What one message shows its server: a header, or nothing where no credential is needed. Does not print.
+///
+/// While it is held what comes back has the credential taken out, however many others are shown meanwhile: whoever sends it
+/// holds it until nothing more is read in answer.
 #[derive(Clone)]
-pub(crate) struct Shown(Option<(HeaderName, HeaderValue)>);
+pub(crate) struct Shown(Option<Showing>);
+
+#[derive(Clone)]
+struct Showing {
+    header: HeaderName,
+    value: HeaderValue,
+    _held: Held,
+}
 
 impl Shown {
     /// Nothing: none is needed.
     pub(crate) const NOTHING: Self = Self(None);
 
     pub(crate) fn header(&self) -> Option<(&HeaderName, &HeaderValue)> {
-        self.0.as_ref().map(|(name, value)| (name, value))
+        self.0.as_ref().map(|showing| (&showing.header, &showing.value))
     }
 }
 
@@ -133,6 +148,8 @@ pub struct CredentialSource {
     max_age: Duration,
     places: Arc<Semaphore>,
     kept: Mutex<Option<Kept>>,
+    /// For all sessions: a server may say in one what it was shown in another.
+    redaction: Arc<Redaction>,
 }
 
 /// A credential that is shown again.
@@ -164,6 +181,9 @@ pub enum NoCredential {
     /// It is no text that a header can have.
     #[error("it is no text that a header can have")]
     NoText,
+    /// It could not be known again: too many others are being shown.
+    #[error("too many others are being shown for it to be known again")]
+    TooMany,
 }
 
 impl From<NoAnswer> for NoCredential {
@@ -183,7 +203,8 @@ impl CredentialSource {
     #[must_use]
     pub fn new(origin: Origin, deadline: Duration, max_age: Duration) -> Self {
         let places = Arc::new(Semaphore::new(AT_ONCE));
-        Self { origin: Arc::new(origin), deadline, max_age, places, kept: Mutex::default() }
+        let (kept, redaction) = (Mutex::default(), Arc::default());
+        Self { origin: Arc::new(origin), deadline, max_age, places, kept, redaction }
     }
 
     /// A credential that does not change.
@@ -215,11 +236,18 @@ impl CredentialSource {
         let ended = timeout(self.deadline, async {
             let kept = self.kept.lock().await.take();
             match (kept.and_then(|kept| kept.lease), self.origin.as_ref()) {
-                (Some(lease), Origin::Vault(vault)) => vault.revoke(&lease, self.deadline).await,
+                (Some(lease), Origin::Vault(vault)) => {
+                    vault.revoke(&lease, self.place().await?, self.deadline).await
+                }
                 (Some(_) | None, _) => Ok(()),
             }
         });
         ended.await.unwrap_or(Err(NoCredential::Late(self.deadline)))
+    }
+
+    /// What takes its credentials out of all that their server says.
+    pub(crate) fn redaction(&self) -> Arc<Redaction> {
+        Arc::clone(&self.redaction)
     }
 
     fn keeps(&self) -> bool {
@@ -252,19 +280,24 @@ impl CredentialSource {
         let (Some(lease), Origin::Vault(vault)) = (&mut kept.lease, self.origin.as_ref()) else {
             return None;
         };
-        let renewed = vault.renew(lease, self.deadline).await;
+        let renewed = vault.renew(lease, self.place().await.ok()?, self.deadline).await;
         renewed.ok().map(|shown_for| asked.plus(shown_for))
     }
 
     async fn fresh(&self) -> Result<(Token, Option<Lease>), NoCredential> {
-        let closed = |_| NoCredential::Unavailable("the gate is ending".to_owned());
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(closed)?;
+        let place = self.place().await?;
         let (said, lease) = match self.origin.as_ref() {
             Origin::Given(token) => (Zeroizing::new(token.reveal().as_bytes().to_vec()), None),
             Origin::Here(_) | Origin::Command(_) => (self.blocking(place).await?, None),
             Origin::Vault(vault) => vault.read(place, self.deadline).await?,
         };
         Ok((checked(&said)?, lease))
+    }
+
+    /// One of the few in which something may be asked, once there is one.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, NoCredential> {
+        let closed = |_| NoCredential::Unavailable("the gate is ending".to_owned());
+        Arc::clone(&self.places).acquire_owned().await.map_err(closed)
     }
 
     /// Asks what may block, on a thread for that. Its place is taken until that has ended, however long nobody waits for it.
@@ -283,6 +316,19 @@ impl CredentialSource {
         });
         asked.await.unwrap_or_else(|_| Err(NoCredential::Unavailable("it could not be asked for".to_owned())))
     }
+}
+
+/// [Ends](CredentialSource::end) sources, all at once and within `at_most` together; why each that did not was not ended.
+///
+/// Must run on a Tokio runtime with I/O and time.
+pub async fn give_back(sources: &[Arc<CredentialSource>], at_most: Duration) -> Vec<NoCredential> {
+    let mut ending = JoinSet::new();
+    for source in sources {
+        let source = Arc::clone(source);
+        ending.spawn(async move { timeout(at_most, source.end()).await });
+    }
+    let ended = ending.join_all().await;
+    ended.into_iter().filter_map(|ended| ended.unwrap_or(Err(NoCredential::Late(at_most))).err()).collect()
 }
 
 /// A credential out of what a source said: one line of text.

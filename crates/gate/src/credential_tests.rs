@@ -119,14 +119,16 @@ async fn a_program_that_fails_gives_no_credential_and_its_words_are_said_to_nobo
 #[tokio::test]
 async fn a_program_that_hangs_is_killed_and_holds_up_nobody_beyond_the_deadline() {
     let folder = tempfile::tempdir().unwrap();
-    let origin = script(&folder, "sleep 601 & echo $$ $! > pids; echo sesame; sleep 600");
-    let source = CredentialSource::new(origin, Duration::from_millis(400), Duration::ZERO);
+    let origin =
+        script(&folder, "sleep 601 & echo $$ $! > pids.new; mv pids.new pids; echo sesame; sleep 600");
+    let source = CredentialSource::new(origin, Duration::from_secs(5), Duration::ZERO);
     let began = std::time::Instant::now();
     let error = fetched(&source).await.unwrap_err();
     assert!(began.elapsed() < PATIENCE / 2);
     let late = [NoCredential::Late(source.deadline), NoCredential::from(NoAnswer::Late)];
     assert!(late.contains(&error), "{error:?}");
     let pids = std::fs::read_to_string(folder.path().join("pids")).unwrap();
+    assert_eq!(pids.split_whitespace().count(), 2, "{pids}");
     for pid in pids.split_whitespace() {
         let gone = || {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -282,6 +284,45 @@ async fn a_lease_is_shown_for_two_thirds_of_it_then_renewed_and_then_another_is_
     assert_eq!(vault.asked(), ["PUT /v1/sys/leases/revoke"]);
     assert!(vault.state.lock().unwrap().leases.is_empty(), "the lease lives on");
     assert_eq!((source.end().await, vault.asked().len()), (Ok(()), 0), "it is revoked once");
+}
+
+#[tokio::test]
+async fn renewals_took_no_place_so_that_token_files_that_hang_took_every_thread() {
+    let (vault, _folder, mut source) = vault("database/creds/crm", "password", Engine::Dynamic).await;
+    {
+        let mut state = vault.state.lock().unwrap();
+        (state.made, state.renewable) = ("sesame-".into(), true);
+        (state.lease_seconds, state.renewed_seconds) = (3_600, 3_600);
+    }
+    assert_eq!(fetched(&source).await.as_deref(), Ok("sesame-1"));
+    is_over(&source).await;
+    vault.asked();
+    let places = Arc::clone(&source.places);
+    let all = places.acquire_many(u32::try_from(AT_ONCE).unwrap()).await.unwrap();
+    source.deadline = Duration::from_millis(200);
+    assert_eq!(fetched(&source).await, Err(NoCredential::Late(source.deadline)));
+    assert_eq!(vault.asked(), [""; 0], "it was renewed in no place");
+    source.deadline = PATIENCE;
+    drop(all);
+    assert_eq!(fetched(&source).await.as_deref(), Ok("sesame-1"));
+}
+
+#[tokio::test]
+async fn a_vault_that_hangs_had_every_other_wait_for_its_lease_to_be_given_back() {
+    let mut sources = Vec::new();
+    let mut vaults = Vec::new();
+    for hangs in [true, true, false] {
+        let (vault, folder, source) = vault("database/creds/crm", "password", Engine::Dynamic).await;
+        vault.state.lock().unwrap().lease_seconds = 3_600;
+        vault.state.lock().unwrap().made = "sesame-".into();
+        assert_eq!(fetched(&source).await.as_deref(), Ok("sesame-1"));
+        vault.state.lock().unwrap().hangs = hangs;
+        sources.push(Arc::new(source));
+        vaults.push((vault, folder));
+    }
+    let given_back = timeout(PATIENCE * 2 / 3, give_back(&sources, PATIENCE / 3));
+    assert_eq!(given_back.await, Ok(vec![NoCredential::Late(PATIENCE / 3); 2]));
+    assert!(vaults[2].0.state.lock().unwrap().leases.is_empty(), "the lease lives on");
 }
 
 #[tokio::test]

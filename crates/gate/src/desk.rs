@@ -10,7 +10,7 @@ use portcullis_protocol::{
     AgentId, Attempted, BundleDigest, CalledTool, Digest, GateId, Keeper, OnSilence, PrincipalId, ReasonCode,
     Request, SurfaceTable, ToolName, ToolPins,
 };
-use portcullis_sdk::{Attempt, Authorizer, Permit, Refusal, TrustedLog, authorize};
+use portcullis_sdk::{Attempt, Authorizer, GivenUp, Permit, Refusal, TrustedLog, authorize};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -51,21 +51,33 @@ pub(crate) struct Desk {
 pub(crate) struct Denied {
     pub(crate) refusal: Refusal,
     pub(crate) attempted: Option<Attempted>,
+    /// What no answer came to: there may be a PERMIT of it.
+    pub(crate) unanswered: Option<GivenUp>,
+}
+
+/// What was asked last.
+#[derive(Default)]
+struct Tried {
+    attempted: Option<Attempted>,
+    unanswered: Option<GivenUp>,
 }
 
 impl Desk {
     /// A permit for the operation, or why there is none. Takes no longer than the deadline.
     pub(crate) async fn permit(&self, operation: &Operation) -> Result<(Permit, Terms), Denied> {
         let end = Instant::now() + self.deadline;
-        let mut tried = None;
+        let mut tried = Tried::default();
         let decided = tokio::time::timeout_at(end, self.decide(operation, end, &mut tried)).await;
         let refusal = match decided {
             Ok(Ok(permitted)) => return Ok(permitted),
             Ok(Err(refusal)) => refusal,
             Err(_) => Refusal::own(ReasonCode::ArbiterTimeout, None),
         };
-        let attempted = self.attempted(operation, tried, refusal.code());
-        Err(Denied { refusal, attempted })
+        let Tried { attempted, unanswered } = tried;
+        let attempted = self.attempted(operation, attempted, refusal.code());
+        let no_answer = [ReasonCode::ArbiterTimeout, ReasonCode::ArbiterUnreachable];
+        let unanswered = unanswered.filter(|_| no_answer.contains(&refusal.code()));
+        Err(Denied { refusal, attempted, unanswered })
     }
 
     /// Refuses an attempt before anybody is asked: an outcome before it is not on record. That is how an outage looks which
@@ -113,7 +125,7 @@ impl Desk {
         &self,
         operation: &Operation,
         end: Instant,
-        tried: &mut Option<Attempted>,
+        tried: &mut Tried,
     ) -> Result<(Permit, Terms), Refusal> {
         let (rules, fresh) = self.surfaces(None).await?;
         let first = self.by(&rules, operation, end, tried).await;
@@ -135,7 +147,7 @@ impl Desk {
         rules: &Rules,
         operation: &Operation,
         end: Instant,
-        tried: &mut Option<Attempted>,
+        tried: &mut Tried,
     ) -> Result<(Permit, Terms), NoPermit> {
         let (mut ask, mut terms) = operation.ask(&rules.surfaces, &self.run).map_err(Unasked)?;
         ask.mapped_with = Some(rules.digest);
@@ -143,7 +155,10 @@ impl Desk {
             self.hold(tool, &rules.surfaces.pins, end, (&mut ask, &mut terms)).await;
         }
         let attempt = Attempt::new(self.gate.clone(), self.request(ask)).map_err(Answered)?;
-        *tried = wall().map(|now| attempt.attempted(now, ReasonCode::ArbiterTimeout));
+        *tried = Tried {
+            attempted: wall().map(|now| attempt.attempted(now, ReasonCode::ArbiterTimeout)),
+            unanswered: Some(attempt.given_up()),
+        };
         let left = end.saturating_duration_since(Instant::now());
         let permit = authorize(self.arbiter.as_ref(), attempt, &self.log, left).await.map_err(Answered)?;
         Ok((permit, terms))
@@ -185,6 +200,15 @@ impl Desk {
 
     fn last(&self) -> Option<Arc<Rules>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether no PERMIT is open of what was asked before and not answered. Without that a call would be in its own way, and its
+    /// PERMIT end as `unknown`, though it is known that nothing ran.
+    pub(crate) async fn is_closed(&self, unanswered: Option<&GivenUp>) -> bool {
+        match unanswered {
+            Some(unanswered) => unanswered.close(self.arbiter.as_ref(), self.deadline).await,
+            None => true,
+        }
     }
 
     /// Whether the arbiter says within the deadline that nothing keeps it from permitting.

@@ -27,8 +27,7 @@ pub(crate) fn may_clear(code: ReasonCode) -> bool {
         | Precondition::State
         | Precondition::Policy
         | Precondition::Facts
-        | Precondition::Gate
-        | Precondition::Witness => code.decision() == Decision::Silence,
+        | Precondition::Gate => code.decision() == Decision::Silence,
         Precondition::Enforcement => {
             matches!(code, ReasonCode::ArbiterUnreachable | ReasonCode::ArbiterTimeout)
         }
@@ -41,6 +40,8 @@ pub(crate) fn may_clear(code: ReasonCode) -> bool {
         | Precondition::Freshness
         | Precondition::Approval
         | Precondition::Overload => false,
+        // The PERMIT is in the log by then, and an arbiter is ready without them: each look would log another.
+        Precondition::Witness => false,
     }
 }
 

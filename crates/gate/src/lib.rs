@@ -48,7 +48,7 @@ mod weight;
 pub use config::{Ending, GateError, LocalServer, McpGate, NamedServer, ToolServer};
 pub use credential::{
     Credential, CredentialSource, Engine, Here, InvalidHeader, InvalidPath, NoCredential, Origin, Vault,
-    VaultPath,
+    VaultPath, give_back,
 };
 pub use gate::serve;
 pub use listing::{ListingError, ToolListing, list_remote_tools, list_tools};

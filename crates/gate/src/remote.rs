@@ -11,7 +11,6 @@ pub(crate) mod backoff;
 mod events;
 mod head;
 mod reading;
-mod redact;
 mod sending;
 mod session;
 mod url;
@@ -32,7 +31,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
-use crate::credential::{Credential, NoCredential, Shown};
+use crate::credential::{Credential, NoCredential, Redaction, Shown};
 use crate::incoming::{Answers, Fate, Incoming};
 use crate::line::Line;
 use crate::notes::{Notes, escape};
@@ -41,7 +40,6 @@ use crate::weight::of_text;
 
 use head::Head;
 use reading::SAMPLE;
-use redact::Redaction;
 use session::Terms;
 use wire::Wire;
 
@@ -105,7 +103,7 @@ pub(crate) struct Remote {
     wire: Wire,
     credential: Option<Credential>,
     /// Takes what the server was shown out of all that it says.
-    redaction: Redaction,
+    redaction: Arc<Redaction>,
     notes: Notes,
     incoming: mpsc::Sender<Incoming>,
     /// For what waits to be acted upon, and on.
@@ -161,7 +159,7 @@ impl Remote {
         let (incoming, source) = mpsc::channel(WAITING);
         let remote = Arc::new(Self {
             wire,
-            redaction: Redaction::default(),
+            redaction: credential.as_ref().map(|own| own.source().redaction()).unwrap_or_default(),
             credential,
             notes,
             incoming,
@@ -243,11 +241,10 @@ impl Remote {
         tasks.spawn(task)
     }
 
-    /// What the server is to be shown now. It is taken out of all that comes back, from here on.
+    /// What the server is to be shown now. It is taken out of all that comes back, for as long as that is held.
     pub(crate) async fn shown(&self) -> Result<Shown, NoCredential> {
         let Some(credential) = &self.credential else { return Ok(Shown::NOTHING) };
         let fetched = credential.source().fetch().await?;
-        self.redaction.learn(&fetched);
         credential.shown(&fetched)
     }
 

@@ -48,6 +48,10 @@ impl Means {
         if named != self.named {
             return Err(LedgerError::Corrupt("the vault names another master key than it did".into()));
         }
+        // It was told by what is damaged: none is no other than none.
+        if named.is_none() && payloads::any_subject(connection)? {
+            return Err(LedgerError::Corrupt("the vault does not name its master key any more".into()));
+        }
         let master = MasterKey::read(&self.vault_key).ok(); // tidy: allow the vault's interlock tells why
         Ok(master.filter(|master| named == Some(master.id())))
     }
@@ -263,6 +267,18 @@ mod tests {
         fn sql(&self, text: &str) {
             self.store.connection.execute_batch(text).unwrap();
         }
+    }
+
+    /// What was found is held against what was there when the ledger was opened, which was found the same.
+    #[test]
+    fn a_vault_that_names_no_key_was_as_it_had_been_and_the_ledger_was_rebuilt_for_ever() {
+        let kit = Kit::new();
+        let nothing = Means { named: None, ..means(kit.path.clone(), kit.named) };
+        kit.sql("DELETE FROM vault");
+        let found = nothing.payloads(&kit.store.connection, 0..8).unwrap_err().to_string();
+        assert!(found.contains("does not name its master key"), "{found}");
+        kit.sql("DELETE FROM payloads; DELETE FROM subjects");
+        nothing.payloads_behind(&kit.store.connection, 0).unwrap();
     }
 
     /// That the key is away, or is another one, is told by the vault's interlock.

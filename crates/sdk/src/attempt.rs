@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use portcullis_protocol::wire::DecisionCall;
+use portcullis_protocol::wire::{DecisionCall, OutcomeCall};
 use portcullis_protocol::{
-    AttemptId, Attempted, Decision, DecisionRecord, Digest, GateId, Millis, Nonce, ReasonCode, Record,
-    Request, Salt, SurfaceName, SurfaceTable,
+    AttemptId, Attempted, Decision, DecisionRecord, Digest, GateId, Millis, Nonce, Outcome, ReasonCode,
+    Record, Request, Salt, SurfaceName, SurfaceTable,
 };
 use portcullis_verify::{LogKey, LogKeys, Quorum, Standing, UnverifiedReceipt, VerifiedReceipt, VerifierKey};
 
+use crate::authorizer::Authorizer;
 use crate::clock::BootInstant;
-use crate::permit::Permit;
+use crate::permit::{OutcomeReport, Permit};
 use crate::refusal::{ReceiptRef, Refusal};
 
 /// Longest lifetime that a gate accepts of a permit, whatever the receipt says.
@@ -102,6 +103,35 @@ impl TrustedLog {
     }
 }
 
+/// An attempt to which no answer came, and that nothing runs by.
+pub struct GivenUp {
+    attempt: AttemptId,
+    nonce: String,
+}
+
+impl std::fmt::Debug for GivenUp {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "GivenUp({})", self.attempt)
+    }
+}
+
+impl GivenUp {
+    /// Has the arbiter end the attempt's PERMIT as `expired`, if it has one; it was not spent. Whether the arbiter says
+    /// within the deadline that none is open.
+    pub async fn close(&self, arbiter: &dyn Authorizer, deadline: Duration) -> bool {
+        let call = OutcomeCall { nonce: self.nonce.clone(), outcome: Outcome::Expired, result: None };
+        let report = OutcomeReport { attempt: self.attempt, call, within: Duration::ZERO };
+        match tokio::time::timeout(deadline, arbiter.report(report)).await {
+            Ok(Ok(_)) => true,
+            // It has ended, or there is none.
+            Ok(Err(refusal)) => {
+                matches!(refusal.code(), ReasonCode::RequestOutcomeRecorded | ReasonCode::RequestInvalidValue)
+            }
+            Err(_) => false,
+        }
+    }
+}
+
 /// One try to run a request. Its nonce never leaves the gate, and [`Attempt::redeem`] spends it.
 #[derive(Debug)]
 pub struct Attempt {
@@ -153,6 +183,13 @@ impl Attempt {
             gate: self.gate.clone(),
             deadline_ms: u64::try_from(deadline.as_millis()).map_or(u64::MAX, |milliseconds| milliseconds),
         }
+    }
+
+    /// By what this attempt is given up for whom no permit of it came: whether one is on record is not known then. It is for
+    /// who drops the attempt; nothing may run by it any more.
+    #[must_use]
+    pub fn given_up(&self) -> GivenUp {
+        GivenUp { attempt: self.id(), nonce: self.nonce.reveal() }
     }
 
     /// What a record would say of this attempt, refused at this time for this reason.

@@ -36,7 +36,7 @@ mod refusal;
 #[cfg(test)]
 mod testing;
 
-pub use attempt::{Attempt, TrustedLog, UntrustedLog, Witnessed};
+pub use attempt::{Attempt, GivenUp, TrustedLog, UntrustedLog, Witnessed};
 pub use authorizer::{Authorizer, Call, Ran, authorize, run};
 pub use client::{HttpClient, Received, Token, Unanswered};
 pub use clock::BootInstant;

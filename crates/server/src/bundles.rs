@@ -441,6 +441,13 @@ pub(crate) fn described(bundle: &Bundle) -> InForce {
 
 #[cfg(test)]
 impl Bundles {
+    /// Has the bundle in force be one that is to be compiled again.
+    pub(crate) fn is_to_be_compiled(&self) {
+        let source = Arc::new(bundle_source(&self.config));
+        let deciding = Deciding::new(&self.config, source, &Succession::default());
+        *self.deciding.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(deciding);
+    }
+
     /// Has the bundle in force compiled by a thread that first waits until the other end is gone.
     pub(crate) fn compiled_after(&self) -> std::sync::mpsc::Sender<()> {
         let (go, wait) = std::sync::mpsc::channel();

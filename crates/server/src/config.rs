@@ -53,6 +53,7 @@ pub use signer::{ServiceConfig, SignerConfig, SignerKind, TokenConfig};
 pub use witnessing::{OwnWitnessConfig, WitnessConfig, WitnessesConfig};
 
 use credentials::{distinct, read_token};
+use error::unclear;
 use place::lies_within;
 
 /// A configuration, read and resolved: paths are absolute, keys and names are parsed.

@@ -129,7 +129,7 @@ impl Vault {
     ) -> Result<(Zeroizing<Vec<u8>>, Option<Lease>), NoCredential> {
         let path = format!("/v1/{}", self.path.0);
         let place = Arc::new(place);
-        let token = self.token(Some(Arc::clone(&place))).await?;
+        let token = self.token(&place).await?;
         let asked = self.client.fetch(&path, &self.headers(&token), LONGEST_ANSWER, patience).await;
         let body = answered(asked)?;
         let answer = understood(body.body())?;
@@ -157,12 +157,17 @@ impl Vault {
     }
 
     /// Has a lease go on; how long what is under it is kept then.
-    pub(super) async fn renew(&self, lease: &Lease, patience: Duration) -> Result<Duration, NoCredential> {
+    pub(super) async fn renew(
+        &self,
+        lease: &Lease,
+        place: OwnedSemaphorePermit,
+        patience: Duration,
+    ) -> Result<Duration, NoCredential> {
         if !lease.renewable {
             return Err(said("the lease cannot be renewed"));
         }
         let question = json!({ "lease_id": lease.id, "increment": lease.first.as_secs() });
-        let body = self.put("/v1/sys/leases/renew", &question, patience).await?;
+        let body = self.put("/v1/sys/leases/renew", &question, place, patience).await?;
         let answer = understood(body.body())?;
         let given = Duration::from_secs(answer.lease_duration);
         if answer.lease_id != lease.id || given.saturating_mul(2) < lease.first {
@@ -171,29 +176,34 @@ impl Vault {
         Ok(two_thirds(given))
     }
 
-    pub(super) async fn revoke(&self, lease: &Lease, patience: Duration) -> Result<(), NoCredential> {
+    pub(super) async fn revoke(
+        &self,
+        lease: &Lease,
+        place: OwnedSemaphorePermit,
+        patience: Duration,
+    ) -> Result<(), NoCredential> {
         let question = json!({ "lease_id": lease.id });
-        self.put("/v1/sys/leases/revoke", &question, patience).await.map(drop)
+        self.put("/v1/sys/leases/revoke", &question, place, patience).await.map(drop)
     }
 
     async fn put(
         &self,
         path: &str,
         question: &serde_json::Value,
+        place: OwnedSemaphorePermit,
         patience: Duration,
     ) -> Result<Received, NoCredential> {
-        let token = self.token(None).await?;
+        let place = Arc::new(place);
+        let token = self.token(&place).await?;
         let body = question.to_string();
         let headers = self.headers(&token);
         answered(self.client.put(path, &headers, body.as_bytes(), LONGEST_ANSWER, patience).await)
     }
 
-    /// What lets the gate in to the server, as it lies there now.
-    async fn token(
-        &self,
-        place: Option<Arc<OwnedSemaphorePermit>>,
-    ) -> Result<portcullis_sdk::Token, NoCredential> {
-        let here = self.token.clone();
+    /// What lets the gate in to the server, as it lies there now. The place is taken until the file was read, however long nobody
+    /// waits for it.
+    async fn token(&self, place: &Arc<OwnedSemaphorePermit>) -> Result<portcullis_sdk::Token, NoCredential> {
+        let (here, place) = (self.token.clone(), Arc::clone(place));
         let read = tokio::task::spawn_blocking(move || {
             let _place = place;
             here.read()

@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use super::events::Events;
 use super::wire::{Connection, Unsent};
 use super::{BEGINNING_BYTES, Remote};
+use crate::credential::Shown;
 use crate::incoming::{Answers, Fate};
 use crate::message::{From, Id, Message, Reply, on_one_line, read};
 use crate::session::UPSTREAM_LINE;
@@ -52,6 +53,19 @@ pub(super) struct Asked {
     pub(super) part: Part,
     /// The session that it was sent in.
     pub(super) session: Option<HeaderValue>,
+}
+
+/// A stream that is read, and what was shown for it: for as long as it is read that may come back.
+struct Stream {
+    body: Body,
+    _shown: Shown,
+}
+
+/// Why there is no stream now.
+enum NoStream {
+    /// There is nothing to show the server for it, which is not the server's doing.
+    Unshown(String),
+    Broken,
 }
 
 /// The session that a response names.
@@ -112,12 +126,13 @@ impl Remote {
         asked: &Asked,
     ) -> Result<(), Fate> {
         let mut events = Events::new(UPSTREAM_LINE);
-        let mut body = response.into_body();
+        // What the request was shown is held by who asked.
+        let mut stream = Stream { body: response.into_body(), _shown: Shown::NOTHING };
         let mut connection = Some(connection);
         let (mut tries, mut place) = (0, None);
         loop {
             let why = loop {
-                match body.frame().await {
+                match stream.body.frame().await {
                     None => break "the stream ended without the answer".to_owned(),
                     Some(Err(error)) => break error.to_string(),
                     Some(Ok(frame)) => {
@@ -129,7 +144,7 @@ impl Remote {
                             tries = 0;
                             if self.message(event.data, asked).await {
                                 if let (Some(connection), Ok(None)) =
-                                    (connection.take(), timeout(REST, body.frame()).await)
+                                    (connection.take(), timeout(REST, stream.body.frame()).await)
                                 {
                                     self.wire.keep(connection);
                                 }
@@ -145,7 +160,7 @@ impl Remote {
             let Some(resumed) = self.resumed(&mut events, &mut tries).await else {
                 return Err(Fate::Lost(why));
             };
-            body = resumed;
+            stream = resumed;
         }
     }
 
@@ -175,7 +190,7 @@ impl Remote {
     }
 
     /// Takes a stream up again behind its last event; `None` if that cannot be.
-    async fn resumed(&self, events: &mut Events, tries: &mut usize) -> Option<Body> {
+    async fn resumed(&self, events: &mut Events, tries: &mut usize) -> Option<Stream> {
         let id = events.last_id().filter(|id| id.len() <= LONGEST_ID)?.to_owned();
         let pause =
             events.retry_ms().map_or(PAUSE, Duration::from_millis).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
@@ -184,7 +199,7 @@ impl Remote {
             *tries = tries.saturating_add(1);
             sleep(pause).await;
             match self.listen(Some(&id)).await {
-                Ok(Ok(body)) => return Some(body),
+                Ok(Ok(stream)) => return Some(stream),
                 Ok(Err(_)) => return None,
                 Err(_) => {}
             }
@@ -192,13 +207,13 @@ impl Remote {
         None
     }
 
-    /// Asks for a stream: its body, or the status that is none.
-    async fn listen(&self, after: Option<&str>) -> Result<Result<Body, StatusCode>, String> {
+    /// Asks for a stream: that, or the status that is none.
+    async fn listen(&self, after: Option<&str>) -> Result<Result<Stream, StatusCode>, NoStream> {
         let mut others: Vec<(&str, &str)> = Vec::new();
         let (session, revision) = {
             let terms = self.terms();
             if terms.ended.is_some() {
-                return Err("the tool server has ended the session".into());
+                return Err(NoStream::Broken);
             }
             (
                 terms.session.clone(),
@@ -207,14 +222,15 @@ impl Remote {
         };
         others.extend(revision.as_deref().map(|revision| ("mcp-protocol-version", revision)));
         others.extend(after.map(|id| ("last-event-id", id)));
-        let shown = self.shown_or(None).await?;
-        let request = self.request(Method::GET, (session.as_ref(), &shown), None, &others)?;
-        let connection = self.wire.get().await?;
+        let shown = self.shown_or(None).await.map_err(NoStream::Unshown)?;
+        let broken = |_| NoStream::Broken;
+        let request = self.request(Method::GET, (session.as_ref(), &shown), None, &others).map_err(broken)?;
+        let connection = self.wire.get().await.map_err(broken)?;
         let sent = self.wire.send(connection, request).await;
-        let (_, response) = sent.map_err(|(Unsent::Before(why) | Unsent::After(why))| why)?;
+        let (_, response) = sent.map_err(|(Unsent::Before(_) | Unsent::After(_))| NoStream::Broken)?;
         let status = response.status();
         if status == StatusCode::OK && matches!(content_type(&response), ContentType::Events) {
-            return Ok(Ok(response.into_body()));
+            return Ok(Ok(Stream { body: response.into_body(), _shown: shown }));
         }
         // Some servers say 404 where they have no such stream: what the session is shows with the next message.
         Ok(Err(status))
@@ -223,16 +239,24 @@ impl Remote {
     /// Hands on what the server says unasked, for as long as it offers a stream for that.
     pub(super) async fn unasked(self: Arc<Self>) {
         let mut events = Events::new(UPSTREAM_LINE);
-        let (mut failed, mut place) = (0, None);
+        let (mut failed, mut place, mut unshown) = (0, None, Duration::ZERO);
         while failed < RESUMED {
             let id = events.last_id().filter(|id| id.len() <= LONGEST_ID).map(str::to_owned);
-            let pause =
+            let mut pause =
                 events.retry_ms().map_or(PAUSE, Duration::from_millis).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
             match self.listen(id.as_deref()).await {
                 Ok(Err(_)) => return,
-                Err(_) => failed = failed.saturating_add(1),
-                Ok(Ok(mut body)) => {
-                    while let Some(Ok(frame)) = body.frame().await {
+                Err(NoStream::Broken) => failed = failed.saturating_add(1),
+                Err(NoStream::Unshown(why)) => {
+                    if unshown.is_zero() {
+                        self.note(&format!("the tool server's own stream waits: {why}"));
+                    }
+                    unshown = unshown.saturating_mul(2).clamp(pause, LONGEST_PAUSE);
+                    pause = unshown;
+                }
+                Ok(Ok(mut stream)) => {
+                    unshown = Duration::ZERO;
+                    while let Some(Ok(frame)) = stream.body.frame().await {
                         let Ok(bytes) = frame.into_data() else { continue };
                         let Ok(ended) = events.push(&bytes) else {
                             return self

@@ -44,9 +44,11 @@ impl Remote {
         head: Head,
         (number, begins): (u64, Option<Begins>),
     ) {
-        let post = match self.shown_or(shown).await {
-            Err(why) => Err(Fate::Unshown(why)),
-            Ok(shown) => self.post(message, &head, &shown).map_err(Fate::Void),
+        // Held to the end: until nothing more is read in answer, it may come back.
+        let shown = self.shown_or(shown).await;
+        let post = match &shown {
+            Err(why) => Err(Fate::Unshown(why.clone())),
+            Ok(shown) => self.post(message, &head, shown).map_err(Fate::Void),
         };
         let fate = match post {
             Err(fate) => Some(fate),
@@ -75,10 +77,13 @@ impl Remote {
         message: Vec<u8>,
         head: &Head,
     ) -> Handed {
+        let takes_up = matches!(head, Head::Notification(method) if method == INITIALIZED);
+        let owed = takes_up.then(|| message.clone());
+        // Held to the end, as for a request.
         let shown = self.shown_or(shown).await;
         let told = async {
-            let shown = shown.map_err(Unsent::Before)?;
-            let (request, session) = self.post(message, head, &shown).map_err(Unsent::Before)?;
+            let shown = shown.as_ref().map_err(|why| Unsent::Before(why.clone()))?;
+            let (request, session) = self.post(message, head, shown).map_err(Unsent::Before)?;
             let connection = match connection {
                 Some(connection) => connection,
                 None => self.wire.get().await.map_err(Unsent::Before)?,
@@ -95,16 +100,31 @@ impl Remote {
         let told = timeout(ACCEPTING, told).await.unwrap_or_else(|_| Err(late()));
         let (why, handed) = match told {
             Ok(()) => {
-                if matches!(head, Head::Notification(method) if method == INITIALIZED) {
+                if takes_up {
+                    self.terms().owed = None;
                     self.listens(Some(self.spawn(Arc::clone(self).unasked())));
                 }
                 return Handed::Over;
             }
-            Err(Unsent::Before(why)) => (why, Handed::Void),
+            Err(Unsent::Before(why)) => {
+                if takes_up {
+                    self.terms().owed = owed;
+                }
+                (why, Handed::Void)
+            }
             Err(Unsent::After(why)) => (why, Handed::Lost),
         };
         self.note(&format!("a message may not have reached the tool server: {why}"));
         handed
+    }
+
+    /// Tells the server that the client has taken up the session, if it could not be told then: what comes behind may be refused
+    /// without, and its own stream is not read.
+    async fn take_up(self: &Arc<Self>) {
+        let owed = self.terms().owed.take();
+        if let Some(message) = owed {
+            self.tell((None, None), message, &Head::Notification(INITIALIZED.to_owned())).await;
+        }
     }
 
     /// Hands a message over. A request is on its way when this returns.
@@ -252,6 +272,7 @@ impl Sink for RemoteSink {
         if !self.remote.is_in_session().await {
             return false;
         }
+        self.remote.take_up().await;
         if self.next.as_ref().is_some_and(Connection::is_ready) {
             return true;
         }

@@ -26,6 +26,8 @@ pub(super) struct Terms {
     pub(super) revision: Option<HeaderValue>,
     /// The client's `initialize`.
     pub(super) hello: Option<Vec<u8>>,
+    /// That the client has taken up the session, as long as the server could not be told.
+    pub(super) owed: Option<Vec<u8>>,
     /// Requests of the server's that are not answered yet.
     pub(super) open: usize,
     /// The server has ended the session, and there is no other yet. Told once it is known here that the tools may be others.

@@ -1,11 +1,14 @@
 //! An arbiter whose receipts verify, and which otherwise does what a test tells it to.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeReply, ReasonBody, StoredResult};
-use portcullis_protocol::{Captured, Decision, Nonce, Outcome, PrincipalId, ReasonCode, SurfaceTable};
+use portcullis_protocol::{
+    AttemptId, Captured, Decision, Nonce, Outcome, PrincipalId, ReasonCode, SurfaceTable,
+};
 use portcullis_sdk::{Authorizer, BootInstant, Call, OutcomeReport, Refusal};
 use tokio::sync::{Semaphore, watch};
 
@@ -40,8 +43,10 @@ pub(crate) enum Act {
     OtherPrincipal(Option<PrincipalId>),
     /// PERMIT, without a receipt.
     NoReceipt,
-    /// The connection is lost.
+    /// The connection is lost, and the arbiter has heard nothing.
     Lost,
+    /// The first is permitted, and the answer lost; the others are refused while that PERMIT is open.
+    PermitAndLose,
 }
 
 pub(crate) struct TestArbiter {
@@ -59,6 +64,10 @@ pub(crate) struct TestArbiter {
     /// Reports that have begun.
     pub(crate) begun: watch::Sender<usize>,
     pub(crate) release: Semaphore,
+    /// The attempts of which it has heard nothing.
+    unheard: Mutex<BTreeSet<AttemptId>>,
+    /// The attempt whose PERMIT was lost and is open; `None` inside once it has ended.
+    lost: Mutex<Option<Option<AttemptId>>>,
     /// What it says of itself.
     pub(crate) ready: watch::Sender<bool>,
 }
@@ -75,6 +84,8 @@ impl TestArbiter {
             hanging: watch::channel(false).0,
             begun: watch::channel(0).0,
             release: Semaphore::new(0),
+            unheard: Mutex::default(),
+            lost: Mutex::default(),
             ready: watch::channel(true).0,
         })
     }
@@ -155,7 +166,21 @@ impl TestArbiter {
                 Ok(permit(&DecisionCall { request, ..call }, 60_000))
             }
             Act::NoReceipt => Ok(DecisionReply { receipt: None, ..permit(&call, 60_000) }),
-            Act::Lost => Err(Refusal::own(ReasonCode::ArbiterUnreachable, None)),
+            Act::Lost => {
+                self.unheard.lock().unwrap().insert(call.attempt);
+                Err(Refusal::own(ReasonCode::ArbiterUnreachable, None))
+            }
+            Act::PermitAndLose => {
+                let mut lost = self.lost.lock().unwrap();
+                match *lost {
+                    None => {
+                        *lost = Some(Some(call.attempt));
+                        Err(Refusal::own(ReasonCode::ArbiterUnreachable, None))
+                    }
+                    Some(Some(_)) => Ok(refusal(&call, ReasonCode::IdempotencyInFlight, None)),
+                    Some(None) => Ok(permit(&call, 60_000)),
+                }
+            }
         }
     }
 }
@@ -202,6 +227,12 @@ impl Authorizer for TestArbiter {
             }
             let nonce: Nonce = report.call.nonce.parse().unwrap();
             assert_eq!(nonce.attempt_id(), report.attempt);
+            if self.unheard.lock().unwrap().contains(&report.attempt) {
+                return Err(Refusal::own(ReasonCode::RequestInvalidValue, None));
+            }
+            if let Some(lost) = self.lost.lock().unwrap().as_mut() {
+                lost.take_if(|lost| *lost == report.attempt);
+            }
             self.outcomes.send_modify(|all| all.push((report.call.outcome, report.call.result)));
             Ok(OutcomeReply { seq: 1 })
         })

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::PATIENCE;
 use super::arbiter::Act;
-use super::remote::{call, comes_back_to_nobody, gate_shown, until};
+use super::remote::{INITIALIZE, INITIALIZED, call, comes_back_to_nobody, gate_shown, started_shown, until};
 use super::support::code;
 use super::vault::{StandIn, TOKEN};
 use super::web::Web;
@@ -128,7 +128,7 @@ async fn a_source_that_hangs_holds_up_its_call_until_the_deadline_and_no_other()
     let (web, folder) = (Web::start().await, tempfile::tempdir().unwrap());
     // Hangs if it is told to; says so.
     let body = "if [ -e hang ]; then rm hang; echo x > hangs; sleep 600; fi; echo sesame";
-    let source = CredentialSource::new(program(&folder, body), Duration::from_secs(8), Duration::ZERO);
+    let source = CredentialSource::new(program(&folder, body), Duration::from_secs(15), Duration::ZERO);
     let mut gate = gate_shown(&web, Credential::bearer(source)).await;
     call(&mut gate, 1, "read").await;
     // What the session takes by itself would hang in the call's place.
@@ -174,4 +174,61 @@ async fn a_credential_of_any_source_that_a_server_echoes_comes_back_to_nobody() 
     for path in ["secret/data/crm", "database/creds/crm"] {
         assert!(asked.contains(&format!("GET /v1/{path}")), "{asked:?}");
     }
+}
+
+/// Another credential each time.
+const ROTATES: &str = "echo rotates-$(wc -l < runs).";
+
+#[tokio::test]
+async fn the_token_of_a_slow_call_came_back_once_many_others_had_been_shown() {
+    let (web, folder) = (Web::start().await, tempfile::tempdir().unwrap());
+    let mut gate = gate_shown(&web, each_time(program(&folder, ROTATES))).await;
+    until(&web, |reached| reached.method == "GET").await;
+    gate.call(1, "late_echo", "{}").await;
+    let slow = until(&web, |reached| reached.message()["params"]["name"] == "late_echo").await;
+    let token = slow.header("authorization").unwrap().strip_prefix("Bearer ").unwrap().to_owned();
+    for id in 2..42 {
+        call(&mut gate, id, "read").await;
+    }
+    let others: std::collections::BTreeSet<_> =
+        web.calls().iter().map(|reached| reached.header("authorization").unwrap().to_owned()).collect();
+    assert_eq!(others.len(), 41, "each call was to have its own");
+    web.answers_now();
+    let answer = loop {
+        let next = gate.next().await;
+        if next["id"] == 1 {
+            break next;
+        }
+    };
+    assert!(token.starts_with("rotates-") && !answer.to_string().contains(&token), "{answer}");
+    assert_eq!(answer["result"]["content"][0]["text"], "***");
+}
+
+#[tokio::test]
+async fn what_was_shown_in_one_session_came_back_in_another() {
+    let (web, folder) = (Web::start().await, tempfile::tempdir().unwrap());
+    let credential = each_time(program(&folder, ROTATES));
+    let mut first = gate_shown(&web, credential.clone()).await;
+    call(&mut first, 1, "read").await;
+    let mut second = gate_shown(&web, credential).await;
+    let answer = call(&mut second, 1, "says_all").await;
+    let said = answer["result"]["content"][0]["text"].as_str().unwrap();
+    assert!(said.matches("***").count() > 3 && !said.contains("rotates-"), "{said}");
+}
+
+#[tokio::test]
+async fn a_session_whose_credential_was_away_for_a_moment_never_heard_what_its_server_says_unasked() {
+    let (web, folder) = (Web::start().await, tempfile::tempdir().unwrap());
+    // The second is for `notifications/initialized`, and the fifth for the server's own stream.
+    let body = "case $(wc -l < runs) in 2|5) exit 1;; esac; echo sesame";
+    let mut gate = started_shown(&web, each_time(program(&folder, body)));
+    gate.ask(INITIALIZE).await;
+    gate.send(INITIALIZED).await;
+    gate.told("a message may not have reached the tool server").await;
+    assert_eq!(call(&mut gate, 1, "read").await["result"]["content"][0]["text"], "read");
+    let posts: Vec<_> = web.reached().iter().map(|reached| reached.message()["method"].clone()).collect();
+    let at = |method: &str| posts.iter().position(|posted| posted == method);
+    assert!(at("notifications/initialized").unwrap() < at("tools/call").unwrap(), "{posts:?}");
+    gate.told("the tool server's own stream waits").await;
+    until(&web, |reached| reached.method == "GET").await;
 }

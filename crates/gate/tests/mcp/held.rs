@@ -84,12 +84,12 @@ async fn a_held_call_is_refused_when_its_time_is_over() {
 /// An arbiter that says that it is ready and refuses all the same is asked again, ever more rarely, and not beyond the bound.
 #[tokio::test]
 async fn an_arbiter_that_is_ready_and_silent_holds_a_call_no_longer_than_its_surface_says() {
-    let mut gate = holding(300).await;
+    let mut gate = holding(3_000).await;
     gate.arbiter.will(GONE);
     let heard = gate.tool(1, "held", "{}").await;
     assert_eq!(code(&heard), "evidence.unwritable");
     let asked = gate.arbiter.questions().len();
-    assert!((2..=4).contains(&asked), "{asked}");
+    assert!((3..=6).contains(&asked), "{asked}");
     assert_eq!(ran(&mut gate).await, 0);
 }
 
@@ -142,6 +142,25 @@ async fn a_call_is_held_for_an_arbiter_that_is_away() {
         heard = gate.next().await;
     }
     assert_eq!(heard["id"], 1);
+    assert_eq!(ran(&mut gate).await, 1);
+}
+
+/// It was refused for its own PERMIT, which nobody ran and which ended as `unknown`.
+#[tokio::test]
+async fn a_held_call_whose_permit_was_lost_on_its_way_was_in_its_own_way() {
+    let mut gate = holding(LONG).await;
+    gate.arbiter.will(Act::PermitAndLose);
+    // It stays held until its end is on record.
+    *gate.arbiter.failing_reports.lock().unwrap() = 1;
+    held(&gate.ask(&call(1)).await, "arbiter.unreachable");
+    let mut heard = gate.next().await;
+    while heard["method"] == "notifications/progress" {
+        heard = gate.next().await;
+    }
+    assert_eq!((&heard["id"], &heard["result"]["isError"]), (&json!(1), &json!(false)), "{heard}");
+    gate.arbiter.settled(3).await;
+    assert_eq!(gate.arbiter.reported(), [Outcome::Ok, Outcome::Expired, Outcome::Ok]);
+    assert_eq!(gate.arbiter.questions().len(), 3);
     assert_eq!(ran(&mut gate).await, 1);
 }
 

@@ -12,12 +12,12 @@ use super::arbiter::Act;
 use super::support::{Gate, code, surface, table};
 use super::web::{Reached, Web};
 
-const INITIALIZE: &str =
+pub(super) const INITIALIZE: &str =
     r#"{"jsonrpc":"2.0","id":"i","method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#;
-const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+pub(super) const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
 /// The surfaces of the tools that [`Web`] knows.
-const TOOLS: [&str; 18] = [
+const TOOLS: [&str; 20] = [
     "read",
     "write",
     "other",
@@ -36,6 +36,8 @@ const TOOLS: [&str; 18] = [
     "flood",
     "silent",
     "asks",
+    "late_echo",
+    "says_all",
 ];
 /// Ways in which it says back what it was shown.
 const ECHOES: [&str; 6] =
@@ -82,11 +84,17 @@ fn started_with(url: &str, change: impl FnOnce(&mut portcullis_gate::McpGate)) -
 
 /// The same, which shows it this credential.
 pub(super) async fn gate_shown(web: &Web, credential: Credential) -> Gate {
-    let gated = |config: &mut portcullis_gate::McpGate| {
-        let ToolServer::Remote(remote) = &mut config.upstream else { panic!() };
-        remote.credential = Some(credential);
-    };
-    gate_with(&web.url, gated).await
+    gate_with(&web.url, |config| shows(config, credential)).await
+}
+
+/// The same before the handshake.
+pub(super) fn started_shown(web: &Web, credential: Credential) -> Gate {
+    started_with(&web.url, |config| shows(config, credential))
+}
+
+fn shows(config: &mut portcullis_gate::McpGate, credential: Credential) {
+    let ToolServer::Remote(remote) = &mut config.upstream else { panic!() };
+    remote.credential = Some(credential);
 }
 
 /// The answer to a call, past what the server says unasked.

@@ -25,6 +25,8 @@ pub(crate) struct State {
     pub(crate) renewed_seconds: u64,
     pub(crate) leases: BTreeSet<String>,
     pub(crate) sealed: bool,
+    /// It answers nothing any more.
+    pub(crate) hangs: bool,
     /// Method, path and namespace.
     pub(crate) asked: Vec<(String, String, String)>,
 }
@@ -72,6 +74,9 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
                 (true, false) => state.answer(&method, path.trim_start_matches("/v1/"), &body),
             }
         };
+        if state.lock().unwrap().hangs {
+            return std::future::pending().await;
+        }
         let reason = if status < 300 { "OK" } else { "Not OK" };
         let body = if answer.is_null() { String::new() } else { answer.to_string() };
         let head = format!(

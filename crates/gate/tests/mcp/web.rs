@@ -180,12 +180,19 @@ async fn respond(stream: &mut TcpStream, reached: &Reached, seen: &Arc<Mutex<Vec
             let text = response(&message["id"], &tools);
             answer(stream, "200 OK", "content-type: application/json\r\n", &text).await
         }
+        // All that it was ever shown.
+        (_, Some("tools/call")) if reached.tool() == "says_all" => {
+            let all: Vec<_> = seen.lock().unwrap().iter().map(token).collect();
+            let text = response(&message["id"], &ran(&all.join(" ")));
+            answer(stream, "200 OK", "content-type: application/json\r\n", &text).await
+        }
         // Once the server is told to.
-        (_, Some("tools/call")) if reached.tool() == "late" => {
+        (_, Some("tools/call")) if reached.tool().starts_with("late") => {
             while !seen.lock().unwrap().iter().any(|reached| reached.method == "answer now") {
                 tokio::task::yield_now().await;
             }
-            let text = response(&message["id"], &ran("late"));
+            let said = if reached.tool() == "late_echo" { token(reached) } else { "late".to_owned() };
+            let text = response(&message["id"], &ran(&said));
             answer(stream, "200 OK", "content-type: application/json\r\n", &text).await
         }
         (_, Some("tools/call")) => call(stream, reached, &message["id"]).await,

@@ -8,7 +8,7 @@ use portcullis_programs::Program;
 use portcullis_sdk::{Authorities, Endpoint};
 use serde::Deserialize;
 
-use super::{ConfigError, parse, value};
+use super::{ConfigError, parse, unclear, value};
 
 /// How long fetching a credential may take, in milliseconds.
 const DEADLINES: std::ops::RangeInclusive<u64> = 1..=30_000;
@@ -71,7 +71,7 @@ impl CredentialConfig {
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
         let path = std::path::absolute(path).map_err(unreadable)?;
         let section: CredentialSection = toml::from_str(&text)
-            .map_err(|error| ConfigError::Invalid { path: path.clone(), error: error.to_string() })?;
+            .map_err(|error| ConfigError::Invalid { path: path.clone(), error: unclear(&text, &error) })?;
         let base = path.parent().map_or_else(PathBuf::new, Path::to_owned);
         let mut read = section.resolve(&base)?;
         read.hidden.push(path);
@@ -235,6 +235,33 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_mistake_in_a_file_said_what_is_secret_in_it() {
+        for (mistake, place) in [
+            ("file = \"key\"\ntoken = \"canary\"", "line 2, column 1"),
+            ("file = \"key\"\ndeadline_ms = \"canary, expected canary\"", "line 2, column 15"),
+            ("file = \"key\"\ncanary = 1", "line 2, column 1"),
+            ("file = \"key\"\nprefix = \"canary", "line 2, column"),
+            ("file = \"key\"\nfile = \"canary\"", "line 2, column 1"),
+            ("prefix = \"\u{e9}\", file = \"canary\"", "line 1, column"),
+            // The token's own file, given by mistake.
+            ("canary", "line 1, column"),
+            ("canary==\n", "line 1, column"),
+            ("canary=1", "line 1, column 1"),
+            ("canary-1.canary.canary", "line 1, column"),
+            ("[canary]", "line 1, column"),
+        ] {
+            let error = read(mistake).unwrap_err();
+            let said = format!("{error} {error:?}");
+            assert!(!said.contains("canary"), "{said}");
+            assert!(said.contains(place), "{mistake}: {said}");
+        }
+        let said = read("file = \"key\"\nother = 1").unwrap_err().to_string();
+        assert!(said.contains("expected one of `header`, `prefix`"), "{said}");
+        let said = read("[vault]\naddress = \"http://127.0.0.1:8200\"").unwrap_err().to_string();
+        assert!(said.contains("missing field `engine`"), "{said}");
     }
 
     #[test]

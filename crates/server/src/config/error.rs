@@ -38,3 +38,21 @@ pub enum ConfigError {
         error: String,
     },
 }
+
+/// What is wrong with a file that may have a secret in it, and where. Nothing of it is what the file says.
+pub(super) fn unclear(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message();
+    let what = if message.starts_with("missing field `") {
+        message.to_owned()
+    } else {
+        // What is before that may be quoted from the file, and what is behind it is the parser's own.
+        let expected = message.rsplit_once(", expected ").map(|(_, expected)| expected);
+        expected.map_or_else(|| "it is not understood".to_owned(), |expected| format!("expected {expected}"))
+    };
+    let before = error.span().and_then(|span| text.get(..span.start));
+    before.map_or_else(String::new, |before| {
+        let line = before.matches('\n').count().saturating_add(1);
+        let column = before.chars().rev().take_while(|c| *c != '\n').count().saturating_add(1);
+        format!("line {line}, column {column}: ")
+    }) + &what
+}

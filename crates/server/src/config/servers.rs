@@ -6,9 +6,9 @@ use portcullis_gate::{Credential, ServerUrl};
 use portcullis_sdk::Authorities;
 use serde::Deserialize;
 
-use super::ConfigError;
 use super::credential::{CredentialConfig, CredentialSection};
 use super::policy::read_access;
+use super::{ConfigError, unclear};
 
 /// Behind one gate there are at least so many.
 const FEWEST: usize = 2;
@@ -91,7 +91,7 @@ impl ServersConfig {
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
         let path = std::path::absolute(path).map_err(unreadable)?;
         let invalid = |error: String| ConfigError::Invalid { path: path.clone(), error };
-        let file: File = toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+        let file: File = toml::from_str(&text).map_err(|error| invalid(unclear(&text, &error)))?;
         if file.server.len() < FEWEST {
             return Err(invalid(
                 "it declares fewer than two servers; one alone is given as a command or `--url`".into(),
@@ -198,6 +198,23 @@ mod tests {
         let read = read(&format!("{ONE}{}{}", url("crm", command), url("erp", vault))).unwrap();
         assert!(read.kept.iter().any(|path| path.ends_with("bin/token")), "{:?}", read.kept);
         assert!(read.hidden.iter().any(|path| path.ends_with("vault.token")), "{:?}", read.hidden);
+    }
+
+    #[test]
+    fn a_mistake_in_a_file_of_servers_said_what_is_secret_in_it() {
+        let of = "[[server]]\nname = \"crm\"\nurl = \"https://crm.example/mcp\"\n";
+        for mistake in [
+            "token = \"canary\"",
+            "token_file = [\"canary\"]",
+            "credential = { command = \"canary\" }",
+            "credential = { key = \"canary\" }",
+            "credential = \"canary\"",
+            "credential = { file = \"canary }",
+        ] {
+            let error = read(&format!("{ONE}{of}{mistake}")).unwrap_err();
+            let said = format!("{error} {error:?}");
+            assert!(!said.contains("canary") && said.contains("line 7, column"), "{said}");
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What of the arbiter is shut now, and why.
 
+use std::sync::Arc;
+
 use portcullis_arbiter::Heard;
+use portcullis_policy::Bundle;
 use portcullis_protocol::ReasonCode;
 
 use super::Arbiter;
@@ -13,8 +16,12 @@ use portcullis_ledger::Clocks;
 impl Arbiter {
     /// How the sources of facts are, and under which code nothing is permitted on their account; without the latter if the
     /// bundle in force declares none.
-    async fn sources(&self, heard: &Heard) -> (Vec<FactsHealth>, Option<Option<ReasonCode>>) {
-        let Ok(bundle) = self.bundles.ready().await else { return (Vec::new(), None) };
+    async fn sources(
+        &self,
+        bundle: Option<Arc<Bundle>>,
+        heard: &Heard,
+    ) -> (Vec<FactsHealth>, Option<Option<ReasonCode>>) {
+        let Some(bundle) = bundle else { return (Vec::new(), None) };
         let there = self.facts.of(&bundle).await.is_ok();
         let sources = self.facts.health(&bundle, self.clocks.wall(), heard);
         if bundle.sources().is_empty() {
@@ -42,13 +49,18 @@ impl Arbiter {
             Ok(Some(_)) => Some(ReasonCode::GateShut),
             Err(_) => Some(ReasonCode::GateUnknown),
         };
-        let policy = match (self.bundles.ready().await, self.clocks.wall()) {
+        let bundle = match self.bundles.look() {
+            Ok(found) => found.map_err(|error| error.code()),
+            // Nobody who asks how the arbiter is waits for it: it may take for ever.
+            Err(_being_compiled) => Err(ReasonCode::PolicyMissing),
+        };
+        let policy = match (&bundle, self.clocks.wall()) {
             (Ok(bundle), Some(now)) => bundle.validity_at(now).err(),
             (Ok(_), None) => Some(ReasonCode::ClockUnreadable),
-            (Err(error), _) => Some(error.code()),
+            (Err(code), _) => Some(*code),
         };
         let heard = status.as_ref().map_or_else(Heard::new, |status| status.facts.clone());
-        let (sources, facts) = self.sources(&heard).await;
+        let (sources, facts) = self.sources(bundle.ok(), &heard).await;
         let source = match &self.source {
             Some(source) => Some(source.health().await),
             None => None,

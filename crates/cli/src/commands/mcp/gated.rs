@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use portcullis_gate::{
     Credential, CredentialSource, LocalServer, McpGate, NamedServer, RemoteServer, ServerUrl, ToolServer,
-    Trust,
+    Trust, give_back,
 };
 use portcullis_sdk::{Authorities, Authorizer, Endpoint, HttpAuthorizer};
 use portcullis_server::config::{
@@ -23,6 +23,8 @@ use crate::say;
 
 /// How long calls without a deadline of their own may take: surfaces and outcome reports.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long giving back what the gate was lent may take: whoever ends the gate waits for it.
+const GIVING_BACK: Duration = Duration::from_secs(5);
 
 pub(super) fn run(args: McpArgs) -> ExitCode {
     let read = Config::read(&args.config.config).and_then(|config| Ok((config.gate()?, config)));
@@ -158,12 +160,10 @@ fn remote(url: &ServerUrl, authorities: Option<Authorities>, credential: Option<
 
 /// Gives back what the gate was lent, when nothing is shown any more.
 pub(super) async fn end(sources: &[Arc<CredentialSource>]) {
-    for source in sources {
-        if let Err(why) = source.end().await {
-            say::note(&format!(
-                "the lease of a credential could not be given back, and runs out by itself: {why}"
-            ));
-        }
+    for why in give_back(sources, GIVING_BACK).await {
+        say::note(&format!(
+            "the lease of a credential could not be given back, and runs out by itself: {why}"
+        ));
     }
 }
 

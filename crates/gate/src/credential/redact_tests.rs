@@ -4,7 +4,7 @@ use super::*;
 
 fn of(secret: &str) -> Redaction {
     let redaction = Redaction::default();
-    redaction.learn(&Token::new(secret));
+    drop(redaction.learn(&Token::new(secret)).unwrap());
     redaction
 }
 
@@ -116,17 +116,87 @@ fn the_work_grows_with_the_message_and_not_with_the_token_times_it() {
 #[test]
 fn every_one_of_several_is_found_the_longer_first_and_the_oldest_are_forgotten() {
     let redaction = Redaction::default();
-    let learn = |secret: &str| redaction.learn(&Token::new(secret));
+    let learn = |secret: &str| drop(redaction.learn(&Token::new(secret)).unwrap());
     let said = |words: &str| String::from_utf8(redaction.text(words.as_bytes())).unwrap();
     learn("sesame");
     learn("sesame-2");
     assert_eq!(said(r#""sesame-2 sesame sesame-3""#), r#""*** *** ***-3""#);
     assert_eq!(redaction.message(br#"["sesame-2"]"#.to_vec()), br#"["***"]"#);
     // What is shown again is no more the oldest, and takes no second place.
-    for number in 0..KNOWN - 1 {
+    for number in 0..IDLE {
         learn(&format!("other-{number}."));
         learn("sesame");
     }
-    assert_eq!(said(r#""sesame other-0. other-30.""#), r#""*** *** ***""#);
+    assert_eq!(said(r#""sesame other-1. other-31.""#), r#""*** *** ***""#);
     assert_eq!(said(r#""sesame-2""#), r#""***-2""#, "it is the oldest of one too many");
+}
+
+#[test]
+fn of_two_that_overlap_neither_leaves_a_rest() {
+    let redaction = Redaction::default();
+    for secret in ["abcd", "cdef", "f", "xx", "bc"] {
+        redaction.learn(&Token::new(secret)).unwrap();
+    }
+    for (said, redacted) in [
+        (r#"["abcdef","abcdab","xxx","cdefabcd"]"#, r#"["***","***ab","***","******"]"#),
+        (r#"["abce","bc"]"#, r#"["a***e","***"]"#),
+        (r#"["\u0061bcdef","abc\u0064e\u0066f"]"#, r#"["***","******"]"#),
+    ] {
+        assert_eq!(String::from_utf8(redaction.message(said.as_bytes().to_vec())).unwrap(), redacted);
+    }
+}
+
+#[test]
+fn what_is_held_was_forgotten_for_what_was_shown_after_it() {
+    let redaction = Redaction::default();
+    let said = |words: &str| String::from_utf8(redaction.text(words.as_bytes())).unwrap();
+    let first = redaction.learn(&Token::new("sesame")).unwrap();
+    let again = first.clone();
+    drop(first);
+    for number in 0..1_000 {
+        drop(redaction.learn(&Token::new(&format!("other-{number}."))).unwrap());
+    }
+    assert_eq!(said(r#""sesame""#), r#""***""#);
+    assert_eq!(said(r#""other-0. other-999.""#), r#""other-0. ***""#, "it grows without end");
+    drop(again);
+    drop(redaction.learn(&Token::new("another")).unwrap());
+    assert_eq!(said(r#""sesame another""#), r#""sesame ***""#, "what nobody holds is the oldest again");
+}
+
+#[test]
+fn what_could_not_be_known_again_is_not_shown() {
+    let redaction = Redaction::default();
+    let token = |number: usize| Token::new(&format!("{number:016384}"));
+    let held: Vec<_> =
+        (0..MOST_BYTES / 16_384).map(|number| redaction.learn(&token(number)).unwrap()).collect();
+    assert_eq!(redaction.learn(&Token::new("x")).err(), Some(TooMuch));
+    assert!(redaction.learn(&token(0)).is_ok(), "one that is known takes nothing");
+    drop(held);
+    assert!(redaction.learn(&Token::new("x")).is_ok());
+}
+
+proptest::proptest! {
+    /// Of a few letters, so that they begin and end with one another.
+    #[test]
+    fn whatever_is_in_a_text_of_what_is_known_is_taken_out_and_nothing_else(
+        secrets in proptest::collection::vec("[abc]{1,5}", 1..8),
+        said in "[abc]{0,40}",
+    ) {
+        let redaction = Redaction::default();
+        for secret in &secrets {
+            drop(redaction.learn(&Token::new(secret)).unwrap());
+        }
+        let mut covered = vec![false; said.len()];
+        for at in 0..said.len() {
+            for secret in secrets.iter().filter(|secret| said[at..].starts_with(secret.as_str())) {
+                covered[at..at + secret.len()].fill(true);
+            }
+        }
+        let rest = |said: &str| said.chars().filter(|c| *c != '*').collect::<String>();
+        let expected: String =
+            said.chars().zip(covered).filter(|(_, covered)| !covered).map(|(c, _)| c).collect();
+        let message = serde_json::to_vec(&[&said]).unwrap();
+        let redacted: Vec<String> = serde_json::from_slice(&redaction.message(message)).unwrap();
+        proptest::prop_assert_eq!(rest(&redacted[0]), expected);
+    }
 }
