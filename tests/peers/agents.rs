@@ -105,7 +105,7 @@ fn what_a_framework_asked_again_while_it_ran_ran_twice() {
     let turns = json!([order, text(&answered), order]);
     let mut command = starting("openai", &turns, &json!([{ "command": gate }]));
     // Starting the server counts too.
-    let running = command.args(["10", "40"]).spawn().unwrap();
+    let running = command.args(["20", "40"]).spawn().unwrap();
     until_within(PATIENCE * 2, "the same order, refused while it runs", || {
         place.log().refusals().contains(&ReasonCode::IdempotencyInFlight).then_some(())
     });
