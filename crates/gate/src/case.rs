@@ -425,7 +425,7 @@ async fn permit(shared: &Shared, operation: &Operation) -> Result<Permit, Refusa
         return Err(Refusal::own(ReasonCode::OverloadShed, None));
     };
     if !shared.outcomes.are_recorded().await {
-        let Denied { refusal, attempted } = shared.desk.unrecorded(operation);
+        let Denied { refusal, attempted, .. } = shared.desk.unrecorded(operation);
         shared.attempts.keep(attempted).await;
         return Err(refusal);
     }

@@ -85,7 +85,7 @@ impl Desk {
     pub(crate) fn unrecorded(&self, operation: &Operation) -> Denied {
         let refusal = Refusal::own(ReasonCode::EvidenceOutcomeUnrecorded, None);
         let attempted = self.attempted(operation, None, refusal.code());
-        Denied { refusal, attempted }
+        Denied { refusal, attempted, unanswered: None }
     }
 
     /// What is to be kept of an attempt that was refused for this reason, if it is the gate's to keep.
