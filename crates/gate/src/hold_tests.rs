@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-const WAITED_FOR: [&str; 40] = [
+const WAITED_FOR: [&str; 41] = [
     "gate.shut",
     "gate.unknown",
     "clock.unreadable",
@@ -30,6 +30,7 @@ const WAITED_FOR: [&str; 40] = [
     "policy.unsigned",
     "policy.untrusted_key",
     "policy.threshold",
+    "policy.signature_empty",
     "policy.signature_invalid",
     "policy.rolled_back",
     "policy.pin_mismatch",
