@@ -275,10 +275,11 @@ mod tests {
         let kit = Kit::new();
         let nothing = Means { named: None, ..means(kit.path.clone(), kit.named) };
         kit.sql("DELETE FROM vault");
-        let found = nothing.payloads(&kit.store.connection, 0..8).unwrap_err().to_string();
+        let none = Erasures::default();
+        let found = nothing.payloads(&kit.store.connection, &none, 0..8).unwrap_err().to_string();
         assert!(found.contains("does not name its master key"), "{found}");
         kit.sql("DELETE FROM payloads; DELETE FROM subjects");
-        nothing.payloads_behind(&kit.store.connection, 0).unwrap();
+        nothing.payloads_behind(&kit.store.connection, &none, 0).unwrap();
     }
 
     /// That the key is away, or is another one, is told by the vault's interlock.
