@@ -297,6 +297,29 @@ fn a_check_that_was_stopped_again_and_again_read_all_of_it_once() {
     assert_eq!(checked.payloads, whole.payloads);
 }
 
+/// How far threads come before they see that they are to stop is by chance: here the note says it.
+#[test]
+fn a_check_that_goes_on_reads_nothing_that_its_note_says_was_read() {
+    let world = long();
+    let (size, check) = (world.size(), world.check().unwrap());
+    let begun = check.run(None, &AtomicBool::new(true), &|_, _, _| ()).unwrap().stopped.unwrap();
+    let mut sweep = serde_json::to_value(begun.sweep).unwrap();
+    (sweep["tiles"], sweep["parts"]) = (size.div_ceil(256).into(), 256.into());
+    let swept = CheckPosition { log: size, sweep: serde_json::from_value(sweep).unwrap(), ..begun };
+    let kept = CheckPosition { state: size, sweep: None, payloads: (1_024, Some(7)), ..swept };
+    for (position, payloads) in [(swept, size.div_ceil(1_024)), (kept, (size - 1_024).div_ceil(1_024))] {
+        let (state, opened) = (AtomicU64::new(0), AtomicU64::new(0));
+        let checked = check.run(Some(position), &AtomicBool::new(false), &|what, _, _| {
+            state.fetch_add(u64::from(what == "comparing state"), Ordering::Relaxed);
+            opened.fetch_add(u64::from(what == "comparing payloads"), Ordering::Relaxed);
+        });
+        let checked = checked.unwrap();
+        assert!(checked.stopped.is_none() && !checked.is_whole(), "{position:?}");
+        assert_eq!((checked.log.1, checked.state.1, state.into_inner()), (0, 0, 0), "{position:?}");
+        assert_eq!(opened.into_inner(), payloads, "{position:?}");
+    }
+}
+
 /// The head grows while a check rests: what came since is compared record by record, and counted once.
 #[test]
 fn a_check_that_goes_on_under_a_later_head_compares_what_came_since() {
