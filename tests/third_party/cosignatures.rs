@@ -50,7 +50,7 @@ fn agree(evidence: &Evidence, key: &CosignerKey, note: &str, what: &str, accepts
     let output = run_python("log_check.py", &["cosigned", &evidence.key, &key.to_string(), &text(&file)]);
     let ours = UnverifiedCheckpoint::parse(note.as_bytes())
         .unwrap()
-        .verify(&[evidence.place.config.log_key.clone()])
+        .verify(std::slice::from_ref(&evidence.place.config.log_key))
         .unwrap()
         .cosigned_by(std::slice::from_ref(key))
         .is_ok();

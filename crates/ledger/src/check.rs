@@ -163,7 +163,10 @@ impl Check {
     ) -> Result<Checked, LedgerError> {
         let size = self.head.size();
         let resumed = earlier.filter(|position| self.is_of_this_log(position));
-        let from = resumed.map_or_else(|| self.beginning(), |position| position);
+        let from = match resumed {
+            Some(position) => position,
+            None => self.beginning(),
+        };
         let began = Attempt::begin();
         let hashed =
             self.ranges(What::Log, from.log, stop, &|done, of| progress("hashing records", done, of))?;
@@ -229,7 +232,10 @@ impl Check {
         let mut counted = Counted { permits: 0, attempts, keys };
         let (mut until, mut read, mut agrees) = (from.state, 0, from.state == size);
         if from.state == 0 {
-            let begin = from.sweep.map_or_else(|| SweepPosition::begin(size), |sweep| sweep);
+            let begin = match from.sweep {
+                Some(stopped) => stopped,
+                None => SweepPosition::begin(size),
+            };
             let (swept, end) = self.sweep(begin, stop, progress)?;
             read = end.records().saturating_sub(begin.records());
             match swept {

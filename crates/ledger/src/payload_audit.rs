@@ -63,6 +63,9 @@ struct Row {
     erased: Option<u64>,
 }
 
+/// Until when facts are kept, and by which order they were erased.
+type FactsKept = (Millis, Option<u64>);
+
 struct Audit<'a> {
     connection: &'a Connection,
     master: Option<&'a MasterKey>,
@@ -74,7 +77,7 @@ struct Audit<'a> {
     /// The time of the newest record, once it was needed.
     newest: Option<Millis>,
     /// Until when what sources gave is kept, and by which order it was erased, as far as it was looked up.
-    facts: BTreeMap<(SourceName, Digest), Option<(Millis, Option<u64>)>>,
+    facts: BTreeMap<(SourceName, Digest), Option<FactsKept>>,
     found: u64,
     opened: u64,
 }
