@@ -47,7 +47,11 @@ pub(super) fn unclear(text: &str, error: &toml::de::Error) -> String {
     } else {
         // What is before that may be quoted from the file, and what is behind it is the parser's own.
         let expected = message.rsplit_once(", expected ").map(|(_, expected)| expected);
-        expected.map_or_else(|| "it is not understood".to_owned(), |expected| format!("expected {expected}"))
+        let unknown = if message.starts_with("unknown field `") { "unknown field, " } else { "" };
+        expected.map_or_else(
+            || "it is not understood".to_owned(),
+            |expected| format!("{unknown}expected {expected}"),
+        )
     };
     let before = error.span().and_then(|span| text.get(..span.start));
     before.map_or_else(String::new, |before| {
