@@ -1,6 +1,7 @@
 //! What of the arbiter is shut now, and why.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_arbiter::Heard;
 use portcullis_policy::Bundle;
@@ -12,6 +13,9 @@ use crate::identity::TokenRefused;
 use crate::operator;
 use crate::remote::{FactsHealth, Health, Interlock, IssuerHealth, Scrubbed, Spool};
 use portcullis_ledger::Clocks;
+
+/// How long who asks how the arbiter is waits for a bundle that is being compiled: large ones take a second, and some may never end.
+const COMPILING: Duration = Duration::from_secs(2);
 
 impl Arbiter {
     /// How the sources of facts are, and under which code nothing is permitted on their account; without the latter if the
@@ -49,10 +53,9 @@ impl Arbiter {
             Ok(Some(_)) => Some(ReasonCode::GateShut),
             Err(_) => Some(ReasonCode::GateUnknown),
         };
-        let bundle = match self.bundles.look() {
+        let bundle = match tokio::time::timeout(COMPILING, self.bundles.ready()).await {
             Ok(found) => found.map_err(|error| error.code()),
-            // Nobody who asks how the arbiter is waits for it: it may take for ever.
-            Err(_being_compiled) => Err(ReasonCode::PolicyMissing),
+            Err(_elapsed) => Err(ReasonCode::PolicyMissing),
         };
         let policy = match (&bundle, self.clocks.wall()) {
             (Ok(bundle), Some(now)) => bundle.validity_at(now).err(),
