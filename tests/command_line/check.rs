@@ -41,9 +41,8 @@ fn a_log_is_checked_and_a_flipped_record_is_named() {
     assert!(said.code == 1 && said.out.is_empty(), "{said:?}");
 }
 
-/// A note that nobody signs said how far an earlier check had come. A record before that was altered since.
-#[test]
-fn a_check_that_went_on_from_a_note_said_that_all_of_the_log_was_what_was_signed() {
+/// A deployment whose log has more than one tile of records.
+fn of_several_tiles() -> Place {
     let place = Place::demo();
     let mut gate = Gate::start(&place.config_path, &demo_server(&place.path("journal")));
     let sent: Vec<_> = (0..150)
@@ -51,6 +50,13 @@ fn a_check_that_went_on_from_a_note_said_that_all_of_the_log_was_what_was_signed
         .collect();
     sent.into_iter().for_each(|id| drop(gate.called(id).unwrap()));
     assert!(gate.end().success());
+    place
+}
+
+/// A note that nobody signs said how far an earlier check had come. A record before that was altered since.
+#[test]
+fn a_check_that_went_on_from_a_note_said_that_all_of_the_log_was_what_was_signed() {
+    let place = of_several_tiles();
     let said = with(&place.config_path, &["log", "check", "--json"]);
     let sound: Value = serde_json::from_str(said.ok()).unwrap();
     assert!(sound["size"].as_u64().unwrap() > 256, "{sound}");
@@ -95,13 +101,7 @@ fn interrupted(place: &Place, at: usize) -> Output {
 /// It began the comparison of the state anew, and what is kept with it.
 #[test]
 fn an_interrupted_check_goes_on_in_the_middle_of_the_state_and_comes_to_the_same() {
-    let place = Place::demo();
-    let mut gate = Gate::start(&place.config_path, &demo_server(&place.path("journal")));
-    let sent: Vec<_> = (0..150)
-        .map(|number| gate.send_call("read_balance", &json!({ "account": number.to_string() }), None))
-        .collect();
-    sent.into_iter().for_each(|id| drop(gate.called(id).unwrap()));
-    assert!(gate.end().success());
+    let place = of_several_tiles();
     let check =
         |more: &[&str]| with(&place.config_path, &[&["log", "check", "--with-key", "--json"], more].concat());
     let sound: Value = serde_json::from_str(check(&[]).ok()).unwrap();
