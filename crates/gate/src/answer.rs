@@ -95,6 +95,12 @@ pub(crate) fn blocked_and(refusal: &Refusal, captured: Captured, form: Form) -> 
     Told::blocked(refusal, captured).reply(form, &sentence(refusal))
 }
 
+/// The answer to a request whose PERMIT is on record, under this attempt, and that was not sent.
+pub(crate) fn unsent(attempt: AttemptId, refusal: &Refusal, form: Form) -> Reply {
+    let told = Told { receipt: Some(attempt), ..Told::blocked(refusal, Captured::Logged) };
+    told.reply(form, &sentence(refusal))
+}
+
 /// The answer to a request that was sent, and of which nobody knows what became of it.
 pub(crate) fn unknown(attempt: AttemptId, form: Form) -> Reply {
     let text = "Portcullis: the call was permitted and sent, but the tool server gave no answer. It may or may not \
@@ -212,7 +218,7 @@ pub(crate) fn not_to_be_asked(attempt: Option<AttemptId>, refusal: &Refusal, for
         enforcement: Enforcement::Executed,
         reason: Some(reason),
         outcome: None,
-        captured: refusal.captured(),
+        captured: attempt.map_or_else(|| refusal.captured(), |_| Captured::Logged),
         receipt: attempt,
         waiting_helps: refusal.waiting_helps(),
     };
@@ -224,11 +230,15 @@ pub(crate) fn unlisted(why: &str) -> Reply {
     blocked(&Refusal::own(ReasonCode::ToolDefinitionUnknown, Some(why.to_owned())), Form::Error)
 }
 
-/// The answer to a permitted request of which nothing came: it did not reach the tool server, or was refused there.
-pub(crate) fn void(why: &str) -> Reply {
-    let message =
-        quote(&format!("Portcullis: the call was permitted, and the tool server did not take it: {why}"));
-    Reply::Error(format!(r#"{{"code":{BLOCKED},"message":{message}}}"#))
+/// The answer to a permitted request of which nothing came: it did not reach the tool server, or was refused there. Without
+/// an attempt it is one of the gate's own.
+pub(crate) fn void(attempt: Option<AttemptId>, why: &str) -> Reply {
+    let text = format!("Portcullis: the call was permitted, and the tool server did not take it: {why}");
+    let Some(attempt) = attempt else {
+        return Reply::Error(format!(r#"{{"code":{BLOCKED},"message":{}}}"#, quote(&text)));
+    };
+    let told = Told { outcome: Some(Outcome::Failed), ..Told::unknown(attempt) };
+    told.reply(Form::Error, &text)
 }
 
 /// The answer to a request whose gate has ended without a word about it: it may have been sent.

@@ -40,6 +40,27 @@ fn every_code_makes_an_answer_that_says_blocked() {
     }
 }
 
+/// Of what was permitted and not sent, the answer said that it is on record nowhere, and of what the server did not take, nothing.
+#[test]
+fn an_attempt_that_is_on_record_was_said_to_be_captured_nowhere() {
+    let attempt = AttemptId::from_bytes([7; 32]);
+    let refusal = Refusal::own(ReasonCode::UpstreamUnavailable, None);
+    let answers = [
+        (unsent(attempt, &refusal, Form::Error), "BLOCKED"),
+        (not_to_be_asked(Some(attempt), &refusal, Form::Error), "EXECUTED"),
+        (void(Some(attempt), "it cannot be reached"), "EXECUTED"),
+    ];
+    for (answer, enforcement) in answers {
+        let Reply::Error(text) = &answer else { panic!("an error was asked for: {answer:?}") };
+        let error: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        let told = error.pointer("/data/portcullis").expect("what was decided");
+        assert_eq!((&told["captured"], &told["enforcement"]), (&json!("logged"), &json!(enforcement)));
+        assert_eq!(told["receipt"], json!(attempt), "{text}");
+        assert_eq!(outcome(&answer), Outcome::Failed);
+    }
+    assert_eq!(Told::blocked(&refusal, refusal.captured()).captured, Captured::None);
+}
+
 /// pydantic-ai shows its model the structured part of a result and no other, and that said neither that asking again is of no
 /// use nor that there is no way around.
 #[test]

@@ -84,15 +84,18 @@ impl Case {
 
     /// Decides, and anew whenever what made it SILENCE has cleared, for as long as the surface holds a call.
     async fn decided(&self) -> Decided {
-        let mut hold = None;
+        let (mut hold, mut kept) = (None, false);
         loop {
             let Denied { refusal, attempted, unanswered } = match self.once().await {
                 Ok((permit, terms)) => return Decided::Permitted(Box::new(permit), terms),
                 Err(denied) => denied,
             };
-            // One for want of an arbiter's answer is kept by the gate itself, if it can.
-            let kept = self.shared.attempts.keep(attempted).await;
-            let captured = if kept { Captured::Spooled } else { refusal.captured() };
+            // One for want of an arbiter's answer is kept by the gate itself, if it can; once, however often it is looked at.
+            kept = kept || self.shared.attempts.keep(attempted).await;
+            let captured = match refusal.captured() {
+                Captured::None if kept => Captured::Spooled,
+                captured => captured,
+            };
             hold = hold.or_else(|| self.hold());
             match hold.as_mut().filter(|_| may_clear(refusal.code())) {
                 None => return Decided::Refused(refusal, captured),
@@ -148,16 +151,21 @@ impl Case {
         }
     }
 
-    fn refused(&self, refusal: &Refusal) -> Reply {
-        self.refused_and(refusal, refusal.captured())
-    }
-
     fn refused_and(&self, refusal: &Refusal, captured: Captured) -> Reply {
         let blocked = || answer::blocked_and(refusal, captured, self.operation.form(&self.shared.typed));
         match self.way {
             Way::ToUpstream => self.own(answer::replay(refusal).unwrap_or_else(blocked)),
             Way::ToClient => blocked(),
         }
+    }
+
+    /// How a call ends whose PERMIT is on record, and that the gate did not send all the same.
+    fn unsent(&self, attempt: AttemptId, refusal: &Refusal) -> End {
+        let reply = answer::unsent(attempt, refusal, self.operation.form(&self.shared.typed));
+        End::Answer(match self.way {
+            Way::ToUpstream => self.own(reply),
+            Way::ToClient => reply,
+        })
     }
 
     /// What must still hold of the server's tools when the call is sent; why it is not, if that is not what it was judged by.
@@ -186,16 +194,16 @@ impl Case {
     }
 
     async fn permitted(&mut self, permit: Permit, terms: Terms) {
+        let attempt = permit.attempt();
         let (since, shown) = match self.prepared(&terms).await {
             Ok(prepared) => prepared,
             Err(code) => {
-                let end = End::Answer(self.refused(&Refusal::own(code, None)));
+                let end = self.unsent(attempt, &Refusal::own(code, None));
                 return self.unspent(permit.decline(), end).await;
             }
         };
-        let attempt = permit.attempt();
         let (sent, answer) = self.send(permit, since, shown).await;
-        let end = |refusal: &Refusal| End::Answer(self.refused(refusal));
+        let end = |refusal: &Refusal| self.unsent(attempt, refusal);
         match sent {
             Some(Ok(running)) => self.running(running, attempt, terms, answer).await,
             Some(Err(Unsent::Lapsed(lapsed))) => {

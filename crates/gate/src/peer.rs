@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use portcullis_protocol::Outcome;
+use portcullis_protocol::{AttemptId, Outcome};
 use portcullis_sdk::{Lapsed, OutcomeReport, Outcomes, Permit, Refusal, Running};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -258,7 +258,7 @@ impl<S: Sink> Writer<S> {
         if since.is_some_and(|since| !since.holds()) {
             return tell(sent, Err(Unsent::Changed(permit.decline())));
         }
-        let number = match self.number(call) {
+        let number = match self.number(call, permit.attempt()) {
             Ok(number) => number,
             Err(Unsendable::Gone) => return tell(sent, Err(Unsent::Gone(permit.decline()))),
             Err(Unsendable::Cancelled) => return tell(sent, Err(Unsent::Cancelled(permit.decline()))),
@@ -287,10 +287,14 @@ impl<S: Sink> Writer<S> {
         }
     }
 
-    fn number(&self, call: Option<(Id, oneshot::Sender<Heard>)>) -> Result<Option<u64>, Unsendable> {
+    fn number(
+        &self,
+        call: Option<(Id, oneshot::Sender<Heard>)>,
+        attempt: AttemptId,
+    ) -> Result<Option<u64>, Unsendable> {
         match call {
             _ if self.out.is_none() => Err(Unsendable::Gone),
-            Some((id, answer)) => self.table.send(&id, answer).map(Some),
+            Some((id, answer)) => self.table.send(&id, (answer, attempt)).map(Some),
             None if self.table.is_shut() => Err(Unsendable::Gone),
             None => Ok(None),
         }

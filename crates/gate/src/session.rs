@@ -261,7 +261,7 @@ fn offer(shared: &Shared, to: &Peer, message: Harmless) {
 fn client_response(shared: &Shared, id: &Id, reply: Option<Reply>) {
     let number = if let Id::Int(number) = id { u64::try_from(*number).ok() } else { None };
     match (number.and_then(|number| shared.client.table.answered(number)), reply) {
-        (Some(Route::Call(answer)), Some(reply)) => {
+        (Some(Route::Call(answer, _)), Some(reply)) => {
             let (Reply::Result(text) | Reply::Error(text)) = &reply;
             match shared.answers.try_take(text.len()) {
                 Some(room) => drop(answer.send(Heard { reply, room: Some(room) })),
@@ -271,7 +271,7 @@ fn client_response(shared: &Shared, id: &Id, reply: Option<Reply>) {
                     .say("dropped an answer of the client's: too many messages wait to be written"),
             }
         }
-        (Some(Route::Call(answer)), None) => drop(answer),
+        (Some(Route::Call(answer, _)), None) => drop(answer),
         (Some(Route::Forward(..)) | None, _) => {
             shared.notes.say("dropped an answer of the client's to a request that nobody made");
         }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use portcullis_protocol::AttemptId;
 use tokio::sync::{oneshot, watch};
 
 use crate::message::{Id, Reply};
@@ -41,8 +42,8 @@ impl From<Reply> for Heard {
 pub(crate) enum Route {
     /// To the asker, under the asker's id.
     Forward(Id, Asking),
-    /// To the task of a decided request.
-    Call(oneshot::Sender<Heard>),
+    /// To who waits for it: the task of a request of this attempt, or, without one, the gate itself.
+    Call(oneshot::Sender<Heard>, Option<AttemptId>),
 }
 
 /// Why a permitted request may not be sent after all.
@@ -148,12 +149,16 @@ impl Table {
             return Err(NotTaken::Gone);
         }
         let number = state.number();
-        state.sent.insert(number, Route::Call(answer));
+        state.sent.insert(number, Route::Call(answer, None));
         Ok(number)
     }
 
     /// Numbers a decided request in the moment before it is sent. From here on a cancellation is passed on.
-    pub(crate) fn send(&self, id: &Id, answer: oneshot::Sender<Heard>) -> Result<u64, Unsendable> {
+    pub(crate) fn send(
+        &self,
+        id: &Id,
+        (answer, attempt): (oneshot::Sender<Heard>, AttemptId),
+    ) -> Result<u64, Unsendable> {
         let mut state = self.state();
         if state.gone {
             return Err(Unsendable::Gone);
@@ -163,7 +168,7 @@ impl Table {
             Some(asked) if !*asked.cancel.borrow() => asked.number = Some(number),
             Some(_) | None => return Err(Unsendable::Cancelled),
         }
-        state.sent.insert(number, Route::Call(answer));
+        state.sent.insert(number, Route::Call(answer, Some(attempt)));
         Ok(number)
     }
 
@@ -226,7 +231,7 @@ impl Table {
             .into_values()
             .filter_map(|route| match route {
                 Route::Forward(id, _) => Some(id),
-                Route::Call(_) => None,
+                Route::Call(_, _) => None,
             })
             .collect();
         for id in &forwarded {
@@ -252,7 +257,7 @@ mod tests {
         let table = Table::default();
         let (id, (answer, _)) = (Id::Int(1), oneshot::channel());
         let cancelled = table.open(&id).unwrap();
-        let number = table.send(&id, answer).unwrap();
+        let number = table.send(&id, (answer, AttemptId::from_bytes([1; 32]))).unwrap();
         assert_eq!(table.cancel(&id), Cancelled::Sent(number));
         assert!(*cancelled.borrow());
         assert_eq!(table.cancel(&id), Cancelled::Unknown);

@@ -4,23 +4,24 @@
 //! is kept, and of whom it is, its record says. It opens at the place of that record and nowhere else: that alone takes
 //! the vault's master key.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use portcullis_protocol::{BundleDigest, Digest, Domain, Order, Record, SourceName};
 use rusqlite::{Connection, OptionalExtension};
-use serde::Deserialize;
 
 use crate::archive::{self, Use};
+use crate::audit::{self, COUNTING_PARTS};
 use crate::bundle_archive;
 use crate::erasures::Erasures;
 use crate::error::LedgerError;
 use crate::payload_audit;
 use crate::payloads;
 use crate::store;
+use crate::turns::Turns;
 use crate::vault::MasterKey;
 
 /// Tells the digest of the bundle in an archive; `None` if it is no archive of one, or not as it was signed. What a bundle
@@ -78,37 +79,26 @@ impl Means {
         payload_audit::payloads_behind(connection, (master.as_ref(), erasures), size)
     }
 
-    /// Checks all that is kept beside the first `size` records.
+    /// Checks all that the scrub looks at besides what [`crate::verification`] compares of the first `size` records: what those say
+    /// of one another, the rows without an order of the log's, and what is kept beside. What the scrub can find, and this does
+    /// not look at, is forgotten by the next opening.
     pub(crate) fn everything(&self, connection: &Connection, size: u64) -> Result<(), LedgerError> {
-        for digest in named(connection, size)? {
-            bundle(connection, &digest, &*self.bundle_digest)?;
+        let mut turns = Turns::default();
+        store::for_each_record(connection, 0, size, |seq, body| turns.read(seq, body))?;
+        turns.follow()?;
+        for part in 0..COUNTING_PARTS {
+            audit::count(connection, part, size)?;
+        }
+        audit::beyond(connection)?;
+        let Turns { named, erasures, .. } = turns;
+        for digest in &named {
+            bundle(connection, digest, &*self.bundle_digest)?;
         }
         facts(connection)?;
-        let erasures = Erasures::of(connection, size)?;
         self.payloads(connection, &erasures, 0..size)?;
         self.payloads_behind(connection, &erasures, size)?;
         erasures.audit(connection)
     }
-}
-
-/// The bundles that the first `size` records name.
-fn named(connection: &Connection, size: u64) -> Result<BTreeSet<BundleDigest>, LedgerError> {
-    #[derive(Deserialize)]
-    struct Glance {
-        bundle: Option<Named>,
-    }
-    #[derive(Deserialize)]
-    struct Named {
-        digest: BundleDigest,
-    }
-    let mut found = BTreeSet::new();
-    store::for_each_record(connection, 0, size, |seq, body| {
-        let glance: Glance = serde_json::from_slice(body)
-            .map_err(|_| LedgerError::Corrupt(format!("record {seq} is not one")))?;
-        found.extend(glance.bundle.map(|bundle| bundle.digest));
-        Ok::<_, LedgerError>(())
-    })?;
-    Ok(found)
 }
 
 /// Checks that the archive of a bundle that records name is there, and is that bundle's.

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use crate::edge::{self, TILE};
 use crate::error::LedgerError;
 use crate::keys;
+use crate::late;
 use crate::projection::{Counted, Effect, Projection, Said};
 use crate::store;
 use crate::turns::Turns;
@@ -171,9 +172,23 @@ impl<'a> Audit<'a> {
 /// Counts rows of the state that have no order of the log's, one part of [`COUNTING_PARTS`] after the other, as of
 /// the records before `end`.
 pub(crate) fn count(connection: &Connection, part: u16, end: u64) -> Result<Counted, LedgerError> {
-    let attempts = store::attempts_between(connection, part, end)?;
+    let (attempts, attempted) = store::attempts_between(connection, part, end)?;
     keys::operations(connection, part, end)?;
-    Ok(Counted { permits: 0, attempts, keys: keys::entries_between(connection, part, end)? })
+    let (keys, entered) = keys::entries_between(connection, part, end)?;
+    is_recorded(connection, attempted.max(entered))?;
+    Ok(Counted { permits: 0, attempts, keys })
+}
+
+/// Checks that the newest record that rows speak of is there: what came since the head that all is counted under has a
+/// record too.
+pub(crate) fn is_recorded(connection: &Connection, newest: Option<u64>) -> Result<(), LedgerError> {
+    if newest <= store::last_record(connection)? { Ok(()) } else { Err(unspoken()) }
+}
+
+/// Checks that the newest PERMIT of the state has a record, and that each spool was entered as far as a record says.
+pub(crate) fn beyond(connection: &Connection) -> Result<(), LedgerError> {
+    is_recorded(connection, store::last_permit(connection)?)?;
+    late::audit(connection)
 }
 
 /// Compares what was counted with what all records speak of, and the number of tiles with the log's.
@@ -184,14 +199,19 @@ pub(crate) fn compare_counts(
     held: &Counted,
 ) -> Result<(), LedgerError> {
     if (spoken.attempts, spoken.keys) != (held.attempts, held.keys) {
-        return Err(LedgerError::Corrupt("the state holds what no record speaks of".into()));
+        return Err(unspoken());
     }
+    beyond(connection)?;
     for tile in TileTree::right_edge_shape(size).iter().filter(|tile| tile.index > 0) {
         if store::tiles_before(connection, tile.level, tile.index)? != tile.index {
             return Err(LedgerError::Corrupt(format!("a tile of level {} is missing", tile.level)));
         }
     }
     Ok(())
+}
+
+fn unspoken() -> LedgerError {
+    LedgerError::Corrupt("the state holds what no record speaks of".into())
 }
 
 fn missing(record: u64) -> LedgerError {

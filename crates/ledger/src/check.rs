@@ -59,6 +59,11 @@ pub struct CheckPosition {
 }
 
 impl CheckPosition {
+    /// Whether nothing was done yet. Whatever else such a position says was counted by nobody.
+    fn is_beginning(&self) -> bool {
+        (self.log, self.compared(), self.payloads.0) == (0, 0, 0)
+    }
+
     /// Records whose PERMITs were compared with the state.
     #[must_use]
     pub fn compared(&self) -> u64 {
@@ -88,8 +93,7 @@ impl Checked {
     /// one stopped nobody signed.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.stopped.is_none()
-            && self.resumed.is_none_or(|from| from.log == 0 && from.compared() == 0 && from.payloads.0 == 0)
+        self.stopped.is_none() && self.resumed.is_none()
     }
 }
 
@@ -162,7 +166,7 @@ impl Check {
         progress: &CheckProgress<'_>,
     ) -> Result<Checked, LedgerError> {
         let size = self.head.size();
-        let resumed = earlier.filter(|position| self.is_of_this_log(position));
+        let resumed = earlier.filter(|position| !position.is_beginning() && self.is_of_this_log(position));
         let from = match resumed {
             Some(position) => position,
             None => self.beginning(),

@@ -5,40 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portcullis_protocol::{AgentId, EventRecord, Order, Record};
+use portcullis_protocol::{AgentId, EventRecord, Order};
 use rusqlite::Connection;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::error::LedgerError;
 use crate::payloads;
-use crate::store;
 
 /// Indexes of the orders to destroy each agent's key.
 #[derive(Debug, Default)]
 pub(crate) struct Erasures(BTreeMap<AgentId, BTreeSet<u64>>);
 
 impl Erasures {
-    /// Those that the first `size` records give.
-    pub(crate) fn of(connection: &Connection, size: u64) -> Result<Self, LedgerError> {
-        #[derive(Deserialize)]
-        struct Glance {
-            order: Option<IgnoredAny>,
-        }
-        let mut found = Self::default();
-        store::for_each_record(connection, 0, size, |seq, body| {
-            let glance: Glance = serde_json::from_slice(body)
-                .map_err(|_| LedgerError::Corrupt(format!("record {seq} is not one")))?;
-            if glance.order.is_some()
-                && let Record::Event(record) = Record::parse(body)?
-            {
-                found.read(seq, &record);
-            }
-            Ok::<_, LedgerError>(())
-        })?;
-        Ok(found)
-    }
-
     /// Takes what the event at an index says.
     pub(crate) fn read(&mut self, seq: u64, record: &EventRecord) {
         if let Some(Order::ErasePayloads { subject }) = record.order.as_ref().map(|order| &order.what) {

@@ -273,27 +273,31 @@ pub(crate) fn entries_before(connection: &Connection, end: u64) -> Result<u64, L
     Ok(connection.query_row("SELECT count(*) FROM keys WHERE seq < ?1", [end], |row| row.get(0))?)
 }
 
-/// How many entries the state has of records before index `end`, in one of 256 parts of the buckets.
-pub(crate) fn entries_between(connection: &Connection, part: u16, end: u64) -> Result<u64, LedgerError> {
-    let text = "SELECT count(*) FROM keys WHERE bucket >= ?1 AND bucket < ?2 AND seq < ?3";
-    let first = u32::from(part) << 10;
-    let range = params![first, first.saturating_add(1 << 10), crate::store::signed(end)];
-    Ok(connection.prepare_cached(text)?.query_row(range, |row| row.get(0))?)
-}
-
-/// Calls `each` with these entries and the buckets that they lie in.
-pub(crate) fn for_each_entry(
+/// How many entries the state has of records before index `end`, in one of 256 parts of the buckets; and the newest record that
+/// any of these is of.
+pub(crate) fn entries_between(
     connection: &Connection,
     part: u16,
     end: u64,
+) -> Result<(u64, Option<u64>), LedgerError> {
+    let text =
+        "SELECT count(*) FILTER (WHERE seq < ?3), max(seq) FROM keys WHERE bucket >= ?1 AND bucket < ?2";
+    let first = u32::from(part) << 10;
+    let range = params![first, first.saturating_add(1 << 10), crate::store::signed(end)];
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    Ok(connection.prepare_cached(text)?.query_row(range, read)?)
+}
+
+/// Calls `each` with the entries of one of 256 parts of the buckets, and the bucket that each lies in.
+pub(crate) fn for_each_entry(
+    connection: &Connection,
+    part: u16,
     mut each: impl FnMut(usize, &Entry),
 ) -> Result<(), LedgerError> {
-    let text =
-        "SELECT bucket, seq, name, permit, time FROM keys WHERE bucket >= ?1 AND bucket < ?2 AND seq < ?3";
+    let text = "SELECT bucket, seq, name, permit, time FROM keys WHERE bucket >= ?1 AND bucket < ?2";
     let first = u32::from(part) << 10;
     let mut statement = connection.prepare_cached(text)?;
-    let mut rows =
-        statement.query(params![first, first.saturating_add(1 << 10), crate::store::signed(end)])?;
+    let mut rows = statement.query(params![first, first.saturating_add(1 << 10)])?;
     while let Some(row) = rows.next()? {
         let (seq, name) = (row.get(1)?, Digest::from_bytes(row.get(2)?));
         each(row.get(0)?, &Entry { seq, name, permit: row.get(3)?, time: Millis(row.get(4)?) });

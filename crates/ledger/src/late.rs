@@ -56,6 +56,38 @@ pub(crate) fn agrees(connection: &Connection, record: &LateRecord) -> Result<boo
     }))
 }
 
+/// Checks that each series was entered as far as the record says that the state names. One that no record speaks of would have
+/// what is kept under it left out.
+pub(crate) fn audit(connection: &Connection) -> std::result::Result<(), LedgerError> {
+    let mut statement = connection.prepare_cached("SELECT series, next, seq FROM spools")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (series, entered) =
+            (Digest::from_bytes(row.get(0)?), Entered { next: row.get(1)?, seq: row.get(2)? });
+        prove_entered(connection, &series, entered)?;
+    }
+    Ok(())
+}
+
+/// Checks that the record which the state names says what the state says: a number that was raised would have entries left
+/// out.
+fn prove_entered(
+    connection: &Connection,
+    series: &Digest,
+    entered: Entered,
+) -> std::result::Result<(), LedgerError> {
+    let differs = || LedgerError::Corrupt(format!("the state of record {} is not what it says", entered.seq));
+    let body = crate::store::record(connection, entered.seq)?.ok_or_else(differs)?;
+    match Record::parse(&body)? {
+        Record::Late(record) if said(&record) == (*series, entered) => Ok(()),
+        Record::Late(_)
+        | Record::Decision(_)
+        | Record::Outcome(_)
+        | Record::Aggregate(_)
+        | Record::Event(_) => Err(differs()),
+    }
+}
+
 /// What came of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lately {
@@ -124,7 +156,7 @@ impl Batch<'_> {
     ) -> std::result::Result<Lately, LedgerError> {
         let series = entry.series(keeper);
         if let Some(entered) = entered(self.connection, &series)? {
-            self.prove_entered(&series, entered)?;
+            prove_entered(self.connection, &series, entered)?;
             if entry.number < entered.next {
                 return Ok(Lately::Known);
             }
@@ -141,22 +173,6 @@ impl Batch<'_> {
         let next = entry.number.saturating_add(1);
         set_entered(self.connection, &series, Entered { next, seq })?;
         Ok(Lately::Entered)
-    }
-
-    /// Checks that the record which the state names says what the state says: a number that was raised would have
-    /// entries left out.
-    fn prove_entered(&self, series: &Digest, entered: Entered) -> std::result::Result<(), LedgerError> {
-        let differs =
-            || LedgerError::Corrupt(format!("the state of record {} is not what it says", entered.seq));
-        let body = crate::store::record(self.connection, entered.seq)?.ok_or_else(differs)?;
-        match Record::parse(&body)? {
-            Record::Late(record) if said(&record) == (*series, entered) => Ok(()),
-            Record::Late(_)
-            | Record::Decision(_)
-            | Record::Outcome(_)
-            | Record::Aggregate(_)
-            | Record::Event(_) => Err(differs()),
-        }
     }
 }
 

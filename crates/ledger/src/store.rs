@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use portcullis_protocol::Millis;
 use portcullis_verify::{Hash, Tile};
+use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Result, params};
 
@@ -19,8 +20,8 @@ mod permits;
 
 pub(crate) use self::permits::{
     NewPermit, PermitRow, add_attempt, add_permit, attempt, attempts_before, attempts_between, attempts_from,
-    end_permit, for_each_attempt, in_doubt, kept_result, open_permits, open_permits_from, outcome_of,
-    overdue, permit, permit_at, permits_between, permits_in_order, totals,
+    end_permit, for_each_attempt, in_doubt, kept_result, last_permit, open_permits, open_permits_from,
+    outcome_of, overdue, permit, permit_at, permits_between, permits_in_order, totals,
 };
 
 const SCHEMA: &str = "
@@ -126,6 +127,7 @@ impl Store {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(Duration::from_secs(5))?;
+        keep_statements(&connection)?;
         Ok(connection)
     }
 
@@ -208,6 +210,13 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Statements are parsed once. Where an index holds a part of a table only, SQLite otherwise plans a statement anew whenever a
+/// value of it changes: with each record of a check.
+fn keep_statements(connection: &Connection) -> Result<()> {
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
+}
+
 fn configure(connection: &Connection) -> Result<()> {
     connection.busy_timeout(PATIENCE)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -216,7 +225,7 @@ fn configure(connection: &Connection) -> Result<()> {
     connection.pragma_update(None, "secure_delete", "ON")?;
     // A batch touches pages all over the indexes: those that do not fit are written twice.
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    keep_statements(connection)?;
     let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
     if mode.eq_ignore_ascii_case("wal") { Ok(()) } else { Err(rusqlite::Error::InvalidQuery) }
 }
@@ -255,6 +264,11 @@ pub(crate) fn newest_time(connection: &Connection) -> std::result::Result<Millis
     let Some(body) = body else { return Ok(Millis(0)) };
     let glance = serde_json::from_slice::<Glance>(&body);
     glance.map(|glance| glance.time).map_err(|_| LedgerError::Corrupt("the newest record is none".into()))
+}
+
+/// The index of the newest record; `None` if there is none.
+pub(crate) fn last_record(connection: &Connection) -> Result<Option<u64>> {
+    connection.prepare_cached("SELECT max(seq) FROM records")?.query_row([], |row| row.get(0))
 }
 
 /// Calls `each` with the records from index `first` to before `end`, in order.

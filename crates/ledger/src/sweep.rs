@@ -8,6 +8,7 @@ use portcullis_protocol::{AttemptId, Outcome};
 use rusqlite::{Connection, Row};
 use serde::{Deserialize, Serialize};
 
+use crate::audit;
 use crate::edge::TILE;
 use crate::error::LedgerError;
 use crate::keys::{self, Entry};
@@ -129,15 +130,23 @@ impl<'a> Sweep<'a> {
     /// Reads one of [`PARTS`] parts of the tables that have an order of their own.
     pub(crate) fn part(&mut self, part: u16) -> Result<(), LedgerError> {
         let Self { connection, key, size, held, .. } = self;
-        store::for_each_attempt(connection, part, *size, |attempt, seq| {
-            held.attempts.add(key, &(attempt, seq));
-            held.counted.attempts = held.counted.attempts.saturating_add(1);
+        let mut newest = None;
+        store::for_each_attempt(connection, part, |attempt, seq| {
+            newest = newest.max(Some(seq));
+            if seq < *size {
+                held.attempts.add(key, &(attempt, seq));
+                held.counted.attempts = held.counted.attempts.saturating_add(1);
+            }
         })?;
         keys::operations(connection, part, *size)?;
-        keys::for_each_entry(connection, part, *size, |bucket, entry| {
-            held.keys.add(key, &place(bucket, entry));
-            held.counted.keys = held.counted.keys.saturating_add(1);
-        })
+        keys::for_each_entry(connection, part, |bucket, entry| {
+            newest = newest.max(Some(entry.seq));
+            if entry.seq < *size {
+                held.keys.add(key, &place(bucket, entry));
+                held.counted.keys = held.counted.keys.saturating_add(1);
+            }
+        })?;
+        audit::is_recorded(connection, newest)
     }
 
     fn attempt(&mut self, attempt: &AttemptId, seq: u64) {

@@ -72,11 +72,11 @@ async fn upstream_failed(shared: &Shared, number: u64, fate: Fate) {
             shared.answer_client(Some(id), answer::unshown()).await;
         }
         (Some(Route::Forward(id, _)), _) => shared.answer_client(Some(id), answer::unavailable()).await,
-        (Some(Route::Call(answer)), Fate::Void(why) | Fate::Unshown(why)) => {
-            drop(answer.send(answer::void(&why).into()));
+        (Some(Route::Call(answer, attempt)), Fate::Void(why) | Fate::Unshown(why)) => {
+            drop(answer.send(answer::void(attempt, &why).into()));
         }
         // Without its answer the call ends as unknown.
-        (Some(Route::Call(answer)), Fate::Lost(_)) => drop(answer),
+        (Some(Route::Call(answer, _)), Fate::Lost(_)) => drop(answer),
         (None, _) => {}
     }
 }
@@ -137,7 +137,7 @@ async fn upstream_response(
                 Asking::Other => shared.answer_client(Some(id), reply).await,
             }
         }
-        Some(Route::Call(answer)) => match reply {
+        Some(Route::Call(answer, _)) => match reply {
             Some(reply) => drop(answer.send(Heard { reply, room })),
             None => drop(answer),
         },

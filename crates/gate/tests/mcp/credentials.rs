@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::PATIENCE;
 use super::arbiter::Act;
 use super::remote::{INITIALIZE, INITIALIZED, call, comes_back_to_nobody, gate_shown, started_shown, until};
-use super::support::code;
+use super::support::{code, told};
 use super::vault::{StandIn, TOKEN};
 use super::web::Web;
 
@@ -63,6 +63,9 @@ async fn a_call_whose_credential_does_not_come_is_not_sent_and_its_permit_is_giv
         write(&folder, "credential", said);
         let answer = call(&mut gate, id, "read").await;
         assert_eq!(code(&answer), "credential.unavailable", "{said:?}");
+        // It was permitted, and that is on record.
+        assert_eq!(told(&answer)["captured"], "logged", "{answer}");
+        assert!(told(&answer)["receipt"].is_string(), "{answer}");
         assert!(!answer.to_string().contains("sesame"));
     }
     std::fs::remove_file(&path).unwrap();

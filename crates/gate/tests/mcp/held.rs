@@ -1,18 +1,24 @@
 //! Calls on surfaces with `on_silence = "pause"`: held while something that every call needs is away, and decided anew.
 
+use portcullis_gate::McpGate;
 use portcullis_protocol::{Idempotency, OnSilence, Outcome, ReasonCode, SurfaceSpec};
 use serde_json::{Value, json};
 
 use super::PATIENCE;
 use super::arbiter::Act;
-use super::support::{Gate, code, surface, table};
+use super::support::{Gate, code, surface, table, told};
 
 const LONG: u64 = 600_000;
 const GONE: Act = Act::Refuse(ReasonCode::EvidenceUnwritable);
 
 /// A gate on whose surface `rec.held` calls are held for so many milliseconds, and `rec.read` are not. It has read its table.
 async fn holding(at_most_ms: u64) -> Gate {
-    let mut gate = Gate::start();
+    holding_with(at_most_ms, |_| ()).await
+}
+
+/// The same, of a gate that is changed before it starts.
+async fn holding_with(at_most_ms: u64, change: impl FnOnce(&mut McpGate)) -> Gate {
+    let mut gate = Gate::with(change);
     let mut table = table(1);
     let on_silence = OnSilence::Pause { at_most_ms };
     let held = SurfaceSpec { on_silence, ..surface(Idempotency::None, &[]) };
@@ -91,6 +97,21 @@ async fn an_arbiter_that_is_ready_and_silent_holds_a_call_no_longer_than_its_sur
     let asked = gate.arbiter.questions().len();
     assert!((3..=6).contains(&asked), "{asked}");
     assert_eq!(ran(&mut gate).await, 0);
+}
+
+/// A call took as many places of the spool as it was looked at.
+#[tokio::test]
+async fn a_held_call_was_kept_anew_at_each_look() {
+    let spools = tempfile::tempdir().unwrap();
+    let mut gate = holding_with(3_000, |config| config.spool = Some(spools.path().to_owned())).await;
+    gate.arbiter.will(Act::Lost);
+    let heard = gate.tool(1, "held", "{}").await;
+    assert_eq!((code(&heard), &told(&heard)["captured"]), ("arbiter.unreachable", &json!("spooled")));
+    let asked = gate.arbiter.questions().len();
+    assert!(asked >= 3, "{asked}");
+    let files = std::fs::read_dir(spools.path()).unwrap();
+    let kept: String = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    assert_eq!(kept.matches(r#""surface":"rec.held""#).count(), 1, "{kept}");
 }
 
 #[tokio::test]

@@ -549,7 +549,9 @@ async fn a_permit_is_given_back_if_the_server_says_that_its_tools_changed_while_
     gate.arbiter.asked(1).await;
     announced(&mut gate, &said).await;
     gate.arbiter.release.add_permits(1);
-    assert_eq!(code(&gate.next().await), "tool.definition_unknown");
+    let answer = gate.next().await;
+    assert_eq!((code(&answer), &told(&answer)["captured"]), ("tool.definition_unknown", &json!("logged")));
+    assert!(told(&answer)["receipt"].is_string(), "{answer}");
     assert_eq!(gate.arbiter.settled(1).await, [(Outcome::Expired, None)]);
     assert_eq!(ran(&mut gate).await, 0);
 }

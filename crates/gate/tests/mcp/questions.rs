@@ -101,6 +101,7 @@ async fn of_several_questions_one_that_is_refused_keeps_all_of_them_back() {
     let said = told(&heard);
     assert_eq!((&said["decision"], &said["enforcement"]), (&json!("PERMIT"), &json!("EXECUTED")));
     assert_eq!(said["reason"]["code"], "policy.no_grant");
+    assert_eq!(said["captured"], "logged");
     // The call itself ran, and what was permitted of the questions was given up.
     let asked = gate.arbiter.settled(2).await;
     assert_eq!(asked, [(Outcome::Failed, None), (Outcome::Expired, None)]);

@@ -202,24 +202,30 @@ fn attempts_part(part: u16) -> ([u8; 1], Vec<u8>) {
     ([byte], byte.checked_add(1).map_or_else(|| vec![u8::MAX; 33], |next| vec![next]))
 }
 
-/// How many attempts the state holds of records before index `end`, among those that begin with this byte.
-pub(crate) fn attempts_between(connection: &Connection, part: u16, end: u64) -> Result<u64> {
-    let text = "SELECT count(*) FROM attempts WHERE attempt >= ?1 AND attempt < ?2 AND seq < ?3";
+/// How many attempts the state holds of records before index `end`, among those that begin with this byte; and the newest
+/// record that any of these is of.
+pub(crate) fn attempts_between(connection: &Connection, part: u16, end: u64) -> Result<(u64, Option<u64>)> {
+    let text = "SELECT count(*) FILTER (WHERE seq < ?3), max(seq) FROM attempts WHERE attempt >= ?1 AND attempt < ?2";
     let (first, after) = attempts_part(part);
-    connection.prepare_cached(text)?.query_row(params![first, after, signed(end)], |row| row.get(0))
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    connection.prepare_cached(text)?.query_row(params![first, after, signed(end)], read)
 }
 
-/// Calls `each` with these attempts and the indexes of their records.
+/// The newest record that a PERMIT of the state is of.
+pub(crate) fn last_permit(connection: &Connection) -> Result<Option<u64>> {
+    connection.query_row("SELECT max(seq) FROM permits", [], |row| row.get(0))
+}
+
+/// Calls `each` with the attempts that begin with this byte and the indexes of their records.
 pub(crate) fn for_each_attempt(
     connection: &Connection,
     part: u16,
-    end: u64,
     mut each: impl FnMut([u8; 32], u64),
 ) -> Result<()> {
-    let text = "SELECT attempt, seq FROM attempts WHERE attempt >= ?1 AND attempt < ?2 AND seq < ?3";
+    let text = "SELECT attempt, seq FROM attempts WHERE attempt >= ?1 AND attempt < ?2";
     let (first, after) = attempts_part(part);
     let mut statement = connection.prepare_cached(text)?;
-    let mut rows = statement.query(params![first, after, signed(end)])?;
+    let mut rows = statement.query(params![first, after])?;
     while let Some(row) = rows.next()? {
         each(row.get(0)?, row.get(1)?);
     }

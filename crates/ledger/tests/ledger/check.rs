@@ -191,6 +191,45 @@ fn without_the_vault_s_key_a_check_missed_nothing_of_what_was_gone() {
     assert_eq!(world.refused(&world.start(), &Call::read(2)), ReasonCode::EvidenceCorrupt);
 }
 
+/// The note of a check says how far it came, and what it had counted until then. Of one that says that nothing was done the counts
+/// were believed, and the check was one of all of the log.
+#[test]
+fn a_note_of_a_check_that_had_done_nothing_was_believed_what_it_had_counted() {
+    let world = long();
+    let stopped = world.check().unwrap().run(None, &AtomicBool::new(true), &|_, _, _| ());
+    let nothing = stopped.unwrap().stopped.unwrap();
+    let mut swept = serde_json::to_value(nothing.sweep.unwrap()).unwrap();
+    swept["parts"] = 256.into();
+    let swept = CheckPosition { sweep: Some(serde_json::from_value(swept).unwrap()), ..nothing };
+    let counted = CheckPosition { sweep: None, rows: (1, 0), ..nothing };
+    for note in [nothing, swept, counted] {
+        let whole = check(&world, Some(note)).unwrap();
+        assert!(whole.is_whole() && whole.resumed.is_none(), "{note:?}");
+    }
+    let damaged = world.crashed();
+    damaged.sql("INSERT INTO attempts VALUES (zeroblob(32), 3)");
+    let found = check(&damaged, Some(counted)).map(|checked| checked.is_whole());
+    assert_eq!(found.unwrap_err().code(), ReasonCode::EvidenceCorrupt);
+}
+
+/// Rows of records that are not there were found by nobody: each count ended at the newest record.
+#[test]
+fn a_check_counted_no_rows_of_records_that_were_not_there() {
+    let world = long();
+    for statement in [
+        "INSERT INTO attempts VALUES (zeroblob(32), 1000000)",
+        "INSERT INTO keys VALUES (7, 1000000, zeroblob(32), 1000000, 0, zeroblob(32))",
+        "INSERT INTO permits (seq, attempt, agent, key, due, keep_result)
+          SELECT 1000000, attempt, agent, NULL, due, keep_result FROM permits LIMIT 1",
+        "INSERT INTO spools VALUES (zeroblob(32), 7, 3)",
+    ] {
+        let damaged = world.crashed();
+        damaged.sql(statement);
+        let error = check(&damaged, None).unwrap_err();
+        assert_eq!(error.code(), ReasonCode::EvidenceCorrupt, "{statement}: {error}");
+    }
+}
+
 /// A second look, record by record, is for what differs: a sound state, with every outcome, late ones and keys that were
 /// given back, is read once.
 #[test]

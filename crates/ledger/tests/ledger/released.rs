@@ -50,6 +50,13 @@ fn assert_named(world: &World, seq: u64, what: &str) {
     assert_eq!(scrubbed(&world, &ledger), Some(ReasonCode::EvidenceCorrupt));
     let noted = std::fs::read_to_string(world.data().join("doubted")).unwrap();
     assert!(noted.contains(&format!("record {seq}: ")) && noted.contains(what), "{noted}");
+    // All of it is read before it opens again, and what was found is found then too.
+    let refused = |ledger: &Ledger, attempt| {
+        assert_eq!(world.refused(ledger, &Call::read(attempt)), ReasonCode::EvidenceCorrupt, "{what}");
+    };
+    (90_000..90_003).for_each(|attempt| refused(&ledger, attempt));
+    drop(ledger);
+    refused(&world.start_with(signer(&world)), 90_003);
 }
 
 /// A copy in which an event says something else, and everything that signs and anchors agrees with it.

@@ -110,6 +110,50 @@ fn damage_before_the_tail_is_found_and_stays_found_until_it_is_repaired() {
     }
 }
 
+/// What it is that is wrong was looked at by the scrub, and not by who reads all of the ledger before it is opened again: the next
+/// call was permitted.
+#[test]
+fn what_the_scrub_found_was_forgotten_by_reading_all_of_the_ledger_again() {
+    let sound = World::new();
+    let ledger = sound.start();
+    run(&sound, &ledger, 1, "ran", Some(Outcome::Ok));
+    drop(ledger);
+    for statement in [
+        "UPDATE keys SET operation = CAST(x'ff' || substr(operation, 2) AS BLOB)",
+        "INSERT INTO attempts VALUES (zeroblob(32), 1000000)",
+        "INSERT INTO keys VALUES (7, 1000000, zeroblob(32), 1000000, 0, zeroblob(32))",
+        "INSERT INTO permits (seq, attempt, agent, key, due, keep_result)
+          SELECT 1000000, attempt, agent, NULL, due, keep_result FROM permits",
+        "INSERT INTO spools VALUES (zeroblob(32), 7, 3)",
+    ] {
+        let world = sound.crashed();
+        world.sql(statement);
+        let ledger = world.start();
+        assert_eq!(scrubbed(&world, &ledger), Some(ReasonCode::EvidenceCorrupt), "{statement}");
+        let refused = |ledger: &Ledger, attempt| {
+            let code = world.refused(ledger, &Call::read(attempt));
+            assert_eq!(code, ReasonCode::EvidenceCorrupt, "{statement}");
+        };
+        (3..6).for_each(|attempt| refused(&ledger, attempt));
+        drop(ledger);
+        refused(&world.start(), 6);
+    }
+}
+
+/// Whoever repeated a key whose operation was altered had the ledger read again, and the next call was permitted.
+#[test]
+fn an_altered_operation_was_forgotten_once_its_key_was_asked_for() {
+    let world = World::new();
+    let ledger = world.start();
+    run(&world, &ledger, 1, "ran", Some(Outcome::Ok));
+    world.sql("UPDATE keys SET operation = CAST(x'ff' || substr(operation, 2) AS BLOB)");
+    let again = Call::charge(2, "1.00", Some("ran"));
+    assert_eq!(world.refused(&ledger, &again), ReasonCode::EvidenceCorrupt);
+    for attempt in 3..6 {
+        assert_eq!(world.refused(&ledger, &Call::read(attempt)), ReasonCode::EvidenceCorrupt);
+    }
+}
+
 /// It was taken for the newest mark as soon as there were so many records, and whatever came was damaged from then on.
 #[test]
 fn a_mark_of_a_record_that_was_yet_to_come_was_no_damage() {

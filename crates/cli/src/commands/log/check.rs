@@ -85,7 +85,7 @@ fn report(checked: &Checked, json: bool) {
     let (origin, size, root) = (head.origin(), head.size(), head.root());
     match checked.resumed {
         _ if checked.stopped.is_some() => {}
-        Some(from) if !checked.is_whole() => say::line(&format!(
+        Some(from) => say::line(&format!(
             "of the log `{origin}`, {size} records, root {root}, nothing wrong was found; what lies before record {} was \
              not hashed by this check, before record {} not compared with the state, and before record {} not with what \
              is kept: `--restart` reads everything",
@@ -93,7 +93,7 @@ fn report(checked: &Checked, json: bool) {
             from.compared(),
             from.payloads.0
         )),
-        Some(_) | None => {
+        None => {
             say::line(&format!("the log `{origin}` is what was signed: {size} records, root {root}"));
         }
     }
