@@ -60,7 +60,10 @@ impl BundleError {
             Self::Corrupt(defect)
                 if matches!(
                     defect.fault,
-                    Fault::TooDeep | Fault::HierarchyTooDeep | Fault::HierarchyTooWide
+                    Fault::TooDeep
+                        | Fault::HierarchyTooDeep
+                        | Fault::HierarchyTooWide
+                        | Fault::SchemaTooLarge { .. }
                 ) =>
             {
                 ReasonCode::PolicyTooDeep
@@ -265,6 +268,9 @@ faults! {
     /// Entities that lie in so much that what each lies in has no bounded room.
     HierarchyTooWide = "the entities lie in others in more than 2,000,000 ways",
         "Make fewer: each entity counts once for each way that leads upwards from it. Groups that have the same members can be one.";
+    /// A schema that comes to more than there is bounded room for.
+    SchemaTooLarge { what: &'static str, most: usize } = "the schema comes to more than {most} {what}",
+        "Declare less in it: a declaration of several names counts once for each, and a type that has a name once for each place where the name stands. Several bundles may share what one cannot hold.";
     /// The manifest cannot be written as canonical JSON.
     NoDigest = "the bundle has no digest", "Rename the files.";
     /// Bytes that are no bundle's file.

@@ -19,6 +19,10 @@ pub(crate) const MOST: usize = 32;
 /// The most ways from entities to what they lie in, at any distance.
 pub(crate) const MOST_WAYS: usize = 2_000_000;
 
+/// The most ways from entity types, and from actions, to what they lie in, at any distance. Each takes Cedar far more room than one
+/// of entities.
+pub(crate) const MOST_SCHEMA_WAYS: usize = 100_000;
+
 /// Who lies in whom. Each name is a node, declared or not.
 #[derive(Debug)]
 struct Hierarchy<K> {
@@ -66,8 +70,31 @@ impl<K: Ord> Hierarchy<K> {
         Height {
             levels: down.levels.saturating_add(up.levels).saturating_add(circular),
             circular,
-            ways: down.ways,
+            ways: if circular == 0 { down.ways } else { self.ways_through(&up.left, circular) },
         }
+    }
+
+    /// The ways where all that is circular is one node, through which a way to each of these leads.
+    fn ways_through(&self, is_circular: &[bool], circular: usize) -> usize {
+        let hub = self.above.len();
+        let of = |node: usize| if is_circular.get(node) == Some(&true) { hub } else { node };
+        let mut above = vec![Vec::new(); hub.saturating_add(1)];
+        let mut below = above.clone();
+        for (child, parents) in self.above.iter().enumerate() {
+            for parent in parents {
+                let (child, parent) = (of(child), of(*parent));
+                if let (Some(above), Some(below)) = (above.get_mut(child), below.get_mut(parent)) {
+                    if child != parent {
+                        above.push(parent);
+                        below.push(child);
+                    }
+                }
+            }
+        }
+        let everything = vec![true; above.len()];
+        let ways = peel(&above, &below, &everything).ways;
+        // Each way to the node and each that comes from it counts as often as there are nodes in it.
+        ways.saturating_add(circular).saturating_mul(circular)
     }
 }
 
@@ -78,7 +105,7 @@ struct Height {
     levels: usize,
     /// Nodes in circles, or between two of them.
     circular: usize,
-    /// Ways from a node to another above it, where there are no circles.
+    /// Ways from a node to another above it; through what is circular, at least as many as there are pairs of such nodes.
     ways: usize,
 }
 
@@ -167,7 +194,8 @@ pub(crate) fn refuse_deep_entities(text: &str) -> Result<(), BundleError> {
     Ok(())
 }
 
-/// Refuses a schema, in its JSON form, whose entity types or actions lie deeper in one another than any thread is asked to follow.
+/// Refuses a schema, in its JSON form, whose entity types or actions lie deeper in one another than any thread is asked to follow, or
+/// in so many that what they lie in takes no bounded room.
 pub(crate) fn refuse_deep_schema(fragment: &Value) -> Result<(), BundleError> {
     let (mut types, mut actions) = (Hierarchy::default(), Hierarchy::default());
     for (space, declared) in fragment.as_object().into_iter().flatten() {
@@ -187,21 +215,31 @@ pub(crate) fn refuse_deep_schema(fragment: &Value) -> Result<(), BundleError> {
                 let kind = parent.get("type").and_then(Value::as_str);
                 // An action's type without its namespace may be the one of this namespace, or of none.
                 let spaces = match kind.map(|kind| kind.strip_suffix("::Action")) {
-                    Some(Some(other)) => [other, other],
-                    Some(None) => [space.as_str(), ""],
-                    None => [space.as_str(), space.as_str()],
+                    Some(Some(other)) => [Some(other), None],
+                    Some(None) => [Some(space.as_str()), (!space.is_empty()).then_some("")],
+                    None => [Some(space.as_str()), None],
                 };
-                for space in spaces {
+                for space in spaces.into_iter().flatten() {
                     let parent = actions.node((space, id));
                     actions.join(child, parent);
                 }
             }
         }
     }
-    if types.height().levels.max(actions.height().levels) > MOST {
+    let (types, actions) = (types.height(), actions.height());
+    if types.levels.max(actions.levels) > MOST {
         return Err(BundleError::corrupt(SCHEMA_FILE, Fault::HierarchyTooDeep));
     }
-    Ok(())
+    let ways = [
+        (types.ways, "ways from entity types to what they lie in"),
+        (actions.ways, "ways from actions to what they lie in"),
+    ];
+    match ways.into_iter().find(|(ways, _)| *ways > MOST_SCHEMA_WAYS) {
+        Some((_, what)) => {
+            Err(BundleError::corrupt(SCHEMA_FILE, Fault::SchemaTooLarge { what, most: MOST_SCHEMA_WAYS }))
+        }
+        None => Ok(()),
+    }
 }
 
 fn members<'a>(of: &'a Value, name: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {

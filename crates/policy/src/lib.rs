@@ -40,6 +40,7 @@ mod error;
 mod evaluate;
 mod exceptions;
 mod explained;
+mod extent;
 mod fact_file;
 mod facts;
 mod files;

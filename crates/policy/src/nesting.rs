@@ -53,12 +53,16 @@ fn deep(path: &str, line: Option<usize>) -> BundleError {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Token<'a> {
+pub(crate) enum Token<'a> {
     Word(&'a str),
+    /// Text in quotation marks, with these.
+    Quoted(&'a str),
     Open,
     Close,
-    /// What separates siblings: `,`, `;`.
+    /// What separates siblings: `,`.
     Sibling,
+    /// What ends a policy or a declaration: `;`.
+    End,
     Or,
     And,
     /// What comes before a member.
@@ -68,7 +72,7 @@ enum Token<'a> {
 }
 
 /// The tokens of a text, as far as they make levels. Text in quotation marks and comments make none.
-struct Scan<'a> {
+pub(crate) struct Scan<'a> {
     rest: &'a str,
     /// Whether `<` and `>` are brackets.
     types: bool,
@@ -87,8 +91,7 @@ impl<'a> Iterator for Scan<'a> {
                 continue;
             }
             if first == '"' {
-                self.quoted();
-                continue;
+                return Some(Token::Quoted(self.quoted()));
             }
             if first.is_alphanumeric() || first == '_' {
                 let end = self.rest.find(|c: char| !(c.is_alphanumeric() || c == '_'));
@@ -102,14 +105,19 @@ impl<'a> Iterator for Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
+    /// Of a schema if it has `types`, else of policies.
+    pub(crate) const fn new(text: &'a str, types: bool) -> Self {
+        Self { rest: text, types }
+    }
+
     fn take(&mut self, length: usize) -> &'a str {
         let (taken, rest) = self.rest.split_at_checked(length).map_or((self.rest, ""), |parts| parts);
         self.rest = rest;
         taken
     }
 
-    /// Goes behind a text in quotation marks, or to the end if it has none.
-    fn quoted(&mut self) {
+    /// Takes a text in quotation marks, or all that is left if it has no end.
+    fn quoted(&mut self) -> &'a str {
         let mut escaped = true;
         let end = self.rest.char_indices().find(|(_, c)| {
             let ends = *c == '"' && !escaped;
@@ -117,7 +125,7 @@ impl<'a> Scan<'a> {
             escaped = *c == '\\' && !escaped;
             ends
         });
-        self.take(end.map_or(self.rest.len(), |(end, _)| end.saturating_add(1)));
+        self.take(end.map_or(self.rest.len(), |(end, _)| end.saturating_add(1)))
     }
 
     fn sign(&mut self, first: char) -> Option<Token<'a>> {
@@ -145,7 +153,8 @@ impl<'a> Scan<'a> {
             ')' | ']' | '}' => Some(Token::Close),
             '<' if self.types => Some(Token::Open),
             '>' if self.types => Some(Token::Close),
-            ',' | ';' => Some(Token::Sibling),
+            ',' => Some(Token::Sibling),
+            ';' => Some(Token::End),
             '<' | '>' | '!' | '-' | '+' | '*' | '/' | '%' => Some(Token::Other),
             '.' => Some(Token::Point),
             _ => None,
@@ -199,7 +208,7 @@ struct Levels<'a> {
 
 impl<'a> Levels<'a> {
     const fn new(text: &'a str, types: bool) -> Self {
-        let scan = Scan { rest: text, types };
+        let scan = Scan::new(text, types);
         let own = Level { joined: 0, others: 0, inside: 0, has: false, part: 0, highest: 0 };
         Self { scan, open: Vec::new(), own, total: 0 }
     }
@@ -212,7 +221,7 @@ impl<'a> Levels<'a> {
                 self.own = self.open.pop().unwrap_or_default(); // tidy: allow Cedar refuses a bracket that opens nothing
                 self.own.inside = self.own.inside.max(inside);
             }
-            Token::Sibling => {
+            Token::Sibling | Token::End => {
                 self.own.sibling();
                 self.total = self.total.max(self.own.highest);
             }
@@ -226,10 +235,10 @@ impl<'a> Levels<'a> {
                 let twice = self.own.has && *token == Token::Point;
                 self.own.others = self.own.others.saturating_add(if twice { 2 } else { 1 });
             }
-            Token::Word(_) => {}
+            Token::Word(_) | Token::Quoted(_) => {}
         }
         // Policies have nothing in common with one another.
-        if self.open.is_empty() && *token == Token::Sibling {
+        if self.open.is_empty() && matches!(token, Token::Sibling | Token::End) {
             self.own = Level::default();
         }
     }
@@ -260,7 +269,7 @@ struct Names {
 impl Names {
     fn meet(&mut self, token: &Token<'_>, depth: usize) {
         if let Some((at, name, high)) = &mut self.reading {
-            if depth < *at || (depth == *at && *token == Token::Sibling) {
+            if depth < *at || (depth == *at && matches!(token, Token::Sibling | Token::End)) {
                 self.reading = None;
                 return;
             }

@@ -4,7 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::ffi::DetailedError;
-use cedar_policy::{EntityUid, Schema, SchemaFragment, schema_str_to_json_with_resolved_types};
+use cedar_policy::{
+    CedarSchemaError, EntityUid, Schema, SchemaFragment, SchemaWarning,
+    schema_str_to_json_with_resolved_types,
+};
 use portcullis_protocol::{ActionName, ContextKind, ContextRule, SurfaceName, SurfaceSpec};
 use serde_json::Value;
 
@@ -12,7 +15,7 @@ use crate::SCHEMA_FILE;
 use crate::entities::{AGENT, action_uid};
 use crate::error::{BundleError, Fault};
 use crate::files::{self, Files};
-use crate::{hierarchy, labels, nesting, principals};
+use crate::{extent, hierarchy, labels, nesting, principals};
 
 /// Which actions' policies see what the arbiter gives, and no surface declares.
 #[derive(Debug, Default)]
@@ -35,13 +38,10 @@ pub(crate) fn load(
     warnings: &mut Vec<String>,
 ) -> Result<(Schema, Sight), BundleError> {
     let text = files::text(files, SCHEMA_FILE)?;
-    nesting::refuse_deep_schema(SCHEMA_FILE, text)?;
-    let (fragment, found) =
-        SchemaFragment::from_cedarschema_str(text).map_err(|error| unparsed(text, (&error).into()))?;
-    refuse_deep_hierarchy(text, fragment.clone())?;
+    let (fragment, found) = read(text)?.map_err(|error| unparsed(text, (&error).into()))?;
     let schema =
         Schema::from_schema_fragments([fragment]).map_err(|error| unparsed(text, (&error).into()))?;
-    warnings.extend(found.map(|warning| format!("{SCHEMA_FILE}: {warning}")));
+    warnings.extend(found.into_iter().map(|warning| format!("{SCHEMA_FILE}: {warning}")));
     if !schema.is_complete() {
         return Err(corrupt(Fault::SchemaIncomplete));
     }
@@ -57,20 +57,28 @@ pub(crate) fn load(
     Ok((schema, sight))
 }
 
-/// Refuses a schema that is deeper, in its types or in what lies in what, than Cedar can be asked to follow on any thread.
-pub(crate) fn refuse_deep(text: &str) -> Result<(), BundleError> {
+/// Refuses a schema that is deeper, in its types or in what lies in what, or that comes to more than Cedar can be asked for on any
+/// thread.
+pub(crate) fn refuse_unbounded(text: &str) -> Result<(), BundleError> {
+    // What is no schema comes to nothing, and is refused by whoever reads it next, with all that is wrong with it.
+    read(text).map(drop)
+}
+
+/// What Cedar finds in a text that is within every bound, with its warnings. Nothing is made of it yet.
+fn read(text: &str) -> Result<Result<(SchemaFragment, Vec<SchemaWarning>), CedarSchemaError>, BundleError> {
     nesting::refuse_deep_schema(SCHEMA_FILE, text)?;
-    // What is no schema is nowhere deep, and is refused by whoever reads it next, with all that is wrong with it.
-    let Ok((fragment, _)) = SchemaFragment::from_cedarschema_str(text) else { return Ok(()) };
-    refuse_deep_hierarchy(text, fragment)
+    extent::refuse_long(text)?;
+    let (fragment, warnings) = match SchemaFragment::from_cedarschema_str(text) {
+        Ok((fragment, warnings)) => (fragment, warnings.collect()),
+        Err(error) => return Ok(Err(error)),
+    };
+    let json = fragment.clone().to_json_value().map_err(|error| unparsed(text, (&error).into()))?;
+    extent::refuse_large(&json)?;
+    hierarchy::refuse_deep_schema(&json)?;
+    Ok(Ok((fragment, warnings)))
 }
 
-fn refuse_deep_hierarchy(text: &str, fragment: SchemaFragment) -> Result<(), BundleError> {
-    let json = fragment.to_json_value().map_err(|error| unparsed(text, (&error).into()))?;
-    hierarchy::refuse_deep_schema(&json)
-}
-
-/// The schema in its JSON form. To be asked only of one that was loaded before: how deep it is, is not.
+/// The schema in its JSON form. To be asked only of one that was loaded before: what it comes to is not asked.
 pub(crate) fn to_json(files: &Files) -> Result<Value, BundleError> {
     let text = files::text(files, SCHEMA_FILE)?;
     let (json, _) =

@@ -33,7 +33,7 @@ fn schema(files: &Files, found: &mut Vec<Diagnosis>) -> Option<Schema> {
             return None;
         }
     };
-    if let Err(error) = schema::refuse_deep(text) {
+    if let Err(error) = schema::refuse_unbounded(text) {
         found.push(super::of(files, &error));
         return None;
     }
