@@ -434,6 +434,32 @@ fn an_invariants_exception_names_what_a_grant_can_ask_for() {
     assert!(matches!(fault(&unless("witnessed", "permit")), Fault::InvariantUnless { .. }));
 }
 
+/// The group had a name and no guard: whoever added an action to it had to think of an invariant, too.
+#[test]
+fn what_was_added_to_the_support_desks_roads_out_was_proved_to_be_none() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/support");
+    let files = Snapshot::read(&dir).unwrap().files;
+    let surface = "[surfaces.\"support.post\"]\ntier = \"high\"\non_silence = \"terminate\"\nidempotency = \"none\"\n\
+                   permit_ttl = \"5s\"\ncontext.text = { type = \"string\", from = \"/text\" }\n\n[surfaces.\"support.fetch\"]";
+    let declared = "action \"speaks_outside\";\naction \"support.post\" in [\"speaks_outside\"]\n\
+                    appliesTo { principal: Agent, resource: Surface, context: { text: String } };";
+    let files = edit(files, "bundle.toml", "[surfaces.\"support.fetch\"]", surface);
+    let files = edit(files, "schema.cedarschema", "action \"speaks_outside\";", declared);
+    let granted = |annotation: &str| {
+        let grant = format!(
+            "@id(\"posts\") {annotation} permit (principal in Group::\"desk\", action == Action::\"support.post\", resource);\n\n@id(\"mail\")"
+        );
+        proved_by(&cvc5(), edit(files.clone(), "policies/support.cedar", "@id(\"mail\")", &grant))
+    };
+    let read = granted("@approval_roles(\"desk-lead\") @approval_quorum(\"1\") @approval_lifetime(\"1h\")");
+    assert!(read.proved(), "{read:#?}");
+    let report = granted("");
+    let Proof::Refuted { environment, .. } = statement(&report, "nothing-speaks-outside-unread") else {
+        panic!("{report:#?}")
+    };
+    assert_eq!(environment, "Agent, Action::\"support.post\", Surface");
+}
+
 #[test]
 fn the_worked_bundles_are_proved_to_hold_their_invariants() {
     for name in ["payments", "infra", "support", "secrets"] {

@@ -111,6 +111,11 @@ impl TrialReport {
     }
 }
 
+/// Tries a bundle's cases, each by itself.
+pub(crate) fn only_cases(compiled: &Compiled) -> Vec<CaseReport> {
+    compiled.cases.iter().map(|case| case.tried(compiled)).collect()
+}
+
 /// Tries a bundle.
 pub(crate) fn run(compiled: &Compiled) -> Result<TrialReport, BundleError> {
     let mut report = TrialReport {
@@ -124,8 +129,7 @@ pub(crate) fn run(compiled: &Compiled) -> Result<TrialReport, BundleError> {
             .collect(),
         mutants: Vec::new(),
     };
-    for case in &compiled.cases {
-        let tried = case.tried(compiled);
+    for (case, tried) in compiled.cases.iter().zip(only_cases(compiled)) {
         if tried.passed {
             report.count(case, &tried);
         }

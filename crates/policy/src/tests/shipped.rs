@@ -1,7 +1,8 @@
 use portcullis_protocol::{Idempotency, Tier};
 
+use crate::compile::Compiled;
 use crate::testing::{bundle, request, said, signed};
-use crate::{Bundle, Snapshot, bundles, engine};
+use crate::{Bundle, Snapshot, bundles, engine, trial};
 
 fn files_call(bundle: &Bundle, tool: &str, context: &str) -> String {
     let name = format!("files.{tool}");
@@ -45,6 +46,32 @@ fn the_worked_bundles_leave_no_gap() {
         assert!(report.passed() && !report.mutants.is_empty(), "{name}: {:#?}", report.cases);
         assert_eq!(report.gaps(), Vec::<String>::new(), "{name}");
     }
+}
+
+/// The README says of the bounds on amounts that a cent more or less is noticed; of one it was not.
+#[test]
+fn a_bound_of_the_payments_moved_by_a_cent_and_no_case_failed() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/payments");
+    let files = Snapshot::read(&dir).unwrap().files;
+    let mut moved = 0;
+    for path in ["policies/never.cedar", "policies/payments.cedar"] {
+        let text = String::from_utf8(files[path].clone()).unwrap();
+        for (start, opening) in text.match_indices("decimal(\"") {
+            let (before, bound) = text.split_at(start + opening.len());
+            let (bound, behind) = bound.split_once('"').unwrap();
+            let cents: i64 = bound.replace('.', "").parse().unwrap();
+            for other in [cents - 1, cents + 1] {
+                let sign = if other < 0 { "-" } else { "" };
+                let other = format!("{sign}{}.{:02}", other.abs() / 100, other.abs() % 100);
+                let mut files = files.clone();
+                files.insert(path.to_owned(), format!("{before}{other}\"{behind}").into_bytes());
+                let cases = trial::only_cases(&Compiled::new(&files).unwrap());
+                assert!(cases.iter().any(|case| !case.passed), "{path}: {bound} became {other}");
+                moved += 1;
+            }
+        }
+    }
+    assert_eq!(moved, 16, "two for each bound");
 }
 
 #[test]
