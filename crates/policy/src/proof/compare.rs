@@ -297,17 +297,19 @@ fn shift(environment: &str, direction: Direction, without: Option<&'static str>,
     Shift { environment: environment.to_owned(), direction, without, weaker: None, shown }
 }
 
+/// Something that a schema declares: its kind, namespace and name. An action's name may be any text, so that these are not one.
+type Declared<'a> = (&'static str, &'a str, &'a str);
+
 /// All of a schema that can matter in an environment, in whatever namespace: the entity types, its action, and whatever common
 /// types and groups of actions these name, directly or not. Rather too much than too little: a name counts in every namespace.
-fn shape(schema: &Value, env: &RequestEnv) -> BTreeMap<String, Value> {
+fn shape<'a>(schema: &'a Value, env: &RequestEnv) -> BTreeMap<Declared<'a>, Value> {
     let own = env.action();
     let mut shape = BTreeMap::new();
     shape.extend(
-        declared(schema, "entityTypes")
-            .map(|(space, name, kind)| (format!("entity {space}::{name}"), kind.clone())),
+        declared(schema, "entityTypes").map(|(space, name, kind)| (("entity", space, name), kind.clone())),
     );
     let named_own = declared(schema, "actions").filter(|(_, id, _)| *id == own.id().unescaped());
-    shape.extend(named_own.map(|(space, id, action)| (format!("action {space}::{id}"), action.clone())));
+    shape.extend(named_own.map(|(space, id, action)| (("action", space, id), action.clone())));
     loop {
         let mut named = BTreeSet::new();
         shape.values().for_each(|value| texts(value, &mut named));
@@ -316,11 +318,11 @@ fn shape(schema: &Value, env: &RequestEnv) -> BTreeMap<String, Value> {
             |name: &str| named.iter().any(|text| text == name || text.rsplit("::").next() == Some(name));
         let before = shape.len();
         let common = declared(schema, "commonTypes").filter(|(_, name, _)| is_named(name));
-        shape.extend(common.map(|(space, name, kind)| (format!("type {space}::{name}"), kind.clone())));
+        shape.extend(common.map(|(space, name, kind)| (("type", space, name), kind.clone())));
         // An action's id is a text of its own, whatever it holds.
         let groups = declared(schema, "actions").filter(|(_, id, _)| named.contains(*id));
         shape.extend(groups.map(|(space, id, group)| {
-            (format!("group {space}::{id}"), group.get("memberOf").cloned().into_iter().collect())
+            (("group", space, id), group.get("memberOf").cloned().into_iter().collect())
         }));
         if shape.len() == before {
             return shape;

@@ -175,6 +175,28 @@ fn a_move_within_a_namespace_was_said_to_grant_the_same() {
     }
 }
 
+/// Two groups whose namespace and name came to one text were one in an environment's shape.
+#[test]
+fn a_group_that_was_moved_hid_behind_one_that_is_called_alike_with_its_namespace() {
+    let spaced = |within: &str| {
+        let spaces = format!(
+            "namespace A {{ action \"all\"; action \"B::m\"{within}; }}\nnamespace A::B {{ action \"m\"; }}\nentity Surface;"
+        );
+        edit(
+            with("schema.cedarschema", "entity Surface;", &spaces),
+            "schema.cedarschema",
+            "\"refund\" in [\"any\"]",
+            "\"refund\" in [\"any\", A::Action::\"B::m\", A::B::Action::\"m\"]",
+        )
+    };
+    assert_eq!(told(&compared(spaced(""), spaced(""))).0, [""; 0]);
+    let (lines, _) = told(&compared(spaced(""), spaced(" in [\"all\"]"))).clone();
+    for direction in ["more", "less"] {
+        let told = format!("Agent, Action::\"refund\", Account: {direction}, not known");
+        assert!(lines.contains(&told), "{lines:?}");
+    }
+}
+
 #[test]
 fn without_a_solver_nothing_is_the_same() {
     let comparison = compared_by(std::path::Path::new("/nowhere/cvc5"), files(), files());
