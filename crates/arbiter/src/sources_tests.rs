@@ -135,6 +135,27 @@ fn an_exception_permits_on_stale_facts_up_to_its_bound_and_says_so() {
     }
 }
 
+/// It could wait for minutes longer than the exception by which it was one.
+#[test]
+fn a_permit_was_spent_after_the_end_of_its_exception() {
+    let bundle = excepting();
+    let (end, hour) = (Millis(1_801_353_600_000), 60 * MINUTE);
+    let own = bundle.surfaces().surfaces[&"demo.read_balance".parse().unwrap()].permit_ttl_ms;
+    assert!(end < bundle.validity().1);
+    let at = |left: u64| {
+        let now = Millis(end.0 - left);
+        let facts = bundle.gather(&given(Millis(now.0 - hour), &["other"]), None).unwrap();
+        let intake = prepared(&bundle, "demo-agent", read(), Some(&facts));
+        decided(&bundle, &intake, Some(&facts), &Health { now, ..health(&bundle, Some(&facts)) })
+    };
+    for (left, expected) in [(10 * own, own), (own, own), (own - 1, own - 1), (1, 1)] {
+        let entry = at(left);
+        assert!(entry.exception.is_some(), "{left}");
+        assert_eq!((entry.decision, entry.permit_ttl_ms), (Decision::Permit, Some(expected)), "{left}");
+    }
+    assert_eq!(at(0).reason, Some(ReasonCode::FactStale));
+}
+
 #[test]
 fn an_exception_is_for_its_own_surface_and_stands_in_for_nothing_else() {
     let bundle = excepting();
