@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use portcullis_protocol::ReasonCode;
 use serde_json::json;
 
@@ -5,8 +7,7 @@ use super::*;
 use crate::files::Files;
 use crate::nesting::STACK;
 use crate::testing::{edit, files, load};
-use crate::{FactSnapshot, Snapshot, entities};
-use cedar_policy::Schema;
+use crate::{FactSnapshot, Given, Snapshot, Ungathered};
 
 /// The work on a thread as a daemon's are. A stack that is used up ends the process.
 fn on_a_daemons_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -75,38 +76,40 @@ fn a_short_text_named_more_ancestors_than_there_is_room_for() {
     assert_eq!(code(grouped(wide(1_500))), Some(ReasonCode::PolicyTooDeep));
 }
 
-/// Documents of facts are signed by nobody.
+/// Documents of facts are signed by nobody. Whatever is wrong with them is `fact.unavailable` to a decision.
 #[test]
 fn facts_in_a_chain_across_documents_ended_the_process() {
+    let sources =
+        "[facts.a]\ntypes = [\"A\"]\nmax_age = \"10m\"\n\n[facts.b]\ntypes = [\"B\"]\nmax_age = \"10m\"\n";
+    let files = edit(
+        files(),
+        "schema.cedarschema",
+        "entity Group;",
+        "entity A in [B];\nentity B in [A];\nentity Group;",
+    );
+    let files = edit(files, "bundle.toml", "[roster.people.ada]", &format!("{sources}\n[roster.people.ada]"));
     let of = |kind: &str, id: usize, parent: Option<(&str, usize)>| {
         let parents: Vec<_> =
             parent.iter().map(|(kind, id)| json!({ "type": kind, "id": format!("{id}") })).collect();
         json!({ "uid": { "type": kind, "id": format!("{id}") }, "attrs": {}, "parents": parents })
     };
+    let document = |name: &str, entities: Vec<Value>| {
+        let text = json!({ "v": 1, "as_of": "2026-01-31T12:00:00Z", "entities": entities }).to_string();
+        (name.parse().unwrap(), Arc::new(FactSnapshot::parse(text.as_bytes()).unwrap()))
+    };
     // Each document by itself has no more than two levels.
-    let documents = |length: usize| {
-        let odd = (0..length).map(|id| of("A", id, Some(("B", id))));
-        let even = (0..length).map(|id| of("B", id, (id + 1 < length).then_some(("A", id + 1))));
-        [odd.collect::<Vec<_>>(), even.collect()].map(|entities| {
-            serde_json::to_vec(&json!({ "v": 1, "as_of": "2026-01-31T12:00:00Z", "entities": entities }))
-                .unwrap()
-        })
+    let gathered = |length: usize| {
+        let a = (0..length).map(|id| of("A", id, Some(("B", id)))).collect();
+        let b = (0..length).map(|id| of("B", id, (id + 1 < length).then_some(("A", id + 1)))).collect();
+        let given = Given::from([document("a", a), document("b", b)]);
+        let files = files.clone();
+        on_a_daemons_stack(move || load(files).unwrap().gather(&given, None).map(drop))
     };
-    let joined = |length: usize| {
-        let snapshots = documents(length).map(|document| FactSnapshot::parse(&document).unwrap());
-        let texts: Vec<_> = snapshots.iter().map(|snapshot| snapshot.entities().to_vec()).collect();
-        on_a_daemons_stack(move || {
-            let (schema, _) = Schema::from_cedarschema_str(
-                "entity Agent; entity A in [B]; entity B in [A]; action \"Action\";",
-            )
-            .unwrap();
-            let types = entities::Types::new(&schema, None).unwrap();
-            let texts: Vec<_> = texts.iter().map(Vec::as_slice).collect();
-            entities::join(&texts, &schema, &types, &BTreeMap::new()).err().map(|error| error.code())
-        })
-    };
-    assert_eq!(joined(MOST / 2), None);
-    assert_eq!(joined(5_000), Some(ReasonCode::PolicyTooDeep));
+    assert_eq!(gathered(MOST / 2), Ok(()));
+    for length in [MOST / 2 + 1, 5_000] {
+        let Err(Ungathered::Together(said)) = gathered(length) else { panic!("{length}") };
+        assert!(said.contains("lies in one another more than 32 levels deep"), "{said}");
+    }
 }
 
 fn with_schema(more: &str) -> Files {

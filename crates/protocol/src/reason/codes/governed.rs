@@ -57,7 +57,7 @@ macro_rules! governed_codes {
             PolicyTooDeep = "policy.too_deep", Silence, Policy, 503 {
                 message: "the policy bundle is nested too deeply",
                 remedy: "Ask the bundle's author to run `portcullis bundle check`.",
-                doc: "A policy, an invariant or the schema is nested more deeply than 32 levels, which is the same bound wherever a bundle is read."
+                doc: "A policy, an invariant or the schema is nested more deeply than 32 levels, entities, entity types or actions lie in one another more deeply than that or in too many ways, or the schema comes to more than there is room for. The bounds are the same wherever a bundle is read."
             }
             PolicyUnproved = "policy.unproved", Silence, Policy, 503 {
                 message: "the policy bundle is not proved, and a proof is demanded",
