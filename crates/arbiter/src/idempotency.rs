@@ -1,6 +1,8 @@
 //! At most once: what a stored key means for a request.
 
-use portcullis_protocol::{Digest, Idempotency, IdempotencyKey, Millis, Request, SurfaceSpec};
+use std::collections::BTreeMap;
+
+use portcullis_protocol::{Digest, Idempotency, IdempotencyKey, Millis, Outcome, Request, SurfaceSpec};
 
 use crate::fact::{Fact, KeyState};
 
@@ -24,6 +26,65 @@ pub struct StoredKey {
     pub status: KeyStatus,
     /// When it was consumed.
     pub consumed: Millis,
+}
+
+/// A key, and the PERMIT that consumed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConsumedKey {
+    /// The operation that it was consumed for, if that can be told.
+    pub operation: Option<Digest>,
+    /// The PERMIT's index.
+    pub permit: u64,
+    /// When it was consumed.
+    pub consumed: Millis,
+    /// What became of the PERMIT.
+    pub status: KeyStatus,
+}
+
+/// The keys that PERMITs consumed and that were not given back, by their commitments: a function of the log, for whoever has no
+/// tables of it.
+#[derive(Clone, Debug)]
+pub struct Keys(BTreeMap<Digest, ConsumedKey>);
+
+impl Keys {
+    /// Those of a log without records.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    /// A key.
+    #[must_use]
+    pub fn get(&self, key: &Digest) -> Option<&ConsumedKey> {
+        self.0.get(key)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&Digest, &ConsumedKey)> {
+        self.0.iter()
+    }
+
+    /// Takes note of a PERMIT that consumes a key.
+    pub fn consume(&mut self, key: Digest, operation: Option<Digest>, permit: u64, time: Millis) {
+        let status = KeyStatus::InFlight;
+        self.0.insert(key, ConsumedKey { operation, permit, consumed: time, status });
+    }
+
+    /// Takes note of how the PERMIT that consumed a key ended. One that never ran gives it back.
+    pub fn end(&mut self, key: &Digest, permit: u64, outcome: Outcome) {
+        let Some(own) = self.0.get_mut(key).filter(|own| own.permit == permit) else { return };
+        match outcome {
+            Outcome::Ok | Outcome::Failed => own.status = KeyStatus::Completed,
+            Outcome::Unknown => own.status = KeyStatus::Unknown,
+            Outcome::Expired | Outcome::Withheld => drop(self.0.remove(key)),
+        }
+    }
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// The key under which a request runs at most once, if its surface keeps keys: the caller's, or for `derived`

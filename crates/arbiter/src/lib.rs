@@ -25,6 +25,7 @@ mod property_tests;
 mod random_bundles;
 mod replay;
 mod settle;
+mod shadow;
 mod sources;
 mod standing;
 #[cfg(test)]
@@ -35,12 +36,13 @@ pub use fact::{
     Approval, Clock, Deadline, Evidence, Fact, Freshness, GateState, Identity, KeyState, LimitState, Policy,
     Sources, State, SurfaceMatch, Validity, Witness,
 };
-pub use idempotency::{KeyStatus, StoredKey, key_of, key_state};
+pub use idempotency::{ConsumedKey, KeyStatus, Keys, StoredKey, key_of, key_state};
 pub use limits::Room;
 pub use mandate::Mandate;
 pub use ports::Ports;
 pub use replay::{Replay, ReplayFault};
 pub use settle::{Credential, Health, Intake, PolicyNow, Settled, prepare, prepare_informed, record, settle};
+pub use shadow::{Occasion, Shadow, Unforeseen};
 pub use standing::{
     AllLabels, Heard, Labelled, MOST_KEPT, MOST_OF_AGENT, NewestFacts, NoStanding, Standing,
     digest as standing_digest, labels_of, share_labels,

@@ -1,4 +1,6 @@
+use portcullis_policy::Bundle;
 use portcullis_protocol::request::Ask;
+use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{Millis, Record, Salt};
 
 use super::*;

@@ -1,7 +1,7 @@
 //! Deciding again: a record's own facts, its request and its bundle, through the code that decided it.
 
 use portcullis_policy::{Bundle, Gathered};
-use portcullis_protocol::facts::DeadlineFact;
+use portcullis_protocol::facts::{DeadlineFact, RecordedFacts};
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{DecisionRecord, ReasonCode, Salt};
@@ -87,14 +87,7 @@ impl<'a> Replay<'a> {
         if intake.commitment != entry.request {
             return Err(ReplayFault::OtherRequest);
         }
-        intake.last_try = entry.facts.last_try;
-        intake.labels_moved = entry.facts.labels_moved;
-        intake.informed.moved = entry.facts.sources_moved;
-        // The boot clock of the replay stands at zero.
-        intake.deadline = match entry.facts.deadline {
-            DeadlineFact::Ahead => 1,
-            DeadlineFact::Passed => 0,
-        };
+        intake.recall(&entry.facts);
         Ok(Self { entry, intake })
     }
 
@@ -120,6 +113,20 @@ impl<'a> Replay<'a> {
             Settled::Decided(verdict) => Ok(record(&self.intake, &verdict, entry.seq, &health, standing)),
             Settled::EvaluateAgain => Err(ReplayFault::Undecided),
         }
+    }
+}
+
+impl Intake {
+    /// Takes over what a record says of how it was settled besides its health.
+    pub(crate) const fn recall(&mut self, facts: &RecordedFacts) {
+        self.last_try = facts.last_try;
+        self.labels_moved = facts.labels_moved;
+        self.informed.moved = facts.sources_moved;
+        // The boot clock of a replay stands at zero.
+        self.deadline = match facts.deadline {
+            DeadlineFact::Ahead => 1,
+            DeadlineFact::Passed => 0,
+        };
     }
 }
 

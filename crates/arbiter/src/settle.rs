@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use portcullis_policy::{Bundle, Counting, Gathered};
+use portcullis_policy::{Content, Counting, Gathered};
 use portcullis_protocol::facts::PrincipalFact;
-use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{
     AgentId, AttemptId, BundleDigest, BundleRef, Decision, DecisionRecord, Digest, Domain, Excepted, GateId,
     IdempotencyKey, LabelName, Labels, Millis, Obligations, Precondition, PrincipalId, ReasonCode, Request,
@@ -24,7 +23,9 @@ use crate::mandate::Mandate;
 use crate::sources::Informed;
 use crate::standing::Standing;
 
+mod prepare;
 mod record;
+pub use prepare::{prepare, prepare_informed};
 pub use record::record;
 
 /// The credential that a caller presented, as the transport verified it.
@@ -133,77 +134,15 @@ pub enum Settled {
     EvaluateAgain,
 }
 
-/// Evaluates a call under a bundle without sources of facts, of an agent with these labels, those of whom it acts for among
-/// them. That they are still theirs is looked at when the call is settled.
-///
-/// # Errors
-/// `request.malformed` if the request has no canonical form.
-pub fn prepare(
-    call: DecisionCall,
-    credential: Credential,
-    bundle: Result<&Bundle, ReasonCode>,
-    received: u64,
-    labels: &BTreeSet<LabelName>,
-) -> Result<Intake, ReasonCode> {
-    prepare_informed(call, credential, bundle, received, (labels, None))
-}
-
-/// As [`prepare`], with what the bundle's sources of facts gave. That they still say so, and how old it is, is looked at when
-/// the call is settled.
-///
-/// # Errors
-/// As [`prepare`].
-pub fn prepare_informed(
-    call: DecisionCall,
-    credential: Credential,
-    bundle: Result<&Bundle, ReasonCode>,
-    received: u64,
-    known: (&BTreeSet<LabelName>, Option<&Gathered>),
-) -> Result<Intake, ReasonCode> {
-    let principal = credential.acts_for.fact(call.request.acts_for.as_ref());
-    let request = call.request.by(credential.agent);
-    let commitment = request.commitment(&call.salt).map_err(|_| ReasonCode::RequestMalformed)?;
-    let operation = request.operation().map_err(|_| ReasonCode::RequestMalformed)?;
-    let mut intake = Intake {
-        attempt: call.attempt,
-        gate: call.gate,
-        salt: call.salt,
-        commitment,
-        operation,
-        key: None,
-        bundle: None,
-        archive: None,
-        spec: None,
-        until: None,
-        deadline: received.saturating_add(call.deadline_ms),
-        last_try: false,
-        detail: None,
-        expires: credential.expires,
-        authenticated: credential.authenticated,
-        principal,
-        known_agent: Fact::Unknown,
-        known_principal: Fact::Unknown,
-        surface: Fact::Unknown,
-        evaluation: Fact::Unknown,
-        obligations: Fact::Unknown,
-        counting: None,
-        labels: None,
-        adds: BTreeMap::new(),
-        labels_moved: false,
-        informed: Informed::nothing(),
-        request,
-    };
-    if let Ok(bundle) = bundle {
-        intake.read(bundle, known);
-    }
-    Ok(intake)
-}
-
 impl Intake {
-    fn read(&mut self, bundle: &Bundle, (labels, facts): (&BTreeSet<LabelName>, Option<&Gathered>)) {
+    /// Asks a bundle's content about it.
+    pub(crate) fn read(
+        &mut self,
+        bundle: Content<'_>,
+        (labels, facts): (&BTreeSet<LabelName>, Option<&Gathered>),
+    ) {
         let known = |known: Option<bool>| known.map_or(Fact::Unknown, Fact::Known);
         self.bundle = Some(bundle.reference().clone());
-        self.archive = Some(Arc::clone(bundle.archive()));
         self.until = Some(bundle.validity().1);
         self.informed = Informed::of(bundle, facts, &self.request.ask.surface);
         self.known_agent = known(bundle.knows_agent(&self.request.agent, facts));
@@ -228,7 +167,7 @@ impl Intake {
         self.detail = evaluation.detail;
     }
 
-    fn surface_match(&self, bundle: &Bundle, verdict: &Verdict) -> SurfaceMatch {
+    fn surface_match(&self, bundle: Content<'_>, verdict: &Verdict) -> SurfaceMatch {
         let mapped = self.request.ask.mapped_with;
         if mapped.is_some_and(|mapped| Some(mapped) != bundle.surfaces_digest()) {
             return SurfaceMatch::MappedOtherwise;

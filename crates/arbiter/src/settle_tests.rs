@@ -3,6 +3,8 @@ use crate::fact::Validity;
 use crate::idempotency::KeyStatus;
 use crate::mandate::Mandate;
 use crate::testing::demo;
+use portcullis_policy::Bundle;
+use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{Decision, Salt, request::Ask};
 
 fn call(text: &str) -> DecisionCall {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_policy::{Bundle, Exception, Gathered};
+use portcullis_policy::{Content, Exception, Gathered};
 use portcullis_protocol::{
     Coverable, Digest, Excepted, Millis, SnapshotUse, Snapshots, SourceName, SurfaceName, Tier,
 };
@@ -30,7 +30,7 @@ impl Informed {
         Self { used: Fact::Unknown, kept: Vec::new(), exception: None, moved: false }
     }
 
-    pub(crate) fn of(bundle: &Bundle, facts: Option<&Gathered>, surface: &SurfaceName) -> Self {
+    pub(crate) fn of(bundle: Content<'_>, facts: Option<&Gathered>, surface: &SurfaceName) -> Self {
         let used = match facts {
             Some(facts) => Fact::Known(facts.used().clone()),
             None if bundle.sources().is_empty() => Fact::Known(Snapshots::new()),

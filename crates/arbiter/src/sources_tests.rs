@@ -1,6 +1,7 @@
 use super::*;
 use std::collections::BTreeSet;
 
+use portcullis_policy::Bundle;
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{AttemptId, Decision, DecisionRecord, ReasonCode, Record, Salt};

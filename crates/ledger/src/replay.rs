@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use portcullis_arbiter::{KeyStatus, Standing, StoredKey, standing_digest};
+use portcullis_arbiter::{ConsumedKey, KeyStatus, Keys, Standing, StoredKey, standing_digest};
 use portcullis_protocol::{
     AttemptId, Decision, DecisionRecord, Digest, Event, EventRecord, LateRecord, LimitUse, Millis, Outcome,
     OutcomeRecord, Record,
@@ -45,13 +45,6 @@ pub struct Contradiction {
     pub what: String,
 }
 
-struct Key {
-    operation: Option<Digest>,
-    permit: u64,
-    consumed: Millis,
-    status: KeyStatus,
-}
-
 struct Permit {
     attempt: AttemptId,
     agent: String,
@@ -66,7 +59,7 @@ pub struct StateReplay<'a> {
     reader: &'a LedgerReader,
     next: u64,
     last: Millis,
-    keys: BTreeMap<Digest, Key>,
+    keys: Keys,
     permits: BTreeMap<u64, Permit>,
     decided: u64,
     granted: u64,
@@ -154,7 +147,7 @@ impl<'a> StateReplay<'a> {
             reader,
             next: 0,
             last: Millis(0),
-            keys: BTreeMap::new(),
+            keys: Keys::new(),
             permits: BTreeMap::new(),
             decided: 0,
             granted: 0,
@@ -173,8 +166,8 @@ impl<'a> StateReplay<'a> {
     pub fn prior(&self, key: Option<&Digest>) -> Prior {
         match key.and_then(|key| self.keys.get(key)) {
             None => Prior::Known(None),
-            Some(Key { operation: None, permit, .. }) => Prior::OfUnknownOperation(*permit),
-            Some(Key { operation: Some(operation), consumed, status, .. }) => {
+            Some(ConsumedKey { operation: None, permit, .. }) => Prior::OfUnknownOperation(*permit),
+            Some(ConsumedKey { operation: Some(operation), consumed, status, .. }) => {
                 Prior::Known(Some(StoredKey { operation: *operation, status: *status, consumed: *consumed }))
             }
         }
@@ -306,8 +299,7 @@ impl<'a> StateReplay<'a> {
             if let Some((KeyStatus::InFlight | KeyStatus::Unknown, permit)) = before {
                 self.say(seq, format!("its key is in use since record {permit}, which may have run"));
             }
-            let key_of = Key { operation, permit: seq, consumed: entry.time, status: KeyStatus::InFlight };
-            self.keys.insert(key, key_of);
+            self.keys.consume(key, operation, seq, entry.time);
             self.entries += 1;
         }
         Ok(())
@@ -350,13 +342,7 @@ impl<'a> StateReplay<'a> {
         if matches!(outcome, Outcome::Expired | Outcome::Withheld) {
             self.entries += 1;
         }
-        let own = self.keys.get_mut(&key).filter(|key| key.permit == permit);
-        match (outcome, own) {
-            (_, None) => {}
-            (Outcome::Ok | Outcome::Failed, Some(key)) => key.status = KeyStatus::Completed,
-            (Outcome::Unknown, Some(key)) => key.status = KeyStatus::Unknown,
-            (Outcome::Expired | Outcome::Withheld, Some(_)) => drop(self.keys.remove(&key)),
-        }
+        self.keys.end(&key, permit, outcome);
     }
 
     /// Compares a PERMIT's row with what the log says of it.
@@ -390,7 +376,7 @@ impl<'a> StateReplay<'a> {
         }
         let connection = &self.reader.connection;
         let mut found = Vec::new();
-        for (commitment, key) in &self.keys {
+        for (commitment, key) in self.keys.iter() {
             // A row that was altered is one finding among others.
             let row = match keys::claimed(connection, commitment) {
                 Err(LedgerError::Corrupt(_)) => None,

@@ -12,9 +12,9 @@ use portcullis_verify::VerifierKey;
 
 use crate::authority::Authority;
 use crate::compile::Compiled;
+use crate::content;
 use crate::letting_go::Shared;
-use crate::limits::{self, Counting, Limit};
-use crate::pinned;
+use crate::limits::{Counting, Limit};
 use crate::proof::{self, ProofReport, Prover};
 use crate::roster::Roster;
 use crate::sources::Gathered;
@@ -76,11 +76,7 @@ impl Bundle {
         archive: Vec<u8>,
         vouched: Vouched,
     ) -> Self {
-        let surfaces = compiled.manifest.surfaces.clone();
-        let pins = pinned::digests(compiled.manifest.require_pins, &compiled.pinned);
-        let table = SurfaceTable { bundle: reference.digest, surfaces, pins };
-        // Without a digest no gate's reading matches, so calls that gates read are refused.
-        let table_digest = table.digest().ok(); // tidy: allow None matches nothing
+        let (table, table_digest) = content::table(&compiled, reference.digest);
         Self { reference, table, table_digest, compiled, archive: archive.into(), vouched }
     }
 
@@ -112,11 +108,7 @@ impl Bundle {
     /// What a request takes of each limit that applies to it if it is permitted, by the limits' names.
     #[must_use]
     pub fn counting(&self, request: &Request, facts: Option<&Gathered>) -> Vec<Counting> {
-        let entities = self.compiled.entities_with(&self.reference.digest, facts);
-        // Without facts that are needed nobody is known, and then no limit has room.
-        let whom = entities
-            .and_then(|entities| self.compiled.whom(&request.agent, request.ask.acts_for.as_ref(), entities));
-        limits::counting(self.limits(), request, whom.as_ref())
+        self.content().counting(request, facts)
     }
 
     /// Digest of the surfaces, for comparing by which rules a gate has read a call.
@@ -179,7 +171,6 @@ impl Bundle {
     /// do not.
     #[must_use]
     pub fn knows_agent(&self, agent: &AgentId, facts: Option<&Gathered>) -> Option<bool> {
-        let entities = self.compiled.entities_with(&self.reference.digest, facts)?;
-        Some(entities.get(&self.compiled.types.agent(agent.as_str())).is_some())
+        self.content().knows_agent(agent, facts)
     }
 }

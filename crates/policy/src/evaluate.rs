@@ -69,14 +69,13 @@ impl Bundle {
         labels: &BTreeSet<LabelName>,
         facts: Option<&Gathered>,
     ) -> Evaluation {
-        let entities = self.compiled.entities_with(&self.reference.digest, facts);
-        self.compiled.evaluate_in(request, Some(labels), entities)
+        self.content().evaluate_informed(request, labels, facts)
     }
 
     /// Whether the policies of an action see the agent's labels.
     #[must_use]
     pub fn sees_labels(&self, action: &ActionName) -> bool {
-        self.compiled.sight.labels.contains(action)
+        self.content().sees_labels(action)
     }
 }
 

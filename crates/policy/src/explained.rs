@@ -43,7 +43,7 @@ impl Rehearsal {
     /// How a tool is pinned.
     #[must_use]
     pub fn pin(&self, tool: &ToolName) -> Option<Digest> {
-        self.pins.tools.get(tool).copied()
+        self.table.pins.tools.get(tool).copied()
     }
 
     /// The exception of a surface for a code.

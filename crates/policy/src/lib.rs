@@ -31,6 +31,7 @@ mod bundle;
 pub mod bundles;
 mod clock;
 mod compile;
+mod content;
 mod diagnosis;
 mod diff;
 mod disk;
@@ -82,6 +83,7 @@ pub use artifact::{Artifact, BUNDLE_TYPE, EMPTY, InvalidManifest, MANIFEST_TYPE,
 pub use authority::{Authority, RootRef};
 pub use bundle::{Bundle, Evaluation, engine};
 pub use compile::CheckReport;
+pub use content::Content;
 pub use diagnosis::{Diagnosis, Label, Position};
 pub use diff::Difference;
 pub use draft::{Draft, DraftError, Heading, LeftOut};

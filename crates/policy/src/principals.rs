@@ -81,8 +81,7 @@ impl Bundle {
     /// `None` if sources of facts would have to say, and these do not.
     #[must_use]
     pub fn knows_principal(&self, principal: &PrincipalId, facts: Option<&Gathered>) -> Option<bool> {
-        let entities = self.compiled.entities_with(&self.reference.digest, facts)?;
-        Some(self.compiled.types.principal(principal, entities).is_some())
+        self.content().knows_principal(principal, facts)
     }
 }
 

@@ -1,25 +1,28 @@
 //! What a bundle would say, before anybody has signed it: for simulation and explanation. It cannot decide: there is no way
 //! from here to a [`crate::Bundle`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use cedar_policy::Effect;
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::{
-    BundleDigest, Coverable, Excepted, LabelName, Millis, Obligations, ReasonCode, Request, Snapshots,
-    SurfaceName, SurfaceSpec, ToolPins, Verdict,
+    BundleDigest, BundleRef, Digest, Millis, SourceName, SurfaceName, SurfaceSpec, SurfaceTable,
 };
 
 use crate::compile::Compiled;
 use crate::error::BundleError;
-use crate::{Evaluation, Gathered, Snapshot, bundle, exceptions, pinned};
+use crate::sources::Given;
+use crate::{FactSnapshot, Snapshot, content, trial};
 
-/// A bundle's content, parsed and validated, and not known to be anybody's.
+/// A bundle's content, parsed and validated, and not known to be anybody's. What is asked of it is its [`crate::Content`].
 #[derive(Debug)]
 pub struct Rehearsal {
     pub(crate) compiled: Compiled,
-    digest: BundleDigest,
-    pub(crate) pins: ToolPins,
+    pub(crate) reference: BundleRef,
+    pub(crate) table: SurfaceTable,
+    pub(crate) table_digest: Option<Digest>,
+    /// The facts that its cases have, by the names of their files.
+    facts: BTreeMap<String, FactSnapshot>,
 }
 
 impl Snapshot {
@@ -29,8 +32,11 @@ impl Snapshot {
     /// [`BundleError::Corrupt`], by the first defect.
     pub fn rehearse(&self) -> Result<Rehearsal, BundleError> {
         let compiled = Compiled::new(&self.files)?;
-        let pins = pinned::digests(compiled.manifest.require_pins, &compiled.pinned);
-        Ok(Rehearsal { compiled, digest: self.digest(), pins })
+        let facts = trial::facts_by_name(&self.files)?;
+        let (name, version) = (compiled.manifest.name.clone(), compiled.manifest.version);
+        let reference = BundleRef { name, version, digest: self.digest() };
+        let (table, table_digest) = content::table(&compiled, reference.digest);
+        Ok(Rehearsal { compiled, reference, table, table_digest, facts })
     }
 }
 
@@ -38,75 +44,19 @@ impl Rehearsal {
     /// The bundle's digest.
     #[must_use]
     pub const fn digest(&self) -> BundleDigest {
-        self.digest
+        self.reference.digest
     }
 
-    /// What a gate with this bundle would hear from policy alone at `at`, of an agent with exactly these labels and a
-    /// credential that admits whom it acts for, by these
-    /// facts, the order of preconditions kept: validity, then the facts and how old they are, then whether the agent and
-    /// whom it acts for are known, then [`crate::Bundle::evaluate_informed`]. Without `at` the bundle is taken as valid, and facts as fresh.
-    /// The second is the exception by which it is a PERMIT, if there is one.
+    /// What its cases have in the place of its sources of facts, as of a time: of each source the file that is named for it,
+    /// else the one of the source's name. `None` if one of them is not there.
     #[must_use]
-    pub fn evaluate(
-        &self,
-        request: &Request,
-        labels: &BTreeSet<LabelName>,
-        at: Option<Millis>,
-        facts: Option<&Gathered>,
-    ) -> (Evaluation, Option<Excepted>) {
-        let manifest = &self.compiled.manifest;
-        let validity = (manifest.valid_from, manifest.valid_until);
-        if let Some(Err(code)) = at.map(|at| bundle::validity(validity, at)) {
-            return (refused(code), None);
-        }
-        self.evaluate_as_valid(request, labels, at, facts)
-    }
-
-    /// As [`Self::evaluate`], if the bundle were in force at `at`, whatever its own validity says: one that is made for an
-    /// activation to come is not valid at any time on record.
-    #[must_use]
-    pub fn evaluate_as_valid(
-        &self,
-        request: &Request,
-        labels: &BTreeSet<LabelName>,
-        at: Option<Millis>,
-        facts: Option<&Gathered>,
-    ) -> (Evaluation, Option<Excepted>) {
-        let Some(entities) = self.compiled.entities_with(&self.digest, facts) else {
-            return (refused(ReasonCode::FactUnavailable), None);
-        };
-        let whom = self.compiled.whom(&request.agent, request.ask.acts_for.as_ref(), entities);
-        let evaluation = match (entities.get(&self.compiled.types.agent(request.agent.as_str())), whom) {
-            (None, _) => refused(ReasonCode::IdentityUnknown),
-            (Some(_), None) => refused(ReasonCode::IdentityPrincipalUnknown),
-            (Some(_), Some(_)) => self.compiled.evaluate_in(request, Some(labels), Some(entities)),
-        };
-        match facts.zip(at) {
-            Some((facts, at)) => self.aged(request, evaluation, facts.used(), at),
-            None => (evaluation, None),
-        }
-    }
-
-    /// What is left of an evaluation at a time: by stale facts there is a PERMIT by an exception, or none.
-    fn aged(
-        &self,
-        request: &Request,
-        evaluation: Evaluation,
-        used: &Snapshots,
-        at: Millis,
-    ) -> (Evaluation, Option<Excepted>) {
-        if used.values().any(|it| it.age_at(at).is_none()) {
-            return (refused(ReasonCode::FactUnavailable), None);
-        }
-        if !used.values().any(|it| it.is_stale_at(at)) {
-            return (evaluation, None);
-        }
-        let exceptions = &self.compiled.manifest.exceptions;
-        let exception = exceptions::of(exceptions, &request.ask.surface, Coverable::FactStale);
-        match (exception.and_then(|exception| exception.covering(used, at)), evaluation.verdict.reason()) {
-            (Some(excepted), None) => (evaluation, Some(excepted)),
-            (Some(_) | None, _) => (refused(ReasonCode::FactStale), None),
-        }
+    pub fn facts_of_cases(&self, named: &BTreeMap<SourceName, String>, as_of: Millis) -> Option<Given> {
+        let sources = self.compiled.manifest.sources.keys();
+        let given = sources.map(|source| {
+            let file = named.get(source).map_or(source.as_str(), String::as_str);
+            Some((source.clone(), self.facts.get(file)?.at(as_of).into()))
+        });
+        given.collect()
     }
 
     /// The `@id` of the first policy that could grant something.
@@ -129,20 +79,19 @@ impl Rehearsal {
         read(self) == read(other)
     }
 
-    /// Whether all that is asked of a PERMIT beside policy is the same under both: the terms of the surface, the limits that
-    /// count it, and what the pins say of the tool as the gate saw it. State is not looked into.
+    /// Whether a gate says of the tool that is called what the pins of `other` ask for: one whose bundle pins nothing says
+    /// nothing of tools, and would have under one that does.
     #[must_use]
-    pub fn binds_alike(&self, other: &Self, ask: &Ask) -> bool {
-        let surface = &ask.surface;
+    pub fn shows_tools_for(&self, other: &Self, ask: &Ask) -> bool {
+        ask.tool.is_some() || self.table.pins.judge_ask(ask) == other.table.pins.judge_ask(ask)
+    }
+
+    /// Whether a PERMIT is given and spent on the same terms under both, as far as they are no part of deciding: whom silence
+    /// strikes and how, and within which times.
+    #[must_use]
+    pub fn binds_alike(&self, other: &Self, surface: &SurfaceName) -> bool {
         let declared = |it: &Self| it.compiled.manifest.surfaces.get(surface).map(terms);
-        let limits = |it: &Self| {
-            let all = it.compiled.manifest.limits.iter();
-            let own = all.filter(|(_, limit)| limit.surfaces.contains(surface));
-            own.map(|(name, limit)| (name.clone(), limit.clone())).collect::<Vec<_>>()
-        };
         declared(self) == declared(other)
-            && limits(self) == limits(other)
-            && self.pins.judge_ask(ask) == other.pins.judge_ask(ask)
     }
 }
 
@@ -151,11 +100,12 @@ fn terms(spec: &SurfaceSpec) -> impl PartialEq + use<> {
     let SurfaceSpec {
         tier,
         on_silence,
-        idempotency,
         permit_ttl_ms,
         outcome_within_ms,
-        derived_window_ms,
         witnessed,
+        // Decided by: what is asked again is asked of these too.
+        idempotency: _,
+        derived_window_ms: _,
         // What a request is made of, and so before policy: `Rehearsal::reads_alike`.
         actions: _,
         tools: _,
@@ -164,13 +114,7 @@ fn terms(spec: &SurfaceSpec) -> impl PartialEq + use<> {
         // What is left of a request when it is decided.
         keep: _,
     } = spec;
-    let times = (*permit_ttl_ms, *outcome_within_ms, *derived_window_ms);
-    (*tier, *on_silence, *idempotency, times, *witnessed)
-}
-
-fn refused(code: ReasonCode) -> Evaluation {
-    let (verdict, obligations) = (Verdict::Refuse(code, Vec::new()), Obligations::none());
-    Evaluation { verdict, obligations, labels: BTreeMap::new(), detail: None }
+    (*tier, *on_silence, *permit_ttl_ms, *outcome_within_ms, *witnessed)
 }
 
 #[cfg(test)]

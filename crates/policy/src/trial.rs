@@ -20,11 +20,11 @@ use crate::slices::Answer;
 use crate::{Evaluation, bundle};
 
 mod cases;
-mod facts;
+pub(crate) mod facts;
 mod mutants;
 
 pub(crate) use cases::{Case, cases, misread};
-pub(crate) use facts::inform;
+pub(crate) use facts::{facts_by_name, inform};
 pub use mutants::{Change, Mutant};
 
 /// What a case expects.

@@ -89,7 +89,7 @@ pub use setup::{
     new_cosigner, new_key, pin_bundle, pin_fetched, verifier_of,
 };
 pub use simulate::{
-    Group, NotSimulated, Said, Simulation, Traced, facts_on_record, read_trace, request_on_record,
+    Assumed, Group, NotSimulated, Said, Simulation, Traced, facts_on_record, read_trace, request_on_record,
     simulate_ledger, simulate_trace,
 };
 pub use sources::{Access, Fetched, InvalidLocation, Location, Remote, Source, SourceError};

@@ -93,7 +93,7 @@ fn told(out: &Path, pack: &VerifiedPack, key: &VerifierKey, json: bool) -> ExitC
 }
 
 /// A time in UTC: a date, a date and time (RFC 3339), or milliseconds since 1970.
-fn time(text: &str) -> Result<Millis, String> {
+pub(super) fn time(text: &str) -> Result<Millis, String> {
     let millis = |milliseconds: i64| u64::try_from(milliseconds).map_or(None, |at| Some(Millis(at)));
     let date = text
         .parse::<NaiveDate>()

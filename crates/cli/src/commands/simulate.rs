@@ -5,8 +5,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use portcullis_policy::{Rehearsal, Snapshot};
-use portcullis_server::{Config, Simulation, open_ledger, simulate_ledger, simulate_trace, vault_key};
+use portcullis_server::{
+    Assumed, Config, Simulation, open_ledger, simulate_ledger, simulate_trace, vault_key,
+};
 
+use super::evidence::time;
 use super::in_force_or;
 use crate::args::SimulateArgs;
 use crate::progress::Progress;
@@ -46,10 +49,11 @@ fn over_ledger(args: &SimulateArgs, other: &Rehearsal) -> Result<Option<Simulati
             say::misuse(&format!("{error}; --without-key counts what cannot be simulated without it"))
         })?),
     };
+    let since = args.since.as_deref().map(time).transpose().map_err(|error| say::misuse(&error))?;
     let reader = open_ledger(&config).map_err(|error| say::error(&error))?;
     let total = reader.head().size();
     let mut progress = Progress::new("simulating record").map_err(|error| say::error(&error))?;
-    simulate_ledger(&reader, master.as_ref(), other, |seq| progress.step(seq, total))
+    simulate_ledger(&reader, master.as_ref(), other, since, |seq| progress.step(seq, total))
         .map_err(|error| say::error(&error))
 }
 
@@ -67,8 +71,22 @@ pub(super) fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     std::fs::read(path)
 }
 
+fn taken_as_given(assumed: &Assumed) {
+    let Assumed { ended_ok, as_recorded } = *assumed;
+    if ended_ok > 0 {
+        say::line(&format!(
+            "{ended_ok} PERMITs of the other bundle have no outcome: taken as ended `ok` at once"
+        ));
+    }
+    if as_recorded > 0 {
+        say::line(&format!(
+            "{as_recorded} PERMITs were not simulated: what they took of limits, and the labels they gave, are as on record"
+        ));
+    }
+}
+
 fn tell(simulation: &Simulation, args: &SimulateArgs) -> ExitCode {
-    let Simulation { bundle, asked, unchanged, changes, not_simulated, contradictions } = simulation;
+    let Simulation { bundle, asked, unchanged, changes, not_simulated, assumed, contradictions } = simulation;
     let place = if args.trace.is_some() { "line" } else { "record" };
     if args.json {
         let changes: Vec<_> = changes
@@ -77,7 +95,7 @@ fn tell(simulation: &Simulation, args: &SimulateArgs) -> ExitCode {
             .collect();
         let said = serde_json::json!({
             "bundle": bundle, "asked": asked, "unchanged": unchanged, "changes": changes,
-            "not_simulated": not_simulated, "contradictions": contradictions,
+            "not_simulated": not_simulated, "assumed": assumed, "contradictions": contradictions,
         });
         say::line(&said.to_string());
     } else {
@@ -93,6 +111,7 @@ fn tell(simulation: &Simulation, args: &SimulateArgs) -> ExitCode {
         for (why, count) in not_simulated {
             say::line(&format!("{count} requests not simulated: {}", why.as_str()));
         }
+        taken_as_given(assumed);
     }
     if *contradictions == 0 {
         return ExitCode::SUCCESS;

@@ -374,6 +374,11 @@ impl World {
         world
     }
 
+    /// Whose bundle has these files.
+    pub(crate) fn under(files: BTreeMap<String, Vec<u8>>) -> Self {
+        Self::with(changed(files, &[]))
+    }
+
     /// The same world once its bundle was replaced by one with other limits.
     pub(crate) fn with_limits(self, limits: &str) -> Self {
         let begin = "[surfaces.\"demo.read_balance\"]\n";
@@ -664,6 +669,19 @@ impl World {
         u64::try_from(self.records().len()).unwrap()
     }
 
+    /// The PERMITs on record.
+    pub(crate) fn permits(&self) -> Vec<DecisionRecord> {
+        let entries = self.records().into_iter().filter_map(|record| match record {
+            Record::Decision(entry) if entry.decision == Decision::Permit => Some(*entry),
+            Record::Decision(_)
+            | Record::Outcome(_)
+            | Record::Aggregate(_)
+            | Record::Event(_)
+            | Record::Late(_) => None,
+        });
+        entries.collect()
+    }
+
     pub(crate) fn outcomes(&self) -> Vec<(u64, Outcome)> {
         let outcomes = self.records().into_iter().filter_map(|record| match record {
             Record::Outcome(record) => Some((record.permit, record.outcome)),
@@ -720,6 +738,18 @@ impl Call {
             "context":{{"account":"a","amount":"{amount}"}}{key}}}"#
         );
         Self { agent: "demo-agent", may_act_for: Vec::new(), attempt, ask }
+    }
+
+    /// The same on another resource.
+    pub(crate) fn on(self, resource: &str) -> Self {
+        let to = format!(r#""resource":{{"type":"Surface","id":"{resource}"}}"#);
+        Self { ask: self.ask.replace(r#""resource":{"type":"Surface","id":"demo.charge"}"#, &to), ..self }
+    }
+
+    /// The same in a currency, where the surface declares one.
+    pub(crate) fn in_currency(self, currency: &str) -> Self {
+        let to = format!(r#""currency":"{currency}","account":"a""#);
+        Self { ask: self.ask.replace(r#""account":"a""#, &to), ..self }
     }
 
     /// A read, permitted. Its surface keeps no keys.

@@ -49,6 +49,8 @@ mod rotation;
 #[cfg(test)]
 mod scrub;
 #[cfg(test)]
+mod shadow;
+#[cfg(test)]
 mod shutdown;
 #[cfg(test)]
 mod signers;

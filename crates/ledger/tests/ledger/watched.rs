@@ -99,10 +99,14 @@ impl Elsewhere for Asked {
 }
 
 /// Numbers from a seed (xorshift64*), which is printed.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) const fn of(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -110,7 +114,7 @@ impl Random {
     }
 }
 
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let given = std::env::var("PORTCULLIS_SEED").ok().and_then(|seed| seed.parse().ok());
     given.unwrap_or_else(|| {
         let mut bytes = [0; 8];

@@ -308,7 +308,8 @@ fn what_was_seen_becomes_surfaces_and_uncommented_is_all_that_is_granted() {
     insta::assert_snapshot!("traced_left_out", left.join("\n"));
     let granted = granted(&drafted).rehearse().unwrap();
     let permits = |request: &Request| {
-        granted.evaluate(request, &BTreeSet::new(), None, None).0.verdict.decision() == Decision::Permit
+        let said = granted.content().evaluate_informed(request, &BTreeSet::new(), None);
+        said.verdict.decision() == Decision::Permit
     };
     let counted = requests.iter().filter(|request| permits(request)).count();
     assert_eq!(counted, 8, "what can be declared is granted");
@@ -497,7 +498,7 @@ proptest! {
                 let granted = granted(&draft).rehearse().unwrap();
                 for request in &requests {
                     let permits = |request: &Request| {
-                        let (said, _) = granted.evaluate(request, &BTreeSet::new(), None, None);
+                        let said = granted.content().evaluate_informed(request, &BTreeSet::new(), None);
                         said.verdict.decision() == Decision::Permit
                     };
                     let told = draft.left_out.iter().any(|left| left.what.contains(request.ask.surface.as_str()));

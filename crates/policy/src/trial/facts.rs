@@ -26,6 +26,20 @@ pub(crate) fn inform(
     Ok(cases)
 }
 
+/// What the cases of a bundle that loads can have, by the names of its files.
+pub(crate) fn facts_by_name(files: &Files) -> Result<BTreeMap<String, FactSnapshot>, BundleError> {
+    let named = files.keys().filter_map(|path| {
+        let name = path.strip_prefix(TESTS)?.strip_prefix('/')?.strip_suffix(".json")?;
+        Some((name.to_owned(), path))
+    });
+    named.map(|(name, path)| Ok((name, read(files, path)?))).collect()
+}
+
+fn read(files: &Files, path: &str) -> Result<FactSnapshot, BundleError> {
+    let text = files::text(files, path)?;
+    FactSnapshot::of_case(text).map_err(|error: FactError| unfit(path, &error.to_string()))
+}
+
 /// What was read for cases so far, by the names of the files: most have the same.
 struct CaseFacts<'a> {
     files: &'a Files,
@@ -61,7 +75,7 @@ impl<'a> CaseFacts<'a> {
         }
         let mut given = Given::new();
         for (name, path) in sources.keys().zip(&paths) {
-            given.insert(name.clone(), Arc::new(self.read(path)?));
+            given.insert(name.clone(), Arc::new(read(self.files, path)?));
         }
         let joined = self.compiled.join(&given).map_err(|error| {
             let at = match &error {
@@ -83,11 +97,6 @@ impl<'a> CaseFacts<'a> {
             .find(|path| !used.contains(path))
             .map_or(Ok(()), |path| Err(unfit(path, "no case has these facts")))
     }
-
-    fn read(&self, path: &str) -> Result<FactSnapshot, BundleError> {
-        let text = files::text(self.files, path)?;
-        FactSnapshot::of_case(text).map_err(|error: FactError| unfit(path, &error.to_string()))
-    }
 }
 
 fn unfit(path: &str, message: &str) -> BundleError {
@@ -96,4 +105,4 @@ fn unfit(path: &str, message: &str) -> BundleError {
 
 #[cfg(test)]
 #[path = "facts_tests.rs"]
-mod tests;
+pub(crate) mod tests;

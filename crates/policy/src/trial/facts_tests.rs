@@ -13,7 +13,7 @@ fn case(rest: &str) -> Vec<u8> {
 }
 
 /// The bundle with a source, and a case that has its facts from this file.
-fn tried(facts: &str) -> Files {
+pub(crate) fn tried(facts: &str) -> Files {
     let mut files = sourced("");
     files.insert("tests/pay.toml".into(), case(""));
     files.insert(PATH.into(), facts.as_bytes().to_vec());
