@@ -1,8 +1,10 @@
 //! Limits: what is reserved, what is given back, and what a start, a replay and a check make of it.
 
-use portcullis_ledger::Ledger;
-use portcullis_protocol::{Event, Outcome, ReasonCode};
 use std::sync::atomic::AtomicBool;
+
+use portcullis_ledger::Ledger;
+use portcullis_policy::bundles;
+use portcullis_protocol::{Event, Outcome, ReasonCode};
 
 use crate::harness::{Call, World, answer};
 use crate::replay::replay;
@@ -157,6 +159,110 @@ fn a_batch_of_calls_that_wait_together_gets_no_more_than_the_limit() {
     held.release();
     let permitted = asked.iter().filter(|asked| answer(asked).verdict.reason().is_none()).count();
     assert_eq!(permitted, 7);
+    assert_eq!(replay(&world), (vec![], vec![]));
+}
+
+/// 50.00 a day in each currency, on each resource.
+const EACH: &str = r#"
+[limits.money]
+kind = "sum"
+surfaces = ["demo.charge"]
+per = ["resource"]
+of = "amount"
+currency = "currency"
+max = { EUR = "50.00", USD = "20.00" }
+window = { sliding = "1d" }
+
+"#;
+
+/// Whose charges say in which currency they are.
+fn in_currencies() -> World {
+    let mut files = bundles::demo();
+    files.retain(|path, _| !path.starts_with("tests/"));
+    let mut edit = |path: &str, from: &str, to: &str| {
+        let text = String::from_utf8(files[path].clone()).unwrap();
+        assert!(text.contains(from), "{from}");
+        files.insert(path.to_owned(), text.replace(from, to).into_bytes());
+    };
+    let amount = "context.amount = ";
+    edit("bundle.toml", amount, &format!("context.currency = {{ type = \"string\" }}\n{amount}"));
+    let begin = "[surfaces.\"demo.read_balance\"]";
+    edit("bundle.toml", begin, &format!("{EACH}{begin}"));
+    edit("schema.cedarschema", "amount: decimal", "amount: decimal, currency: String");
+    World::under(files)
+}
+
+/// How many of these calls are permitted, when so many threads ask at once.
+fn raced(world: &World, ledger: &Ledger, calls: &[Call]) -> usize {
+    const THREADS: usize = 8;
+    let start = std::sync::Barrier::new(THREADS);
+    let asked = |calls: &[Call]| {
+        start.wait();
+        let permitted = |call: &&Call| world.decide(ledger, call).verdict.reason().is_none();
+        calls.iter().filter(permitted).count()
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|at| {
+                scope.spawn(move || {
+                    asked(&calls.iter().skip(at).step_by(THREADS).cloned().collect::<Vec<_>>())
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    })
+}
+
+/// Two resources share no counter, and neither do two currencies; of each, exactly as many run as fit, whoever asks first, and
+/// after a start no more.
+#[test]
+fn of_the_last_of_a_sum_exactly_as_much_is_permitted_as_fits_in_each_currency_on_each_resource() {
+    let world = in_currencies();
+    let ledger = world.start();
+    let shares = [
+        ("demo.charge", "EUR", 50),
+        ("demo.charge", "USD", 20),
+        ("demo.read_balance", "EUR", 50),
+        ("demo.read_balance", "USD", 20),
+    ];
+    let call = |attempt: u64, (resource, currency): (&str, &str), amount: &str| {
+        charge(attempt, amount).on(resource).in_currency(currency)
+    };
+    // Of each all but 5.00 is gone, and 40 ask for 1.00 of each at once.
+    let mut attempt = 0;
+    for (resource, currency, max) in shares {
+        attempt += 1;
+        world.permitted(&ledger, &call(attempt, (resource, currency), &format!("{}.00", max - 5)));
+    }
+    let all: Vec<_> = (0..160_u64)
+        .map(|number| {
+            let (resource, currency, _) = shares[usize::try_from(number % 4).unwrap()];
+            (number % 4, call(1_000 + number, (resource, currency), "1.00"))
+        })
+        .collect();
+    let calls: Vec<_> = all.iter().map(|(_, call)| call.clone()).collect();
+    assert_eq!(raced(&world, &ledger, &calls), 20);
+    let permitted = |of: u64| {
+        let own: std::collections::BTreeSet<_> =
+            all.iter().filter(|(share, _)| *share == of).map(|(_, call)| call.attempt()).collect();
+        let permits = world.permits();
+        permits.iter().filter(|entry| own.contains(&entry.attempt)).count()
+    };
+    assert_eq!([0, 1, 2, 3].map(permitted), [5, 5, 5, 5]);
+    let full = |ledger: &Ledger, from: u64| {
+        for (number, (resource, currency, _)) in (from..).zip(shares) {
+            let call = call(number, (resource, currency), "0.01");
+            assert_eq!(world.refused(ledger, &call), ReasonCode::LimitsExceeded, "{resource} {currency}");
+        }
+    };
+    full(&ledger, 2_000);
+    assert_eq!(
+        world.refused(&ledger, &call(2_100, ("demo.charge", "CHF"), "0.01")),
+        ReasonCode::LimitsCurrencyUnlisted
+    );
+    drop(ledger);
+    let ledger = world.start();
+    full(&ledger, 3_000);
     assert_eq!(replay(&world), (vec![], vec![]));
 }
 
