@@ -250,3 +250,55 @@ fn a_refused_activation_of_the_same_content_replaced_the_signatures_of_the_bundl
     let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("offered")).collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// A release whose agents come from `directory`, and which is otherwise the deployment's.
+fn sourced(place: &Place, version: u64) -> String {
+    let at = copy(place, version, false);
+    let manifest = std::fs::read_to_string(at.join("bundle.toml")).unwrap();
+    let source = "\n[facts.directory]\ntypes = [\"Agent\"]\nmax_age = \"10m\"\n";
+    std::fs::write(at.join("bundle.toml"), format!("{manifest}{source}")).unwrap();
+    std::fs::rename(at.join("entities.json"), at.join("tests/directory.json")).unwrap();
+    std::fs::write(at.join("entities.json"), "[]").unwrap();
+    let file = text(&place.path(&format!("sourced-{version}.bundle")));
+    run(&["bundle", "build", &text(&at), "-o", &file]).ok();
+    run(&["bundle", "sign", &file, "--key", &text(&place.path("keys/bundle.key"))]).ok();
+    file
+}
+
+/// It decided, and there was nothing but SILENCE from then on.
+#[test]
+fn a_bundle_whose_sources_gave_nothing_came_into_force() {
+    let place = Place::demo();
+    let agents = std::fs::read_to_string(place.config.bundle.join("entities.json")).unwrap();
+    let next = sourced(&place, 2);
+    // Nothing says where the source is.
+    let unsaid = activate(&place, &next);
+    unsaid.failed("fact.unavailable: the bundle was not activated, and the one in force stays");
+    unsaid.failed("the configuration has no `[facts.directory]`");
+    let config = std::fs::read_to_string(&place.config_path).unwrap();
+    std::fs::write(&place.config_path, format!("{config}\n[facts.directory]\nfile = \"directory.json\"\n"))
+        .unwrap();
+    let daemon = Daemon::start(&place);
+    let gives = |seconds: i64, agents: &str| {
+        let document = format!(r#"{{"v":1,"as_of":"{}","entities":{agents}}}"#, crate::facts::ago(seconds));
+        std::fs::rename(place.file("directory.new", &document), place.path("directory.json")).unwrap();
+    };
+    activate(&place, &next).failed("source of facts `directory` is unavailable");
+    gives(601, &agents);
+    activate(&place, &next).failed("fact.stale: the bundle was not activated");
+    // A policy names an agent that nobody gives.
+    gives(0, &agents.replace("demo-agent", "other-agent"));
+    activate(&place, &next).failed("which nobody gives");
+    assert_eq!((answered(&place, "a").as_str(), shown(&place)), ("PERMIT", 1), "nothing was changed");
+    gives(0, &agents);
+    activate(&place, &next).ok();
+    assert_eq!((answered(&place, "b").as_str(), shown(&place)), ("PERMIT", 2));
+    // Where nothing is permitted for want of facts as it is, another bundle takes nothing away, and may be what mends that.
+    std::fs::remove_file(place.path("directory.json")).unwrap();
+    assert_eq!(answered(&place, "c"), "fact.unavailable");
+    activate(&place, &sourced(&place, 3)).ok();
+    assert_eq!(answered(&place, "d"), "fact.unavailable");
+    activate(&place, &release(&place, 4, false)).ok();
+    assert_eq!(answered(&place, "e"), "PERMIT");
+    drop(daemon);
+}

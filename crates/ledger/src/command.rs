@@ -89,7 +89,7 @@ impl From<Ordered> for Given {
 }
 
 /// Why an order was not carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OrderRefused {
     /// There is no PERMIT for this attempt.
     #[error("there is no PERMIT for this attempt")]
@@ -114,6 +114,14 @@ pub enum OrderRefused {
     /// A case that the bundle carries fails.
     #[error("the bundle was not activated, and the one in force stays: a case in its `tests/` fails")]
     CaseFailed,
+    /// The bundle declares sources of facts by which nothing would be permitted.
+    #[error("the bundle was not activated, and the one in force stays: {what}")]
+    Facts {
+        /// The code that every decision would have.
+        code: ReasonCode,
+        /// Which sources, and what is wrong with them.
+        what: String,
+    },
     /// No record can hold it.
     #[error("the order is too long for a record")]
     TooLong,

@@ -200,7 +200,7 @@ impl Bundles {
         }
         let left = self.state().prepared.order(wanted.clone(), source);
         drop(left);
-        Ok(Ready { vetted, archive: Arc::clone(bundle.archive()) })
+        Ok(Ready { vetted, bundle })
     }
 
     /// Finds out whether a bundle that was offered is sound at `now`: signed, by enough keys of the root as it is now,
@@ -379,12 +379,12 @@ fn activated_source(config: &ArbiterConfig, digest: &BundleDigest, succession: &
 }
 
 /// What may be activated.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ready {
     /// What is known of its proofs.
     pub(crate) vetted: Vetted,
-    /// Its files.
-    pub(crate) archive: Arc<[u8]>,
+    /// The bundle.
+    pub(crate) bundle: Arc<Bundle>,
 }
 
 /// A bundle that was found sound, and what the log said then.
@@ -437,6 +437,13 @@ pub fn bundle_source(config: &ArbiterConfig) -> BundleSource {
 pub(crate) fn described(bundle: &Bundle) -> InForce {
     let root = bundle.authority().root().map(RootRef::named);
     InForce { bundle: bundle.reference().clone(), root }
+}
+
+#[cfg(test)]
+impl PartialEq for Ready {
+    fn eq(&self, other: &Self) -> bool {
+        self.vetted == other.vetted && self.bundle.archive() == other.bundle.archive()
+    }
 }
 
 #[cfg(test)]

@@ -273,7 +273,8 @@ fn a_bundle_that_was_found_sound_is_not_read_again_for_the_order_unless_anything
     bundles.stands(&Succession::default());
     let offer = offered(&bundles);
     let wanted = offer.bundle();
-    let ready = |wanted: &BundleRef| bundles.make_ready(wanted, NOW).map(|ready| ready.archive);
+    let ready =
+        |wanted: &BundleRef| bundles.make_ready(wanted, NOW).map(|ready| Arc::clone(ready.bundle.archive()));
     let first = ready(wanted).unwrap();
     assert!(Arc::ptr_eq(&first, &ready(wanted).unwrap()), "read again");
     // Everything that an activation asks is asked again.

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use portcullis_arbiter::{Fact, Heard};
 use portcullis_policy::{Bundle, FactFile, FactSnapshot, Gathered, Given, Ungathered};
@@ -23,6 +23,8 @@ use reader::{DECIDING, Document, Reader, SETTLING, awaited, heard};
 
 /// A file in the data directory that is touched to see what time it is there.
 const CLOCK: &str = "facts.clock";
+/// How long the first answer of a service is waited for by who asks whether a bundle could decide.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
 /// Why a source gives nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +75,9 @@ enum Asked<R> {
     Awaited(R),
 }
 
+/// What each source answered.
+type Answers = BTreeMap<SourceName, Result<Arc<FactSnapshot>, Nothing>>;
+
 /// What was gathered last.
 #[derive(Debug)]
 struct Last {
@@ -84,7 +89,7 @@ struct Last {
 #[derive(Debug, Default)]
 struct State {
     /// What each source answered last to who decides.
-    answers: BTreeMap<SourceName, Result<Arc<FactSnapshot>, Nothing>>,
+    answers: Answers,
     last: Option<Last>,
 }
 
@@ -174,6 +179,12 @@ impl Facts {
 
     /// What the sources of a bundle give to who decides.
     async fn given(&self, bundle: &Bundle) -> Result<Given, Nothing> {
+        let answers = self.answers(bundle).await;
+        self.state().answers.clone_from(&answers);
+        answers.into_iter().map(|(name, answer)| Ok((name, answer?))).collect()
+    }
+
+    async fn answers(&self, bundle: &Bundle) -> Answers {
         let since = Instant::now();
         let until = since.checked_add(DECIDING).map_or(since, |until| until);
         let asked = self.ask(bundle, |file| file.given(since));
@@ -186,8 +197,28 @@ impl Facts {
             };
             answers.insert(name, answer);
         }
-        self.state().answers.clone_from(&answers);
-        answers.into_iter().map(|(name, answer)| Ok((name, answer?))).collect()
+        answers
+    }
+
+    /// How each source of a bundle would be at `now`, if that bundle were the one that decides. A service that has not answered yet is
+    /// waited for. Nothing of it is kept for those who decide by the bundle in force.
+    pub(crate) async fn tried(
+        &self,
+        bundle: &Arc<Bundle>,
+        now: Option<Millis>,
+        heard: &Heard,
+    ) -> Vec<FactsHealth> {
+        let services = bundle.sources().keys().filter_map(|name| match self.sources.get(name) {
+            Some(Source::Service(service)) => Some(service.answered()),
+            Some(Source::File(_)) | None => None,
+        });
+        for answered in services {
+            // What has not answered by then gives nothing.
+            drop(tokio::time::timeout(FIRST_ANSWER, answered).await);
+        }
+        let answers = self.answers(bundle).await;
+        let gathered = tried(bundle, &answers).await;
+        self.declared(bundle, (&answers, Some(&gathered)), now, heard)
     }
 
     /// What the sources of a bundle give to who settles: what they gave before, or nothing.
@@ -226,10 +257,25 @@ impl Facts {
     /// the configuration has.
     pub(crate) fn health(&self, bundle: &Bundle, now: Option<Millis>, heard: &Heard) -> Vec<FactsHealth> {
         let state = self.state();
+        let gathered = state.last.as_ref().map(|last| &last.gathered);
+        let mut all = self.declared(bundle, (&state.answers, gathered), now, heard);
+        let unused = self.sources.keys().filter(|name| !bundle.sources().contains_key(*name));
+        all.extend(unused.map(FactsHealth::unused));
+        all
+    }
+
+    /// How each source that a bundle declares is, by what they answered and what could be gathered of that.
+    fn declared(
+        &self,
+        bundle: &Bundle,
+        (answers, gathered): (&Answers, Option<&Result<Arc<Gathered>, Nothing>>),
+        now: Option<Millis>,
+        heard: &Heard,
+    ) -> Vec<FactsHealth> {
         let declared = bundle.sources().iter().map(|(name, source)| {
-            let answer = state.answers.get(name);
+            let answer = answers.get(name);
             let given = answer.and_then(|answer| answer.as_ref().ok());
-            let (usable, error) = self.standing(name, answer, state.last.as_ref());
+            let (usable, error) = self.standing(name, answer, gathered);
             let is_past = |it: &Arc<FactSnapshot>, now| {
                 heard.get(name).is_some_and(|newest| newest.is_after(it.as_of(), it.digest(), now))
             };
@@ -237,8 +283,7 @@ impl Facts {
             let as_of = given.map(|it| it.as_of());
             FactsHealth::of(name, as_of, source.max_age_ms, (usable, is_past), (error, now))
         });
-        let unused = self.sources.keys().filter(|name| !bundle.sources().contains_key(*name));
-        declared.chain(unused.map(FactsHealth::unused)).collect()
+        declared.collect()
     }
 
     /// Whether what a source gave can be used, and what is wrong with it: a service may have failed since.
@@ -246,13 +291,13 @@ impl Facts {
         &self,
         name: &SourceName,
         answer: Option<&Result<Arc<FactSnapshot>, Nothing>>,
-        last: Option<&Last>,
+        gathered: Option<&Result<Arc<Gathered>, Nothing>>,
     ) -> (bool, Option<String>) {
         let failure = match self.sources.get(name) {
             Some(Source::Service(fetching)) => fetching.failure(),
             Some(Source::File(_)) | None => None,
         };
-        match (answer, last.map(|last| &last.gathered)) {
+        match (answer, gathered) {
             (Some(Ok(_)), Some(Ok(_))) => (true, failure),
             (Some(Err(nothing)), _) | (_, Some(Err(nothing))) => {
                 (false, failure.or_else(|| Some(nothing.to_string())))
@@ -260,6 +305,15 @@ impl Facts {
             (None, _) | (_, None) => (false, failure.or_else(|| Some("it was not read yet".to_owned()))),
         }
     }
+}
+
+/// What can be gathered for a bundle of what its sources answered.
+async fn tried(bundle: &Arc<Bundle>, answers: &Answers) -> Result<Arc<Gathered>, Nothing> {
+    let given = answers.iter().map(|(name, answer)| Ok((name.clone(), answer.clone()?)));
+    let given = given.collect::<Result<Given, Nothing>>()?;
+    let of = Arc::clone(bundle);
+    let gather = move || Ok(Arc::new(of.gather(&given, None)?));
+    tokio::task::spawn_blocking(gather).await.map_err(|_| Nothing::Unread)?
 }
 
 /// The document of a source that answered, if it can be used.

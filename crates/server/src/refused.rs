@@ -18,7 +18,7 @@ pub(crate) const fn order_code(refused: &OrderRefused) -> ReasonCode {
         OrderRefused::Unavailable(code) => *code,
         OrderRefused::Unanswered => ReasonCode::OverloadDeadline,
         OrderRefused::TooLong => ReasonCode::RequestTooLarge,
-        OrderRefused::Bundle(code) => *code,
+        OrderRefused::Bundle(code) | OrderRefused::Facts { code, .. } => *code,
         OrderRefused::NotNewer => ReasonCode::PolicyRolledBack,
         OrderRefused::CaseFailed => ReasonCode::PolicyCorrupt,
         OrderRefused::NoSuchPermit

@@ -2,24 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use portcullis_arbiter::{Credential, Intake, prepare_informed};
 use portcullis_ledger::{
-    Clocks, DecideReply, Decided, DirectoryLock, Given, Held, Ledger, LedgerConfig, OrderRefused,
-    OutcomeRefused, ReportedOutcome, Status, SystemClocks,
+    Clocks, DecideReply, Decided, DirectoryLock, Held, Ledger, LedgerConfig, OutcomeRefused, ReportedOutcome,
+    Status, SystemClocks,
 };
 use portcullis_protocol::wire::{
-    DecisionCall, DecisionReply, LateCall, LateReply, OutcomeCall, OutcomeReply, ProofCall, ProofReply,
-    ProofStep, ReasonBody,
+    DecisionCall, DecisionReply, LateCall, LateReply, OutcomeCall, OutcomeReply, ReasonBody,
 };
 use portcullis_protocol::{
-    AgentId, AttemptId, Decision, LabelName, Millis, Nonce, OperatorId, Order, Ordered, Outcome,
-    Precondition, ReasonCode, Record, SurfaceTable,
+    AgentId, AttemptId, Decision, LabelName, Millis, Nonce, OperatorId, Outcome, Precondition, ReasonCode,
+    Record, SurfaceTable,
 };
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
-use crate::bundles::{Bundles, Ready};
+use crate::bundles::Bundles;
 use crate::config::ArbiterConfig;
 use crate::cosigning::Cosigning;
 use crate::evidence::archived_digest;
@@ -32,12 +31,12 @@ use crate::seats::Seats;
 use crate::shelf::Shelf;
 use crate::signing::keyring;
 use crate::sources::Following;
-use crate::stages::Stage;
 use crate::surroundings::Surroundings;
 use crate::witnesses::{Watched, Watching};
 
 mod health;
 mod identity;
+mod orders;
 
 /// How often a verdict is computed anew when the bundle changes under it.
 const EVALUATIONS: u32 = 3;
@@ -45,8 +44,6 @@ const EVALUATIONS: u32 = 3;
 const CALLS: usize = 256;
 /// Longest deadline that a caller may ask for, in milliseconds.
 const LONGEST_DEADLINE: u64 = 60_000;
-/// How long an order may take: it may be the first to open the ledger.
-const ORDER_PATIENCE: Duration = Duration::from_secs(15);
 /// What is kept of a deadline for the answer's way back, at most, in milliseconds.
 const LAST_WORDS: u64 = 100;
 /// How long questions without a deadline of their own may take.
@@ -328,87 +325,6 @@ impl Arbiter {
             Ok(Ok(entered)) => entered.map(|taken| LateReply { taken }),
             Ok(Err(_)) | Err(_) => Err(ReasonCode::EvidenceUnwritable),
         }
-    }
-
-    /// Carries out an operator's order. Returns the index of its record.
-    ///
-    /// # Errors
-    /// [`OrderRefused`].
-    pub async fn order(&self, ordered: Ordered) -> Result<u64, OrderRefused> {
-        let activates = matches!(ordered.what, Order::ActivateBundle { .. });
-        let _turn = match activates.then(|| tokio::time::timeout(ORDER_PATIENCE, self.bundles.turn())) {
-            Some(turn) => Some(turn.await.map_err(|_| OrderRefused::Unavailable(ReasonCode::OverloadShed))?),
-            None => None,
-        };
-        if activates && !self.bundles.knows_the_log() {
-            self.log_is_read().await?;
-        }
-        let ready = self.bundles.look_into(&ordered, self.now()).await?;
-        if let Some(ready) = &ready {
-            self.archive(ready).await;
-        }
-        let vetted = ready.map(|ready| ready.vetted);
-        let activated = vetted.as_ref().map(|vetted| vetted.bundle);
-        let began = Instant::now();
-        let (reply, answer) = oneshot::channel();
-        let given = self.ledger.order(Given { ordered, vetted }, |answer| hand_over(reply, answer));
-        let done = match given {
-            Ok(()) => tokio::time::timeout(ORDER_PATIENCE, answer).await,
-            Err(_) => Ok(Ok(Err(OrderRefused::Unavailable(ReasonCode::OverloadShed)))),
-        };
-        if activates {
-            self.bundles.stages().note(Stage::Record, began);
-        }
-        let Ok(Ok(done)) = done else { return Err(OrderRefused::Unanswered) };
-        if let (Some(bundle), Err(_)) = (activated, &done) {
-            self.bundles.not_activated(&bundle);
-        }
-        done
-    }
-
-    /// Archives a bundle before it decides, so that no decision waits for it. What comes to nothing here, the first record
-    /// that names the bundle does.
-    async fn archive(&self, ready: &Ready) {
-        let began = Instant::now();
-        let (reply, answer) = oneshot::channel();
-        let archive = Arc::clone(&ready.archive);
-        let asked = self.ledger.archive(ready.vetted.bundle, archive, |done| hand_over(reply, done));
-        if asked.is_ok() {
-            drop(tokio::time::timeout(ORDER_PATIENCE, answer).await);
-        }
-        self.bundles.stages().note(Stage::Archive, began);
-    }
-
-    /// How long the parts of the newest activation took, as metrics.
-    #[must_use]
-    pub fn stages(&self) -> String {
-        self.bundles.stages().render()
-    }
-
-    /// Waits until the ledger was opened, or cannot be.
-    async fn log_is_read(&self) -> Result<(), OrderRefused> {
-        let (reply, answer) = oneshot::channel();
-        let shed = OrderRefused::Unavailable(ReasonCode::OverloadShed);
-        self.ledger.status(|status| hand_over(reply, status)).map_err(|_| shed)?;
-        match tokio::time::timeout(ORDER_PATIENCE, answer).await {
-            Ok(Ok(Status { tripped: Some(code), .. })) if !self.bundles.knows_the_log() => {
-                Err(OrderRefused::Unavailable(code))
-            }
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(OrderRefused::Unavailable(ReasonCode::StateUnreachable)),
-        }
-    }
-
-    /// Begins, looks at or stops the proof that an activation of a bundle needs. Nothing is activated by it.
-    ///
-    /// # Errors
-    /// [`OrderRefused`]: why the bundle would not be activated, whatever is proved of it.
-    pub async fn prove(&self, call: ProofCall) -> Result<ProofReply, OrderRefused> {
-        // What is demanded stands in the log, so it must have been read.
-        if call.step == ProofStep::Begin && !self.bundles.knows_the_log() {
-            self.log_is_read().await?;
-        }
-        self.bundles.prove(call, self.now()).await
     }
 
     /// The receipt of an attempt of `agent`; `None` if there is none.

@@ -7,6 +7,7 @@ use portcullis_ledger::{Clocks, SystemClocks};
 use portcullis_policy::FactSnapshot;
 use portcullis_protocol::Millis;
 use portcullis_sdk::HttpClient;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::config::FactsService;
@@ -29,6 +30,8 @@ struct Told {
 #[derive(Debug)]
 pub(super) struct Fetching {
     told: Arc<Mutex<Told>>,
+    /// Notified of each answer.
+    heard: Arc<Notify>,
     rounds: JoinHandle<()>,
 }
 
@@ -41,8 +44,21 @@ impl Drop for Fetching {
 impl Fetching {
     pub(super) fn follow(service: FactsService) -> Self {
         let told = Arc::new(Mutex::new(Told::default()));
-        let rounds = tokio::spawn(rounds(service, Arc::clone(&told)));
-        Self { told, rounds }
+        let heard = Arc::<Notify>::default();
+        let rounds = tokio::spawn(rounds(service, Arc::clone(&told), Arc::clone(&heard)));
+        Self { told, heard, rounds }
+    }
+
+    /// Waits until it was asked once, whatever came of that.
+    pub(super) async fn answered(&self) {
+        let heard = self.heard.notified();
+        let asked = {
+            let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.newest.is_some() || told.failure.is_some()
+        };
+        if !asked {
+            heard.await;
+        }
     }
 
     /// What it gave last.
@@ -58,11 +74,12 @@ impl Fetching {
     }
 }
 
-async fn rounds(service: FactsService, told: Arc<Mutex<Told>>) {
+async fn rounds(service: FactsService, told: Arc<Mutex<Told>>, heard: Arc<Notify>) {
     let client = HttpClient::new(service.endpoint.clone(), service.token.clone());
     loop {
         let answer = ask(&client, &service.path).await;
         told.lock().unwrap_or_else(PoisonError::into_inner).hear(answer, SystemClocks.wall());
+        heard.notify_waiters();
         tokio::time::sleep(service.interval).await;
     }
 }

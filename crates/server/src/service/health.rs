@@ -17,10 +17,21 @@ use portcullis_ledger::Clocks;
 /// How long who asks how the arbiter is waits for a bundle that is being compiled: large ones take a second, and some may never end.
 const COMPILING: Duration = Duration::from_secs(2);
 
+/// The code under which nothing is permitted by such sources of facts, if it is so.
+pub(super) fn wanting(sources: &[FactsHealth]) -> Option<ReasonCode> {
+    let any = |state: &str| sources.iter().any(|source| source.state == state);
+    match (any("unavailable"), any("rolled back"), any("stale")) {
+        (true, ..) => Some(ReasonCode::FactUnavailable),
+        (false, true, _) => Some(ReasonCode::FactRolledBack),
+        (false, false, true) => Some(ReasonCode::FactStale),
+        (false, false, false) => None,
+    }
+}
+
 impl Arbiter {
     /// How the sources of facts are, and under which code nothing is permitted on their account; without the latter if the
     /// bundle in force declares none.
-    async fn sources(
+    pub(super) async fn sources(
         &self,
         bundle: Option<Arc<Bundle>>,
         heard: &Heard,
@@ -31,13 +42,7 @@ impl Arbiter {
         if bundle.sources().is_empty() {
             return (sources, None);
         }
-        let any = |state: &str| sources.iter().any(|source| source.state == state);
-        let code = match (there && !any("unavailable"), any("rolled back"), any("stale")) {
-            (false, ..) => Some(ReasonCode::FactUnavailable),
-            (true, true, _) => Some(ReasonCode::FactRolledBack),
-            (true, false, true) => Some(ReasonCode::FactStale),
-            (true, false, false) => None,
-        };
+        let code = if there { wanting(&sources) } else { Some(ReasonCode::FactUnavailable) };
         (sources, Some(code))
     }
 
