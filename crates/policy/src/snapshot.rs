@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::{Signer, SigningKey};
-use portcullis_protocol::{BundleDigest, BundleRef, Digest, Domain, canonical};
+use portcullis_protocol::{BundleDigest, BundleRef, Digest, Domain, Millis, canonical};
 use portcullis_verify::note::signature_line;
 use portcullis_verify::{UnverifiedNote, VerifierKey};
 use serde::Serialize;
@@ -203,6 +203,15 @@ impl Snapshot {
         let old_side = Side { content: &before, digest: old.digest, schema: schema::to_json(&old.files)? };
         let new_side = Side { content: &after, digest: self.digest, schema: schema::to_json(&self.files)? };
         Ok(proof::compare(&old_side, &new_side, prover))
+    }
+
+    /// From when on it may decide, and from when on not any more, by its manifest alone.
+    ///
+    /// # Errors
+    /// [`BundleError::Corrupt`] if `bundle.toml` does not parse.
+    pub fn validity(&self) -> Result<(Millis, Millis), BundleError> {
+        let manifest = Manifest::parse(&self.files)?;
+        Ok((manifest.valid_from, manifest.valid_until))
     }
 
     /// Parses and validates everything but the signature, as [`Self::verify`] does, and yields nothing that can

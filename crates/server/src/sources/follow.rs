@@ -4,8 +4,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use portcullis_ledger::{Clocks, SystemClocks};
 use portcullis_policy::{BundleError, PinMismatch, Snapshot};
-use portcullis_protocol::{BundleDigest, BundleRef, RolledBack};
+use portcullis_protocol::{BundleDigest, BundleRef, Millis, ReasonCode, RolledBack};
 use tokio::task::JoinHandle;
 
 use super::error::SourceError;
@@ -25,8 +26,8 @@ const LOOK: Duration = Duration::from_millis(500);
 enum Found {
     #[default]
     Unasked,
-    /// A bundle that those signed whom the configuration believes.
-    Signed(BundleRef),
+    /// A bundle that those signed whom the configuration believes, and until when it may decide.
+    Signed(BundleRef, Millis),
     /// Something else.
     Refused(BundleError),
 }
@@ -91,15 +92,17 @@ impl Following {
         let told = lock(&self.told);
         let (state, bundle, error) = match &told.found {
             Found::Unasked => ("unasked", None, None),
-            Found::Refused(error) => ("refused", None, Some(error.clone())),
-            Found::Signed(bundle) => match beside(bundle, in_force.as_ref().ok(), self.pin) {
-                Ok(state) => (state, Some(bundle.clone()), None),
-                Err(error) => ("refused", Some(bundle.clone()), Some(error)),
-            },
+            Found::Refused(error) => ("refused", None, Some(refused(error))),
+            Found::Signed(bundle, until) => {
+                let own = (self.pin, SystemClocks.wall());
+                match beside((bundle, *until), in_force.as_ref().ok(), own) {
+                    Ok(state) => (state, Some(bundle.clone()), None),
+                    Err(error) => ("refused", Some(bundle.clone()), Some(error)),
+                }
+            }
         };
-        let refused = error.map(|error| (error.code().as_str(), error.to_string()));
         let state = if told.failed.is_some() { "failed" } else { state };
-        let (code, error) = told.failed.clone().or(refused).unzip();
+        let (code, error) = told.failed.clone().or(error).unzip();
         SourceHealth {
             location: self.location.clone(),
             state: state.to_owned(),
@@ -111,13 +114,21 @@ impl Following {
     }
 }
 
-/// What a bundle at the source is beside the one in force, or beside the pin where none is.
+/// A code, and what is told with it.
+type Refused = (&'static str, String);
+
+fn refused(error: &BundleError) -> Refused {
+    (error.code().as_str(), error.to_string())
+}
+
+/// What a bundle at the source, which may decide until some time, is at `now` beside the one in force, or beside the pin where
+/// none is.
 fn beside(
-    found: &BundleRef,
+    (found, until): (&BundleRef, Millis),
     in_force: Option<&BundleRef>,
-    pin: BundleDigest,
-) -> Result<&'static str, BundleError> {
-    let mismatch = |pin| BundleError::PinMismatch(PinMismatch { pin, found: found.digest });
+    (pin, now): (BundleDigest, Option<Millis>),
+) -> Result<&'static str, Refused> {
+    let mismatch = |pin| refused(&BundleError::PinMismatch(PinMismatch { pin, found: found.digest }));
     match in_force {
         None if found.digest == pin => Ok("same"),
         None => Err(mismatch(pin)),
@@ -125,7 +136,12 @@ fn beside(
         Some(in_force) if in_force.name != found.name => Err(mismatch(in_force.digest)),
         Some(in_force) if in_force.version >= found.version => {
             let (found, seen) = (found.version, in_force.version);
-            Err(BundleError::RolledBack(RolledBack::Bundle { found, seen }))
+            Err(refused(&BundleError::RolledBack(RolledBack::Bundle { found, seen })))
+        }
+        // Nobody could activate it: to call it newer would send somebody to try.
+        Some(_) if now.is_some_and(|now| now >= until) => {
+            let code = ReasonCode::PolicyExpired;
+            Err((code.as_str(), format!("version {}: {}", found.version, code.message())))
         }
         Some(_) => Ok("newer"),
     }
@@ -171,7 +187,7 @@ impl Follower {
             Ok(Fetched::Bundle { snapshot, mark }) => {
                 let found = self.judge(*snapshot).await?;
                 // What was refused is judged anew each time: the root may be another one by then.
-                let mark = mark.filter(|_| matches!(found, Found::Signed(_)));
+                let mark = mark.filter(|_| matches!(found, Found::Signed(..)));
                 *lock(&self.told) = Told { found, ..Told::default() };
                 Ok(Some(mark))
             }
@@ -245,7 +261,10 @@ fn judge(snapshot: &Snapshot, config: &ArbiterConfig) -> Result<Found, SourceErr
     if bundle.digest == config.pin && !is_kept(config) {
         keep(config, snapshot)?;
     }
-    Ok(Found::Signed(bundle))
+    match snapshot.validity() {
+        Ok((_, until)) => Ok(Found::Signed(bundle, until)),
+        Err(error) => Ok(Found::Refused(error)),
+    }
 }
 
 /// Keeps the pinned bundle, durably.

@@ -33,3 +33,22 @@ fn looking_whether_the_pinned_bundle_was_there_compiled_it() {
     assert!(is_lacking(&bundles));
     drop(compiled);
 }
+
+/// Whoever was told of a newer bundle tried to activate it, and was refused.
+#[test]
+fn a_bundle_at_a_source_that_has_expired_was_told_as_newer() {
+    let digest = |byte| BundleDigest(portcullis_protocol::Digest::from_bytes([byte; 32]));
+    let bundle = |version, byte| BundleRef { name: "demo".into(), version, digest: digest(byte) };
+    let (in_force, newer, until) = (bundle(1, 1), bundle(2, 2), Millis(1_000));
+    let told = |found: &BundleRef, now: Option<u64>| {
+        let told = beside((found, until), Some(&in_force), (digest(1), now.map(Millis)));
+        told.map_err(|(code, _)| code)
+    };
+    assert_eq!(told(&newer, Some(999)), Ok("newer"));
+    assert_eq!(told(&newer, Some(1_000)), Err("policy.expired"));
+    // Without a clock it is not known, and nothing is activated then.
+    assert_eq!(told(&newer, None), Ok("newer"));
+    // What is refused for another reason is refused for that, and that the one in force has expired is told elsewhere.
+    assert_eq!(told(&bundle(0, 3), Some(1_000)), Err("policy.rolled_back"));
+    assert_eq!(told(&in_force, Some(1_000)), Ok("same"));
+}
