@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use portcullis_policy::Bundle;
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::wire::DecisionCall;
-use portcullis_protocol::{AttemptId, Decision, DecisionRecord, Millis, ReasonCode, Record, Salt, Verdict};
+use portcullis_protocol::{
+    AttemptId, Decision, DecisionRecord, LabelName, Millis, ReasonCode, Record, Salt, Verdict,
+};
 
 use crate::fact::Fact;
 use crate::random_bundles::{Random, Shape, bundles};
@@ -23,11 +25,32 @@ fn health(bundle: &Bundle) -> Health {
 
 /// A call whose credential lets its agent act for whom it names, and for nobody if it names nobody.
 fn intake(bundle: &Bundle, agent: &str, ask: &str, authenticated: Option<Millis>) -> Intake {
+    labelled(bundle, agent, ask, authenticated, &BTreeSet::new())
+}
+
+/// The same of an agent with these labels.
+fn labelled(
+    bundle: &Bundle,
+    agent: &str,
+    ask: &str,
+    authenticated: Option<Millis>,
+    labels: &BTreeSet<LabelName>,
+) -> Intake {
     let named = Ask::parse(ask.as_bytes()).unwrap().acts_for;
-    by(bundle, agent, ask, Mandate::of(named.into_iter().collect()), authenticated)
+    prepared(bundle, agent, ask, (Mandate::of(named.into_iter().collect()), authenticated), labels)
 }
 
 fn by(bundle: &Bundle, agent: &str, ask: &str, acts_for: Mandate, authenticated: Option<Millis>) -> Intake {
+    prepared(bundle, agent, ask, (acts_for, authenticated), &BTreeSet::new())
+}
+
+fn prepared(
+    bundle: &Bundle,
+    agent: &str,
+    ask: &str,
+    (acts_for, authenticated): (Mandate, Option<Millis>),
+    labels: &BTreeSet<LabelName>,
+) -> Intake {
     let call = DecisionCall {
         request: Ask::parse(ask.as_bytes()).unwrap(),
         attempt: AttemptId::from_bytes([1; 32]),
@@ -36,23 +59,34 @@ fn by(bundle: &Bundle, agent: &str, ask: &str, acts_for: Mandate, authenticated:
         deadline_ms: 1_000,
     };
     let credential = Credential { agent: agent.parse().unwrap(), acts_for, expires: None, authenticated };
-    prepare(call, credential, Ok(bundle), 10_000, &BTreeSet::new()).unwrap()
+    prepare(call, credential, Ok(bundle), 10_000, labels).unwrap()
 }
 
 /// The record of a call, which is one to every reader and is decided again byte for byte.
 fn decided(bundle: &Bundle, intake: &Intake, health: &Health) -> DecisionRecord {
-    let Settled::Decided(verdict) = settle(intake, health, Fact::Known(None), Room::Of(&Standing::new()))
-    else {
+    decided_after(bundle, intake, health, &Standing::new())
+}
+
+/// The same after what the log so far left.
+fn decided_after(bundle: &Bundle, intake: &Intake, health: &Health, standing: &Standing) -> DecisionRecord {
+    let Settled::Decided(verdict) = settle(intake, health, Fact::Known(None), Room::Of(standing)) else {
         panic!("not decided")
     };
-    let entry = record(intake, &verdict, 4, health, &Standing::new());
+    let entry = record(intake, &verdict, 4, health, standing);
     let bytes = Record::Decision(Box::new(entry.clone())).to_bytes().unwrap();
     assert_eq!(Record::parse(&bytes).unwrap(), Record::Decision(Box::new(entry.clone())));
     let replay =
-        Replay::prepare(&entry, intake.request.ask.clone(), intake.salt, Some(bundle), &Standing::new())
-            .unwrap();
-    assert_eq!(replay.decide(None, &Standing::new()).unwrap(), entry);
+        Replay::prepare(&entry, intake.request.ask.clone(), intake.salt, Some(bundle), standing).unwrap();
+    assert_eq!(replay.decide(None, standing).unwrap(), entry);
     entry
+}
+
+/// What a log left by which an agent has these labels.
+fn having(agent: &str, labels: &BTreeSet<LabelName>) -> Standing {
+    let mut standing = Standing::new();
+    let stay = labels.iter().map(|label| (label.clone(), NOW.plus(60_000))).collect();
+    standing.label(&agent.parse().unwrap(), None, NOW, &stay);
+    standing
 }
 
 type Spoil = fn(&mut Health);
@@ -80,13 +114,16 @@ fn a_permit_is_settled_only_where_policy_permits_and_obligations_are_met() {
         for _ in 0..REQUESTS {
             let (agent, ask) = shape.request(&mut random);
             let authenticated = [None, Some(NOW), Some(Millis(NOW.0 - 600_000))][random.below(3)];
-            let intake = intake(&bundle, &agent, &ask, authenticated);
-            let evaluation = bundle.evaluate(&intake.request);
+            let labels: BTreeSet<LabelName> =
+                Shape::labels(&mut random).into_iter().map(|label| label.parse().unwrap()).collect();
+            let standing = having(&agent, &labels);
+            let intake = labelled(&bundle, &agent, &ask, authenticated, &labels);
+            let evaluation = bundle.evaluate_labelled(&intake.request, &labels);
             let owed = &evaluation.obligations;
             let fresh = owed.identity_within_ms.is_none_or(|_| authenticated == Some(NOW));
             let expected =
                 matches!(evaluation.verdict, Verdict::Permit(_)) && owed.approvals.is_empty() && fresh;
-            let entry = decided(&bundle, &intake, &sound);
+            let entry = decided_after(&bundle, &intake, &sound, &standing);
             assert_eq!(entry.decision == Decision::Permit, expected, "{ask}: {entry:?}");
             if !owed.approvals.is_empty() && fresh {
                 assert_eq!(entry.reason, Some(ReasonCode::ApprovalRequired));
@@ -100,10 +137,13 @@ fn a_permit_is_settled_only_where_policy_permits_and_obligations_are_met() {
             for forget in FORGET {
                 let mut less = sound.clone();
                 forget(&mut less);
-                assert_ne!(decided(&bundle, &intake, &less).decision, Decision::Permit);
+                assert_ne!(decided_after(&bundle, &intake, &less, &standing).decision, Decision::Permit);
             }
             let alone = Health { witnesses: Fact::Unknown, ..sound.clone() };
-            assert_eq!(decided(&bundle, &intake, &alone).decision == Decision::Permit, !owed.witnessed);
+            assert_eq!(
+                decided_after(&bundle, &intake, &alone, &standing).decision == Decision::Permit,
+                !owed.witnessed
+            );
         }
     }
     assert!(permits > bundles && owing > bundles, "{permits} permits, {owing} with obligations");

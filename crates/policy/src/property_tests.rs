@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use cedar_policy::{Authorizer, Decision, PolicySet};
 use portcullis_protocol::request::Ask;
-use portcullis_protocol::{Request, Verdict};
+use portcullis_protocol::{LabelName, Request, Verdict};
 
 use super::random_bundles::{Random, Shape, bundles};
 use super::*;
@@ -25,6 +25,11 @@ fn request((agent, ask): &(String, String)) -> Request {
     Ask::parse(ask.as_bytes()).unwrap_or_else(|error| panic!("{error:?}: {ask}")).by(agent.parse().unwrap())
 }
 
+/// The labels of who asks, by chance.
+fn labels(random: &mut Random) -> BTreeSet<LabelName> {
+    Shape::labels(random).into_iter().map(|label| label.parse().unwrap()).collect()
+}
+
 fn permits(evaluation: &Evaluation) -> bool {
     matches!(evaluation.verdict, Verdict::Permit(_))
 }
@@ -35,6 +40,8 @@ struct Seen {
     permits: usize,
     refusals: usize,
     errors: usize,
+    /// Of every tenth request: those that are judged otherwise without the agent's labels.
+    by_labels: usize,
 }
 
 impl Seen {
@@ -69,12 +76,16 @@ fn a_permit_means_that_cedar_allows_without_error_over_all_policies_and_entities
         let compiled = compiled(&shape);
         let all = PolicySet::from_policies(compiled.slices.policies().into_values().cloned()).unwrap();
         assert_eq!(all.num_of_policies(), shape.policies.len());
-        for _ in 0..REQUESTS {
-            let request = request(&shape.request(&mut random));
-            let evaluation = compiled.evaluate(&request, Some(&BTreeSet::new()));
+        for number in 0..REQUESTS {
+            let (request, labels) = (request(&shape.request(&mut random)), labels(&mut random));
+            let evaluation = compiled.evaluate(&request, Some(&labels));
             seen.add(&evaluation);
-            let Ok(question) = compiled.question(&request, Some(&BTreeSet::new()), compiled.own_entities())
-            else {
+            // Of some of them: to ask costs as much again.
+            if number % 10 == 0 {
+                let bare = compiled.evaluate(&request, Some(&BTreeSet::new()));
+                seen.by_labels += usize::from(bare.verdict != evaluation.verdict);
+            }
+            let Ok(question) = compiled.question(&request, Some(&labels), compiled.own_entities()) else {
                 assert!(!permits(&evaluation), "Cedar was not asked: {request:?}");
                 continue;
             };
@@ -90,6 +101,7 @@ fn a_permit_means_that_cedar_allows_without_error_over_all_policies_and_entities
         }
     }
     seen.check(bundles);
+    assert!(seen.by_labels > bundles / 10, "{seen:?}");
 }
 
 #[test]
@@ -101,11 +113,9 @@ fn one_more_forbid_never_adds_a_permit() {
         shape.add_policy(&mut random, "forbid");
         let after = compiled(&shape);
         for _ in 0..REQUESTS {
-            let request = request(&shape.request(&mut random));
-            let (before, after) = (
-                before.evaluate(&request, Some(&BTreeSet::new())),
-                after.evaluate(&request, Some(&BTreeSet::new())),
-            );
+            let (request, labels) = (request(&shape.request(&mut random)), labels(&mut random));
+            let (before, after) =
+                (before.evaluate(&request, Some(&labels)), after.evaluate(&request, Some(&labels)));
             seen.add(&after);
             // Where it still permits, it is by the same grants, with the same obligations.
             assert!(!permits(&after) || before == after, "{:?}\n{request:?}", shape.policies);
@@ -131,11 +141,9 @@ fn an_entity_less_never_adds_a_permit() {
         };
         loaded += 1;
         for _ in 0..REQUESTS {
-            let request = request(&shape.request(&mut random));
-            let (before, after) = (
-                before.evaluate(&request, Some(&BTreeSet::new())),
-                after.evaluate(&request, Some(&BTreeSet::new())),
-            );
+            let (request, labels) = (request(&shape.request(&mut random)), labels(&mut random));
+            let (before, after) =
+                (before.evaluate(&request, Some(&labels)), after.evaluate(&request, Some(&labels)));
             seen.add(&after);
             assert!(!permits(&after) || before == after, "{:?}\n{request:?}", shape.policies);
         }
@@ -156,7 +164,8 @@ fn a_required_fact_less_is_never_permitted() {
         let requests = (0..REQUESTS / 2).flat_map(|_| shape.requests_without_a_key(&mut random));
         for left_out in requests.collect::<Vec<_>>() {
             keys += 1;
-            assert!(!permits(&loaded.evaluate(&request(&left_out), Some(&BTreeSet::new()))), "{left_out:?}");
+            let labels = labels(&mut random);
+            assert!(!permits(&loaded.evaluate(&request(&left_out), Some(&labels))), "{left_out:?}");
         }
         let required = shape.required_attributes();
         let Some((entity, attribute)) = required.first() else { continue };

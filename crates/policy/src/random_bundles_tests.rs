@@ -1,7 +1,7 @@
 //! Random bundles and requests for tests of properties: schemas, entities and policies that validate, and requests of
 //! which some fit. Text only, so that other crates' tests can take this file too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -59,6 +59,8 @@ pub(crate) struct Surface {
     pub(crate) context: Vec<Key>,
     /// For whom agents act there, if policy sees it.
     pub(crate) principal: Option<Key>,
+    /// The agent's labels, if policy sees them.
+    labels: Option<Key>,
 }
 
 /// A bundle before it is text.
@@ -85,12 +87,14 @@ const ATTRIBUTES: [(&str, &str); 4] =
 /// Of which type those are for whom agents act, and whether they may act for nobody.
 const PRINCIPALS: [Option<(&str, bool)>; 5] =
     [None, None, Some(("User", true)), Some(("User", false)), Some(("Agent", true))];
-const ASKS: [&str; 8] = [
+const ASKS: [&str; 10] = [
     "",
     "",
     "",
     "",
     "@witnessed",
+    "@adds_label(\"a\")",
+    "@adds_label(\"a, b\") @witnessed",
     "@identity_within(\"5m\")",
     "@approval_roles(\"finance\") @approval_quorum(\"2\") @approval_lifetime(\"15m\")",
     "@approval_roles(\"finance\") @approval_quorum(\"1\") @approval_lifetime(\"5m\") @witnessed",
@@ -130,6 +134,7 @@ impl Shape {
                 kind,
                 optional,
             }),
+            labels: random.one_in(2).then_some(Key { name: "labels", kind: "Set<String>", optional: false }),
         };
         let surfaces = (0..=random.below(3)).map(|number| surface(random, number)).collect();
         let mut shape =
@@ -207,7 +212,9 @@ impl Shape {
         let surface = surface.map(|at| &self.surfaces[at]);
         let mut known: Vec<(&str, &Key)> = Vec::new();
         known.extend(self.attributes["Agent"].iter().map(|key| ("principal", key)));
-        let given = surface.into_iter().flat_map(|surface| surface.context.iter().chain(&surface.principal));
+        let told = |surface: &'_ Surface| [surface.principal.clone(), surface.labels.clone()];
+        let told: Vec<Key> = surface.into_iter().flat_map(told).flatten().collect();
+        let given = surface.into_iter().flat_map(|surface| &surface.context).chain(&told);
         known.extend(given.map(|key| ("context", key)));
         if surface.is_some_and(|surface| surface.accounts) {
             known.extend(self.attributes["Account"].iter().map(|key| ("resource", key)));
@@ -265,7 +272,8 @@ impl Shape {
                 writeln!(text, "context.{name} = {{ type = {kind}, optional = {optional} }}").unwrap();
             }
         }
-        text + "[principals]\ntype = \"User\"\n" + ROSTER
+        text + "[labels.a]\nlifetime = \"8h\"\n[labels.b]\nlifetime = \"1h\"\n[principals]\ntype = \"User\"\n"
+            + ROSTER
     }
 
     fn schema(&self) -> String {
@@ -280,9 +288,9 @@ impl Shape {
         for (kind, keys) in &self.attributes {
             writeln!(text, "entity {kind} in [Group] = {{ {} }};", record(keys)).unwrap();
         }
-        for Surface { name, accounts, context, principal } in &self.surfaces {
+        for Surface { name, accounts, context, principal, labels } in &self.surfaces {
             let resource = if *accounts { "Account" } else { "Surface" };
-            let context: Vec<_> = context.iter().chain(principal).cloned().collect();
+            let context: Vec<_> = context.iter().chain(principal).chain(labels).cloned().collect();
             let applies =
                 format!("principal: Agent, resource: {resource}, context: {{ {} }}", record(&context));
             writeln!(text, "action \"{name}\" in [\"any\"] appliesTo {{ {applies} }};").unwrap();
@@ -319,6 +327,15 @@ impl Shape {
             context.push("\"more\":1".to_owned());
         }
         self.asked(random, surface, &context)
+    }
+
+    /// The labels of who asks: some of those that are declared, and now and then one that is not any more.
+    pub(crate) fn labels(random: &mut Random) -> BTreeSet<&'static str> {
+        [("a", 2), ("b", 2), ("z", 8)]
+            .into_iter()
+            .filter(|(_, odds)| random.one_in(*odds))
+            .map(|(label, _)| label)
+            .collect()
     }
 
     /// The same request of each kind that leaves out one key that must be there.
