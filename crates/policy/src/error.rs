@@ -64,6 +64,8 @@ impl BundleError {
                         | Fault::HierarchyTooDeep
                         | Fault::HierarchyTooWide
                         | Fault::SchemaTooLarge { .. }
+                        | Fault::PolicyTooWide { .. }
+                        | Fault::PoliciesTooWide
                 ) =>
             {
                 ReasonCode::PolicyTooDeep
@@ -271,6 +273,12 @@ faults! {
     /// A schema that comes to more than there is bounded room for.
     SchemaTooLarge { what: &'static str, most: usize } = "the schema comes to more than {most} {what}",
         "Declare less in it: a declaration of several names counts once for each, and a type that has a name once for each place where the name stands. Several bundles may share what one cannot hold.";
+    /// A policy that is long, and held against very many pairs of a principal and a resource.
+    PolicyTooWide { policy: String } = "policy `{policy}` is too long for the pairs of a principal and a resource that it is held against: its bytes times these are more than 4,000,000",
+        "Name its action in its scope, with `==`, or split it.";
+    /// Policies that are that together.
+    PoliciesTooWide = "the policies are too long for the pairs of a principal and a resource that they are held against: their bytes times these are more than 2,000,000,000",
+        "Name actions in scopes, with `==`, or let actions apply to fewer types.";
     /// The manifest cannot be written as canonical JSON.
     NoDigest = "the bundle has no digest", "Rename the files.";
     /// Bytes that are no bundle's file.

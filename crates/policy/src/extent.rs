@@ -18,7 +18,7 @@ pub(crate) const MOST_WORDS: usize = 100_000;
 /// The most members of one list or record. Cedar's parser moves all that it has of a record for each further one.
 pub(crate) const MOST_MEMBERS: usize = 1_000;
 /// The most namespaces.
-pub(crate) const MOST_SPACES: usize = 1_000;
+pub(crate) const MOST_SPACES: usize = 200;
 /// The most entity types, and the most actions.
 pub(crate) const MOST_DECLARED: usize = 2_000;
 /// The most pairs of a principal's and a resource's type, over all actions.

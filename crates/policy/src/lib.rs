@@ -72,6 +72,7 @@ mod source;
 mod sources;
 mod trial;
 mod units;
+mod validation;
 
 #[cfg(test)]
 mod testing;

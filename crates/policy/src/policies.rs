@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cedar_policy::{
-    Entities, EntityUid, Policy, PolicySet, PolicySetError, Schema, ValidationMode, ValidationResult,
-    Validator,
-};
+use cedar_policy::{Entities, EntityUid, Policy, PolicySet, PolicySetError, Schema};
 use portcullis_protocol::PolicyId;
 
 use crate::MANIFEST_FILE;
@@ -18,6 +15,7 @@ use crate::roster::{self, Roster};
 use crate::schema::describe;
 use crate::slices::Slices;
 use crate::sources::Sourced;
+use crate::validation::Validation;
 
 /// The policies of a bundle under their `@id`.
 #[derive(Default)]
@@ -31,11 +29,11 @@ pub(crate) struct Named {
 
 /// How many of a file's findings one error tells.
 const MAX_FINDINGS: usize = 10;
+/// How many are kept to find the first among.
+const MANY_FINDINGS: usize = 1_000;
 
 /// Bytes of policies from which on several threads parse them.
 const MANY_BYTES: usize = 128 * 1024;
-/// Policies that are validated as one set. Cedar validates each by itself.
-const TOGETHER: usize = 512;
 
 /// The policies of a file with their lines, in the order of those.
 type Lined = Vec<(Option<usize>, Policy)>;
@@ -134,34 +132,60 @@ pub(crate) fn validate(
     schema: &Schema,
     warnings: &mut Vec<String>,
 ) -> Result<(), BundleError> {
-    let validator = Validator::new(schema.clone());
-    let all: Vec<_> = named.policies.values().collect();
-    let sets: Vec<_> = all.chunks(TOGETHER).collect();
-    let validated = |set: &&[&Policy]| validated(&validator, set);
+    let validation = Validation::new(schema);
+    for policy in named.policies.values() {
+        let path = path_of(named, policy.id().as_ref());
+        validation.refuse_wide(policy).map_err(|fault| BundleError::corrupt(path, fault))?;
+    }
+    let sets = validation.sets(named.policies.values());
+    let sets = sets.ok_or_else(|| BundleError::corrupt(POLICIES, Fault::PoliciesTooWide))?;
+    let validated = |set: &Vec<&Policy>| validated(files, named, &validation, set);
     let results = if sets.len() < 2 { sets.iter().map(validated).collect() } else { each(&sets, validated) };
     let (mut warned, mut found) = (Vec::new(), Vec::new());
     for result in results {
-        let result = result?;
-        warned.extend(result.validation_warnings().map(ToString::to_string));
-        for error in result.validation_errors() {
-            let path = path_of(named, error.policy_id().as_ref());
-            let (line, message) = describe(files::text(files, path)?, error.into());
-            found.push((path, line, message));
-        }
+        let (more_warned, more) = result?;
+        warned.extend(more_warned);
+        found.extend(more);
     }
     warned.sort();
     warnings.extend(warned);
-    found.sort();
+    first(&mut found);
     let Some((path, line, _)) = found.first().cloned() else { return Ok(()) };
-    let messages = found.into_iter().map(|(_, _, message)| message).take(MAX_FINDINGS);
+    let messages = found.into_iter().map(|(_, _, message)| message);
     let message = messages.collect::<Vec<_>>().join("; ");
     Err(BundleError::corrupt_at(path, line, Fault::Validation { message }))
 }
 
-fn validated(validator: &Validator, policies: &[&Policy]) -> Result<ValidationResult, BundleError> {
-    let set = PolicySet::from_policies(policies.iter().map(|policy| (*policy).clone()));
-    let set = set.map_err(|error| no_set(&error))?;
-    Ok(validator.validate(&set, ValidationMode::Strict))
+/// A file, a line in it, and what is wrong there.
+type Finding<'a> = (&'a str, Option<usize>, String);
+
+/// Leaves the first of them, as many as one error tells.
+fn first(found: &mut Vec<Finding<'_>>) {
+    found.sort();
+    found.truncate(MAX_FINDINGS);
+}
+
+/// The warnings about policies, and the first that is wrong with them.
+fn validated<'a>(
+    files: &Files,
+    named: &'a Named,
+    validation: &Validation,
+    policies: &[&Policy],
+) -> Result<(Vec<String>, Vec<Finding<'a>>), BundleError> {
+    let result = validation.of(policies).map_err(|error| no_set(&error))?;
+    let warned = result.validation_warnings().map(ToString::to_string).collect();
+    let mut found = Vec::new();
+    for error in result.validation_errors() {
+        let path = path_of(named, error.policy_id().as_ref());
+        let (line, message) = describe(files::text(files, path)?, error.into());
+        found.push((path, line, message));
+        // One mistake is one for each pair that it is held against.
+        if found.len() > MANY_FINDINGS {
+            first(&mut found);
+        }
+    }
+    first(&mut found);
+    Ok((warned, found))
 }
 
 /// Cedar does not take policies together.
@@ -175,7 +199,8 @@ pub(crate) fn slices(named: &Named) -> Result<Slices, BundleError> {
 }
 
 fn path_of<'a>(named: &'a Named, id: &str) -> &'a str {
-    named.ids.iter().find(|(known, _)| known.as_str() == id).map_or("", |(_, path)| path)
+    let Ok(id) = id.parse::<PolicyId>() else { return "" };
+    named.ids.get(&id).map_or("", |path| path)
 }
 
 /// An approval that could never be given, and a person who could be taken for an agent.

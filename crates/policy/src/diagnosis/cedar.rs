@@ -1,15 +1,19 @@
 //! What Cedar says of the schema, the policies and the invariants: all of it, with its places and its help.
 
 use cedar_policy::ffi::DetailedError;
-use cedar_policy::{Policy, PolicySet, Schema, ValidationMode, Validator};
+use cedar_policy::{Policy, PolicySet, Schema};
 
 use super::{Diagnosis, Label, is_policies};
 use crate::error::{BundleError, Fault};
 use crate::files::{self, Files, INVARIANTS};
+use crate::validation::Validation;
 use crate::{SCHEMA_FILE, annotations, invariants, nesting, schema};
 
+/// How many of a file's policies' mistakes are told. One is one for each pair of a principal and a resource that it is held against.
+const MANY: usize = 10_000;
+
 pub(super) fn find(files: &Files, found: &mut Vec<Diagnosis>) {
-    let schema = schema(files, found);
+    let validation = schema(files, found).map(|schema| Validation::new(&schema));
     for (path, _) in files.iter().filter(|(path, _)| is_policies(path)) {
         let text = match files::text(files, path) {
             Ok(text) => text,
@@ -19,7 +23,7 @@ pub(super) fn find(files: &Files, found: &mut Vec<Diagnosis>) {
             }
         };
         match nesting::refuse_deep_policies(path, text) {
-            Ok(()) => policies(path, text, schema.as_ref(), found),
+            Ok(()) => policies(path, text, validation.as_ref(), found),
             Err(error) => found.push(super::of(files, &error)),
         }
     }
@@ -48,7 +52,7 @@ fn schema(files: &Files, found: &mut Vec<Diagnosis>) -> Option<Schema> {
 }
 
 /// What is wrong with a file of policies or invariants by itself, and against the schema.
-fn policies(path: &str, text: &str, schema: Option<&Schema>, found: &mut Vec<Diagnosis>) {
+fn policies(path: &str, text: &str, validation: Option<&Validation>, found: &mut Vec<Diagnosis>) {
     let set: PolicySet = match text.parse() {
         Ok(set) => set,
         Err(error) => {
@@ -61,12 +65,26 @@ fn policies(path: &str, text: &str, schema: Option<&Schema>, found: &mut Vec<Dia
     for policy in set.policies() {
         found.extend(annotated(path, text, policy));
     }
-    if let Some(schema) = schema {
-        let named = named(&set);
-        let result = Validator::new(schema.clone()).validate(&named, ValidationMode::Strict);
-        let remedy = Fault::Validation { message: String::new() }.remedy();
-        for error in result.validation_errors() {
+    if let Some(validation) = validation {
+        invalid(path, text, &named(&set), validation, found);
+    }
+}
+
+/// What of policies does not fit the schema, up to [`MANY`]. Those that are too long to be asked about are told by whoever loads them.
+fn invalid(path: &str, text: &str, set: &PolicySet, validation: &Validation, found: &mut Vec<Diagnosis>) {
+    let remedy = Fault::Validation { message: String::new() }.remedy();
+    let mut policies: Vec<_> =
+        set.policies().filter(|policy| validation.refuse_wide(policy).is_ok()).collect();
+    policies.sort_by_key(|policy| policy.id());
+    let mut many = 0_usize;
+    for set in validation.sets(policies.into_iter()).into_iter().flatten() {
+        let Ok(result) = validation.of(&set) else { continue };
+        for error in result.validation_errors().take(MANY.saturating_sub(many)) {
             found.extend(told(path, text, error.into(), remedy));
+            many = many.saturating_add(1);
+        }
+        if many >= MANY {
+            return;
         }
     }
 }
