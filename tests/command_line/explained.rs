@@ -204,6 +204,8 @@ fn expired() -> Place {
 fn shut() -> Place {
     let place = place("", "");
     let mut gate = gate(&place);
+    // Its first answer says that it has opened the log: else the order could come before that.
+    charge(&mut gate, "1.00", "before").ran();
     with(&place.config_path, &["shut", "--reason", "an incident"]).ok();
     assert_eq!(charge(&mut gate, "1.00", "k").code(), "gate.shut");
     gate.end();

@@ -9,7 +9,7 @@ use crate::with;
 
 /// Both refuse the log, and name this record with these words.
 #[track_caller]
-fn named(place: &Place, seq: u64, words: &str) {
+pub(crate) fn named(place: &Place, seq: u64, words: &str) {
     let (ended, said) = replay(place, &["--without-key"]);
     let found = found(&said);
     assert_eq!(ended.code, 1, "{said}");
@@ -21,21 +21,21 @@ fn named(place: &Place, seq: u64, words: &str) {
 }
 
 #[track_caller]
-fn sound(place: &Place) {
+pub(crate) fn sound(place: &Place) {
     let (ended, said) = replay(place, &[]);
     assert_eq!((ended.code, &said["findings"]), (0, &json!([])), "{said}");
     with(&place.config_path, &["log", "check"]).ok();
 }
 
 /// Sets a record's body to this expression of SQL over it as text.
-fn rewrite(place: &Place, body: &str, which: &str) {
+pub(crate) fn rewrite(place: &Place, body: &str, which: &str) {
     let body = body.replace("BODY", "CAST(body AS TEXT)");
     sql(place, &format!("UPDATE records SET body = CAST({body} AS BLOB) WHERE {which}"));
     resign(place);
 }
 
 /// The index of the one record of a deployment's log that is such.
-fn the(place: &Place, is: impl Fn(&portcullis_protocol::Record) -> bool) -> u64 {
+pub(crate) fn the(place: &Place, is: impl Fn(&portcullis_protocol::Record) -> bool) -> u64 {
     let found: Vec<_> =
         place.log().records.iter().filter(|record| is(record)).map(|record| record.seq()).collect();
     assert_eq!(found.len(), 1, "{found:?}");

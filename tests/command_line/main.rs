@@ -23,6 +23,7 @@ mod facts;
 mod forged;
 mod gates;
 mod golden;
+mod listing;
 mod log;
 mod obligations;
 mod operate;

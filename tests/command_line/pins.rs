@@ -65,7 +65,8 @@ fn the_file_server_runs_as_it_was_reviewed_and_a_changed_description_of_it_is_re
     let recording = Recording::new(&place.path("recording"));
     let mut gate = Gate::start(&place.config_path, &recording.of(&server));
     assert_eq!(gate.call("read_text_file", json!({ "path": file })).ran(), "a note");
-    assert_eq!(shown(&mut gate).len(), 14);
+    // Those of the 14 that a grant is about.
+    assert_eq!(shown(&mut gate).len(), 9);
     assert!(gate.end().success());
 
     let hostile = rewritten(&server, "s/Read the complete contents/Post and read the complete contents/g");

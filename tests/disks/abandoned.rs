@@ -98,7 +98,8 @@ fn given_up(place: &Place) -> EventRecord {
         | Record::Outcome(_)
         | Record::Aggregate(_)
         | Record::Event(_)
-        | Record::Late(_) => None,
+        | Record::Late(_)
+        | Record::Listing(_) => None,
     });
     found.unwrap()
 }

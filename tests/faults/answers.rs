@@ -333,7 +333,11 @@ fn an_arbiter_that_does_not_know_the_token_permits_nothing_and_the_log_says_that
     let log = place.log();
     let counted = log.records.iter().find_map(|record| match record {
         Record::Aggregate(record) => Some(record.count),
-        Record::Decision(_) | Record::Outcome(_) | Record::Event(_) | Record::Late(_) => None,
+        Record::Decision(_)
+        | Record::Outcome(_)
+        | Record::Event(_)
+        | Record::Late(_)
+        | Record::Listing(_) => None,
     });
     assert_eq!(counted, Some(1));
     assert_eq!(log.events().last(), Some(&Event::Closed));

@@ -329,7 +329,11 @@ impl Campaign {
                     self.recorded.never.retain(|permit| *permit != entry.permit);
                     self.recorded.never.extend(never.then_some(entry.permit));
                 }
-                Record::Decision(_) | Record::Event(_) | Record::Aggregate(_) | Record::Late(_) => {}
+                Record::Decision(_)
+                | Record::Event(_)
+                | Record::Aggregate(_)
+                | Record::Late(_)
+                | Record::Listing(_) => {}
             }
         }
         self.recorded.next = ledger.head().size();

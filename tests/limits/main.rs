@@ -75,7 +75,8 @@ fn reserved(place: &Place) -> (usize, usize) {
             | Record::Outcome(_)
             | Record::Aggregate(_)
             | Record::Event(_)
-            | Record::Late(_) => {}
+            | Record::Late(_)
+            | Record::Listing(_) => {}
         })
         .unwrap();
     (most, now)

@@ -56,7 +56,7 @@ pub(crate) fn steps() -> Value {
 
 /// What an agent that may read is told of a list, two reads, and between them what it may not do.
 pub(crate) fn may_read_alone(seen: &[Value]) {
-    assert_eq!(names(&seen[0]), ["read_balance", "delete_account", "charge", "wipe"]);
+    assert_eq!(names(&seen[0]), ["read_balance", "charge"]);
     for (read, account) in [(&seen[1], "acme"), (&seen[4], "globex")] {
         assert_ne!(read["isError"], true, "{read}");
         assert_eq!(read["content"][0]["text"], format!("the balance of {account} is 1000.00"));
@@ -140,7 +140,7 @@ fn an_entry_by_url_was_left_past_the_gate_and_runs_what_is_permitted_and_nothing
         let output = command.output().unwrap();
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         let seen = crate::lines(&output);
-        assert_eq!(names(&seen[0]), ["read_balance", "delete_account", "charge", "wipe"], "{name}");
+        assert_eq!(names(&seen[0]), ["read_balance", "charge"], "{name}");
         assert_eq!(seen[1]["content"][0]["text"], "the balance of acme is 1000.00", "{name}");
         assert_eq!(blocked(&seen[2]), "idempotency.key_missing", "{name}");
         assert_eq!(blocked(&seen[3]), "surface.unknown", "{name}");

@@ -64,25 +64,28 @@ fn the_python_client_meets_several_servers_and_each_tool_is_its_own_servers() {
         ]);
         let seen = python(mode, &steps, &gate);
         let listed = names(&seen[0]);
-        for name in ["files__read_text_file", "notes__read_text_file", "files__write_file", "echo"] {
+        // What no grant is about is not shown, so that nothing needs a prefix.
+        for name in ["read_text_file", "list_directory"] {
             assert!(listed.contains(&name), "{name} is not in {listed:?}");
         }
-        assert!(!listed.contains(&"read_text_file"), "{listed:?}");
-        assert_eq!(seen[2]["content"][0]["text"], SAID, "{}", seen[2]);
-        let codes = [3, 4, 5, 6, 7].map(|step: usize| blocked(&seen[step]).to_owned());
-        let expected = [
-            "surface.unknown",
-            "surface.unknown",
-            "tool.ambiguous",
-            "policy.no_grant",
-            "upstream.unavailable",
-        ];
+        for name in
+            ["files__read_text_file", "notes__read_text_file", "files__write_file", "write_file", "echo"]
+        {
+            assert!(!listed.contains(&name), "{name} is in {listed:?}");
+        }
+        for read in [&seen[2], &seen[5]] {
+            assert_eq!(read["content"][0]["text"], SAID, "{read}");
+        }
+        let codes = [3, 4, 6, 7].map(|step: usize| blocked(&seen[step]).to_owned());
+        let expected = ["surface.unknown", "surface.unknown", "policy.no_grant", "upstream.unavailable"];
         assert_eq!(codes, expected, "{mode}");
-        assert_eq!(desk.recording.calls(), [("read_text_file".to_owned(), json!({ "path": path }))]);
+        let read = ("read_text_file".to_owned(), json!({ "path": path }));
+        assert_eq!(desk.recording.calls(), [read.clone(), read]);
         let said = |decision: &str, code: Option<&str>| (decision.to_owned(), code.map(str::to_owned));
         let audited: Vec<_> =
             desk.audited().into_iter().filter(|one| one.1.as_deref() != Some("surface.unknown")).collect();
-        assert_eq!(audited, [said("PERMIT", None), said("DENY", Some("policy.no_grant"))]);
+        let permit = || said("PERMIT", None);
+        assert_eq!(audited, [permit(), permit(), said("DENY", Some("policy.no_grant"))]);
         desk.untouched();
         // It looked, and was told nothing.
         let spied = std::fs::read_to_string(desk.folder.path().join("notes/seen")).unwrap();
@@ -95,7 +98,8 @@ fn the_python_client_meets_several_servers_and_each_tool_is_its_own_servers() {
 fn inspector_reads_from_one_of_several_servers() {
     let desk = Desk::new();
     let (path, gate) = (format!("path={}", text(&desk.file)), gate(&desk));
-    let method = ["tools/call", "--tool-name", "files__read_text_file", "--tool-arg", &path];
+    // Of the other server with a tool of this name nothing is granted, so that it is not shown.
+    let method = ["tools/call", "--tool-name", "read_text_file", "--tool-arg", &path];
     let (ok, printed, errors) = inspector(desk.folder.path(), &gate, &method);
     assert!(ok, "{errors}");
     assert_eq!(printed["content"][0]["text"], SAID);

@@ -184,7 +184,9 @@ fn every_form_of_configuration_wrapped_and_used_runs_what_is_permitted_and_nothi
             ["write_file", { "path": path, "content": "something else" }],
         ]);
         let seen = home.used(form, &steps);
-        assert!(names(&seen[0]).contains(&"write_file"), "{}: {}", form.file, seen[0]);
+        let shown = names(&seen[0]);
+        assert!(shown.contains(&"read_text_file"), "{}: {}", form.file, seen[0]);
+        assert!(!shown.contains(&"write_file"), "{}: {}", form.file, seen[0]);
         assert_eq!(seen[1]["content"][0]["text"], SAID, "{}: {}", form.file, seen[1]);
         assert_eq!(blocked(&seen[2]), "policy.no_grant", "{}", form.file);
         home.desk.untouched();

@@ -48,6 +48,14 @@ type Check = fn(&Facts) -> Result<(), ReasonCode>;
 const BEFORE_EVALUATION: [Check; 9] =
     [gate, clock, evidence, state, policy, sources, identity, surface, idempotency];
 
+/// Those of them that are about no request: whoever asks for what is no action is held to them.
+const OF_ANYTHING: [Check; 7] = [gate, clock, evidence, state, policy, sources, identity];
+
+/// The first precondition that fails, of those that are about no request.
+pub(crate) fn refuses(facts: &Facts) -> Option<ReasonCode> {
+    OF_ANYTHING.iter().find_map(|check| check(facts).err())
+}
+
 /// Decides. A refusal carries the code of the first precondition that fails.
 #[must_use]
 pub fn decide(facts: &Facts) -> Verdict {

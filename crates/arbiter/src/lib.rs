@@ -12,7 +12,9 @@ mod decide;
 mod fact;
 mod facts;
 mod idempotency;
+mod identity;
 mod limits;
+mod listing;
 mod mandate;
 #[cfg(test)]
 mod mandate_tests;
@@ -38,6 +40,9 @@ pub use fact::{
 };
 pub use idempotency::{ConsumedKey, KeyStatus, Keys, StoredKey, key_of, key_state};
 pub use limits::Room;
+pub use listing::{
+    Listed, ListingFault, ListingIntake, derive_listing, listing_record, prepare_listing, settle_listing,
+};
 pub use mandate::Mandate;
 pub use ports::Ports;
 pub use replay::{Replay, ReplayFault};

@@ -18,6 +18,7 @@ use crate::fact::{
 };
 
 use crate::idempotency::{StoredKey, key_of, key_state};
+use crate::identity::Caller;
 use crate::limits::{Room, state};
 use crate::mandate::Mandate;
 use crate::sources::Informed;
@@ -123,6 +124,30 @@ pub struct Health {
     pub now: Millis,
     /// The boot clock, in milliseconds.
     pub boot: u64,
+}
+
+impl Health {
+    /// Whether what was computed by this bundle was computed under what is in force now.
+    pub(crate) fn is_read_by(&self, bundle: Option<&BundleRef>) -> bool {
+        match &self.policy {
+            Fact::Known(PolicyNow { digest: Some(digest), .. }) => {
+                bundle.is_some_and(|bundle| bundle.digest == *digest)
+            }
+            // Nothing is in force: the policy precondition refuses, whatever was computed.
+            Fact::Known(PolicyNow { digest: None, .. }) | Fact::Unknown => true,
+        }
+    }
+
+    /// Whether a bundle is in force.
+    pub(crate) const fn policy_now(&self) -> Fact<Policy> {
+        match &self.policy {
+            // In force, but nobody says which: then nothing is.
+            Fact::Known(PolicyNow { digest: None, policy: Policy::InForce(_) }) | Fact::Unknown => {
+                Fact::Unknown
+            }
+            Fact::Known(now) => Fact::Known(now.policy),
+        }
+    }
 }
 
 /// What settling came to.
@@ -297,21 +322,8 @@ impl Intake {
     }
 
     fn identity(&self, now: Millis) -> Fact<Identity> {
-        match self.known_agent {
-            Fact::Unknown => Fact::Unknown,
-            Fact::Known(_) if self.expires.is_some_and(|expires| now >= expires) => {
-                Fact::Known(Identity::Expired)
-            }
-            Fact::Known(false) => Fact::Known(Identity::Stranger),
-            Fact::Known(true) if self.principal == PrincipalFact::NotAdmitted => {
-                Fact::Known(Identity::NotAdmitted)
-            }
-            Fact::Known(true) => match self.known_principal {
-                Fact::Unknown => Fact::Unknown,
-                Fact::Known(false) => Fact::Known(Identity::PrincipalStranger),
-                Fact::Known(true) => Fact::Known(Identity::Active),
-            },
-        }
+        let (expires, principal) = (self.expires, self.principal);
+        Caller { expires, principal, agent: &self.known_agent, behind: &self.known_principal }.identity(now)
     }
 
     fn key_state(&self, stored: Fact<Option<StoredKey>>, now: Millis) -> Fact<KeyState> {
@@ -361,13 +373,7 @@ impl Intake {
 
     /// Whether the verdict was computed under what is in force now.
     fn is_current(&self, health: &Health) -> bool {
-        match &health.policy {
-            Fact::Known(PolicyNow { digest: Some(digest), .. }) => {
-                self.bundle.as_ref().is_some_and(|bundle| bundle.digest == *digest)
-            }
-            // Nothing is in force: the policy precondition refuses, whatever was computed.
-            Fact::Known(PolicyNow { digest: None, .. }) | Fact::Unknown => true,
-        }
+        health.is_read_by(self.bundle.as_ref())
     }
 }
 
@@ -380,18 +386,13 @@ pub fn settle(intake: &Intake, health: &Health, stored: Fact<Option<StoredKey>>,
     if !current && !intake.last_try {
         return Settled::EvaluateAgain;
     }
-    let policy = match &health.policy {
-        // In force, but nobody says which: then nothing is.
-        Fact::Known(PolicyNow { digest: None, policy: Policy::InForce(_) }) | Fact::Unknown => Fact::Unknown,
-        Fact::Known(now) => Fact::Known(now.policy),
-    };
     let deadline = if health.boot < intake.deadline { Deadline::Ahead } else { Deadline::Passed };
     let facts = Facts {
         gate: health.gate.clone(),
         clock: health.clock.clone(),
         evidence: health.evidence.clone(),
         state: health.state.clone(),
-        policy,
+        policy: health.policy_now(),
         sources: intake.informed.at(health.now, room),
         identity: intake.identity(health.now),
         surface: intake.surface.clone(),

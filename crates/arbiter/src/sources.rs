@@ -31,13 +31,19 @@ impl Informed {
     }
 
     pub(crate) fn of(bundle: Content<'_>, facts: Option<&Gathered>, surface: &SurfaceName) -> Self {
+        let exception = bundle.exception(surface, Coverable::FactStale).cloned();
+        Self { exception, ..Self::of_no_surface(bundle, facts) }
+    }
+
+    /// What no exception covers.
+    pub(crate) fn of_no_surface(bundle: Content<'_>, facts: Option<&Gathered>) -> Self {
         let used = match facts {
             Some(facts) => Fact::Known(facts.used().clone()),
             None if bundle.sources().is_empty() => Fact::Known(Snapshots::new()),
             None => Fact::Unknown,
         };
         let kept = facts.map_or_else(Vec::new, |facts| facts.kept().to_vec());
-        Self { used, kept, exception: bundle.exception(surface, Coverable::FactStale).cloned(), moved: false }
+        Self { used, kept, exception: None, moved: false }
     }
 
     pub(crate) fn kept(&self) -> &[(Digest, Arc<[u8]>)] {

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::junction::names::parts;
 use crate::lookalike::{forms, is_too_long};
+use crate::page::MAX_TOOLS;
 
 /// Who was told of a list: two lists of one server may differ, and neither is forgotten for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,11 +25,13 @@ type Forms = BTreeMap<String, BTreeSet<String>>;
 pub(crate) struct Company {
     servers: BTreeSet<String>,
     heard: Mutex<BTreeMap<(String, Which), Forms>>,
+    /// What of each is hidden from the client.
+    hidden: Mutex<BTreeMap<String, BTreeSet<String>>>,
 }
 
 impl Company {
     pub(crate) fn of(servers: impl IntoIterator<Item = String>) -> Self {
-        Self { servers: servers.into_iter().collect(), heard: Mutex::default() }
+        Self { servers: servers.into_iter().collect(), heard: Mutex::default(), hidden: Mutex::default() }
     }
 
     /// Whether there are several.
@@ -56,6 +59,27 @@ impl Company {
             }
         }
         self.heard().insert((server.to_owned(), which), all);
+    }
+
+    /// Takes up which of a server's names are hidden from the client: on the first page of a list, or on one more.
+    pub(crate) fn hide(&self, server: &str, names: &BTreeSet<String>, first: bool) {
+        if !self.is_several() {
+            return;
+        }
+        let mut hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = hidden.entry(server.to_owned()).or_default();
+        if first {
+            of.clear();
+        }
+        let room = MAX_TOOLS.saturating_sub(of.len());
+        of.extend(names.iter().take(room).cloned());
+    }
+
+    /// The only server that has a tool of this name which the client is not shown. Its gate decides a call of it.
+    pub(crate) fn hides(&self, name: &str) -> Option<String> {
+        let hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut having = hidden.iter().filter(|(_, names)| names.contains(name)).map(|(server, _)| server);
+        having.next().filter(|_| having.next().is_none()).cloned()
     }
 
     /// Whether a server's name could be taken for one of another server's: it looks like one, or is written as the gate writes
@@ -125,6 +149,26 @@ mod tests {
         let long = "x".repeat(513);
         let company = company(&[("a", &[long.as_str(), "pay"]), ("b", &[])]);
         assert!(company.is_ambiguous("a", &long) && !company.is_ambiguous("a", &long[1..]));
+    }
+
+    #[test]
+    fn a_hidden_name_is_its_only_servers_until_that_lists_anew() {
+        let company = company(&[("a", &[]), ("b", &[])]);
+        let hide = |server: &str, names: &[&str], first: bool| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            company.hide(server, &names, first);
+        };
+        hide("a", &["pay", "same"], true);
+        hide("b", &["same"], true);
+        assert_eq!(company.hides("pay").as_deref(), Some("a"));
+        assert_eq!((company.hides("same"), company.hides("other")), (None, None), "two have it, and nobody");
+        hide("a", &["more"], false);
+        assert_eq!(
+            (company.hides("pay").as_deref(), company.hides("more").as_deref()),
+            (Some("a"), Some("a"))
+        );
+        hide("a", &[], true);
+        assert_eq!((company.hides("pay"), company.hides("same").as_deref()), (None, Some("b")));
     }
 
     #[test]

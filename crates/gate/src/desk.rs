@@ -26,8 +26,20 @@ pub(crate) struct Rules {
     digest: Digest,
 }
 
+impl Rules {
+    pub(crate) const fn pins(&self) -> &ToolPins {
+        &self.surfaces.pins
+    }
+
+    pub(crate) const fn bundle(&self) -> BundleDigest {
+        self.surfaces.bundle
+    }
+}
+
 /// Where permits come from.
 pub(crate) struct Desk {
+    /// The tool server, as it is called.
+    pub(crate) server: String,
     pub(crate) arbiter: Arc<dyn Authorizer>,
     pub(crate) log: TrustedLog,
     pub(crate) agent: AgentId,
@@ -181,14 +193,14 @@ impl Desk {
         ask.tool = Some(called).filter(|_| terms.tool.is_some() || !pins.say_nothing());
     }
 
-    /// The pins in force now, for what the client is shown. Takes no longer than the deadline.
-    pub(crate) async fn pins(&self) -> Result<ToolPins, Refusal> {
+    /// The rules in force now, for what the client is shown. Takes no longer than the deadline.
+    pub(crate) async fn rules(&self) -> Result<Arc<Rules>, Refusal> {
         let fetched = tokio::time::timeout(self.deadline, async {
             self.table.lock().await.take();
             self.surfaces(None).await
         });
         match fetched.await {
-            Ok(rules) => rules.map(|(rules, _)| rules.surfaces.pins.clone()),
+            Ok(rules) => rules.map(|(rules, _)| rules),
             Err(_) => Err(Refusal::own(ReasonCode::ArbiterTimeout, None)),
         }
     }

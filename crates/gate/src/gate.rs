@@ -33,6 +33,7 @@ use crate::session::{
 };
 use crate::supervise::arguments;
 use crate::upstream::Process;
+use crate::visible::Visible;
 
 /// How long the tool server may take to end by itself, and outcomes to be reported, when the client has gone.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -280,9 +281,11 @@ fn shared(
     let Basis { arbiter, log, notes, outcomes, attempts, run, unsent, company } = basis.clone();
     let (table, last) = (tokio::sync::Mutex::new(None), Mutex::new(None));
     let keeps = attempts.are_kept();
-    let tools = Tools::new((server.clone(), company), upstream.clone(), listed_within, notes.clone());
+    let tools =
+        Tools::new((server.clone(), Arc::clone(&company)), upstream.clone(), listed_within, notes.clone());
     let tools = Arc::new(tools);
     let desk = Desk {
+        server: server.clone(),
         arbiter,
         log,
         agent,
@@ -317,6 +320,8 @@ fn shared(
         tasks,
         typed,
         tools,
+        company,
+        visible: Visible::default(),
         rooms: config.rooms().half(),
         questions: config.rooms().half(),
         unanswered: Rooms::new(unsent),

@@ -43,6 +43,7 @@ mod subscription;
 pub mod supervise;
 mod table;
 mod upstream;
+mod visible;
 mod weight;
 
 pub use config::{Ending, GateError, LocalServer, McpGate, NamedServer, ToolServer};

@@ -46,6 +46,14 @@ impl Members {
         members
     }
 
+    /// Gives a member this value, whether or not it was there.
+    pub(crate) fn set(&mut self, key: &str, value: String) {
+        match self.0.iter_mut().find(|(name, _)| name == key) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((key.to_owned(), value)),
+        }
+    }
+
     /// The object's text.
     pub(crate) fn to_text(&self) -> String {
         let members: Vec<_> = self.0.iter().map(|(key, value)| format!("{}:{value}", quote(key))).collect();

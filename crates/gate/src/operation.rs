@@ -4,7 +4,7 @@
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::{
     ActionName, Digest, Domain, Idempotency, IdempotencyKey, Limits, Loose, OnSilence, ReasonCode, Resource,
-    SurfaceName, SurfaceSpec, SurfaceTable, Tier, ToolName, Value, canonical, fold,
+    SurfaceName, SurfaceSpec, SurfaceTable, Tier, ToolName, UNKNOWN, Value, canonical, fold,
 };
 
 use crate::case::Way;
@@ -18,8 +18,6 @@ use crate::questions::{ANSWERS, STATE, state_of};
 
 /// Where a client puts its idempotency key, in `params._meta`.
 pub(crate) const KEY: &str = "portcullis/idempotency-key";
-/// The surface of what has none of its own, behind the server's name.
-const UNKNOWN: &str = ".mcp.unknown";
 /// Parameters that some method gives a meaning.
 const KNOWN: [&str; 8] = ["name", "arguments", "uri", "_meta", "task", "ref", ANSWERS, STATE];
 
@@ -190,12 +188,11 @@ impl Operation {
         let surface = own.unwrap_or_else(|| self.unknown.clone());
         let spec = table.surfaces.get(&surface);
         let context = spec.map_or_else(|| Ok(Default::default()), |spec| self.context(spec))?;
-        let resource = spec.and_then(|spec| spec.resource.clone());
         let idempotency = spec.map_or(Idempotency::None, |spec| spec.idempotency);
         let itself = || Resource { kind: "Surface".into(), id: surface.to_string() };
         let ask = Ask {
             action: action(spec, &surface)?,
-            resource: resource.unwrap_or_else(itself),
+            resource: spec.map_or_else(itself, |spec| spec.resource_of_calls(&surface)),
             acts_for: None,
             context,
             idempotency_key: self.key_for(idempotency, &surface, run)?,
@@ -264,10 +261,7 @@ fn invalid(error: portcullis_protocol::InvalidId) -> Refused {
 
 /// The action of calls on a surface: its only one, else the one of its own name.
 fn action(spec: Option<&SurfaceSpec>, surface: &SurfaceName) -> Result<ActionName, Refused> {
-    match spec.map(|spec| spec.actions.as_slice()) {
-        Some([only]) => Ok(only.clone()),
-        Some(_) | None => surface.as_str().parse().map_err(invalid),
-    }
+    spec.map_or_else(|| surface.as_str().parse(), |spec| spec.action_of_calls(surface)).map_err(invalid)
 }
 
 /// What of a call policy may read, and what makes it the same call again.

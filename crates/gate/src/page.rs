@@ -1,8 +1,10 @@
 //! A page of a server's tools: what an answer to `tools/list` holds, each tool as the bytes that came.
 
+use std::time::Duration;
+
 use serde_json::value::RawValue;
 
-use crate::message::{Members, Refused, members_of, string};
+use crate::message::{Members, Refused, members_of, quote, string};
 
 /// The longest cursor, in bytes.
 const MAX_CURSOR: usize = 4_096;
@@ -71,7 +73,7 @@ impl Page {
     /// The same of another list, whose items are this member.
     pub(crate) fn read_of(result: &str, items: &str) -> Result<Self, NoPage> {
         let members = members_of(result).ok_or(NoPage::Ambiguous)?;
-        members.unambiguous(&[items, "nextCursor", "_meta"])?;
+        members.unambiguous(&[items, "nextCursor", "_meta", "ttlMs", "cacheScope"])?;
         let raw = members.get(items).ok_or(NoPage::NoTools)?;
         let tools: Vec<Box<RawValue>> = serde_json::from_str(raw).map_err(|_| NoPage::OtherTools)?;
         let next = match members.get("nextCursor") {
@@ -83,6 +85,18 @@ impl Page {
         };
         let tools = tools.into_iter().map(|tool| Box::<str>::from(tool).into_string()).collect();
         Ok(Self { members, tools, next })
+    }
+
+    /// The answer with these of its tools alone, and with for how long a client of the stateless revision may go by it: no longer
+    /// than the server says, and for itself alone (MCP 2026-07-28, "CacheableResult").
+    pub(crate) fn showing(&self, tools: &[&str], within: Option<Duration>) -> String {
+        let text = if tools.len() == self.tools.len() { self.members.to_text() } else { self.with(tools) };
+        let (Some(within), Some(mut members)) = (within, members_of(&text)) else { return text };
+        let own = members.get("ttlMs").and_then(|ttl| ttl.parse::<u64>().ok()).unwrap_or(0);
+        let within = u64::try_from(within.as_millis()).unwrap_or(0);
+        members.set("ttlMs", own.min(within).to_string());
+        members.set("cacheScope", quote("private"));
+        members.to_text()
     }
 
     /// The answer with these of its tools alone.

@@ -21,7 +21,7 @@ use crate::message::{Body, Members, Params, Reply, members_of, quote};
 use crate::notes::Notes;
 use crate::page::{MAX_PAGES, MAX_TOOLS, NoPage, Page, Whence};
 use crate::peer::{Outgoing, Peer};
-use crate::table::Asking;
+use crate::table::{Asking, Wanted};
 
 /// How often a list is asked for anew that changed while it was read, before it counts as unknown.
 const TRIES: usize = 3;
@@ -474,11 +474,12 @@ impl Drop for Own<'_> {
 }
 
 /// What a `tools/list` of the client's asks for.
-pub(crate) fn asking(method: ClientRequest, params: Option<&Params>) -> Asking {
+pub(crate) fn asking(method: ClientRequest, body: &Body) -> Asking {
     if method != ClientRequest::ToolsList {
         return Asking::Other;
     }
-    Asking::Tools(Whence::of(params.and_then(|params| params.raw.get("cursor"))))
+    let cursor = body.params.as_ref().and_then(|params| params.raw.get("cursor"));
+    Asking::Tools(Wanted { whence: Whence::of(cursor), stateless: body.revision().is_some() })
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use crate::answer;
 use crate::attempts::Attempts;
 use crate::case::{Asker, Case, Way};
+use crate::company::Company;
 use crate::desk::Desk;
 use crate::form::{Form, TypedTools};
 use crate::handles::Handles;
@@ -27,6 +28,7 @@ use crate::questions::{Given, no_answers};
 use crate::reach::Reach;
 use crate::room::{Room, Rooms};
 use crate::table::{Cancelled, Heard, NotTaken, Route};
+use crate::visible::Visible;
 
 pub(crate) use said::{from_upstream, upstream_gone};
 
@@ -60,6 +62,9 @@ pub(crate) struct Shared {
     pub(crate) tasks: Mutex<JoinSet<()>>,
     pub(crate) typed: TypedTools,
     pub(crate) tools: Arc<Tools>,
+    /// What the servers of this gate list, beside one another.
+    pub(crate) company: Arc<Company>,
+    pub(crate) visible: Visible,
     pub(crate) given: Given,
     pub(crate) handles: Handles,
     /// For what the server says.
@@ -199,7 +204,7 @@ async fn refuse(shared: &Shared, mut defect: Defect) {
 fn forward(shared: &Shared, id: &Id, method: ClientRequest, body: &Body) -> Result<(), Refused> {
     nothing_else(body)?;
     no_answers(body)?;
-    let asking = asking(method, body.params.as_ref());
+    let asking = asking(method, body);
     let number = shared.upstream.table.forward(id, asking).map_err(not_taken)?;
     let message = Harmless::request(method, number, body.params.as_ref());
     if !shared.upstream.offer(Outgoing::Harmless(message)) {

@@ -17,9 +17,17 @@ const FORWARDED: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Asking {
     /// For the tools on a page.
-    Tools(Whence),
+    Tools(Wanted),
     /// For something else.
     Other,
+}
+
+/// A page of tools that a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) whence: Whence,
+    /// Whether the client speaks the stateless revision, and so is told how long it may go by the answer.
+    pub(crate) stateless: bool,
 }
 
 /// What came in answer to a request.

@@ -33,6 +33,7 @@ pub(crate) mod again;
 mod events;
 mod held;
 mod keys;
+mod lists;
 
 /// Longest result that is kept for repeats of a key, in bytes. Of a longer one only the digest is recorded.
 const LONGEST_RESULT: usize = 1024 * 1024;
@@ -320,6 +321,7 @@ impl Batch<'_> {
                 failed
             }
             Command::Late(entries, reply) => self.take_late(&entries, reply, quota),
+            Command::List(intake, reply) => self.take_list(&intake, reply, quota),
             Command::Archive(..)
             | Command::Release(..)
             | Command::Find(..)

@@ -354,7 +354,8 @@ impl Check {
             | Record::Decision(_)
             | Record::Outcome(_)
             | Record::Aggregate(_)
-            | Record::Late(_) => None,
+            | Record::Late(_)
+            | Record::Listing(_) => None,
         };
         let computed = Chains::of_entries(connection, mark.seq)?.digest().to_string();
         let stored = Chains::load(connection, mark.slot)?.digest().to_string();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use portcullis_arbiter::{Heard, Intake};
+use portcullis_arbiter::{Heard, Intake, ListingIntake};
 use portcullis_protocol::wire::StoredResult;
 use portcullis_protocol::{
     AgentId, AttemptId, BundleDigest, Captured, LabelName, Millis, Ordered, Outcome, ReasonCode, Record,
@@ -41,6 +41,17 @@ pub enum DecideReply {
     /// Bundle or labels changed: prepare the call again. With these labels, if they are given: those that count for a
     /// PERMIT of the attempt that is on record.
     EvaluateAgain(Option<BTreeSet<LabelName>>),
+}
+
+/// The answer to a question for a list of tools.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListReply {
+    /// It is on record: the receipt, whose record says what may be shown.
+    Listed(String),
+    /// Nothing is shown.
+    Refused(ReasonCode),
+    /// The bundle or its facts changed: prepare it again.
+    Again,
 }
 
 /// An outcome to be recorded. That its reporter held the attempt's nonce was checked.
@@ -186,6 +197,7 @@ pub(crate) enum Command {
     Order(Box<Given>, Reply<Result<u64, OrderRefused>>),
     Archive(BundleDigest, Arc<[u8]>, Reply<Result<(), ReasonCode>>),
     Late(Vec<Spooled>, Reply<Result<u64, ReasonCode>>),
+    List(Box<ListingIntake>, Reply<ListReply>),
     Release(Box<Proved>, Reply<Result<Box<Decided>, ReasonCode>>),
     Find(AttemptId, Reply<Option<Found>>),
     Status(Reply<Status>),

@@ -104,6 +104,12 @@ impl Following {
         Lever::of(entry.decision, entry.facts.gate).map_or(Ok(()), |lever| self.stood(lever))
     }
 
+    /// Whether a list of tools, which comes next, was answered by the bundle in force, and with the gate open.
+    pub(crate) fn lists(&self, bundle: BundleDigest) -> Result<(), &'static str> {
+        self.decided(Some(bundle))?;
+        self.stood(Lever::Stood(GateState::Open))
+    }
+
     pub(crate) const fn stood(&self, lever: Lever) -> Result<(), &'static str> {
         match (lever, self.is_shut) {
             (Lever::Stood(GateState::Open), false) | (Lever::Stood(GateState::Shut), true) => Ok(()),

@@ -84,7 +84,8 @@ fn prove_entered(
         | Record::Decision(_)
         | Record::Outcome(_)
         | Record::Aggregate(_)
-        | Record::Event(_) => Err(differs()),
+        | Record::Event(_)
+        | Record::Listing(_) => Err(differs()),
     }
 }
 

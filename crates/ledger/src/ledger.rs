@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use portcullis_arbiter::{Intake, Ports};
+use portcullis_arbiter::{Intake, ListingIntake, Ports};
 use portcullis_protocol::{
     AgentId, AttemptId, BundleDigest, Digest, LabelName, Millis, PrincipalId, ReasonCode, Spooled,
 };
@@ -16,7 +16,8 @@ use crate::aggregate::Counts;
 use crate::archive_audit::{BundleDigestOf, Means};
 use crate::clock::Clocks;
 use crate::command::{
-    Command, DecideReply, Decided, Found, Given, OrderRefused, OutcomeRefused, Reply, ReportedOutcome, Status,
+    Command, DecideReply, Decided, Found, Given, ListReply, OrderRefused, OutcomeRefused, Reply,
+    ReportedOutcome, Status,
 };
 use crate::elsewhere::{Elsewhere, Nobody};
 use crate::heads::Heads;
@@ -130,11 +131,7 @@ impl Ledger {
         intake: Intake,
         reply: impl FnOnce(DecideReply) + Send + 'static,
     ) -> Result<(), Overloaded> {
-        if self.waiting.fetch_add(1, Ordering::AcqRel) >= WAITING_CALLS {
-            self.waiting.fetch_sub(1, Ordering::AcqRel);
-            return Err(Overloaded);
-        }
-        let place = Place(Arc::clone(&self.waiting));
+        let place = self.place()?;
         let reply: Reply<DecideReply> = Box::new(move |answer| {
             drop(place);
             reply(answer);
@@ -225,6 +222,34 @@ impl Ledger {
         reply: impl FnOnce(Result<u64, ReasonCode>) + Send + 'static,
     ) -> Result<(), Overloaded> {
         self.send(Command::Late(entries, Box::new(reply)))
+    }
+
+    /// Puts a list of tools on record that an agent may be shown. `reply` is called once; if the writer is gone it is dropped
+    /// instead, and nothing is shown.
+    ///
+    /// # Errors
+    /// [`Overloaded`]: it is shed.
+    pub fn list(
+        &self,
+        intake: ListingIntake,
+        reply: impl FnOnce(ListReply) + Send + 'static,
+    ) -> Result<(), Overloaded> {
+        let place = self.place()?;
+        let reply: Reply<ListReply> = Box::new(move |answer| {
+            drop(place);
+            reply(answer);
+        });
+        self.send(Command::List(Box::new(intake), reply))
+    }
+
+    /// A place among the calls that wait for the writer.
+    fn place(&self) -> Result<Place, Overloaded> {
+        let place = Place(Arc::clone(&self.waiting));
+        if self.waiting.fetch_add(1, Ordering::AcqRel) >= WAITING_CALLS {
+            // Given up as it is dropped.
+            return Err(Overloaded);
+        }
+        Ok(place)
     }
 
     /// Finds the record of an attempt.

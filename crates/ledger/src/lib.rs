@@ -85,7 +85,8 @@ pub use check::{Check, CheckBeside, CheckPosition, CheckProgress, Checked};
 pub use checkpoints::Checkpoints;
 pub use clock::{Clocks, SystemClocks};
 pub use command::{
-    DecideReply, Decided, Found, Given, OrderRefused, OutcomeRefused, ReportedOutcome, ScrubStatus, Status,
+    DecideReply, Decided, Found, Given, ListReply, OrderRefused, OutcomeRefused, ReportedOutcome,
+    ScrubStatus, Status,
 };
 pub use cosigner::{Cosigner, generate_cosigner};
 pub use doubt::InDoubt;

@@ -207,9 +207,11 @@ impl<'a> Projection<'a> {
         if let Some(tree) = self.before.filter(|tree| permit < tree.size()) {
             return match edge::proved(self.connection, tree, permit)? {
                 Record::Decision(record) => Ok(record.key),
-                Record::Outcome(_) | Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => {
-                    Err(differs(permit))
-                }
+                Record::Outcome(_)
+                | Record::Aggregate(_)
+                | Record::Event(_)
+                | Record::Late(_)
+                | Record::Listing(_) => Err(differs(permit)),
             };
         }
         let body = store::record(self.connection, permit)?.ok_or_else(|| differs(permit))?;
@@ -343,17 +345,20 @@ pub(crate) fn said(seq: u64, body: &[u8]) -> Result<Said, LedgerError> {
                 | Record::Decision(_)
                 | Record::Outcome(_)
                 | Record::Aggregate(_)
-                | Record::Late(_) => Err(damaged(seq)),
+                | Record::Late(_)
+                | Record::Listing(_) => Err(damaged(seq)),
             }
         }
         ("event", _) if fields.event.is_none() => Err(damaged(seq)),
         ("late", None) => match Record::parse(body)? {
             Record::Late(record) => Ok(Said::Late(record)),
-            Record::Event(_) | Record::Decision(_) | Record::Outcome(_) | Record::Aggregate(_) => {
-                Err(damaged(seq))
-            }
+            Record::Event(_)
+            | Record::Decision(_)
+            | Record::Outcome(_)
+            | Record::Aggregate(_)
+            | Record::Listing(_) => Err(damaged(seq)),
         },
-        ("aggregate" | "event", _) => Ok(Said::Nothing),
+        ("aggregate" | "event" | "listing", None) => Ok(Said::Nothing),
         (_, _) => Err(damaged(seq)),
     }
 }

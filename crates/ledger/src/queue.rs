@@ -51,6 +51,7 @@ fn can_be_held(command: &Command) -> bool {
         | Command::Order(..)
         | Command::Archive(..)
         | Command::Late(..)
+        | Command::List(..)
         | Command::Release(..)
         | Command::Find(..)
         | Command::Status(_)
@@ -66,6 +67,7 @@ pub(crate) const fn writes(command: &Command) -> bool {
         | Command::Order(..)
         | Command::Archive(..)
         | Command::Late(..)
+        | Command::List(..)
         | Command::Close(_) => true,
         Command::Release(..) | Command::Find(..) | Command::Status(_) => false,
     }
@@ -82,6 +84,7 @@ pub(crate) fn erases(command: &Command) -> bool {
         | Command::Outcome(..)
         | Command::Archive(..)
         | Command::Late(..)
+        | Command::List(..)
         | Command::Release(..)
         | Command::Find(..)
         | Command::Status(_)

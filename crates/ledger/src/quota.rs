@@ -13,6 +13,8 @@ const PER_SECOND: u64 = 20;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Quota {
     buckets: BTreeMap<AgentId, Bucket>,
+    /// The same for lists of tools, which are not to use up what refusals need.
+    lists: BTreeMap<AgentId, Bucket>,
 }
 
 #[derive(Clone, Debug)]
@@ -26,18 +28,27 @@ impl Quota {
     /// Whether another refusal of this agent may have a record of its own, at boot-clock time `now` in
     /// milliseconds. Otherwise it is counted.
     pub(crate) fn admits(&mut self, agent: &AgentId, now: u64) -> bool {
-        let full = BURST.saturating_mul(1_000);
-        let bucket = self.buckets.entry(agent.clone()).or_insert(Bucket { level: full, filled: now });
-        let gained = now.saturating_sub(bucket.filled).saturating_mul(PER_SECOND);
-        bucket.level = bucket.level.saturating_add(gained).min(full);
-        bucket.filled = now;
-        match bucket.level.checked_sub(1_000) {
-            Some(rest) => {
-                bucket.level = rest;
-                true
-            }
-            None => false,
+        take(&mut self.buckets, agent, now)
+    }
+
+    /// Whether another list may be put on record for this agent. Otherwise it is refused.
+    pub(crate) fn admits_list(&mut self, agent: &AgentId, now: u64) -> bool {
+        take(&mut self.lists, agent, now)
+    }
+}
+
+fn take(buckets: &mut BTreeMap<AgentId, Bucket>, agent: &AgentId, now: u64) -> bool {
+    let full = BURST.saturating_mul(1_000);
+    let bucket = buckets.entry(agent.clone()).or_insert(Bucket { level: full, filled: now });
+    let gained = now.saturating_sub(bucket.filled).saturating_mul(PER_SECOND);
+    bucket.level = bucket.level.saturating_add(gained).min(full);
+    bucket.filled = now;
+    match bucket.level.checked_sub(1_000) {
+        Some(rest) => {
+            bucket.level = rest;
+            true
         }
+        None => false,
     }
 }
 
@@ -54,5 +65,15 @@ mod tests {
         assert!(quota.admits(&quiet, 5));
         let later = (0..10_000).filter(|_| quota.admits(&loud, 1_005)).count();
         assert_eq!(later, 20);
+    }
+
+    #[test]
+    fn lists_and_refusals_do_not_use_up_each_others_share() {
+        let mut quota = Quota::default();
+        let (loud, quiet) = ("loud".parse().unwrap(), "quiet".parse().unwrap());
+        assert_eq!((0..10_000).filter(|_| quota.admits_list(&loud, 5)).count(), 200);
+        assert!(quota.admits(&loud, 5) && quota.admits_list(&quiet, 5));
+        assert_eq!((0..10_000).filter(|_| quota.admits(&loud, 5)).count(), 199);
+        assert_eq!((0..10_000).filter(|_| quota.admits_list(&loud, 1_005)).count(), 20);
     }
 }

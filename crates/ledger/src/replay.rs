@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 
 use portcullis_arbiter::{ConsumedKey, KeyStatus, Keys, Standing, StoredKey, standing_digest};
 use portcullis_protocol::{
-    AttemptId, Decision, DecisionRecord, Digest, Event, EventRecord, LateRecord, LimitUse, Millis, Outcome,
-    OutcomeRecord, Record,
+    AttemptId, Decision, DecisionRecord, Digest, Event, EventRecord, LateRecord, LimitUse, ListingRecord,
+    Millis, Outcome, OutcomeRecord, Record,
 };
 use portcullis_verify::TileTree;
 use portcullis_verify::merkle::leaf_hash;
@@ -203,7 +203,7 @@ impl<'a> StateReplay<'a> {
                 Ok(())
             }
             Record::Event(entry) if entry.event == Event::Marked => self.mark(seq, entry),
-            Record::Event(_) | Record::Aggregate(_) => Ok(()),
+            Record::Event(_) | Record::Aggregate(_) | Record::Listing(_) => Ok(()),
         }
     }
 
@@ -216,7 +216,7 @@ impl<'a> StateReplay<'a> {
             }
             Record::Decision(entry) if entry.decision == Decision::Permit => Step::Permit,
             Record::Outcome(entry) => Step::Ended { permit: entry.permit, outcome: entry.outcome },
-            Record::Decision(_) | Record::Late(_) | Record::Aggregate(_) => Step::Other,
+            Record::Decision(_) | Record::Late(_) | Record::Aggregate(_) | Record::Listing(_) => Step::Other,
         };
         let stepped = self.following.step(seq, record.time(), step);
         let Record::Outcome(entry) = record else { return stepped };
@@ -249,6 +249,14 @@ impl<'a> StateReplay<'a> {
     /// What is wrong.
     pub fn in_force(&self, entry: &DecisionRecord) -> Result<(), &'static str> {
         self.following.admits(entry)
+    }
+
+    /// Whether a list, which comes next, was answered by the bundle that the log so far says was in force, and with the gate open.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn lists(&self, entry: &ListingRecord) -> Result<(), &'static str> {
+        self.following.lists(entry.bundle.digest)
     }
 
     /// What the log so far left for later decisions.

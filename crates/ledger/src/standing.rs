@@ -61,7 +61,8 @@ pub(crate) fn audit(connection: &Connection, tree: &TileTree) -> Result<(), Ledg
         | Record::Decision(_)
         | Record::Outcome(_)
         | Record::Aggregate(_)
-        | Record::Late(_) => return Err(differs(mark.seq)),
+        | Record::Late(_)
+        | Record::Listing(_) => return Err(differs(mark.seq)),
     };
     if digest(connection, mark.slot)? == said { Ok(()) } else { Err(differs(mark.seq)) }
 }

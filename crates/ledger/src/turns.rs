@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use portcullis_arbiter::GateState;
 use portcullis_protocol::facts::{GateFact, PolicyFact};
 use portcullis_protocol::{BundleDigest, Decision, Event, EventRecord, Millis, Outcome, Record};
 use serde::Deserialize;
@@ -132,7 +133,16 @@ impl Turns {
                 if glance.by.is_some() { self.resolved(seq, time, body) } else { Ok(()) }
             }
             ("event", _, _) => self.event(seq, time, glance.event.ok_or_else(|| damaged(seq))?, body),
-            ("decision", _, _) => Err(damaged(seq)),
+            ("listing", None, None) => {
+                // It is answered by a bundle in force, and only while the gate is open.
+                let digest = glance.bundle.ok_or_else(|| damaged(seq))?.digest;
+                self.named.insert(digest);
+                self.push(Entry { seq, time, turn: Turn::Step(Step::Other) });
+                self.push(Entry { seq, time, turn: Turn::Decided(Some(digest)) });
+                self.push(Entry { seq, time, turn: Turn::Lever(Lever::Stood(GateState::Open)) });
+                Ok(())
+            }
+            ("decision" | "listing", _, _) => Err(damaged(seq)),
             (_, _, _) => {
                 self.push(Entry { seq, time, turn: Turn::Step(Step::Other) });
                 Ok(())

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_arbiter::{Fact, Health, Intake, Room, Settled, settle};
+use portcullis_arbiter::{Fact, Health, Intake, Listed, Room, Settled, settle, settle_listing};
 use portcullis_protocol::{AgentId, Captured, LabelName, ReasonCode, Verdict};
 
-use crate::command::{Command, DecideReply, Decided, OrderRefused, OutcomeRefused, Reply};
+use crate::command::{Command, DecideReply, Decided, ListReply, OrderRefused, OutcomeRefused, Reply};
 use crate::error::LedgerError;
 use crate::held::{Holds, Witnessed};
 
@@ -28,6 +28,16 @@ pub(crate) enum Answer {
     EvaluateAgain(Option<BTreeSet<LabelName>>),
 }
 
+/// What a question for a list is answered once its batch stands.
+pub(crate) enum ListAnswer {
+    /// It is on record, at this index and with these bytes.
+    Logged(u64, Vec<u8>),
+    /// It has no record, and is counted as this agent's.
+    Unlogged(ReasonCode, AgentId),
+    /// It is to be prepared again.
+    Again,
+}
+
 /// An attempt to be counted, for it has no record.
 pub(crate) type Uncounted = (ReasonCode, AgentId);
 
@@ -47,6 +57,7 @@ pub(crate) enum Waiting {
     Outcome { reply: Reply<Result<u64, OutcomeRefused>>, answer: Result<u64, OutcomeRefused> },
     Order { reply: Reply<Result<u64, OrderRefused>>, answer: Result<u64, OrderRefused> },
     Late { reply: Reply<Result<u64, ReasonCode>>, answer: Result<u64, ReasonCode> },
+    List { reply: Reply<ListReply>, answer: ListAnswer },
 }
 
 /// Makes the receipt of a record from its index and bytes.
@@ -76,6 +87,7 @@ impl Waiting {
                 reply(answer);
                 Ok(None)
             }
+            Self::List { reply, answer } => list(reply, answer, receipt),
         }
     }
 
@@ -97,6 +109,10 @@ impl Waiting {
             }
             Self::Order { reply, .. } => {
                 reply(Err(OrderRefused::Unavailable(code)));
+                None
+            }
+            Self::List { reply, .. } => {
+                reply(ListReply::Refused(code));
                 None
             }
         }
@@ -137,6 +153,34 @@ fn release(
     }
 }
 
+/// A list is shown by nothing but its receipt.
+fn list(
+    reply: Reply<ListReply>,
+    answer: ListAnswer,
+    receipt: &mut MakeReceipt<'_>,
+) -> Result<Option<Uncounted>, LedgerError> {
+    match answer {
+        ListAnswer::Logged(seq, body) => match receipt(seq, body) {
+            Ok(receipt) => {
+                reply(ListReply::Listed(receipt));
+                Ok(None)
+            }
+            Err(error) => {
+                reply(ListReply::Refused(error.code()));
+                Err(error)
+            }
+        },
+        ListAnswer::Unlogged(code, agent) => {
+            reply(ListReply::Refused(code));
+            Ok(Some((code, agent)))
+        }
+        ListAnswer::Again => {
+            reply(ListReply::Again);
+            Ok(None)
+        }
+    }
+}
+
 /// A refusal without a record.
 pub(crate) fn unrecorded(code: ReasonCode, detail: Option<String>, captured: Captured) -> DecideReply {
     DecideReply::Decided(Box::new(Decided {
@@ -169,6 +213,15 @@ pub(crate) fn refuse(command: Command, health: &Health, tripped: ReasonCode) -> 
         }
         Command::Late(_, reply) => {
             reply(Err(tripped));
+            None
+        }
+        Command::List(intake, reply) => {
+            let code = match settle_listing(&intake, health, Room::Unknown, 0) {
+                Listed::Refused(code) => code,
+                // What cannot be recorded is not shown, whatever was computed.
+                Listed::Shown(_) | Listed::Again => tripped,
+            };
+            reply(ListReply::Refused(code));
             None
         }
         Command::Archive(_, _, reply) => {

@@ -43,6 +43,11 @@ mod unrecorded;
 /// How often overdue outcomes and counts are looked at when nothing else happens.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Whether a question adds what the disk's reserve is not for.
+const fn for_what_is_new(command: &Command) -> bool {
+    matches!(command, Command::Decide(..) | Command::Late(..) | Command::List(..))
+}
+
 /// How an open ledger failed, the worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Failed {
@@ -256,9 +261,11 @@ impl Writer {
                     let now = (health.clock == Fact::Known(Clock::Steady)).then_some(health.now);
                     reply(self.phase.as_ref().map_or(None, |opened| opened.find(&attempt, now)))
                 }
-                Command::Decide(..) | Command::Outcome(..) | Command::Order(..) | Command::Late(..) => {
-                    rest.push_back(command)
-                }
+                Command::Decide(..)
+                | Command::Outcome(..)
+                | Command::Order(..)
+                | Command::Late(..)
+                | Command::List(..) => rest.push_back(command),
             }
         }
         rest
@@ -267,9 +274,8 @@ impl Writer {
     fn refuse_all(&mut self, commands: VecDeque<Command>, health: &Health, code: ReasonCode) {
         // Outcomes are why disk is held in reserve.
         let reserve = only_reserve(health) && matches!(&self.phase, Ok(opened) if opened.pending.is_none());
-        let (kept, refused): (VecDeque<_>, VecDeque<_>) = commands
-            .into_iter()
-            .partition(|command| reserve && !matches!(command, Command::Decide(..) | Command::Late(..)));
+        let (kept, refused): (VecDeque<_>, VecDeque<_>) =
+            commands.into_iter().partition(|command| reserve && !for_what_is_new(command));
         self.entering = false;
         let refused = refused.into_iter().filter_map(|command| refuse(command, health, code)).collect();
         self.answer(refused, code, health.now);

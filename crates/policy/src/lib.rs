@@ -73,6 +73,7 @@ mod sources;
 mod trial;
 mod units;
 mod validation;
+mod visible;
 
 #[cfg(test)]
 mod testing;

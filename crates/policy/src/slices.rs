@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::{
-    ActionConstraint, AuthorizationError, Authorizer, Decision, Entities, EntityTypeName, EntityUid, Policy,
-    PolicyId, PolicySet, PolicySetError, PrincipalConstraint, Request, ResourceConstraint, Response,
+    ActionConstraint, AuthorizationError, Authorizer, Decision, Effect, Entities, EntityTypeName, EntityUid,
+    Policy, PolicyId, PolicySet, PolicySetError, PrincipalConstraint, Request, ResourceConstraint, Response,
 };
 
 /// The number of what one part of a scope asks for.
@@ -51,6 +51,53 @@ pub(crate) struct Question {
     pub(crate) resource: EntityUid,
 }
 
+/// The parts of a request that scopes are about. Each is in the entities.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Who<'a> {
+    pub(crate) principal: &'a EntityUid,
+    pub(crate) action: &'a EntityUid,
+    pub(crate) resource: &'a EntityUid,
+}
+
+impl Question {
+    const fn who(&self) -> Who<'_> {
+        Who { principal: &self.principal, action: &self.action, resource: &self.resource }
+    }
+}
+
+impl Who<'_> {
+    /// Whether a policy's scope holds, as Cedar evaluates it.
+    fn is_in_scope(&self, policy: &Policy, entities: &Entities) -> bool {
+        let within = |uid: &EntityUid, of: &EntityUid| {
+            uid == of || entities.ancestors(uid).is_some_and(|mut above| above.any(|it| it == of))
+        };
+        let principal = match policy.principal_constraint() {
+            PrincipalConstraint::Any => true,
+            PrincipalConstraint::Is(kind) => *self.principal.type_name() == kind,
+            PrincipalConstraint::In(of) => within(self.principal, &of),
+            PrincipalConstraint::Eq(uid) => *self.principal == uid,
+            PrincipalConstraint::IsIn(kind, of) => {
+                *self.principal.type_name() == kind && within(self.principal, &of)
+            }
+        };
+        let action = match policy.action_constraint() {
+            ActionConstraint::Any => true,
+            ActionConstraint::Eq(uid) => *self.action == uid,
+            ActionConstraint::In(all) => all.iter().any(|of| within(self.action, of)),
+        };
+        let resource = match policy.resource_constraint() {
+            ResourceConstraint::Any => true,
+            ResourceConstraint::Is(kind) => *self.resource.type_name() == kind,
+            ResourceConstraint::In(of) => within(self.resource, &of),
+            ResourceConstraint::Eq(uid) => *self.resource == uid,
+            ResourceConstraint::IsIn(kind, of) => {
+                *self.resource.type_name() == kind && within(self.resource, &of)
+            }
+        };
+        principal && action && resource
+    }
+}
+
 /// What Cedar says of a request, all slices together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Answer {
@@ -79,11 +126,11 @@ impl Slices {
     }
 
     /// The sets whose scope may hold.
-    fn sets_for<'a>(&'a self, question: &Question, entities: &Entities) -> Vec<&'a PolicySet> {
+    fn sets_for<'a>(&'a self, who: Who<'_>, entities: &Entities) -> Vec<&'a PolicySet> {
         let parts = |uid: &EntityUid| self.asked.by(uid, entities);
-        let (actions, resources) = (parts(&question.action), parts(&question.resource));
+        let (actions, resources) = (parts(who.action), parts(who.resource));
         let mut sets = Vec::new();
-        for principal in parts(&question.principal) {
+        for principal in parts(who.principal) {
             for action in &actions {
                 sets.extend(
                     resources.iter().filter_map(|resource| self.sets.get(&(principal, *action, *resource))),
@@ -96,7 +143,7 @@ impl Slices {
     /// Has Cedar evaluate each set whose scope may hold, and puts its answers together.
     pub(crate) fn ask(&self, question: &Question, entities: &Entities) -> Answer {
         let mut answer = Answer::default();
-        for set in self.sets_for(question, entities) {
+        for set in self.sets_for(question.who(), entities) {
             answer.add(&self.authorizer.is_authorized(&question.request, set, entities));
         }
         answer
@@ -108,8 +155,23 @@ impl Slices {
         question: &Question,
         entities: &Entities,
     ) -> BTreeMap<&'a PolicyId, &'a Policy> {
-        let sets = self.sets_for(question, entities);
+        let sets = self.sets_for(question.who(), entities);
         sets.into_iter().flat_map(PolicySet::policies).map(|policy| (policy.id(), policy)).collect()
+    }
+
+    /// Whether a grant could be satisfied, whatever is asked besides: the scope of one holds, and that of no `forbid` which has
+    /// no conditions. What conditions say is not known, so they are taken to hold of a grant, and not to of a `forbid`.
+    pub(crate) fn could_grant(&self, who: Who<'_>, entities: &Entities) -> bool {
+        let mut granted = false;
+        let policies = self.sets_for(who, entities).into_iter().flat_map(PolicySet::policies);
+        for policy in policies.filter(|policy| who.is_in_scope(policy, entities)) {
+            match policy.effect() {
+                Effect::Permit => granted = true,
+                Effect::Forbid if policy.has_non_scope_constraint() => {}
+                Effect::Forbid => return false,
+            }
+        }
+        granted
     }
 
     /// As they are written: the texts of all policies by their ids. One that names no action, and so stands in no set, has

@@ -132,6 +132,11 @@ text_id!(
     |text| word(text, b"._-", 64)
 );
 text_id!(
+    /// An MCP server, as a gate calls it: the first word of its surfaces.
+    ServerName, "server name", "1 to 128 of a-z, 0-9, `_` and `-`, beginning with a letter or digit",
+    |text| word(text, b"_-", 128)
+);
+text_id!(
     /// A tool as a bundle names it: its server's name, a slash, and its own name as the server has it.
     ToolName, "tool",
     "a server's name of a-z, 0-9, `_` and `-`, one slash, and a tool's name of 1 to 128 printable characters",
@@ -141,6 +146,14 @@ text_id!(
 );
 
 impl ToolName {
+    /// The tool that a server calls so.
+    ///
+    /// # Errors
+    /// If no bundle can have that name.
+    pub fn of(server: &ServerName, tool: &str) -> Result<Self, InvalidId> {
+        format!("{server}/{tool}").parse()
+    }
+
     /// The server's name, and the tool's own.
     #[must_use]
     pub fn parts(&self) -> (&str, &str) {

@@ -13,6 +13,7 @@ pub mod json;
 pub mod labels;
 pub mod late;
 pub mod limits;
+pub mod listing;
 pub mod obligations;
 pub mod order;
 pub mod payload;
@@ -37,12 +38,13 @@ pub use facts::RecordedFacts;
 pub use ids::{
     ActionName, AgentId, AttemptId, AuditorId, BundleDigest, GateId, IdempotencyKey, InvalidId, LabelName,
     LimitName, Millis, Nonce, OperatorId, OrderReason, PersonId, PolicyId, PrincipalId, RoleName, Salt,
-    SourceName, SpoolId, SurfaceName, ToolName,
+    ServerName, SourceName, SpoolId, SurfaceName, ToolName,
 };
 pub use json::{JsonError, Limits, Loose, Unread, Value};
 pub use labels::Labels;
 pub use late::{Attempted, Keeper, LateRecord, Spooled};
 pub use limits::{LimitUse, MOST_COUNTED};
+pub use listing::{LONGEST_LISTED, ListingRecord, MOST_LISTED, check_listed};
 pub use obligations::{ApprovalNeed, Obligations};
 pub use order::{Order, Ordered, Resolution};
 pub use payload::{KeptRequest, KeptResult};
@@ -57,4 +59,5 @@ pub use sources::{Coverable, Excepted, SnapshotUse, Snapshots};
 pub use spelling::{fold, skeleton};
 pub use succession::{InForce, LostProofs, MOST_CHAINS, RolledBack, Succession};
 pub use surface::{ContextKind, ContextRule, Idempotency, Keep, OnSilence, SurfaceSpec, SurfaceTable, Tier};
+pub use tools::UNKNOWN;
 pub use verdict::{Captured, Decision, Enforcement, Verdict};

@@ -19,6 +19,7 @@ use crate::json::{JsonError, Limits, Value};
 use crate::labels::Labels;
 use crate::late::LateRecord;
 use crate::limits::{self, LimitUse};
+use crate::listing::ListingRecord;
 use crate::obligations::Obligations;
 use crate::order::Ordered;
 use crate::reason::ReasonCode;
@@ -263,6 +264,8 @@ pub enum Record {
     Event(EventRecord),
     /// An attempt that was refused while nothing could be recorded, entered later. No decision.
     Late(LateRecord),
+    /// A list of tools that was answered. No decision.
+    Listing(Box<ListingRecord>),
 }
 
 /// Bytes that are no record.
@@ -292,6 +295,7 @@ impl Record {
             Self::Aggregate(record) => record.seq,
             Self::Event(record) => record.seq,
             Self::Late(record) => record.seq,
+            Self::Listing(record) => record.seq,
         }
     }
 
@@ -304,6 +308,7 @@ impl Record {
             Self::Aggregate(record) => record.time,
             Self::Event(record) => record.time,
             Self::Late(record) => record.time,
+            Self::Listing(record) => record.time,
         }
     }
 
@@ -335,6 +340,7 @@ impl Record {
             Self::Outcome(outcome) => outcome.check()?,
             Self::Event(event) => event.check()?,
             Self::Late(late) => late.check()?,
+            Self::Listing(listing) => listing.check()?,
             Self::Aggregate(_) => {}
         }
         Ok(record)

@@ -2,8 +2,12 @@
 
 use crate::canonical::{self, NotCanonical};
 use crate::digest::{Digest, Domain};
-use crate::ids::SurfaceName;
+use crate::ids::{ActionName, InvalidId, SurfaceName};
+use crate::request::Resource;
 use crate::surface::{SurfaceSpec, SurfaceTable};
+
+/// The surface of what has none of its own, behind the server's name.
+pub const UNKNOWN: &str = ".mcp.unknown";
 
 impl SurfaceTable {
     /// Digest of all rules by which calls are read.
@@ -43,6 +47,24 @@ impl SurfaceTable {
 }
 
 impl SurfaceSpec {
+    /// The action of a tool's call on this surface: its only one, else the one of the surface's name.
+    ///
+    /// # Errors
+    /// If the surface's name can be no action's.
+    pub fn action_of_calls(&self, surface: &SurfaceName) -> Result<ActionName, InvalidId> {
+        match self.actions.as_slice() {
+            [only] => Ok(only.clone()),
+            [] | [_, _, ..] => surface.as_str().parse(),
+        }
+    }
+
+    /// The resource of a tool's call on this surface: the one that it declares, else the surface itself.
+    #[must_use]
+    pub fn resource_of_calls(&self, surface: &SurfaceName) -> Resource {
+        let itself = || Resource { kind: "Surface".to_owned(), id: surface.to_string() };
+        self.resource.clone().map_or_else(itself, |resource| resource)
+    }
+
     fn lists(&self, server: &str, tool: &str) -> bool {
         self.tools.iter().any(|listed| listed.as_str().split_once('/') == Some((server, tool)))
     }

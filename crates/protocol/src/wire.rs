@@ -1,12 +1,15 @@
 //! The bodies of the native API, `/v1/…`.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::canonical;
 use crate::digest::Digest;
-use crate::ids::{AgentId, AttemptId, GateId, Millis, OrderReason, Salt};
+use crate::ids::{AgentId, AttemptId, GateId, Millis, OrderReason, PrincipalId, Salt, ServerName, ToolName};
 use crate::json::{Limits, Value};
 use crate::late::Spooled;
+use crate::listing::check_listed;
 use crate::order::Order;
 use crate::reason::ReasonCode;
 use crate::record::{BundleRef, Outcome};
@@ -256,4 +259,59 @@ impl LateCall {
 pub struct LateReply {
     /// How many of the first entries.
     pub taken: u64,
+}
+
+/// `POST /v1/listings`: which of a server's tools the agent may be shown. The bearer key names the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListingCall {
+    /// Which list it is: 32 random bytes, as a digest is written.
+    pub listing: Digest,
+    /// The gate that asks.
+    pub gate: GateId,
+    /// For whom the agent acts, if for anybody but itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acts_for: Option<PrincipalId>,
+    /// The server, as the gate calls it.
+    pub server: ServerName,
+    /// Its tools ([`crate::check_listed`]).
+    pub tools: BTreeSet<ToolName>,
+    /// How many others it has, whose names no bundle can have.
+    #[serde(default)]
+    pub unnamed: u64,
+    /// How long the gate waits for an answer, in milliseconds.
+    pub deadline_ms: u64,
+}
+
+impl ListingCall {
+    /// Reads the body of a call: JSON in which no key is there twice, and whose only list is `tools`.
+    ///
+    /// # Errors
+    /// A `request.*` code and what exactly was refused.
+    pub fn parse(body: &[u8]) -> Result<Self, Refused> {
+        let value = Value::parse(body, Limits { bytes: body.len(), ..Limits::RECORD })?;
+        let refused = |code, detail: String| Refused { code, detail };
+        if value.as_object().is_none() {
+            return Err(refused(ReasonCode::RequestMalformed, "not an object".to_owned()));
+        }
+        let call: Self = serde_json::from_slice(body).map_err(|error| {
+            let detail = error.to_string();
+            let code = match detail.starts_with("unknown field") {
+                true => ReasonCode::RequestUnknownField,
+                false => ReasonCode::RequestMalformed,
+            };
+            refused(code, detail)
+        })?;
+        check_listed(&call.server, &call.tools)
+            .map_err(|what| refused(ReasonCode::RequestInvalidValue, what.to_owned()))?;
+        Ok(call)
+    }
+}
+
+/// The answer: the list is on record, and the record says which tools may be shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListingReply {
+    /// The record's receipt, a C2SP tlog-proof.
+    pub receipt: String,
 }

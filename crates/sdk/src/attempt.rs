@@ -84,6 +84,15 @@ impl TrustedLog {
         Err(Refusal::own(ReasonCode::SurfaceUnknown, Some(detail)))
     }
 
+    /// The record of a receipt that verifies with a pinned key.
+    pub(crate) fn record(&self, receipt: &str) -> Result<(Record, VerifiedReceipt), Refusal> {
+        let verified = UnverifiedReceipt::parse(receipt.as_bytes())
+            .and_then(|receipt| receipt.verify_with(&self.keys))
+            .map_err(|error| Refusal::unverifiable(error.to_string()))?;
+        let record = verified.record().map_err(|error| Refusal::unverifiable(error.to_string()))?;
+        Ok((record, verified))
+    }
+
     /// Checks the witnesses' part of a PERMIT's receipt.
     fn check_witnesses(&self, record: &DecisionRecord, receipt: &VerifiedReceipt) -> Result<(), Refusal> {
         let asked = match &self.witnessed {
@@ -252,10 +261,7 @@ impl Attempt {
 
     /// The decision record of a receipt that verifies and is bound to this attempt.
     fn verify(&self, receipt: &str, log: &TrustedLog) -> Result<(DecisionRecord, VerifiedReceipt), Refusal> {
-        let verified = UnverifiedReceipt::parse(receipt.as_bytes())
-            .and_then(|receipt| receipt.verify_with(&log.keys))
-            .map_err(|error| Refusal::unverifiable(error.to_string()))?;
-        let record = verified.record().map_err(|error| Refusal::unverifiable(error.to_string()))?;
+        let (record, verified) = log.record(receipt)?;
         let Record::Decision(record) = record else {
             return Err(Refusal::unverifiable("the receipt's record is not a decision"));
         };

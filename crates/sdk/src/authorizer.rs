@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use portcullis_protocol::request::Ask;
-use portcullis_protocol::wire::{DecisionCall, DecisionReply, LateCall, LateReply, OutcomeReply, WhoAmI};
+use portcullis_protocol::wire::{
+    DecisionCall, DecisionReply, LateCall, LateReply, ListingCall, ListingReply, OutcomeReply, WhoAmI,
+};
 use portcullis_protocol::{AgentId, Decision, GateId, Outcome, ReasonCode, SurfaceTable};
 
 use crate::attempt::{Attempt, TrustedLog};
@@ -37,6 +39,13 @@ pub trait Authorizer: Send + Sync {
     /// permitted is decided by nothing but [`decide`](Self::decide). An arbiter that knows no such question is as one that is
     /// not there.
     fn ready(&self) -> Call<'_, bool> {
+        Box::pin(async { Err(Refusal::own(ReasonCode::ArbiterUnreachable, None)) })
+    }
+
+    /// Asks which tools of a server may be shown, and puts that on record. Nothing is permitted by it. Nothing that it answers is
+    /// believed before [`Listing::redeem`](crate::Listing::redeem) has verified it. An arbiter that knows no such question is as
+    /// one that is not there.
+    fn list(&self, _call: ListingCall) -> Call<'_, ListingReply> {
         Box::pin(async { Err(Refusal::own(ReasonCode::ArbiterUnreachable, None)) })
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use portcullis_protocol::wire::{
-    DecisionCall, DecisionReply, LateCall, LateReply, OrderCall, OrderReply, OutcomeReply, ProofCall,
-    ProofReply, WhoAmI,
+    DecisionCall, DecisionReply, LateCall, LateReply, ListingCall, ListingReply, OrderCall, OrderReply,
+    OutcomeReply, ProofCall, ProofReply, WhoAmI,
 };
 use portcullis_protocol::{Captured, Decision, Limits, ReasonCode, SurfaceTable, json};
 use serde::Serialize;
@@ -176,6 +176,13 @@ impl Authorizer for HttpAuthorizer {
     fn late(&self, call: LateCall) -> Call<'_, LateReply> {
         Box::pin(async move {
             success(&self.within(self.patience, Method::POST, "/v1/late", body(&call)?).await?)
+        })
+    }
+
+    fn list(&self, call: ListingCall) -> Call<'_, ListingReply> {
+        Box::pin(async move {
+            let deadline = Duration::from_millis(call.deadline_ms);
+            success(&self.within(deadline, Method::POST, "/v1/listings", body(&call)?).await?)
         })
     }
 

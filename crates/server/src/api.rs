@@ -15,7 +15,7 @@ use axum::routing::{MethodRouter, get, post};
 use portcullis_arbiter::Credential;
 use portcullis_protocol::request::{Refused, parse_strict};
 use portcullis_protocol::wire::{
-    DecisionCall, DecisionReply, LateCall, OrderCall, OrderReply, OutcomeCall, ProofCall,
+    DecisionCall, DecisionReply, LateCall, ListingCall, OrderCall, OrderReply, OutcomeCall, ProofCall,
 };
 use portcullis_protocol::{AttemptId, Digest, OperatorId, Ordered, ReasonCode};
 use serde::Serialize;
@@ -31,6 +31,8 @@ const DECISION_BODY: usize = 64 * 1024;
 const OUTCOME_BODY: usize = 7 * 1024 * 1024;
 /// Longest body of entries to be entered late, in bytes.
 const LATE_BODY: usize = 256 * 1024;
+/// Longest body of a question for a list, in bytes: as many names as one record is about, escaped.
+const LISTING_BODY: usize = 192 * 1024;
 /// Longest body of an order, in bytes.
 const ORDER_BODY: usize = 16 * 1024;
 /// How long a body may take to arrive.
@@ -65,6 +67,7 @@ pub const ROUTES: &[Route] = &[
     Route { method: "POST", path: "/v1/decisions", needs: Caller::Agent },
     Route { method: "POST", path: "/v1/decisions/{attempt}/outcome", needs: Caller::Agent },
     Route { method: "POST", path: "/v1/late", needs: Caller::Agent },
+    Route { method: "POST", path: "/v1/listings", needs: Caller::Agent },
     Route { method: "GET", path: "/v1/receipts/{attempt}", needs: Caller::Agent },
     Route { method: "GET", path: "/v1/surfaces", needs: Caller::Agent },
     Route { method: "GET", path: "/v1/whoami", needs: Caller::Agent },
@@ -94,6 +97,7 @@ fn handler(path: &str) -> Option<MethodRouter<Arc<Arbiter>>> {
         "/v1/decisions" => post(decide).layer(DefaultBodyLimit::max(DECISION_BODY)),
         "/v1/decisions/{attempt}/outcome" => post(outcome).layer(DefaultBodyLimit::max(OUTCOME_BODY)),
         "/v1/late" => post(late).layer(DefaultBodyLimit::max(LATE_BODY)),
+        "/v1/listings" => post(list).layer(DefaultBodyLimit::max(LISTING_BODY)),
         "/v1/receipts/{attempt}" => get(receipt),
         "/v1/surfaces" => get(surfaces),
         "/v1/whoami" => get(whoami),
@@ -299,6 +303,21 @@ async fn late(State(arbiter): Shared, AsAgent(credential): AsAgent, Content(cont
     match arbiter.late(call, &credential.agent).await {
         Ok(reply) => json(200, &reply),
         // No attempt of anybody's: a gate brings what it kept again and again until it is taken.
+        Err(code) => refusal(code, None),
+    }
+}
+
+async fn list(State(arbiter): Shared, AsAgent(credential): AsAgent, Content(content): Content) -> Response {
+    let body = match content {
+        Ok(body) => body,
+        Err((code, detail)) => return refuse(&arbiter, &credential, code, Some(detail)),
+    };
+    let call = match ListingCall::parse(&body) {
+        Ok(call) => call,
+        Err(Refused { code, detail }) => return refuse(&arbiter, &credential, code, Some(detail)),
+    };
+    match arbiter.list(call, &credential).await {
+        Ok(reply) => json(200, &reply),
         Err(code) => refusal(code, None),
     }
 }

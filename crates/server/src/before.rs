@@ -155,7 +155,11 @@ impl<'a> Search<'a> {
                 self.found.shut = Some((event.seq, event.time));
                 self.wants_shut = false;
             }
-            Record::Decision(_) | Record::Event(_) | Record::Aggregate(_) | Record::Late(_) => {}
+            Record::Decision(_)
+            | Record::Event(_)
+            | Record::Aggregate(_)
+            | Record::Late(_)
+            | Record::Listing(_) => {}
         }
     }
 

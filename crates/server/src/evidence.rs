@@ -163,7 +163,11 @@ impl Gathered {
         let record = Record::parse(body).map_err(LedgerError::from)?;
         let permit = match &record {
             Record::Outcome(outcome) => Some(view.record(outcome.permit)?.0),
-            Record::Decision(_) | Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => None,
+            Record::Decision(_)
+            | Record::Aggregate(_)
+            | Record::Event(_)
+            | Record::Late(_)
+            | Record::Listing(_) => None,
         };
         if !selection.has(&record, permit.as_ref()) {
             return Ok(());
@@ -171,8 +175,12 @@ impl Gathered {
         if let Record::Outcome(outcome) = &record {
             self.permits.insert(outcome.permit);
         }
-        if let Record::Decision(decision) = &record {
-            self.bundles.extend(decision.bundle.as_ref().map(|bundle| bundle.digest));
+        match &record {
+            Record::Decision(decision) => {
+                self.bundles.extend(decision.bundle.as_ref().map(|bundle| bundle.digest));
+            }
+            Record::Listing(listing) => self.bundles.extend([listing.bundle.digest]),
+            Record::Outcome(_) | Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => {}
         }
         let receipt = view.receipt(seq)?.into_bytes();
         self.bytes = self.bytes.saturating_add(receipt.len());

@@ -6,7 +6,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use portcullis_ledger::{DirectoryLock, LockError};
-use portcullis_protocol::wire::{DecisionCall, DecisionReply, LateCall, LateReply, OutcomeReply, WhoAmI};
+use portcullis_protocol::wire::{
+    DecisionCall, DecisionReply, LateCall, LateReply, ListingCall, ListingReply, OutcomeReply, WhoAmI,
+};
 use portcullis_protocol::{ReasonCode, SurfaceTable};
 use portcullis_sdk::{Authorizer, Call, Endpoint, HttpAuthorizer, OutcomeReport, Refusal, Token};
 use tokio::sync::watch;
@@ -251,6 +253,14 @@ impl Authorizer for Visitor {
         }
     }
 
+    fn list(&self, call: ListingCall) -> Call<'_, ListingReply> {
+        match self.local() {
+            Some(Ok(local)) => Box::pin(async move { local.list(call).await }),
+            Some(Err(refusal)) => Box::pin(async move { Err(refusal) }),
+            None => self.client.list(call),
+        }
+    }
+
     fn ready(&self) -> Call<'_, bool> {
         match self.local() {
             Some(Ok(local)) => Box::pin(async move { local.ready().await }),
@@ -298,6 +308,13 @@ impl Authorizer for Node {
         match self.shared.local() {
             Some(local) => Box::pin(async move { local.late(call).await }),
             None => self.shared.client.late(call),
+        }
+    }
+
+    fn list(&self, call: ListingCall) -> Call<'_, ListingReply> {
+        match self.shared.local() {
+            Some(local) => Box::pin(async move { local.list(call).await }),
+            None => self.shared.client.list(call),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portcullis_ledger::{Kept, LedgerError, LedgerReader};
 use portcullis_policy::{Bundle, FactError, FactSnapshot, Gathered, Given, Rehearsal, Ungathered};
-use portcullis_protocol::{DecisionRecord, Digest, SnapshotUse, SourceName};
+use portcullis_protocol::{Digest, SnapshotUse, Snapshots, SourceName};
 
 /// Why the facts that a record names are not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -39,9 +39,9 @@ impl<'a> KeptFacts<'a> {
     }
 
     /// What a record says that its sources gave.
-    pub(crate) fn given(&mut self, entry: &DecisionRecord) -> Result<Given, FactsMissing> {
+    pub(crate) fn given(&mut self, sources: &Snapshots) -> Result<Given, FactsMissing> {
         let mut given = Given::new();
-        for (name, named) in &entry.facts.sources {
+        for (name, named) in sources {
             given.insert(name.clone(), Arc::new(self.snapshot(name, named)?));
         }
         Ok(given)
@@ -68,14 +68,14 @@ impl<'a> KeptFacts<'a> {
 /// What a record's sources gave, for the bundle that decided; `None` if its bundle has none, or they gave nothing.
 pub(crate) fn gathered(
     kept: &mut KeptFacts<'_>,
-    entry: &DecisionRecord,
+    sources: &Snapshots,
     bundle: &Bundle,
     earlier: Option<&Gathered>,
 ) -> Result<Option<Gathered>, FactsMissing> {
-    if entry.facts.sources.is_empty() {
+    if sources.is_empty() {
         return Ok(None);
     }
-    Ok(Some(bundle.gather(&kept.given(entry)?, earlier)?))
+    Ok(Some(bundle.gather(&kept.given(sources)?, earlier)?))
 }
 
 /// As [`gathered`], for a bundle that is only rehearsed. What does not fit it gives nothing.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use portcullis_arbiter::Credential;
-use portcullis_protocol::wire::{DecisionCall, DecisionReply, LateCall, LateReply, OutcomeReply, WhoAmI};
+use portcullis_protocol::wire::{
+    DecisionCall, DecisionReply, LateCall, LateReply, ListingCall, ListingReply, OutcomeReply, WhoAmI,
+};
 use portcullis_protocol::{Digest, ReasonCode, SurfaceTable};
 use portcullis_sdk::{Authorizer, Call, OutcomeReport, Refusal, Token};
 
@@ -62,6 +64,13 @@ impl Authorizer for LocalAuthorizer {
         Box::pin(async move {
             let agent = self.credential(Use::Acting).await?.agent;
             self.arbiter.late(call, &agent).await.map_err(|code| Refusal::own(code, None))
+        })
+    }
+
+    fn list(&self, call: ListingCall) -> Call<'_, ListingReply> {
+        Box::pin(async move {
+            let credential = self.credential(Use::Acting).await?;
+            self.arbiter.list(call, &credential).await.map_err(|code| Refusal::own(code, None))
         })
     }
 

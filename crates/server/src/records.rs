@@ -59,7 +59,7 @@ pub fn newest(ledger: &LedgerReader, count: usize) -> Result<Vec<Row>, RecordsEr
                     // Read backwards, the first is the newest.
                     outcomes.entry(record.permit).or_insert(record.outcome);
                 }
-                Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => {}
+                Record::Aggregate(_) | Record::Event(_) | Record::Late(_) | Record::Listing(_) => {}
             }
         }
         if rows.len() >= count {

@@ -1,6 +1,7 @@
 //! Replaying a log: every decision once more from what its record keeps, and the state from the records alone.
 
 mod absent;
+mod lists;
 mod terms;
 
 use std::collections::BTreeMap;
@@ -12,11 +13,13 @@ use portcullis_ledger::{
 };
 use portcullis_policy::{Authority, Bundle, BundleError, Gathered, Snapshot, Trust, engine};
 use portcullis_protocol::{
-    BundleDigest, DecisionRecord, Digest, Keep, OutcomeRecord, Record, SnapshotUse, SourceName, Succession,
+    BundleDigest, BundleRef, DecisionRecord, Digest, Keep, OutcomeRecord, Record, SnapshotUse, Snapshots,
+    SourceName, Succession,
 };
 use serde::Serialize;
 
 use self::absent::Absent;
+pub use self::lists::Lists;
 use self::terms::Terms;
 use crate::config::ArbiterConfig;
 use crate::kept_facts::{FactsMissing, KeptFacts, gathered};
@@ -86,7 +89,9 @@ pub struct ReplaySummary {
     pub different: u64,
     /// Decisions that cannot be made again, by why.
     pub not_replayable: BTreeMap<NotReplayable, u64>,
-    /// Everything that cannot be: different decisions, records that cannot follow those before them, state that
+    /// Lists of tools.
+    pub lists: Lists,
+    /// Everything that cannot be: different decisions and lists, records that cannot follow those before them, state that
     /// is not what the records lead to.
     pub findings: Vec<Finding>,
 }
@@ -161,6 +166,11 @@ pub fn replay(
                 summary.findings.extend(result(reader, with.master, entry, body, state));
                 ControlFlow::Continue(None)
             }
+            Record::Listing(entry) => {
+                let listed = lists::again(&mut bundles, entry, body, state);
+                summary.findings.extend(summary.lists.take(entry.seq, listed));
+                ControlFlow::Continue(None)
+            }
             // What is entered late is no decision: there is nothing to decide again.
             Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => ControlFlow::Continue(None),
         }
@@ -197,6 +207,8 @@ impl ReplaySummary {
 enum Otherwise {
     Different(String),
     NotReplayable(NotReplayable),
+    /// The facts that it names are not kept. A decision's are, for as long as its request is.
+    FactsMissing(String),
 }
 
 impl From<NotReplayable> for Otherwise {
@@ -221,7 +233,7 @@ fn decide(
         // That is told by the log alone, whatever else cannot be.
         state.in_force(entry).map_err(different)?;
         // And whether the bundle that it names is there needs no key.
-        bundles.load_named(entry)?;
+        bundles.load_named(entry.bundle.as_ref())?;
         let master = master.ok_or(NotReplayable::KeyWithheld)?;
         let kept = match bundles.reader.kept_request(master, entry).map_err(different)? {
             Kept::Here(kept) => kept,
@@ -231,8 +243,8 @@ fn decide(
         if entry.engine != engine() {
             return Err(NotReplayable::OtherEngine.into());
         }
-        bundles.gather(entry)?;
-        let known = (bundles.of(entry)?, bundles.gathered.as_ref());
+        bundles.gather(entry.bundle.as_ref(), &entry.facts.sources)?;
+        let known = (bundles.of(entry.bundle.as_ref())?, bundles.gathered.as_ref());
         let replay = Replay::prepare_informed(entry, kept.request, kept.salt, known, state.standing());
         let replay = replay.map_err(different)?;
         operation = Some(replay.intake().operation);
@@ -256,7 +268,7 @@ fn decide(
     };
     let replayed = match again() {
         Ok(()) => Replayed::Identical,
-        Err(Otherwise::Different(what)) => Replayed::Different { what },
+        Err(Otherwise::Different(what) | Otherwise::FactsMissing(what)) => Replayed::Different { what },
         Err(Otherwise::NotReplayable(why)) => Replayed::NotReplayable { why },
     };
     (replayed, operation)
@@ -297,8 +309,8 @@ enum BundleFault {
 }
 
 impl Bundles<'_> {
-    fn of(&self, entry: &DecisionRecord) -> Result<Option<&Bundle>, Otherwise> {
-        let Some(named) = &entry.bundle else { return Ok(None) };
+    fn of(&self, named: Option<&BundleRef>) -> Result<Option<&Bundle>, Otherwise> {
+        let Some(named) = named else { return Ok(None) };
         match self.loaded.get(&named.digest) {
             Some(Ok(bundle)) => Ok(Some(bundle)),
             Some(Err(BundleFault::Untrusted)) => Err(NotReplayable::BundleUntrusted.into()),
@@ -308,8 +320,8 @@ impl Bundles<'_> {
     }
 
     /// Loads the bundle of a record. That nobody vouches for it here is no fault of the log's.
-    fn load_named(&mut self, entry: &DecisionRecord) -> Result<(), Otherwise> {
-        let Some(named) = &entry.bundle else { return Ok(()) };
+    fn load_named(&mut self, named: Option<&BundleRef>) -> Result<(), Otherwise> {
+        let Some(named) = named else { return Ok(()) };
         if !self.loaded.contains_key(&named.digest) {
             let loaded = self.load(&named.digest);
             self.loaded.insert(named.digest, loaded);
@@ -338,17 +350,17 @@ impl Bundles<'_> {
     }
 
     /// Loads the facts that a record names, for its bundle.
-    fn gather(&mut self, entry: &DecisionRecord) -> Result<(), Otherwise> {
+    fn gather(&mut self, named: Option<&BundleRef>, sources: &Snapshots) -> Result<(), Otherwise> {
         let earlier = self.gathered.take();
-        let loaded = entry.bundle.as_ref().and_then(|named| self.loaded.get(&named.digest));
+        let loaded = named.and_then(|named| self.loaded.get(&named.digest));
         if let Some(Ok(bundle)) = loaded {
-            let gathered = gathered(&mut self.facts, entry, bundle, earlier.as_ref());
+            let gathered = gathered(&mut self.facts, sources, bundle, earlier.as_ref());
             self.gathered = gathered.map_err(|missing| match missing {
                 FactsMissing::Erased(_) => NotReplayable::FactsErased.into(),
-                other @ (FactsMissing::Missing(..)
-                | FactsMissing::Wrong(..)
-                | FactsMissing::Unfit(_)
-                | FactsMissing::Ledger(_)) => different(other),
+                FactsMissing::Missing(..) => Otherwise::FactsMissing(missing.to_string()),
+                other @ (FactsMissing::Wrong(..) | FactsMissing::Unfit(_) | FactsMissing::Ledger(_)) => {
+                    different(other)
+                }
             })?;
         }
         Ok(())

@@ -36,6 +36,7 @@ use crate::witnesses::{Watched, Watching};
 
 mod health;
 mod identity;
+mod listing;
 mod orders;
 
 /// How often a verdict is computed anew when the bundle changes under it.

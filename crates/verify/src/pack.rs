@@ -281,10 +281,11 @@ impl VerifiedPack {
         text::of(self)
     }
 
-    /// The digests of the bundles by which the selected records were decided.
+    /// The digests of the bundles by which the selected records were decided, or answered.
     fn named_bundles(&self) -> BTreeSet<BundleDigest> {
         let decided = self.records.values().filter_map(|record| match record {
             Record::Decision(decision) => decision.bundle.as_ref().map(|bundle| bundle.digest),
+            Record::Listing(listing) => Some(listing.bundle.digest),
             Record::Outcome(_) | Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => None,
         });
         decided.collect()
@@ -317,7 +318,11 @@ impl VerifiedPack {
         for (index, record) in &self.records {
             let permit = match record {
                 Record::Outcome(outcome) => self.permit_of(outcome.permit, *index)?,
-                Record::Decision(_) | Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => None,
+                Record::Decision(_)
+                | Record::Aggregate(_)
+                | Record::Event(_)
+                | Record::Late(_)
+                | Record::Listing(_) => None,
             };
             if let Record::Outcome(outcome) = record {
                 explaining.insert(outcome.permit);

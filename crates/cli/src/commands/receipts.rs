@@ -124,11 +124,11 @@ fn show(ledger: &LedgerReader, id: &str, form: &mut Form) -> ExitCode {
     }
 }
 
-/// The decision or late record with an index, or the decision whose attempt begins so.
+/// The decision, late record or list with an index, or the decision whose attempt begins so.
 fn find(ledger: &LedgerReader, id: &str) -> Result<Result<u64, String>, LedgerError> {
     if let Ok(seq) = id.parse::<u64>()
         && seq < ledger.head().size()
-        && let Record::Decision(_) | Record::Late(_) = ledger.record(seq)?
+        && let Record::Decision(_) | Record::Late(_) | Record::Listing(_) = ledger.record(seq)?
     {
         return Ok(Ok(seq));
     }
@@ -141,7 +141,8 @@ fn find(ledger: &LedgerReader, id: &str) -> Result<Result<u64, String>, LedgerEr
             | Record::Outcome(_)
             | Record::Aggregate(_)
             | Record::Event(_)
-            | Record::Late(_) => Err(none()),
+            | Record::Late(_)
+            | Record::Listing(_) => Err(none()),
         },
         [] | [_] => Err(none()),
         [_, _, ..] => Err(format!("more than one attempt begins with `{id}`; give more of it")),

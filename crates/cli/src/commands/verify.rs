@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use portcullis_protocol::{DecisionRecord, LateRecord, ReasonCode, Record};
+use portcullis_protocol::{DecisionRecord, LateRecord, ListingRecord, ReasonCode, Record, ToolName};
 use portcullis_server::bundle_digest;
 use portcullis_verify::pack::is_pack;
 use portcullis_verify::{
@@ -159,6 +159,7 @@ fn describe(file: &Path, receipt: &VerifiedReceipt, record: &Record, json: bool)
         Record::Aggregate(aggregate) => format!("{} attempts without records of their own", aggregate.count),
         Record::Event(event) => format!("event {:?}", event.event),
         Record::Late(late) => describe_late(late),
+        Record::Listing(listing) => describe_listing(listing),
     };
     format!(
         "{}: verified\n  record  {} of {} in {}\n  {what}",
@@ -180,6 +181,25 @@ fn describe_late(late: &LateRecord) -> String {
         say::acts_for(attempted.acts_for.as_ref(), false),
         attempted.surface,
         attempted.attempt
+    )
+}
+
+fn describe_listing(listing: &ListingRecord) -> String {
+    let names = |tools: &std::collections::BTreeSet<ToolName>| {
+        let names: Vec<_> = tools.iter().map(|tool| tool.parts().1).collect();
+        names.join(", ")
+    };
+    format!(
+        "a list of tools: no decision, and no permission\n  agent   {}{}\n  server  {}\n  shown   {}: [{}]\n  \
+         hidden  {}: [{}]\n  policy  {}",
+        listing.agent,
+        say::acts_for(listing.acts_for.as_ref(), true),
+        listing.server,
+        listing.shown.len(),
+        names(&listing.shown),
+        listing.all_hidden(),
+        names(&listing.hidden),
+        listing.bundle.digest
     )
 }
 

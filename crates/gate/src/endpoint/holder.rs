@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use portcullis_protocol::wire::{DecisionCall, DecisionReply, LateCall, LateReply, OutcomeReply, WhoAmI};
+use portcullis_protocol::wire::{
+    DecisionCall, DecisionReply, LateCall, LateReply, ListingCall, ListingReply, OutcomeReply, WhoAmI,
+};
 use portcullis_protocol::{Digest, Millis, SurfaceTable};
 use portcullis_sdk::{Authorizer, Call, OutcomeReport};
 
@@ -85,6 +87,11 @@ impl Authorizer for Holder {
     fn whoami(&self) -> Call<'_, WhoAmI> {
         let arbiter = self.arbiter();
         Box::pin(async move { arbiter.whoami().await })
+    }
+
+    fn list(&self, call: ListingCall) -> Call<'_, ListingReply> {
+        let arbiter = self.arbiter();
+        Box::pin(async move { arbiter.list(call).await })
     }
 
     fn late(&self, call: LateCall) -> Call<'_, LateReply> {

@@ -121,7 +121,7 @@ impl Junction {
         match body.method.as_str() {
             "tools/call" => {
                 let name = text(params, "name")?;
-                let (server, own) = self.of_name(name, &self.known.tools)?;
+                let (server, own) = self.of_tool(name)?;
                 self.send(server, id, &named(body, own))
             }
             "prompts/get" => {
@@ -162,6 +162,15 @@ impl Junction {
             return number.map(|number| (number, own)).ok_or_else(unlisted);
         }
         bound.get(name).map(|server| (server, name)).ok_or_else(unlisted)
+    }
+
+    /// The server of a tool. One that is hidden from the client is decided by its gate, on record, as long as its name says which
+    /// it is.
+    fn of_tool<'a>(&self, name: &'a str) -> Result<(usize, &'a str), Refused> {
+        self.of_name(name, &self.known.tools).or_else(|refused| {
+            let hiding = self.basis.company.hides(name).and_then(|server| self.number_of(&server));
+            hiding.map(|server| (server, name)).ok_or(refused)
+        })
     }
 
     fn of_prompt<'a>(&self, name: &'a str) -> Result<(usize, &'a str), Refused> {

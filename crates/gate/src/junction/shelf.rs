@@ -1,6 +1,7 @@
 //! Lists that a client reads page by page: each as it was when its first page was asked for.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use portcullis_protocol::{Digest, Domain};
 
@@ -10,6 +11,8 @@ const PAGE_BYTES: usize = 2 * 1024 * 1024;
 /// Lists that are kept, and how many bytes of them: the oldest is forgotten first.
 const MOST: usize = 8;
 const MOST_BYTES: usize = 64 * 1024 * 1024;
+/// For so long the pages of a list are those that were there when it was begun: what an agent may be shown changes.
+const READ_WITHIN: Duration = Duration::from_secs(30);
 /// Digits of a cursor that name its list.
 const NAME: usize = 24;
 
@@ -27,6 +30,7 @@ struct List {
     items: Vec<String>,
     /// For how long the servers let clients keep it.
     ttl: u64,
+    since: Instant,
 }
 
 /// The lists of one conversation.
@@ -48,7 +52,7 @@ impl Shelf {
         self.last = self.last.saturating_add(1);
         let digest = Digest::of(Domain::Key, &[&self.run, b"list", &self.last.to_be_bytes()]).to_string();
         let name = digest.trim_start_matches("sha256:").chars().take(NAME).collect();
-        let list = List { name, method, items, ttl };
+        let list = List { name, method, items, ttl, since: Instant::now() };
         let page = list.page(0);
         if page.next.is_some() {
             self.lists.push_back(list);
@@ -67,8 +71,13 @@ impl Shelf {
     pub(super) fn page(&self, method: &'static str, cursor: &str) -> Option<(Page, u64)> {
         let (name, from) = cursor.split_once('-')?;
         let list = self.lists.iter().find(|list| list.name == name && list.method == method)?;
+        let since = list.since.elapsed();
+        if since >= READ_WITHIN {
+            return None;
+        }
+        let since = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         let from = from.parse().ok().filter(|from| *from < list.items.len())?;
-        Some((list.page(from), list.ttl))
+        Some((list.page(from), list.ttl.saturating_sub(since)))
     }
 }
 
@@ -99,17 +108,28 @@ mod tests {
     #[test]
     fn a_list_is_read_as_it_was_when_it_was_asked_for() {
         let mut shelf = Shelf::new([1; 32]);
-        let mut page = shelf.put("tools/list", items(PAGE_ITEMS * 2 + 1), 5);
+        let mut page = shelf.put("tools/list", items(PAGE_ITEMS * 2 + 1), u64::MAX);
         let mut read = page.items.clone();
         while let Some(cursor) = page.next {
             assert_eq!(shelf.page("prompts/list", &cursor), None, "a cursor of another list");
             let ttl;
             (page, ttl) = shelf.page("tools/list", &cursor).unwrap();
-            assert_eq!(ttl, 5);
+            assert!(ttl > u64::MAX / 2);
             read.extend(page.items.clone());
         }
         assert_eq!(read, items(PAGE_ITEMS * 2 + 1));
         assert_eq!(shelf.put("tools/list", items(PAGE_ITEMS), 0).next, None);
+    }
+
+    #[test]
+    fn pages_of_a_list_that_was_begun_long_ago_are_nobodys() {
+        let mut shelf = Shelf::new([1; 32]);
+        let cursor = shelf.put("tools/list", items(PAGE_ITEMS + 1), 60_000).next.unwrap();
+        shelf.lists[0].since -= Duration::from_secs(10);
+        let (_, ttl) = shelf.page("tools/list", &cursor).unwrap();
+        assert!(ttl <= 50_000, "what has gone by is gone: {ttl}");
+        shelf.lists[0].since -= READ_WITHIN;
+        assert_eq!(shelf.page("tools/list", &cursor), None);
     }
 
     #[test]

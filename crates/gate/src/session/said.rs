@@ -14,12 +14,11 @@ use crate::incoming::{Answers, Fate, Incoming, Source};
 use crate::line::Line;
 use crate::message::{Body, From, Id, Message, Params, Refused, Reply, read, without_carriage_returns};
 use crate::notes::{Flow, Notes, escape};
-use crate::page::Whence;
 use crate::peer::{Answer, Outgoing};
 use crate::questions::asks_nothing;
 use crate::room::Room;
 use crate::subscription::{self, Named};
-use crate::table::{Asking, Heard, Route};
+use crate::table::{Asking, Heard, Route, Wanted};
 use crate::weight::{of_text, weight};
 
 /// Acts upon the tool server's messages until it closes its end.
@@ -133,7 +132,7 @@ async fn upstream_response(
                     garbage.say(&shared.notes, "questions in answer to a request without a decision", b"");
                     shared.answer_client(Some(id), answer::unasked_for()).await;
                 }
-                Asking::Tools(whence) => pass_tools(shared, id, Heard { reply, room }, whence).await,
+                Asking::Tools(wanted) => pass_tools(shared, id, Heard { reply, room }, wanted).await,
                 Asking::Other => shared.answer_client(Some(id), reply).await,
             }
         }
@@ -155,8 +154,8 @@ fn ended(shared: &Shared, number: u64, reply: Option<&Reply>) -> Option<Reply> {
     subscription::renamed_result(result, number, &id).map(Reply::Result)
 }
 
-/// Passes on what the client may see of a list of tools. Which pins there are is asked beside what else the server says.
-async fn pass_tools(shared: &Arc<Shared>, id: Id, heard: Heard, whence: Whence) {
+/// Passes on what the client may see of a list of tools. Which pins and grants there are is asked beside what else the server says.
+async fn pass_tools(shared: &Arc<Shared>, id: Id, heard: Heard, wanted: Wanted) {
     let Some(slot) = shared.tools.slot() else {
         let refusal = Refusal::own(ReasonCode::OverloadShed, None);
         return shared.answer_client(Some(id), answer::blocked(&refusal, Form::Error)).await;
@@ -164,8 +163,8 @@ async fn pass_tools(shared: &Arc<Shared>, id: Id, heard: Heard, whence: Whence) 
     let passing = Arc::clone(shared);
     shared.spawn(async move {
         let Heard { reply, room } = heard;
-        let reply = match passing.desk.pins().await {
-            Ok(pins) => passing.tools.shown(reply, &whence, &pins),
+        let reply = match passing.desk.rules().await {
+            Ok(rules) => passing.listed(reply, &wanted, &rules).await,
             // Without them nothing in it is known to be what was reviewed.
             Err(refusal) => answer::blocked(&refusal, Form::Error),
         };

@@ -5,14 +5,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use portcullis_protocol::request::Ask;
-use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeReply, ReasonBody, StoredResult};
+use portcullis_protocol::wire::{
+    DecisionCall, DecisionReply, ListingCall, ListingReply, OutcomeReply, ReasonBody, StoredResult,
+};
 use portcullis_protocol::{
-    AttemptId, Captured, Decision, Nonce, Outcome, PrincipalId, ReasonCode, SurfaceTable,
+    AttemptId, BundleRef, Captured, Decision, ListingRecord, Millis, Nonce, Outcome, PrincipalId, ReasonCode,
+    Record, Snapshots, SurfaceTable, ToolName,
 };
 use portcullis_sdk::{Authorizer, BootInstant, Call, OutcomeReport, Refusal};
 use tokio::sync::{Semaphore, watch};
 
-use super::receipts::{bundle, receipt, record};
+use super::receipts::{agent, bundle, receipt, receipt_of, record};
 
 /// What the arbiter does with a question.
 #[derive(Clone, Debug)]
@@ -68,6 +71,12 @@ pub(crate) struct TestArbiter {
     unheard: Mutex<BTreeSet<AttemptId>>,
     /// The attempt whose PERMIT was lost and is open; `None` inside once it has ended.
     lost: Mutex<Option<Option<AttemptId>>>,
+    /// Questions for lists, in order.
+    pub(crate) lists: Mutex<Vec<ListingCall>>,
+    /// The tools that it hides, or why it shows none.
+    pub(crate) hides: Mutex<Result<BTreeSet<String>, ReasonCode>>,
+    /// What it writes into the records of lists instead of the truth.
+    pub(crate) forges: Mutex<Option<fn(&mut ListingRecord)>>,
     /// What it says of itself.
     pub(crate) ready: watch::Sender<bool>,
 }
@@ -86,7 +95,35 @@ impl TestArbiter {
             release: Semaphore::new(0),
             unheard: Mutex::default(),
             lost: Mutex::default(),
+            lists: Mutex::default(),
+            hides: Mutex::new(Ok(BTreeSet::new())),
+            forges: Mutex::default(),
             ready: watch::channel(true).0,
+        })
+    }
+
+    /// Hides these tools from now on, by their servers' and their own names.
+    pub(crate) fn hide(&self, tools: &[&str]) {
+        *self.hides.lock().unwrap() = Ok(tools.iter().map(|tool| (*tool).to_owned()).collect());
+    }
+
+    /// Answers a list from which these tools are hidden.
+    pub(crate) fn list_hiding(
+        &self,
+        call: ListingCall,
+        hides: Result<BTreeSet<String>, ReasonCode>,
+    ) -> Call<'_, ListingReply> {
+        self.lists.lock().unwrap().push(call.clone());
+        let version = self.table.lock().unwrap().as_ref().map(|table| table.bundle).map_err(|code| *code);
+        let forges = *self.forges.lock().unwrap();
+        Box::pin(async move {
+            let hidden = hides.map_err(|code| Refusal::own(code, None))?;
+            let mut record = listing(&call, |tool| hidden.contains(tool.as_str()));
+            record.bundle.digest = version.map_err(|code| Refusal::own(code, None))?;
+            if let Some(forge) = forges {
+                forge(&mut record);
+            }
+            Ok(ListingReply { receipt: receipt_of(Record::Listing(Box::new(record))) })
         })
     }
 
@@ -185,6 +222,26 @@ impl TestArbiter {
     }
 }
 
+/// The record of a list, from which these are hidden.
+fn listing(call: &ListingCall, hides: impl Fn(&ToolName) -> bool) -> ListingRecord {
+    let (hidden, shown) = call.tools.iter().cloned().partition(hides);
+    ListingRecord {
+        seq: 0,
+        time: Millis(1_700_000_000_000),
+        agent: agent(),
+        acts_for: call.acts_for.clone(),
+        gate: call.gate.clone(),
+        listing: call.listing,
+        server: call.server.clone(),
+        shown,
+        hidden,
+        unnamed: call.unnamed,
+        bundle: BundleRef { name: "test".into(), version: 1, digest: bundle(1) },
+        sources: Snapshots::new(),
+        engine: "test".into(),
+    }
+}
+
 fn permit(call: &DecisionCall, ttl_ms: u64) -> DecisionReply {
     DecisionReply {
         decision: Decision::Permit,
@@ -236,6 +293,11 @@ impl Authorizer for TestArbiter {
             self.outcomes.send_modify(|all| all.push((report.call.outcome, report.call.result)));
             Ok(OutcomeReply { seq: 1 })
         })
+    }
+
+    fn list(&self, call: ListingCall) -> Call<'_, ListingReply> {
+        let hides = self.hides.lock().unwrap().clone();
+        self.list_hiding(call, hides)
     }
 
     fn ready(&self) -> Call<'_, bool> {

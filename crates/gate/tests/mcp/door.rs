@@ -1,5 +1,6 @@
 //! An endpoint in front of the recording server, and clients to post to it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +11,9 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use portcullis_gate::endpoint::{Bounds, Endpoint, EndpointError, serve_endpoint};
-use portcullis_protocol::wire::{DecisionCall, DecisionReply, OutcomeReply, WhoAmI};
+use portcullis_protocol::wire::{
+    DecisionCall, DecisionReply, ListingCall, ListingReply, OutcomeReply, WhoAmI,
+};
 use portcullis_protocol::{Digest, Millis, ReasonCode, SurfaceTable};
 use portcullis_sdk::{Authorizer, Call, OutcomeReport, Refusal, Token};
 use serde_json::{Value, json};
@@ -53,6 +56,8 @@ pub(crate) struct Known {
     pub(crate) instead: Option<ReasonCode>,
     /// The tokens with which decisions were asked for.
     pub(crate) decided: Vec<String>,
+    /// The tools that are hidden from who comes with a token.
+    pub(crate) hides: BTreeMap<String, BTreeSet<String>>,
     /// How many questions wait for a provider.
     pub(crate) waiting: usize,
 }
@@ -69,6 +74,14 @@ impl Authorizer for Asked {
 
     fn surfaces(&self) -> Call<'_, SurfaceTable> {
         self.arbiter.surfaces()
+    }
+
+    fn list(&self, call: ListingCall) -> Call<'_, ListingReply> {
+        let hides = self.known.lock().unwrap().hides.get(self.token.reveal()).cloned();
+        match hides {
+            Some(hides) => self.arbiter.list_hiding(call, Ok(hides)),
+            None => self.arbiter.list(call),
+        }
     }
 
     fn whoami(&self) -> Call<'_, WhoAmI> {

@@ -47,6 +47,8 @@ mod upstreams;
 #[cfg(test)]
 mod vault;
 #[cfg(test)]
+mod visible;
+#[cfg(test)]
 mod web;
 
 /// How long a test waits for what must happen.

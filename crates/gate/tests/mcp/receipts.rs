@@ -73,9 +73,14 @@ pub(crate) fn record(call: &DecisionCall, code: Option<ReasonCode>, ttl_ms: u64)
     }
 }
 
-/// The receipt of a record.
+/// The receipt of a decision's record.
 pub(crate) fn receipt(record: DecisionRecord) -> String {
-    let record = Record::Decision(Box::new(record)).to_bytes().unwrap();
+    receipt_of(Record::Decision(Box::new(record)))
+}
+
+/// The receipt of a record.
+pub(crate) fn receipt_of(record: Record) -> String {
+    let record = record.to_bytes().unwrap();
     let mut tree = TileTree::new();
     tree.append(leaf_hash(&record));
     let key = verifier_key();

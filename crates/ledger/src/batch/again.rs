@@ -69,7 +69,11 @@ fn decided(connection: &Connection, seq: u64) -> Result<(Vec<u8>, Box<DecisionRe
     let body = store::record(connection, seq)?.ok_or_else(missing)?;
     match Record::parse(&body)? {
         Record::Decision(entry) => Ok((body, entry)),
-        Record::Outcome(_) | Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => {
+        Record::Outcome(_)
+        | Record::Aggregate(_)
+        | Record::Event(_)
+        | Record::Late(_)
+        | Record::Listing(_) => {
             Err(LedgerError::Corrupt(format!("record {seq} of an attempt is no decision")))
         }
     }
@@ -143,7 +147,11 @@ impl Opened {
             }
             let spendable = match &record {
                 Record::Decision(entry) => could_be_spent(entry, taken_back, now),
-                Record::Outcome(_) | Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => false,
+                Record::Outcome(_)
+                | Record::Aggregate(_)
+                | Record::Event(_)
+                | Record::Late(_)
+                | Record::Listing(_) => false,
             };
             let receipt = if spendable { None } else { Some(self.receipt(seq, body)?) };
             Ok(Some(Found { record, receipt }))

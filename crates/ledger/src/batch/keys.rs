@@ -110,7 +110,8 @@ impl Batch<'_> {
             | Record::Decision(_)
             | Record::Aggregate(_)
             | Record::Event(_)
-            | Record::Late(_) => Err(differs()),
+            | Record::Late(_)
+            | Record::Listing(_) => Err(differs()),
         }
     }
 }

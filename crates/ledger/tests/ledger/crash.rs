@@ -49,7 +49,8 @@ fn a_crash_between_commit_and_anchor_withholds_the_permit_and_gives_its_key_back
         | Record::Outcome(_)
         | Record::Aggregate(_)
         | Record::Event(_)
-        | Record::Late(_) => None,
+        | Record::Late(_)
+        | Record::Listing(_) => None,
     });
     assert_eq!(opened.unwrap()["permits_withheld"], "1");
     crashed.behaviour.assert_one_root_for_each_size();

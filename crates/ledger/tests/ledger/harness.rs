@@ -677,7 +677,8 @@ impl World {
             | Record::Outcome(_)
             | Record::Aggregate(_)
             | Record::Event(_)
-            | Record::Late(_) => None,
+            | Record::Late(_)
+            | Record::Listing(_) => None,
         });
         entries.collect()
     }
@@ -685,7 +686,11 @@ impl World {
     pub(crate) fn outcomes(&self) -> Vec<(u64, Outcome)> {
         let outcomes = self.records().into_iter().filter_map(|record| match record {
             Record::Outcome(record) => Some((record.permit, record.outcome)),
-            Record::Decision(_) | Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => None,
+            Record::Decision(_)
+            | Record::Aggregate(_)
+            | Record::Event(_)
+            | Record::Late(_)
+            | Record::Listing(_) => None,
         });
         outcomes.collect()
     }
@@ -693,7 +698,11 @@ impl World {
     pub(crate) fn events(&self) -> Vec<Event> {
         let events = self.records().into_iter().filter_map(|record| match record {
             Record::Event(record) => Some(record.event),
-            Record::Decision(_) | Record::Aggregate(_) | Record::Outcome(_) | Record::Late(_) => None,
+            Record::Decision(_)
+            | Record::Aggregate(_)
+            | Record::Outcome(_)
+            | Record::Late(_)
+            | Record::Listing(_) => None,
         });
         events.collect()
     }

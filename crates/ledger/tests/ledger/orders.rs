@@ -146,7 +146,8 @@ fn what_is_in_doubt_is_listed_with_the_key_that_it_blocks_until_it_is_resolved()
         | Record::Outcome(_)
         | Record::Aggregate(_)
         | Record::Event(_)
-        | Record::Late(_) => None,
+        | Record::Late(_)
+        | Record::Listing(_) => None,
     });
     assert!(key.is_some());
     let read = Call::read(7);

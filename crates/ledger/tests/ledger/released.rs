@@ -80,7 +80,11 @@ fn planted(world: &World, seq: u64, change: impl FnOnce(&mut EventRecord)) -> Wo
 fn events(world: &World) -> Vec<EventRecord> {
     let events = world.records().into_iter().filter_map(|record| match record {
         Record::Event(event) => Some(event),
-        Record::Decision(_) | Record::Outcome(_) | Record::Aggregate(_) | Record::Late(_) => None,
+        Record::Decision(_)
+        | Record::Outcome(_)
+        | Record::Aggregate(_)
+        | Record::Late(_)
+        | Record::Listing(_) => None,
     });
     events.collect()
 }

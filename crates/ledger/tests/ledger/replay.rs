@@ -115,7 +115,8 @@ fn a_verdict_flipped_by_whoever_has_the_log_s_key_is_named() {
         | Record::Outcome(_)
         | Record::Aggregate(_)
         | Record::Event(_)
-        | Record::Late(_) => None,
+        | Record::Late(_)
+        | Record::Listing(_) => None,
     });
     let mut entry = permit.unwrap();
     (entry.decision, entry.reason) = (ReasonCode::PolicyNoGrant.decision(), Some(ReasonCode::PolicyNoGrant));
@@ -143,7 +144,8 @@ fn a_decision_by_a_bundle_that_was_not_in_force_replayed_as_identical() {
         | Record::Outcome(_)
         | Record::Aggregate(_)
         | Record::Event(_)
-        | Record::Late(_) => None,
+        | Record::Late(_)
+        | Record::Listing(_) => None,
     });
     let mut came = came.unwrap();
     let mut other = InForce::of_detail(&came.detail).unwrap();
@@ -188,7 +190,8 @@ fn records_that_cannot_follow_one_another_are_named() {
         | Record::Decision(_)
         | Record::Aggregate(_)
         | Record::Event(_)
-        | Record::Late(_) => None,
+        | Record::Late(_)
+        | Record::Listing(_) => None,
     });
     let outcome = outcome.expect("a late outcome");
     let cases: [(&str, Change); 4] = [
@@ -225,7 +228,8 @@ fn two_permits_that_may_have_run_under_one_key_contradicted_nothing() {
         | Record::Outcome(_)
         | Record::Aggregate(_)
         | Record::Event(_)
-        | Record::Late(_) => None,
+        | Record::Late(_)
+        | Record::Listing(_) => None,
     });
     let permits: Vec<_> = permits.collect();
     let of = |attempt| {

@@ -173,7 +173,7 @@ fn shadowed(world: &World, other: &Rehearsal) -> BTreeMap<AttemptId, DecisionRec
                     said.insert(entry.attempt, decided);
                 }
                 Record::Outcome(entry) => shadow.end(entry.permit, entry.outcome),
-                Record::Event(_) | Record::Aggregate(_) | Record::Late(_) => {}
+                Record::Event(_) | Record::Aggregate(_) | Record::Late(_) | Record::Listing(_) => {}
             }
             ControlFlow::Continue(None)
         })
@@ -186,7 +186,11 @@ fn shadowed(world: &World, other: &Rehearsal) -> BTreeMap<AttemptId, DecisionRec
 fn decisions(world: &World) -> BTreeMap<AttemptId, DecisionRecord> {
     let entries = world.records().into_iter().filter_map(|record| match record {
         Record::Decision(entry) => Some((entry.attempt, *entry)),
-        Record::Outcome(_) | Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => None,
+        Record::Outcome(_)
+        | Record::Aggregate(_)
+        | Record::Event(_)
+        | Record::Late(_)
+        | Record::Listing(_) => None,
     });
     entries.collect()
 }

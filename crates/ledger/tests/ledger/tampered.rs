@@ -185,7 +185,8 @@ fn a_permit_forged_beyond_the_signed_head_was_signed_and_released() {
         | Record::Outcome(_)
         | Record::Aggregate(_)
         | Record::Event(_)
-        | Record::Late(_) => None,
+        | Record::Late(_)
+        | Record::Listing(_) => None,
     });
     let mut permit = permit.unwrap();
     let call = Call::read(5_000);

@@ -152,7 +152,8 @@ fn what_was_kept_for_its_time_is_removed_and_its_removal_is_on_record() {
             | Record::Decision(_)
             | Record::Outcome(_)
             | Record::Aggregate(_)
-            | Record::Late(_) => None,
+            | Record::Late(_)
+            | Record::Listing(_) => None,
         });
     let (time, detail) = said.expect("the removal");
     assert_eq!((time, detail["payloads"].as_str()), (Millis(1_800_000_060_000), "2"));
@@ -186,7 +187,8 @@ fn each_surface_has_its_own_time_for_which_it_keeps() {
             | Record::Decision(_)
             | Record::Outcome(_)
             | Record::Aggregate(_)
-            | Record::Late(_) => None,
+            | Record::Late(_)
+            | Record::Listing(_) => None,
         })
         .collect();
     let at = |minutes: u64| Millis(1_800_000_000_000 + minutes * 60_000);
@@ -284,7 +286,8 @@ fn whoever_called_waited_until_all_that_was_over_was_removed() {
         | Record::Decision(_)
         | Record::Outcome(_)
         | Record::Aggregate(_)
-        | Record::Late(_) => None,
+        | Record::Late(_)
+        | Record::Listing(_) => None,
     });
     let removed: Vec<_> = removed.collect();
     assert_eq!(removed.iter().sum::<u64>(), 600);

@@ -53,7 +53,7 @@ pub fn simulate_ledger(
             Record::Decision(entry) => log.decision(entry, &mut simulation),
             Record::Outcome(entry) => log.shadow.end(entry.permit, entry.outcome),
             Record::Event(entry) if entry.event == Event::Marked => log.shadow.forget(entry.time),
-            Record::Event(_) | Record::Aggregate(_) | Record::Late(_) => {}
+            Record::Event(_) | Record::Aggregate(_) | Record::Late(_) | Record::Listing(_) => {}
         }
         if each(record.seq()) { ControlFlow::Continue(None) } else { ControlFlow::Break(()) }
     })?;
@@ -119,7 +119,7 @@ impl Simulated<'_> {
         if !other.sources().keys().all(|name| named.contains_key(name)) {
             return Err(NotSimulated::FactsUnknown);
         }
-        let given = self.facts.given(entry).map_err(|_| NotSimulated::FactsUnknown)?;
+        let given = self.facts.given(&entry.facts.sources).map_err(|_| NotSimulated::FactsUnknown)?;
         self.last = rehearsed(&given, other, self.last.as_ref());
         let said = self.shadow.decide(&Occasion::of(entry), request, other, self.last.as_ref());
         said.map(|said| (said, alike)).map_err(|why| match why {
@@ -175,7 +175,7 @@ pub fn facts_on_record(
         return Ok(None);
     }
     let reader = open_ledger(config).map_err(|error| error.to_string())?;
-    let given = KeptFacts::of(&reader).given(entry).map_err(|error| error.to_string())?;
+    let given = KeptFacts::of(&reader).given(&entry.facts.sources).map_err(|error| error.to_string())?;
     Ok(rehearsed(&given, bundle, None))
 }
 

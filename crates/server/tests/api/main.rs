@@ -14,6 +14,7 @@ mod identity;
 mod keys;
 mod late;
 mod limits;
+mod listing;
 mod log;
 mod orders;
 mod routes;

@@ -16,7 +16,7 @@ const FORMAT: &str = "portcullis-evidence-pack/1";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Selection {
-    /// Only this agent's decisions, their outcomes, and what was counted of it.
+    /// Only this agent's decisions, their outcomes, its lists of tools, and what was counted of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentId>,
     /// Only decisions about this surface, and their outcomes.
@@ -54,6 +54,10 @@ impl Selection {
             Record::Aggregate(counted) => {
                 let other = |agent: &AgentId| self.agent.as_ref().is_some_and(|wanted| wanted != agent);
                 !counted.agent.as_ref().is_some_and(other)
+            }
+            // It is about no surface.
+            Record::Listing(listing) => {
+                self.surface.is_none() && self.agent.as_ref().is_none_or(|wanted| *wanted == listing.agent)
             }
             Record::Event(_) => true,
         };

@@ -114,6 +114,15 @@ fn records(text: &mut String, pack: &VerifiedPack) -> std::fmt::Result {
                 format!("counted  {} attempts of {of}: {code}", counted.count)
             }
             Record::Event(event) => format!("event    {:?}", event.event),
+            Record::Listing(listing) => {
+                format!(
+                    "list     of `{}`: {} tools shown to {}, {} hidden; no decision",
+                    listing.server,
+                    listing.shown.len(),
+                    listing.agent,
+                    listing.all_hidden()
+                )
+            }
             Record::Late(late) => {
                 let attempted = &late.entry.attempted;
                 format!(

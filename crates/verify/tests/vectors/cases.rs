@@ -219,6 +219,18 @@ fn late(change: impl FnOnce(&mut Value)) -> Vec<u8> {
     signed_over(bytes(&record))
 }
 
+/// The record of a list of tools, in the place of the PERMIT, with other fields.
+fn list(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let digest = format!("sha256:{}", "b".repeat(64));
+    let mut record = json!({
+        "kind": "listing", "seq": INDEX, "time": 1_800_000_000_000_u64 + INDEX, "agent": "assistant", "gate": "gate",
+        "listing": format!("sha256:{}", "c".repeat(64)), "server": "files", "shown": ["files/read", "files/stat"],
+        "hidden": ["files/write"], "bundle": { "name": "vectors", "version": 1, "digest": digest }, "engine": "vectors",
+    });
+    change(&mut record);
+    signed_over(bytes(&record))
+}
+
 /// Every case.
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = valid();
@@ -227,6 +239,7 @@ pub(crate) fn cases() -> Vec<Case> {
         (Kind::Receipt, receipt_forms()),
         (Kind::Receipt, receipt_proofs()),
         (Kind::Receipt, receipt_records()),
+        (Kind::Receipt, list_records()),
         (Kind::Receipt, receipt_heads()),
         (Kind::Checkpoint, checkpoints()),
         (Kind::Pack, packs::tampered()),
@@ -250,6 +263,7 @@ fn valid() -> Vec<Case> {
         case(Kind::Receipt, "deny", log.receipt(180)),
         case(Kind::Receipt, "event", log.receipt(0)),
         case(Kind::Receipt, "late", String::from_utf8(late(|_| ())).unwrap()),
+        case(Kind::Receipt, "list", String::from_utf8(list(|_| ())).unwrap()),
         case(Kind::Receipt, "newest", log.receipt(SIZE - 1)),
         case(Kind::Receipt, "only-record", Log::new(1, &[]).receipt(0)),
         case(Kind::Receipt, "signed-by-an-unknown-key-too", cosigned),
@@ -260,6 +274,36 @@ fn valid() -> Vec<Case> {
 }
 
 type Tampered = Vec<(&'static str, Vec<u8>, &'static str)>;
+
+/// Records of lists that are none.
+fn list_records() -> Tampered {
+    vec![
+        (
+            "list-that-shows-what-it-hides",
+            list(|record| record["hidden"] = record["shown"].clone()),
+            "what the log has there is not a record: not a record: a tool that is shown and hidden",
+        ),
+        (
+            "list-of-another-servers-tools",
+            list(|record| record["server"] = json!("git")),
+            "what the log has there is not a record: not a record: a list of one server's tools has another one's",
+        ),
+        (
+            "list-out-of-order",
+            list(|record| record["shown"] = json!(["files/stat", "files/read"])),
+            "what the log has there is not a record: not a record: its bytes are not canonical (RFC 8785)",
+        ),
+        (
+            "list-by-stale-facts",
+            list(|record| {
+                let digest = record["bundle"]["digest"].clone();
+                record["sources"] =
+                    json!({ "directory": { "as_of": 1, "digest": digest, "max_age_ms": 1_000 } });
+            }),
+            "what the log has there is not a record: not a record: a list by stale facts",
+        ),
+    ]
+}
 
 fn receipt_forms() -> Tampered {
     let text = Log::new(SIZE, &[]).receipt(INDEX);

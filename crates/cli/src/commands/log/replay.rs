@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use portcullis_policy::Authority;
 use portcullis_server::{
-    Config, ReplaySummary, ReplayWith, Replayed, config::ArbiterConfig, open_ledger, replay, vault_key,
+    Config, Lists, ReplaySummary, ReplayWith, Replayed, config::ArbiterConfig, open_ledger, replay, vault_key,
 };
 
 use crate::args::ReplayArgs;
@@ -66,10 +66,17 @@ fn say(summary: &ReplaySummary, json: bool) -> ExitCode {
             Err(error) => return say::misuse(&error.to_string()),
         }
     } else {
-        let ReplaySummary { records, identical, different, not_replayable, findings } = summary;
+        let ReplaySummary { records, identical, different, not_replayable, lists, findings } = summary;
         say::line(&format!("{records} records: {identical} decisions identical, {different} different"));
         for (why, count) in not_replayable {
             say::line(&format!("{count} decisions not replayable: {}", why.as_str()));
+        }
+        if *lists != Lists::default() {
+            let Lists { identical, different, not_replayable } = lists;
+            say::line(&format!("{identical} lists of tools identical, {different} different"));
+            for (why, count) in not_replayable {
+                say::line(&format!("{count} lists of tools not replayable: {}", why.as_str()));
+            }
         }
         for finding in findings {
             match finding.record {
