@@ -105,10 +105,16 @@ impl ListingIntake {
         self.bundle.as_ref()
     }
 
-    /// The entities that sources of facts gave for it, by digest, to be kept until then: as long as a request would be.
+    /// The entities that sources of facts gave for it, by digest.
     #[must_use]
-    pub fn snapshots(&self, now: Millis) -> Option<(&[(Digest, Arc<[u8]>)], Millis)> {
-        self.keeps.map(|for_ms| (self.informed.kept(), now.plus(for_ms)))
+    pub fn snapshots(&self) -> &[(Digest, Arc<[u8]>)] {
+        self.informed.kept()
+    }
+
+    /// Until when those are to be kept: as long as a request would be. `None` if they are not.
+    #[must_use]
+    pub fn keeps_until(&self, now: Millis) -> Option<Millis> {
+        self.keeps.map(|for_ms| now.plus(for_ms))
     }
 }
 

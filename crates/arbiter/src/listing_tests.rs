@@ -76,7 +76,7 @@ fn a_list_is_refused_by_whatever_refuses_all_decisions() {
         let intake = prepare_listing(call(), &credential(agent), Some(&bundle), 10_000, None);
         match settled(&intake, health) {
             Listed::Refused(code) => code,
-            other => panic!("{other:?}"),
+            other @ (Listed::Shown(_) | Listed::Again) => panic!("{other:?}"),
         }
     };
     let sound = || sound(&bundle, NOW);
@@ -161,7 +161,7 @@ fn facts_are_kept_for_a_list_as_long_as_a_request_would_be() {
     let bundle = demo();
     let intake = prepare_listing(call(), &credential("demo-agent"), Some(&bundle), 10_000, None);
     let keeps = bundle.surfaces().surfaces.values().map(|spec| spec.keep.for_ms).max().unwrap();
-    assert_eq!(intake.snapshots(Millis(5)).unwrap().1, Millis(5 + keeps));
+    assert_eq!(intake.keeps_until(Millis(5)), Some(Millis(5 + keeps)));
     let nothing = prepare_listing(call(), &credential("demo-agent"), None, 10_000, None);
-    assert_eq!(nothing.snapshots(Millis(5)), None);
+    assert_eq!(nothing.keeps_until(Millis(5)), None);
 }

@@ -94,7 +94,7 @@ impl Case {
             kept = kept || self.shared.attempts.keep(attempted).await;
             let captured = match refusal.captured() {
                 Captured::None if kept => Captured::Spooled,
-                captured => captured,
+                captured @ (Captured::Logged | Captured::Spooled | Captured::None) => captured,
             };
             hold = hold.or_else(|| self.hold());
             match hold.as_mut().filter(|_| may_clear(refusal.code())) {

@@ -180,10 +180,10 @@ fn a_schema_declares_no_more_than_it_may() {
 fn words(text: &str) -> usize {
     let (mut words, mut depth) = (Words::default(), 0_usize);
     for token in Scan::new(text, true) {
-        match token {
-            Token::Open => depth += 1,
-            Token::Close => depth -= 1,
-            _ => {}
+        if matches!(token, Token::Open) {
+            depth += 1;
+        } else if matches!(token, Token::Close) {
+            depth -= 1;
         }
         words.meet(&token, depth);
     }

@@ -83,11 +83,12 @@ impl<K: Ord> Hierarchy<K> {
         for (child, parents) in self.above.iter().enumerate() {
             for parent in parents {
                 let (child, parent) = (of(child), of(*parent));
+                if child == parent {
+                    continue;
+                }
                 if let (Some(above), Some(below)) = (above.get_mut(child), below.get_mut(parent)) {
-                    if child != parent {
-                        above.push(parent);
-                        below.push(child);
-                    }
+                    above.push(parent);
+                    below.push(child);
                 }
             }
         }

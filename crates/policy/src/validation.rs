@@ -75,8 +75,9 @@ impl Validation {
     }
 
     /// What Cedar has against policies, each under its id.
-    pub(crate) fn of(&self, policies: &[&Policy]) -> Result<ValidationResult, PolicySetError> {
-        let set = PolicySet::from_policies(policies.iter().map(|policy| (*policy).clone()))?;
+    pub(crate) fn of(&self, policies: &[&Policy]) -> Result<ValidationResult, Box<PolicySetError>> {
+        let set =
+            PolicySet::from_policies(policies.iter().map(|policy| (*policy).clone())).map_err(Box::new)?;
         Ok(self.validator.validate(&set, ValidationMode::Strict))
     }
 }

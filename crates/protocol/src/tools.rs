@@ -61,8 +61,10 @@ impl SurfaceSpec {
     /// The resource of a tool's call on this surface: the one that it declares, else the surface itself.
     #[must_use]
     pub fn resource_of_calls(&self, surface: &SurfaceName) -> Resource {
-        let itself = || Resource { kind: "Surface".to_owned(), id: surface.to_string() };
-        self.resource.clone().map_or_else(itself, |resource| resource)
+        match &self.resource {
+            Some(declared) => declared.clone(),
+            None => Resource { kind: "Surface".to_owned(), id: surface.to_string() },
+        }
     }
 
     fn lists(&self, server: &str, tool: &str) -> bool {

@@ -43,7 +43,7 @@ fn redeemed(change: impl FnOnce(&mut ListingRecord)) -> Result<ListingRecord, St
     let receipt = text(&log.proof_at(0, &Record::Listing(Box::new(record))));
     listing.redeem(&receipt, &log.trusted()).map_err(|refusal| match refusal {
         Refusal::Unverifiable(Unverifiable { cause }) => cause,
-        other => panic!("{other:?}"),
+        other @ (Refusal::Blocked(_) | Refusal::Unavailable(_)) => panic!("{other:?}"),
     })
 }
 

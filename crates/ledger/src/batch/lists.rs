@@ -48,9 +48,10 @@ impl Batch<'_> {
 
     /// Keeps what deriving the list again takes: the bundle's files, and the facts of its sources.
     fn keep_for_list(&mut self, intake: &ListingIntake, entry: &ListingRecord) -> Result<(), LedgerError> {
-        if let Some((given, until)) = intake.snapshots(self.health.now) {
+        if let Some(until) = intake.keeps_until(self.health.now) {
             for (source, used) in &entry.sources {
-                if let Some((digest, entities)) = given.iter().find(|(digest, _)| *digest == used.digest) {
+                let given = intake.snapshots().iter().find(|(digest, _)| *digest == used.digest);
+                if let Some((digest, entities)) = given {
                     self.archive.keep(self.connection, (source, *digest), entities, until)?;
                 }
             }
