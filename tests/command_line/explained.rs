@@ -247,6 +247,17 @@ fn repinned() -> Place {
     place
 }
 
+fn undeclared() -> Place {
+    let place = place("", "");
+    let server = demo_server(&place.path("journal"));
+    pins::pinned(&place, &server);
+    let mut gate = Gate::start(&place.config_path, &server);
+    let more = json!({ "account": "acme", "amount": "1.00", "bcc": "elsewhere" });
+    assert_eq!(gate.call_with("charge", &more, Some("k")).code(), "tool.arguments_undeclared");
+    gate.end();
+    place
+}
+
 fn again() -> Place {
     let place = place("", "");
     let mut gate = gate(&place);
@@ -321,6 +332,7 @@ fn cases() -> Vec<Case> {
         ("an operator shut the gate", shut()),
         ("the deadline had passed", late()),
         ("a tool is not as it was pinned", repinned()),
+        ("an argument is none of the tool's", undeclared()),
         ("it ran before", again()),
     ];
     cases.map(case).into_iter().collect()

@@ -99,6 +99,69 @@ fn the_file_server_runs_as_it_was_reviewed_and_a_changed_description_of_it_is_re
 }
 
 #[test]
+fn arguments_that_the_file_server_does_not_declare_or_lets_not_be_are_refused_on_record_and_replay() {
+    let place = Place::files();
+    let folder = place.directory("shared");
+    let file = text(&place.file("shared/note.txt", "a note"));
+    let server = files_server(&folder);
+    pinned(&place, &server);
+    let recording = Recording::new(&place.path("recording"));
+    let mut gate = Gate::start(&place.config_path, &recording.of(&server));
+    let refused = gate.call("read_text_file", json!({ "path": file, "bcc": "attacker" }));
+    assert_eq!(refused.code(), "tool.arguments_undeclared");
+    assert!(
+        refused.0.to_string().contains("`/bcc`") && !refused.0.to_string().contains("attacker"),
+        "{}",
+        refused.0
+    );
+    assert_eq!(
+        gate.call("read_text_file", json!({ "path": file, "head": "1" })).code(),
+        "tool.arguments_invalid"
+    );
+    assert!(recording.calls().is_empty(), "{:?}", recording.calls());
+    assert_eq!(gate.call("read_text_file", json!({ "path": file, "head": 1 })).ran(), "a note");
+    assert!(gate.end().success());
+    assert_eq!(recording.calls().len(), 1);
+    assert_eq!(
+        place.log().refusals(),
+        [ReasonCode::ToolArgumentsUndeclared, ReasonCode::ToolArgumentsInvalid]
+    );
+    let replayed = with(&place.config_path, &["log", "replay"]);
+    assert!(replayed.code == 0, "{replayed:?}");
+}
+
+#[test]
+fn what_cannot_be_held_against_is_said_when_it_is_pinned_and_when_the_bundle_is_checked() {
+    let desk = Desk::new();
+    let tools = [
+        json!({ "name": "good", "inputSchema": { "type": "object", "properties": { "path": { "type": "string" } } } }),
+        json!({ "name": "odd", "inputSchema": { "properties": { "path": { "$ref": "https://x.example/s.json" } } } }),
+    ];
+    let told = desk.mcp(&["pin"], &[], &tools);
+    assert!(told.code == 0 && told.err.contains("warning: calls of `odd` will all be refused: "), "{told:?}");
+    assert!(!told.err.contains("`good`"), "{told:?}");
+    let told = desk.mcp(&["pin"], &["--json"], &tools);
+    let told: Value = serde_json::from_str(said(&told)).unwrap();
+    assert!(told["refused"]["odd"].as_str().unwrap().contains("nothing is fetched"), "{told}");
+    desk.reads(&["odd", "good"], "path", "String");
+    let bundle = text(&desk.bundle());
+    let checked = run(&["bundle", "check", &bundle]);
+    assert!(checked.code == 0, "{checked:?}");
+    insta::assert_snapshot!("a_schema_that_cannot_be_held_against", checked.err);
+}
+
+#[test]
+fn a_mapping_that_no_call_can_fill_is_a_mistake_in_the_bundle() {
+    let desk = Desk::new();
+    let good = json!({ "name": "good", "inputSchema": { "type": "object", "properties": { "path": { "type": "string" } } } });
+    said(&desk.mcp(&["pin"], &[], &[good]));
+    desk.reads(&["good"], "integer", "Long");
+    let checked = run(&["bundle", "check", &text(&desk.bundle())]);
+    assert_eq!(checked.code, 1, "{checked:?}");
+    insta::assert_snapshot!("a_mapping_that_no_call_can_fill", checked.err);
+}
+
+#[test]
 fn the_server_of_everything_is_pinned_and_called_and_a_tool_that_it_adds_is_not() {
     let folder = TempDir::new().unwrap();
     let bundle = folder.path().join("bundle");
@@ -158,6 +221,29 @@ impl Desk {
 
     fn pins(&self) -> String {
         std::fs::read_to_string(self.bundle().join("tools/s.json")).unwrap()
+    }
+
+    /// Declares a surface for each of these tools, which reads their argument `path`, as its kind and as Cedar has that.
+    fn reads(&self, tools: &[&str], kind: &str, cedar: &str) {
+        let append = |file: &str, more: String| {
+            let path = self.bundle().join(file);
+            let before = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(path, before + &more).unwrap();
+        };
+        for tool in tools {
+            let surface = format!(
+                "\n[surfaces.\"s.{tool}\"]\ntier = \"read\"\non_silence = \"terminate\"\npermit_ttl = \"5s\"\n\
+                 context.path = {{ type = \"{kind}\", from = \"/path\", optional = true }}\n"
+            );
+            append("bundle.toml", surface);
+            let context = format!("context: {{ path?: {cedar} }}");
+            append(
+                "schema.cedarschema",
+                format!(
+                    "\naction \"s.{tool}\" appliesTo {{ principal: Agent, resource: Surface, {context} }};\n"
+                ),
+            );
+        }
     }
 
     /// A command that answers the handshake and one question for tools.

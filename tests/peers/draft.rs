@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use crate::support::{Gate, peer, text};
 use crate::{Desk, SAID, lines, portcullis};
 
-fn command(words: &[String]) -> String {
+pub(crate) fn command(words: &[String]) -> String {
     words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ")
 }
 
 /// Runs `portcullis` in the gate's directory, where its configuration is.
-fn in_gate(desk: &Desk, arguments: &[&str]) -> String {
+pub(crate) fn in_gate(desk: &Desk, arguments: &[&str]) -> String {
     let gate = desk.config.parent().unwrap();
     let run =
         std::process::Command::new(crate::program()).args(arguments).current_dir(gate).output().unwrap();
@@ -20,7 +20,7 @@ fn in_gate(desk: &Desk, arguments: &[&str]) -> String {
     String::from_utf8(run.stdout).unwrap()
 }
 
-fn change(path: &Path, from: &str, to: &str) {
+pub(crate) fn change(path: &Path, from: &str, to: &str) {
     let before = std::fs::read_to_string(path).unwrap();
     assert!(before.contains(from), "`{from}` is not in {before}");
     std::fs::write(path, before.replacen(from, to, 1)).unwrap();

@@ -12,6 +12,7 @@
 mod support;
 
 mod agents;
+mod arguments;
 mod conformance;
 mod draft;
 mod endpoint;

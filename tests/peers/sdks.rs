@@ -13,7 +13,7 @@ use crate::workshop::{ADDED, DROPPED, Workshop, was_told};
 use crate::{Desk, SAID, blocked, granted, inspector, lines, names, python};
 
 /// What the TypeScript client hands to its user, step by step.
-fn typescript(mode: &str, steps: &Value, gate: &Value) -> Vec<Value> {
+pub(crate) fn typescript(mode: &str, steps: &Value, gate: &Value) -> Vec<Value> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/client.mjs");
     let output = Command::new(peer("bin/node"))
         .arg(script)

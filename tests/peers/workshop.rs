@@ -50,6 +50,11 @@ impl Workshop {
         self.work.path().join(name)
     }
 
+    /// What reached a server.
+    pub(crate) fn calls(&self, server: &str) -> Vec<(String, Value)> {
+        self.recordings[server].calls()
+    }
+
     fn command(&self, server: &str) -> Vec<String> {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         match server {

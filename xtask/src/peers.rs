@@ -5,6 +5,7 @@
 //!   environment; `node`: what other npm packages are loaded from;
 //! - `py/bin/python`: a Python that can `import mcp`, and the verifiers that tests/peers/*.py name;
 //! - `agents/bin/python`: one that can import the agents' frameworks, with `agents/bin/mcp-server-git` and `…-sqlite`;
+//! - `schema-suite`: JSON Schema's own suite, a folder a dialect, out of the source of a package that brings it;
 //! - `bin/log-check`: tests/peers/go, built with Debian's `golang.org/x/mod`;
 //! - `bin/conformance`, `bin/conformance-server`: MCP's conformance suite, and tests/peers/conformance, which it is run against.
 
@@ -16,8 +17,14 @@ use crate::needs;
 use crate::process::{self, answer};
 use crate::workspace::Workspace;
 
-const MANIFESTS: [&str; 5] =
-    ["package.json", "package-lock.json", "requirements.txt", "agents/requirements.txt", "go/main.go"];
+const MANIFESTS: [&str; 6] = [
+    "package.json",
+    "package-lock.json",
+    "requirements.txt",
+    "agents/requirements.txt",
+    "suite/requirements.txt",
+    "go/main.go",
+];
 /// Python peers, each with its manifest and what it must be able to import.
 const VENVS: [(&str, &str, &str); 2] = [
     ("py", "requirements.txt", "in_toto_attestation, mcp, pymerkle, securesystemslib, sigstore"),
@@ -27,6 +34,8 @@ const VENVS: [(&str, &str, &str); 2] = [
         "agents, langchain.agents, langchain_mcp_adapters, mcp_server_git, mcp_server_sqlite, pydantic_ai.mcp",
     ),
 ];
+/// The source package that has JSON Schema's suite, and where it has it.
+const SUITE: (&str, &str) = ("suite/requirements.txt", "json/tests");
 /// Built anew whenever it changed, which cargo sees by itself.
 const CONFORMANCE_SERVER: &str = "conformance/Cargo.toml";
 /// The oldest Node that Inspector 2 starts on.
@@ -61,6 +70,7 @@ pub(crate) fn provide(workspace: &Workspace) -> Result<(), String> {
     for (folder, manifest, imports) in VENVS {
         install_python_peers(&peers.join(folder), &source.join(manifest), imports)?;
     }
+    install_suite(&source, &peers)?;
     install_go_peers(&source, &peers)?;
     write(&stamp, &wanted)?;
     conformance_server(&source, &peers)
@@ -152,6 +162,36 @@ fn install_python_peers(venv: &Path, manifest: &Path, imports: &str) -> Result<(
     process::step("python import", Command::new(&python).args(["-c", &format!("import {imports}")]))
 }
 
+/// Takes the suite out of the source of its package, which is the one whose digest the manifest has.
+fn install_suite(source: &Path, peers: &Path) -> Result<(), String> {
+    let (manifest, within) = SUITE;
+    let manifest = source.join(manifest);
+    let (package, suite) = (pinned_package(&manifest)?, peers.join("schema-suite"));
+    if suite.exists() {
+        std::fs::remove_dir_all(&suite).map_err(failed("remove", &suite))?;
+    }
+    std::fs::create_dir_all(&suite).map_err(failed("make", &suite))?;
+    let mut pip = Command::new(peers.join("py/bin/python"));
+    pip.args(["-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]);
+    pip.args(["--no-binary", &package.0, "--require-hashes", "--dest"]).arg(&suite);
+    process::step("schema suite", pip.arg("--requirement").arg(&manifest))?;
+    let name = format!("{}-{}", package.0, package.1);
+    let archive = suite.join(format!("{name}.tar.gz"));
+    let mut tar = Command::new("tar");
+    tar.args(["--extract", "--gzip", "--strip-components=3", "--file"]).arg(&archive);
+    process::step("schema suite", tar.arg("--directory").arg(&suite).arg(format!("{name}/{within}")))?;
+    std::fs::remove_file(&archive).map_err(failed("remove", &archive))
+}
+
+/// The name and version of the one package of a manifest.
+fn pinned_package(manifest: &Path) -> Result<(String, String), String> {
+    let text = std::fs::read_to_string(manifest).map_err(failed("read", manifest))?;
+    let line = text.lines().find(|line| !line.starts_with('#'));
+    let pinned = line.and_then(|line| line.split_whitespace().next()?.split_once("=="));
+    let (name, version) = pinned.ok_or_else(|| format!("`{}` pins no package", manifest.display()))?;
+    Ok((name.to_owned(), version.to_owned()))
+}
+
 /// Builds against the sources that the Debian package brings: without modules, so without a module proxy.
 fn install_go_peers(source: &Path, peers: &Path) -> Result<(), String> {
     let mut go = Command::new("go");
@@ -190,7 +230,7 @@ mod tests {
     #[test]
     fn a_changed_manifest_changes_the_stamp() {
         let folder = tempfile::tempdir().expect("a folder");
-        for name in ["agents", "go"] {
+        for name in ["agents", "go", "suite"] {
             std::fs::create_dir(folder.path().join(name)).expect("a folder");
         }
         for name in MANIFESTS {
@@ -199,7 +239,7 @@ mod tests {
         let before = stamp(folder.path(), Path::new("/peers")).expect("readable");
         assert_eq!(stamp(folder.path(), Path::new("/peers")), Ok(before.clone()));
         assert_ne!(stamp(folder.path(), Path::new("/elsewhere")), Ok(before.clone()));
-        for (_, manifest, _) in VENVS {
+        for manifest in VENVS.map(|(_, manifest, _)| manifest).into_iter().chain([SUITE.0]) {
             let as_it_was = std::fs::read(folder.path().join(manifest)).expect("readable");
             std::fs::write(folder.path().join(manifest), "mcp==0").expect("written");
             assert_ne!(stamp(folder.path(), Path::new("/peers")), Ok(before.clone()));
@@ -227,5 +267,8 @@ mod tests {
             let lines = requirements.lines().filter(|line| !line.starts_with('#'));
             assert!(lines.clone().all(|line| line.contains("==")) && lines.count() > 0, "{requirements}");
         }
+        let suite = read(SUITE.0);
+        assert!(suite.contains(" --hash=sha256:"), "{suite}");
+        assert_eq!(pinned_package(&peers.join(SUITE.0)).expect("a package").0, "jsonschema");
     }
 }

@@ -234,9 +234,20 @@ fn a_consumed_key_settles_before_policy_is_asked() {
     assert_eq!(settled(Fact::Unknown), Some(ReasonCode::IdempotencyUnreadable));
 }
 
+const CHARGE: &[u8] = br#"{"name":"charge","inputSchema":{"properties":{"amount":{"type":"string"},"account":{"type":"string"}},
+    "required":["amount","account"]}}"#;
+
 /// What a gate asks about a tool, under the demo's bundle with one pinned definition.
 fn called(definition: Option<portcullis_protocol::ToolSeen>) -> Option<ReasonCode> {
-    let tool = portcullis_protocol::ToolDefinition::parse(br#"{"name":"charge"}"#).unwrap();
+    called_with(definition, Some(portcullis_protocol::ArgumentsSeen::Fit))
+}
+
+/// The same, with what the gate saw of the arguments.
+fn called_with(
+    definition: Option<portcullis_protocol::ToolSeen>,
+    arguments: Option<portcullis_protocol::ArgumentsSeen>,
+) -> Option<ReasonCode> {
+    let tool = portcullis_protocol::ToolDefinition::parse(CHARGE).unwrap();
     let pins = portcullis_policy::PinnedTools::new("demo", [tool]).unwrap();
     let mut files = portcullis_policy::bundles::demo();
     files.insert("tools/demo.json".into(), pins.to_file("demo").unwrap());
@@ -244,7 +255,8 @@ fn called(definition: Option<portcullis_protocol::ToolSeen>) -> Option<ReasonCod
     let mut call = charge("1.00", "k");
     call.request.mapped_with = bundle.surfaces_digest();
     let name = "demo/charge".parse().unwrap();
-    call.request.tool = definition.map(|definition| portcullis_protocol::CalledTool { name, definition });
+    call.request.tool =
+        definition.map(|definition| portcullis_protocol::CalledTool { name, definition, arguments });
     let intake = prepared(call, agent("demo-agent"), &bundle);
     reason(&settle(&intake, &health(&bundle), Fact::Known(None), Room::Of(&Standing::new())))
 }
@@ -252,7 +264,7 @@ fn called(definition: Option<portcullis_protocol::ToolSeen>) -> Option<ReasonCod
 #[test]
 fn a_tool_that_is_not_defined_as_it_is_pinned_is_refused_by_the_arbiter_itself() {
     use portcullis_protocol::ToolSeen::{Absent, Ambiguous, Defined, Unknown};
-    let pin = portcullis_protocol::ToolDefinition::parse(br#"{"name":"charge"}"#).unwrap().digest();
+    let pin = portcullis_protocol::ToolDefinition::parse(CHARGE).unwrap().digest();
     assert_eq!(called(Some(Defined(pin))), None);
     let other = Defined(Digest::sha256(b"other"));
     assert_eq!(called(Some(other)), Some(ReasonCode::ToolDefinitionChanged));
@@ -263,8 +275,20 @@ fn a_tool_that_is_not_defined_as_it_is_pinned_is_refused_by_the_arbiter_itself()
 }
 
 #[test]
+fn arguments_that_do_not_fit_the_pinned_schema_are_refused_by_the_arbiter_itself() {
+    use portcullis_protocol::ArgumentsSeen::{Fit, Unchecked, Undeclared, Unfit};
+    let pin = portcullis_protocol::ToolDefinition::parse(CHARGE).unwrap().digest();
+    let called = |arguments| called_with(Some(portcullis_protocol::ToolSeen::Defined(pin)), arguments);
+    assert_eq!(called(Some(Fit)), None);
+    assert_eq!(called(Some(Undeclared)), Some(ReasonCode::ToolArgumentsUndeclared));
+    assert_eq!(called(Some(Unfit)), Some(ReasonCode::ToolArgumentsInvalid));
+    assert_eq!(called(Some(Unchecked)), Some(ReasonCode::ToolArgumentsUnchecked));
+    assert_eq!(called(None), Some(ReasonCode::ToolArgumentsUnchecked), "a gate that is older than this");
+}
+
+#[test]
 fn a_tool_that_is_not_pinned_is_refused_as_that_before_its_surface_is_looked_for() {
-    let tool = portcullis_protocol::ToolDefinition::parse(br#"{"name":"charge"}"#).unwrap();
+    let tool = portcullis_protocol::ToolDefinition::parse(CHARGE).unwrap();
     let digest = tool.digest();
     let pins = portcullis_policy::PinnedTools::new("demo", [tool]).unwrap();
     let mut files = portcullis_policy::bundles::demo();
@@ -280,8 +304,11 @@ fn a_tool_that_is_not_pinned_is_refused_as_that_before_its_surface_is_looked_for
     call.request.mapped_with = bundle.surfaces_digest();
     assert_eq!(ask(&call), Some(ReasonCode::SurfaceUnknown));
     let definition = portcullis_protocol::ToolSeen::Defined(digest);
-    call.request.tool =
-        Some(portcullis_protocol::CalledTool { name: "demo/erase".parse().unwrap(), definition });
+    call.request.tool = Some(portcullis_protocol::CalledTool {
+        name: "demo/erase".parse().unwrap(),
+        definition,
+        arguments: None,
+    });
     assert_eq!(ask(&call), Some(ReasonCode::ToolUnpinned));
     call.request.mapped_with = Some(Digest::sha256(b"other"));
     assert_eq!(ask(&call), Some(ReasonCode::SurfaceMappingChanged));

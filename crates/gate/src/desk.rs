@@ -7,8 +7,8 @@ use std::time::Duration;
 use portcullis_protocol::canonical::NotCanonical;
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::{
-    AgentId, Attempted, BundleDigest, CalledTool, Digest, GateId, Keeper, OnSilence, PrincipalId, ReasonCode,
-    Request, SurfaceTable, ToolName, ToolPins,
+    AgentId, Attempted, BundleDigest, CalledTool, Digest, Fit, GateId, Keeper, OnSilence, PrincipalId,
+    ReasonCode, Request, SurfaceTable, ToolName, ToolPins,
 };
 use portcullis_sdk::{Attempt, Authorizer, GivenUp, Permit, Refusal, TrustedLog, authorize};
 use tokio::sync::Mutex;
@@ -163,34 +163,42 @@ impl Desk {
     ) -> Result<(Permit, Terms), NoPermit> {
         let (mut ask, mut terms) = operation.ask(&rules.surfaces, &self.run).map_err(Unasked)?;
         ask.mapped_with = Some(rules.digest);
-        if let Some(tool) = operation.tool() {
-            self.hold(tool, &rules.surfaces.pins, end, (&mut ask, &mut terms)).await;
-        }
+        let misfit = match operation.tool() {
+            Some(tool) => {
+                let called = (tool, operation.arguments_text());
+                self.hold(called, &rules.surfaces.pins, end, (&mut ask, &mut terms)).await
+            }
+            None => None,
+        };
         let attempt = Attempt::new(self.gate.clone(), self.request(ask)).map_err(Answered)?;
         *tried = Tried {
             attempted: wall().map(|now| attempt.attempted(now, ReasonCode::ArbiterTimeout)),
             unanswered: Some(attempt.given_up()),
         };
         let left = end.saturating_duration_since(Instant::now());
-        let permit = authorize(self.arbiter.as_ref(), attempt, &self.log, left).await.map_err(Answered)?;
-        Ok((permit, terms))
+        let permit = authorize(self.arbiter.as_ref(), attempt, &self.log, left).await;
+        Ok((permit.map_err(|refusal| Answered(with_misfit(refusal, misfit)))?, terms))
     }
 
     /// Holds the tool that is to be called against the pins. What was seen of it is part of the question, so that the arbiter
-    /// refuses by it, on record; whatever the arbiter says, the gate keeps to it too.
+    /// refuses by it, on record; whatever the arbiter says, the gate keeps to it too. So with the arguments, which are held
+    /// against the tool's schema if it is defined as it is pinned. What of them does not fit, for who asked.
     async fn hold(
         &self,
-        tool: ToolName,
+        (tool, arguments): (ToolName, &str),
         pins: &ToolPins,
         end: Instant,
         (ask, terms): (&mut Ask, &mut Terms),
-    ) {
+    ) -> Option<String> {
         let sight = self.tools.look(&tool, pins, end).await;
         terms.sight = pins.bind(tool.parts().0).then_some(sight);
-        let called = CalledTool { name: tool, definition: sight.seen };
-        terms.tool = pins.judge(&called).err();
+        let fit = self.tools.schemas.fit((&tool, sight.seen), pins, arguments);
+        let seen = fit.as_ref().map(Fit::seen);
+        let called = CalledTool { name: tool, definition: sight.seen, arguments: seen };
+        terms.tool = pins.judge_call(&called).err();
         // An arbiter that is older than pins knows no such member, and need not, while there is nothing to say.
         ask.tool = Some(called).filter(|_| terms.tool.is_some() || !pins.say_nothing());
+        fit?.told()
     }
 
     /// The rules in force now, for what the client is shown. Takes no longer than the deadline.
@@ -250,6 +258,23 @@ impl Desk {
         *kept = Some(Arc::clone(&rules));
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&rules));
         Ok((rules, true))
+    }
+}
+
+/// A refusal for arguments, with what the gate knows of them. It is no part of the record: it names what the agent sent.
+fn with_misfit(refusal: Refusal, misfit: Option<String>) -> Refusal {
+    let is_of_arguments = matches!(
+        refusal.code(),
+        ReasonCode::ToolArgumentsUndeclared
+            | ReasonCode::ToolArgumentsInvalid
+            | ReasonCode::ToolArgumentsUnchecked
+    );
+    match refusal {
+        Refusal::Unavailable(mut unavailable) if is_of_arguments => {
+            unavailable.reason.detail = misfit.or(unavailable.reason.detail);
+            Refusal::Unavailable(unavailable)
+        }
+        other @ (Refusal::Unavailable(_) | Refusal::Blocked(_) | Refusal::Unverifiable(_)) => other,
     }
 }
 

@@ -38,6 +38,7 @@ mod questions;
 mod reach;
 mod remote;
 mod room;
+mod schemas;
 mod session;
 mod subscription;
 pub mod supervise;

@@ -32,6 +32,8 @@ pub(crate) struct Operation {
     pub(crate) bytes: Vec<u8>,
     payload: Digest,
     arguments: Loose,
+    /// The same of a tool's call as they are sent.
+    sent: Option<String>,
     key: Option<IdempotencyKey>,
     /// The request that it goes on with, if it does.
     continues: Option<Continued>,
@@ -106,6 +108,8 @@ impl Operation {
         let target =
             if tool { Target::Tool(name) } else { Target::Method(surface_of(server, &body.method, asks)) };
         let (bytes, arguments) = (body.to_bytes(), parts.arguments);
+        let sent = params.filter(|_| tool).and_then(|params| params.raw.get("arguments"));
+        let sent = sent.map(str::to_owned);
         let stateless = body.revision().is_some();
         let server = server.to_owned();
         let task = params.filter(|_| way == Way::ToUpstream);
@@ -120,6 +124,7 @@ impl Operation {
             bytes,
             payload,
             arguments,
+            sent,
             key,
             continues,
             stateless,
@@ -155,6 +160,11 @@ impl Operation {
     pub(crate) fn tool(&self) -> Option<ToolName> {
         let Target::Tool(name) = &self.target else { return None };
         format!("{}/{name}", self.server).parse().ok()
+    }
+
+    /// The arguments of a tool's call, as JSON. Without any they are an empty object.
+    pub(crate) fn arguments_text(&self) -> &str {
+        self.sent.as_deref().map_or("{}", |sent| sent)
     }
 
     /// What people are told that it is.

@@ -21,6 +21,7 @@ use crate::message::{Body, Members, Params, Reply, members_of, quote};
 use crate::notes::Notes;
 use crate::page::{MAX_PAGES, MAX_TOOLS, NoPage, Page, Whence};
 use crate::peer::{Outgoing, Peer};
+use crate::schemas::Schemas;
 use crate::table::{Asking, Wanted};
 
 /// How often a list is asked for anew that changed while it was read, before it counts as unknown.
@@ -50,6 +51,8 @@ pub(crate) struct Tools {
     /// One list at a time: whoever waits for it uses it too.
     listing: tokio::sync::Mutex<()>,
     slots: Arc<Semaphore>,
+    /// Of what is pinned.
+    pub(crate) schemas: Schemas,
     notes: Notes,
 }
 
@@ -143,7 +146,8 @@ impl Tools {
     ) -> Self {
         let (state, listing, slots) =
             (Mutex::default(), tokio::sync::Mutex::new(()), Semaphore::new(PASSING));
-        Self { server, company, upstream, within, state, listing, slots: Arc::new(slots), notes }
+        let (slots, schemas) = (Arc::new(slots), Schemas::default());
+        Self { server, company, upstream, within, state, listing, slots, schemas, notes }
     }
 
     /// Room for one more list on its way to the client.
@@ -190,6 +194,7 @@ impl Tools {
             let seen = state.shown_as.get(name).copied().map_or(ToolSeen::Unknown, |seen| seen);
             return Sight { seen, listed: None, changes: state.changes };
         }
+        self.schemas.want(pins.of(&self.server));
         let now = Instant::now();
         let half = end.saturating_duration_since(now).checked_div(2).map_or(Duration::ZERO, |half| half);
         let known = self.list_until(now + half).await;
@@ -261,7 +266,8 @@ impl Tools {
         for _ in 0..TRIES {
             let before = {
                 let state = self.state();
-                if state.listed.as_ref().is_some_and(|it| it.is_fresh(state.changes, self.within)) {
+                let listed = state.listed.as_ref().filter(|it| it.is_fresh(state.changes, self.within));
+                if listed.is_some_and(|it| self.schemas.know(it.tools.values())) {
                     return true;
                 }
                 state.changes
@@ -297,7 +303,9 @@ impl Tools {
             let page = Page::read(&text).map_err(|error| format!("its answer {error}"))?;
             for tool in &page.tools {
                 let tool = ToolDefinition::parse(tool.as_bytes());
-                tools.push(Entry::of(&tool.map_err(|error| format!("one is not understood: {error}"))?));
+                let tool = tool.map_err(|error| format!("one is not understood: {error}"))?;
+                self.schemas.hear(&tool);
+                tools.push(Entry::of(&tool));
             }
             if tools.len() > MAX_TOOLS {
                 break;
@@ -422,7 +430,10 @@ impl Tools {
     fn may_show(&self, tool: &ToolDefinition, seen: &Seen, pins: &ToolPins) -> Result<(), String> {
         let definition = seen.get(tool.name()).copied().map_or(ToolSeen::Ambiguous, |seen| seen);
         match format!("{}/{}", self.server, tool.name()).parse() {
-            Ok(name) => pins.judge(&CalledTool { name, definition }).map_err(|code| code.to_string()),
+            Ok(name) => {
+                let called = CalledTool { name, definition, arguments: None };
+                pins.judge(&called).map_err(|code| code.to_string())
+            }
             // No bundle can name it, so that it never runs.
             Err(_) if pins.bind(&self.server) => Err("its name cannot be pinned".to_owned()),
             Err(_) if definition == ToolSeen::Ambiguous => Err("tool.ambiguous".to_owned()),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use cedar_policy::Effect;
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::{
-    BundleDigest, BundleRef, Digest, Millis, SourceName, SurfaceName, SurfaceSpec, SurfaceTable,
+    BundleDigest, BundleRef, Digest, Millis, ReasonCode, SourceName, SurfaceName, SurfaceSpec, SurfaceTable,
 };
 
 use crate::compile::Compiled;
@@ -80,10 +80,15 @@ impl Rehearsal {
     }
 
     /// Whether a gate says of the tool that is called what the pins of `other` ask for: one whose bundle pins nothing says
-    /// nothing of tools, and would have under one that does.
+    /// nothing of tools, and would have under one that does. So of arguments, which are held against the definition that is
+    /// pinned, and against no other.
     #[must_use]
     pub fn shows_tools_for(&self, other: &Self, ask: &Ask) -> bool {
-        ask.tool.is_some() || self.table.pins.judge_ask(ask) == other.table.pins.judge_ask(ask)
+        let asked = other.table.pins.judge_ask(ask);
+        let was_said = ask.tool.as_ref().is_some_and(|called| {
+            called.arguments.is_some() || asked != Err(ReasonCode::ToolArgumentsUnchecked)
+        });
+        was_said || self.table.pins.judge_ask(ask) == asked
     }
 
     /// Whether a PERMIT is given and spent on the same terms under both, as far as they are no part of deciding: whom silence

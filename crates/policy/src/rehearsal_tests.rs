@@ -1,4 +1,4 @@
-use portcullis_protocol::{CalledTool, ToolDefinition, ToolSeen};
+use portcullis_protocol::{ArgumentsSeen, CalledTool, ToolDefinition, ToolSeen};
 
 use super::*;
 use crate::files::Files;
@@ -56,9 +56,39 @@ fn a_call_of_whose_tool_nothing_was_said_cannot_be_held_against_pins() {
     assert!(ask.mapped_with.is_some() && !none.shows_tools_for(&one, &ask));
     assert!(none.shows_tools_for(&none, &ask) && one.shows_tools_for(&pinned(OTHER), &ask));
     let digest = ToolDefinition::parse(READ.as_bytes()).unwrap().digest();
+    let name = "pay/read".parse().unwrap();
     let definition = ToolSeen::Defined(digest);
-    ask.tool = Some(CalledTool { name: "pay/read".parse().unwrap(), definition });
+    ask.tool = Some(CalledTool { name, definition, arguments: Some(ArgumentsSeen::Fit) });
     assert!(none.shows_tools_for(&one, &ask) && none.shows_tools_for(&pinned(OTHER), &ask));
+}
+
+/// A gate holds arguments against the pinned definition alone: of a call that was seen otherwise nobody knows how they would have fitted.
+#[test]
+fn a_call_whose_arguments_nobody_held_against_a_schema_is_not_simulated_under_one() {
+    let pinned = |text: &str| {
+        let tool = ToolDefinition::parse(text.as_bytes()).unwrap();
+        let pinned = crate::PinnedTools::new("pay", [tool]).unwrap();
+        let mut files = files();
+        files.insert("tools/pay.json".to_owned(), pinned.to_file("pay").unwrap());
+        rehearsed(files)
+    };
+    let (none, one, other) = (rehearsed(files()), pinned(READ), pinned(OTHER));
+    let mut ask = charge("bot", "1.00").ask;
+    ask.mapped_with = none.content().surfaces_digest();
+    let seen = |text: &str| ToolSeen::Defined(ToolDefinition::parse(text.as_bytes()).unwrap().digest());
+    let mut called = |definition, arguments| {
+        ask.tool = Some(CalledTool { name: "pay/read".parse().unwrap(), definition, arguments });
+        ask.clone()
+    };
+    let unheld = called(seen(READ), None);
+    assert!(!none.shows_tools_for(&one, &unheld) && !other.shows_tools_for(&one, &unheld));
+    assert!(none.shows_tools_for(&none, &unheld), "nobody asks for it");
+    assert!(none.shows_tools_for(&other, &unheld), "refused whatever they are");
+    assert!(
+        one.shows_tools_for(&one, &unheld),
+        "a gate that does not look would not have under the other either"
+    );
+    assert!(one.shows_tools_for(&one, &called(seen(READ), Some(ArgumentsSeen::Unfit))));
 }
 
 #[test]

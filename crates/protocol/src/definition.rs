@@ -1,11 +1,9 @@
 //! What a tool server says of a tool: every member of it, whatever it is called, and a digest of all of them.
 //!
 //! A definition may hold numbers that have no exact canonical form elsewhere in this product, such as the bounds of a JSON
-//! Schema. They are never computed with: each stays as it is written, so that what was written otherwise is something else.
+//! Schema. Each stays as it is written, so that what was written otherwise is something else.
 
 use std::collections::BTreeMap;
-
-use serde_json::value::RawValue;
 
 use crate::digest::{Digest, Domain};
 use crate::json::{JsonError, Limits, Loose};
@@ -41,10 +39,10 @@ impl Exact {
         Self::within(text, FILE)
     }
 
-    fn within(text: &[u8], limits: Limits) -> Result<Self, JsonError> {
+    pub(crate) fn within(text: &[u8], limits: Limits) -> Result<Self, JsonError> {
         Loose::parse(text, limits)?;
         let text = str::from_utf8(text).map_err(|_| JsonError::Syntax { line: 1, column: 1 })?;
-        read(text.trim())
+        Reader { text, at: 0 }.value()
     }
 
     /// The string, if this is one.
@@ -133,31 +131,107 @@ fn line(out: &mut String, level: Option<usize>) {
     }
 }
 
-fn syntax(error: &serde_json::Error) -> JsonError {
-    JsonError::Syntax { line: error.line(), column: error.column() }
+/// Reads a text that was found sound: depth, size and keys are not looked at again. It goes over the text once, however deep it
+/// is nested.
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
 }
 
-/// Reads a text that was found sound: depth, size and keys are not looked at again.
-fn read(raw: &str) -> Result<Exact, JsonError> {
-    let parts = |raw: &str| -> Result<Vec<Box<RawValue>>, JsonError> {
-        serde_json::from_str(raw).map_err(|error| syntax(&error))
-    };
-    Ok(match raw.as_bytes().first() {
-        Some(b'{') => {
-            let members: BTreeMap<String, Box<RawValue>> =
-                serde_json::from_str(raw).map_err(|error| syntax(&error))?;
-            let members = members.into_iter().map(|(key, value)| Ok((key, read(value.get())?)));
-            Exact::Object(members.collect::<Result<_, JsonError>>()?)
+impl Reader<'_> {
+    fn next(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn skip(&mut self, is_of_it: impl Fn(u8) -> bool) {
+        while self.next().is_some_and(&is_of_it) {
+            self.at = self.at.saturating_add(1);
         }
-        Some(b'[') => {
-            Exact::Array(parts(raw)?.iter().map(|item| read(item.get())).collect::<Result<_, _>>()?)
+    }
+
+    /// What begins there, behind any blanks.
+    fn begin(&mut self) -> Option<u8> {
+        self.skip(|byte| byte.is_ascii_whitespace());
+        self.next()
+    }
+
+    /// Whether the next sign is this one, which is then behind.
+    fn pass(&mut self, sign: u8) -> bool {
+        let passes = self.begin() == Some(sign);
+        if passes {
+            self.at = self.at.saturating_add(1);
         }
-        Some(b'"') => Exact::Str(serde_json::from_str(raw).map_err(|error| syntax(&error))?),
-        Some(b'n') => Exact::Null,
-        Some(b't') => Exact::Bool(true),
-        Some(b'f') => Exact::Bool(false),
-        Some(_) | None => Exact::Number(raw.to_owned()),
-    })
+        passes
+    }
+
+    fn value(&mut self) -> Result<Exact, JsonError> {
+        Ok(match self.begin() {
+            Some(b'{') => Exact::Object(self.members()?),
+            Some(b'[') => Exact::Array(self.items()?),
+            Some(b'"') => Exact::Str(self.string()?),
+            Some(_) | None => {
+                let start = self.at;
+                self.skip(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+                match self.text.get(start..self.at) {
+                    Some("null") => Exact::Null,
+                    Some("true") => Exact::Bool(true),
+                    Some("false") => Exact::Bool(false),
+                    Some(number) if !number.is_empty() => Exact::Number(number.to_owned()),
+                    Some(_) | None => return Err(self.unsound()),
+                }
+            }
+        })
+    }
+
+    fn members(&mut self) -> Result<BTreeMap<String, Exact>, JsonError> {
+        let mut members = BTreeMap::new();
+        self.at = self.at.saturating_add(1);
+        while self.begin() != Some(b'}') {
+            let key = self.string()?;
+            if !self.pass(b':') {
+                return Err(self.unsound());
+            }
+            members.insert(key, self.value()?);
+            if !self.pass(b',') {
+                break;
+            }
+        }
+        if self.pass(b'}') { Ok(members) } else { Err(self.unsound()) }
+    }
+
+    fn items(&mut self) -> Result<Vec<Exact>, JsonError> {
+        let mut items = Vec::new();
+        self.at = self.at.saturating_add(1);
+        while self.begin() != Some(b']') {
+            items.push(self.value()?);
+            if !self.pass(b',') {
+                break;
+            }
+        }
+        if self.pass(b']') { Ok(items) } else { Err(self.unsound()) }
+    }
+
+    fn string(&mut self) -> Result<String, JsonError> {
+        let start = self.at;
+        if !self.pass(b'"') {
+            return Err(self.unsound());
+        }
+        loop {
+            self.skip(|byte| byte != b'"' && byte != b'\\');
+            // What is escaped is a sign of its own, a quotation mark too.
+            let width = if self.next() == Some(b'\\') { 2 } else { 1 };
+            self.at = self.at.saturating_add(width);
+            if width == 1 {
+                break;
+            }
+        }
+        let written = self.text.get(start..self.at).ok_or_else(|| self.unsound())?;
+        serde_json::from_str(written.trim_start()).map_err(|_| self.unsound())
+    }
+
+    const fn unsound(&self) -> JsonError {
+        JsonError::Syntax { line: 1, column: self.at }
+    }
 }
 
 /// A tool as its server defines it.

@@ -24,6 +24,7 @@ pub mod reason;
 pub mod record;
 pub mod reference;
 pub mod request;
+pub mod schema;
 pub mod sources;
 pub mod spelling;
 pub mod succession;
@@ -48,13 +49,14 @@ pub use listing::{LONGEST_LISTED, ListingRecord, MOST_LISTED, check_listed};
 pub use obligations::{ApprovalNeed, Obligations};
 pub use order::{Order, Ordered, Resolution};
 pub use payload::{KeptRequest, KeptResult};
-pub use pins::{CalledTool, ToolPins, ToolSeen};
+pub use pins::{ArgumentsSeen, CalledTool, ToolPins, ToolSeen};
 pub use proving::{ProofDemand, ProofRef, Vetted, may_follow};
 pub use reason::{Precondition, ReasonCode};
 pub use record::{
     AggregateRecord, BundleRef, DecisionRecord, Event, EventRecord, Outcome, OutcomeRecord, Record,
 };
 pub use request::{Request, Resource};
+pub use schema::{Fit, ToolSchema, Unusable};
 pub use sources::{Coverable, Excepted, SnapshotUse, Snapshots};
 pub use spelling::{fold, skeleton};
 pub use succession::{InForce, LostProofs, MOST_CHAINS, RolledBack, Succession};

@@ -34,6 +34,20 @@ pub enum ToolSeen {
     Unknown,
 }
 
+/// How the arguments of a call fit the pinned definition of its tool, as a gate found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ArgumentsSeen {
+    /// They are right, and each key of them is declared.
+    Fit,
+    /// One has a key that the definition does not declare.
+    Undeclared,
+    /// One is not as the definition wants it.
+    Unfit,
+    /// The definition says it in a way that they cannot be held against.
+    Unchecked,
+}
+
 /// The tool that is to be called.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,6 +56,9 @@ pub struct CalledTool {
     pub name: ToolName,
     /// What the gate saw of it: the digest of its definition, `ambiguous`, `absent` or `unknown`.
     pub definition: ToolSeen,
+    /// How the arguments fit the definition, where it is the pinned one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<ArgumentsSeen>,
 }
 
 impl ToolPins {
@@ -71,7 +88,7 @@ impl ToolPins {
         self.required || self.of(server).next().is_some()
     }
 
-    /// Whether a tool may be called, as far as pins go.
+    /// Whether a tool may be called with any arguments, as far as pins go.
     ///
     /// # Errors
     /// [`ReasonCode::ToolAmbiguous`] of any server's tool; where pins bind the server [`ReasonCode::ToolUnpinned`],
@@ -92,14 +109,33 @@ impl ToolPins {
         }
     }
 
+    /// Whether a tool may be called with the arguments that a gate saw, as far as pins go.
+    ///
+    /// # Errors
+    /// As [`Self::judge`], and then, where pins bind the server, [`ReasonCode::ToolArgumentsUndeclared`],
+    /// [`ReasonCode::ToolArgumentsInvalid`] and [`ReasonCode::ToolArgumentsUnchecked`].
+    pub fn judge_call(&self, called: &CalledTool) -> Result<(), ReasonCode> {
+        self.judge(called)?;
+        if !self.bind(called.name.parts().0) {
+            return Ok(());
+        }
+        match called.arguments {
+            Some(ArgumentsSeen::Fit) => Ok(()),
+            Some(ArgumentsSeen::Undeclared) => Err(ReasonCode::ToolArgumentsUndeclared),
+            Some(ArgumentsSeen::Unfit) => Err(ReasonCode::ToolArgumentsInvalid),
+            // A gate that does not say did not look.
+            Some(ArgumentsSeen::Unchecked) | None => Err(ReasonCode::ToolArgumentsUnchecked),
+        }
+    }
+
     /// Holds a request against the pins. One that a gate read by rules with pins, and that is no method's, says of its tool
     /// what the gate saw; what says nothing was seen by nobody.
     ///
     /// # Errors
-    /// As [`Self::judge`].
+    /// As [`Self::judge_call`].
     pub fn judge_ask(&self, ask: &Ask) -> Result<(), ReasonCode> {
         match &ask.tool {
-            Some(called) => self.judge(called),
+            Some(called) => self.judge_call(called),
             None if ask.mapped_with.is_some() && !self.say_nothing() && !ask.is_of_method() => {
                 Err(ReasonCode::ToolDefinitionUnknown)
             }

@@ -1,4 +1,4 @@
-use super::{CalledTool, ToolPins, ToolSeen};
+use super::{ArgumentsSeen, CalledTool, ToolPins, ToolSeen};
 use crate::digest::Digest;
 use crate::reason::ReasonCode;
 use crate::request::Ask;
@@ -13,7 +13,7 @@ fn pins(required: bool, tools: &[(&str, &str)]) -> ToolPins {
 }
 
 fn judge(pins: &ToolPins, tool: &str, definition: ToolSeen) -> Option<ReasonCode> {
-    pins.judge(&CalledTool { name: tool.parse().unwrap(), definition }).err()
+    pins.judge(&CalledTool { name: tool.parse().unwrap(), definition, arguments: None }).err()
 }
 
 #[test]
@@ -68,16 +68,48 @@ fn a_gates_call_that_does_not_say_what_was_seen_of_its_tool_was_seen_by_nobody()
     }
     assert_eq!(ToolPins::none().judge_ask(&ask("rec.read", true)), Ok(()));
     let mut said = ask("rec.read", true);
-    said.tool = Some(CalledTool { name: "rec/read".parse().unwrap(), definition: ToolSeen::Unknown });
+    let name = "rec/read".parse().unwrap();
+    said.tool = Some(CalledTool { name, definition: ToolSeen::Unknown, arguments: None });
     assert_eq!(pinned.judge_ask(&said), Err(ReasonCode::ToolDefinitionUnknown));
+}
+
+#[test]
+fn arguments_that_do_not_fit_or_that_no_gate_looked_at_are_refused_where_pins_bind_the_server() {
+    use ArgumentsSeen::{Fit, Unchecked, Undeclared, Unfit};
+    let pins = pins(false, &[("rec/read", "one")]);
+    let ask = |tool: &str, definition, arguments| {
+        pins.judge_call(&CalledTool { name: tool.parse().unwrap(), definition, arguments }).err()
+    };
+    let defined = ToolSeen::Defined(digest("one"));
+    let cases = [
+        (Some(Fit), None),
+        (Some(Undeclared), Some(ReasonCode::ToolArgumentsUndeclared)),
+        (Some(Unfit), Some(ReasonCode::ToolArgumentsInvalid)),
+        (Some(Unchecked), Some(ReasonCode::ToolArgumentsUnchecked)),
+        (None, Some(ReasonCode::ToolArgumentsUnchecked)),
+    ];
+    for (arguments, expected) in cases {
+        assert_eq!(ask("rec/read", defined, arguments), expected, "{arguments:?}");
+        assert_eq!(ask("other/read", defined, arguments), None, "a server without pins");
+        let other = ToolSeen::Defined(digest("two"));
+        assert_eq!(ask("rec/read", other, arguments), Some(ReasonCode::ToolDefinitionChanged));
+    }
 }
 
 #[test]
 fn what_was_seen_is_written_as_one_word_and_read_back() {
     for seen in [ToolSeen::Defined(digest("x")), ToolSeen::Ambiguous, ToolSeen::Absent, ToolSeen::Unknown] {
-        let called = CalledTool { name: "rec/read".parse().unwrap(), definition: seen };
+        let called = CalledTool { name: "rec/read".parse().unwrap(), definition: seen, arguments: None };
         let text = serde_json::to_string(&called).unwrap();
         assert_eq!(serde_json::from_str::<CalledTool>(&text).unwrap(), called, "{text}");
+    }
+    for (seen, word) in [(ArgumentsSeen::Fit, "fit"), (ArgumentsSeen::Undeclared, "undeclared")] {
+        let definition = ToolSeen::Defined(digest("x"));
+        let called = CalledTool { name: "rec/read".parse().unwrap(), definition, arguments: Some(seen) };
+        let text = serde_json::to_string(&called).unwrap();
+        assert!(text.ends_with(&format!(r#","arguments":"{word}"}}"#)), "{text}");
+        assert_eq!(serde_json::from_str::<CalledTool>(&text).unwrap(), called);
+        assert!(serde_json::from_str::<CalledTool>(&text.replace(word, "right")).is_err());
     }
     for other in [r#""Absent""#, r#""""#, r#""sha256:00""#, "null", "1"] {
         let text = format!(r#"{{"name":"rec/read","definition":{other}}}"#);

@@ -287,13 +287,20 @@ mod tests {
         assert_ne!(base.digest(), mapped.digest(), "the rules it was read by are part of what was asked");
         assert_eq!(base.operation(), mapped.operation());
         let mut seen = base.clone();
-        seen.ask.tool =
-            Some(CalledTool { name: "s/t".parse().unwrap(), definition: crate::ToolSeen::Unknown });
+        seen.ask.tool = Some(CalledTool {
+            name: "s/t".parse().unwrap(),
+            definition: crate::ToolSeen::Unknown,
+            arguments: None,
+        });
         assert_ne!(base.digest(), seen.digest(), "what was seen of its tool is part of what was asked");
         assert_eq!(base.operation(), seen.operation());
         let mut other = seen.clone();
         other.ask.tool.as_mut().unwrap().definition = crate::ToolSeen::Absent;
         assert_ne!(other.digest(), seen.digest());
+        let mut fit = seen.clone();
+        fit.ask.tool.as_mut().unwrap().arguments = Some(crate::ArgumentsSeen::Fit);
+        assert_ne!(fit.digest(), seen.digest(), "and how its arguments fit");
+        assert_eq!(fit.operation(), seen.operation());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use portcullis_protocol::{Outcome, ToolDefinition, ToolPins, ToolSeen};
 use serde_json::{Value, json};
 
-use super::several::{Several, table, tools};
+use super::several::{Several, table, tool, tools};
 use super::support::{beside, code, told};
 
 #[tokio::test]
@@ -41,7 +41,6 @@ async fn a_tool_named_as_another_servers_prefixed_one_is_neither_listed_nor_call
 #[tokio::test]
 async fn a_definition_that_changed_on_one_server_leaves_the_others() {
     let mut several = Several::start(&[("one", &["read"]), ("two", &["pay", "read"])]);
-    let tool = |name: &str| json!({ "name": name, "inputSchema": { "type": "object" } });
     let digest = |tool: &Value| ToolDefinition::parse(tool.to_string().as_bytes()).unwrap().digest();
     let pins = ["one/read", "two/pay", "two/read"].map(|name| {
         let own = name.split_once('/').unwrap().1;

@@ -5,6 +5,8 @@ mod arbiter;
 #[cfg(test)]
 mod arbiters;
 #[cfg(test)]
+mod arguments;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod confined;

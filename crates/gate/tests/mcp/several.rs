@@ -38,9 +38,12 @@ pub(crate) fn table(servers: &[&str], pins: ToolPins) -> SurfaceTable {
     table
 }
 
+pub(crate) fn tool(name: &str) -> Value {
+    json!({ "name": name, "inputSchema": { "type": "object", "properties": { "n": { "type": "integer" } } } })
+}
+
 pub(crate) fn tools(names: &[&str]) -> Value {
-    let tools: Vec<Value> =
-        names.iter().map(|name| json!({ "name": name, "inputSchema": { "type": "object" } })).collect();
+    let tools: Vec<Value> = names.iter().map(|name| tool(name)).collect();
     json!({ "pages": [tools], "greeting": { "capabilities": { "tools": {} } } })
 }
 

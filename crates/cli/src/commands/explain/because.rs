@@ -7,7 +7,8 @@ use portcullis_policy::{Exception, Limit, Measure, Per, Window};
 use portcullis_protocol::facts::WitnessesFact;
 use portcullis_protocol::obligations::Length;
 use portcullis_protocol::{
-    ApprovalNeed, Digest, LabelName, LimitUse, Millis, PolicyId, SourceName, ToolName, ToolSeen,
+    ApprovalNeed, ArgumentsSeen, Digest, LabelName, LimitUse, Millis, PolicyId, SourceName, ToolName,
+    ToolSeen,
 };
 use portcullis_server::{Earlier, Labelled, Taken};
 use serde::Serialize;
@@ -43,6 +44,8 @@ pub(super) enum Because {
     Validity { from: Millis, until: Millis },
     /// A tool is not as it is pinned.
     Pin { tool: ToolName, pinned: Option<Digest>, seen: ToolSeen },
+    /// The arguments do not fit the pinned definition of a tool.
+    Arguments { tool: ToolName, seen: Option<ArgumentsSeen> },
     /// The gate is shut since that record.
     Shut { seq: u64, time: Millis },
     /// A PERMIT used the key.
@@ -155,6 +158,7 @@ impl Because {
                 format!("the bundle is valid from {} until {}", say::time(*from), say::time(*until))
             }
             Self::Pin { tool, pinned, seen } => pin(tool, *pinned, *seen),
+            Self::Arguments { tool, seen } => arguments(tool, *seen),
             Self::Shut { seq, time } => {
                 format!("the log says that the gate is shut since record {seq}, at {}", say::time(*time))
             }
@@ -194,6 +198,17 @@ fn pin(tool: &ToolName, pinned: Option<Digest>, seen: ToolSeen) -> String {
         ToolSeen::Unknown => "its server has not said how it defines it".to_owned(),
     };
     format!("tool {tool} is {pinned}, and {seen}")
+}
+
+fn arguments(tool: &ToolName, seen: Option<ArgumentsSeen>) -> String {
+    let seen = match seen {
+        Some(ArgumentsSeen::Fit) => "fit",
+        Some(ArgumentsSeen::Undeclared) => "had a key that its schema does not declare",
+        Some(ArgumentsSeen::Unfit) => "did not fit its schema",
+        Some(ArgumentsSeen::Unchecked) => "could not be held against its schema",
+        None => "were not held against its schema",
+    };
+    format!("tool {tool} is as it is pinned, and the gate said that the arguments {seen}")
 }
 
 impl Full {

@@ -1,7 +1,9 @@
 //! Finding what stood behind a decision: in its record, in the bundle that decided, and in the log before it.
 
 use portcullis_policy::{Otherwise, Rehearsal};
-use portcullis_protocol::{CalledTool, DecisionRecord, LimitUse, Precondition, ReasonCode, Request};
+use portcullis_protocol::{
+    ArgumentsSeen, CalledTool, DecisionRecord, LimitUse, Precondition, ReasonCode, Request,
+};
 use portcullis_server::Before;
 
 use super::because::{Because, Full};
@@ -20,6 +22,16 @@ pub(super) struct Found<'a> {
 pub(super) const fn asks_for_the_request(code: ReasonCode) -> bool {
     matches!(code, ReasonCode::PolicyNoGrant | ReasonCode::PolicyForbidden | ReasonCode::EvidenceUnwitnessed)
         || is_of_tools(code)
+        || is_of_arguments(code)
+}
+
+const fn is_of_arguments(code: ReasonCode) -> bool {
+    matches!(
+        code,
+        ReasonCode::ToolArgumentsUndeclared
+            | ReasonCode::ToolArgumentsInvalid
+            | ReasonCode::ToolArgumentsUnchecked
+    )
 }
 
 const fn is_of_tools(code: ReasonCode) -> bool {
@@ -43,7 +55,10 @@ impl Found<'_> {
             }
             Precondition::Policy => self.validity(code).into_iter().collect(),
             Precondition::Facts => self.facts(code),
-            Precondition::Surface => self.pin().filter(|_| is_of_tools(code)).into_iter().collect(),
+            Precondition::Surface => {
+                let pin = self.pin().filter(|_| is_of_tools(code));
+                pin.into_iter().chain(self.arguments().filter(|_| is_of_arguments(code))).collect()
+            }
             Precondition::Idempotency => self.before.key.clone().map(Because::Key).into_iter().collect(),
             Precondition::Evaluation => self.forbidden(code),
             Precondition::Limits => vec![Because::Limit(self.full())],
@@ -92,9 +107,14 @@ impl Found<'_> {
     }
 
     fn pin(&self) -> Option<Because> {
-        let CalledTool { name, definition } = self.request?.ask.tool.as_ref()?;
+        let CalledTool { name, definition, .. } = self.request?.ask.tool.as_ref()?;
         let pinned = self.bundle?.pin(name);
         Some(Because::Pin { tool: name.clone(), pinned, seen: *definition })
+    }
+
+    fn arguments(&self) -> Option<Because> {
+        let CalledTool { name, arguments, .. } = self.request?.ask.tool.as_ref()?;
+        Some(Because::Arguments { tool: name.clone(), seen: *arguments })
     }
 
     fn forbidden(&self, code: ReasonCode) -> Vec<Because> {
@@ -183,9 +203,16 @@ fn need(record: &DecisionRecord, because: &Because) -> Option<String> {
         Because::Pin { .. } => {
             "the tool as it is pinned, or its pin after somebody has reviewed what changed (`portcullis mcp diff`)".to_owned()
         }
+        Because::Arguments { seen: Some(ArgumentsSeen::Undeclared | ArgumentsSeen::Unfit), .. } => {
+            "other arguments, which the tool's pinned schema declares and lets be".to_owned()
+        }
         Because::Shut { .. } => "the gate opened by an operator (`portcullis open`)".to_owned(),
         Because::Source { source, .. } => format!("facts of {source}"),
-        Because::Forbidden { .. } | Because::Granted { .. } | Because::Key(_) | Because::Exception(_) => return None,
+        Because::Forbidden { .. }
+        | Because::Granted { .. }
+        | Because::Key(_)
+        | Because::Exception(_)
+        | Because::Arguments { .. } => return None,
     })
 }
 

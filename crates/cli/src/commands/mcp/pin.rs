@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use portcullis_gate::lookalike::visible;
 use portcullis_policy::{PinnedTools, Snapshot};
-use portcullis_protocol::{ToolDefinition, ToolName};
+use portcullis_protocol::{ToolDefinition, ToolName, ToolSchema};
 use portcullis_server::{Config, write_pins};
 use serde_json::json;
 
@@ -88,6 +88,15 @@ fn tell_left_out(left_out: &BTreeMap<String, String>) {
     }
 }
 
+/// The tools whose arguments cannot be held against their schema, and why.
+fn refused(pinned: &PinnedTools) -> BTreeMap<String, String> {
+    let why = |tool: &ToolDefinition| {
+        let unusable = ToolSchema::of(tool).err()?;
+        Some((visible(tool.name()), visible(&unusable.to_string())))
+    };
+    pinned.tools().values().filter_map(why).collect()
+}
+
 struct Told {
     file: PathBuf,
     written: bool,
@@ -106,15 +115,19 @@ impl Told {
         let before = before.into_iter().flat_map(|before| before.tools().keys());
         let removed = before.map(String::as_str).filter(|name| !pinned.tools().contains_key(*name));
         let removed: Vec<&str> = removed.collect();
+        let refused = refused(pinned);
         if json {
             let all: Vec<_> = pinned.tools().keys().collect();
             let said = json!({
                 "file": file, "written": written, "pinned": all, "added": added, "changed": changed, "removed": removed,
-                "left_out": left_out,
+                "left_out": left_out, "refused": refused,
             });
             return say::line(&said.to_string());
         }
         tell_left_out(left_out);
+        for (name, why) in &refused {
+            say::note(&format!("warning: calls of `{name}` will all be refused: {why}"));
+        }
         for (what, names) in [("added", added), ("changed", changed), ("removed", removed)] {
             names.iter().for_each(|name| say::line(&format!("{what} `{}`", visible(name))));
         }

@@ -161,6 +161,21 @@ macro_rules! governed_codes {
                 remedy: "Ask the bundle's author to look at the change with `portcullis mcp diff`, and to pin the tool again if it is meant.",
                 doc: "Some member of the tool's definition is another than the pinned one, or the server does not list the tool any more."
             }
+            ToolArgumentsUndeclared = "tool.arguments_undeclared", Silence, Surface, 400 {
+                message: "an argument is not declared by the tool's pinned schema",
+                remedy: "Leave the argument out. If the tool is meant to take it, its server must declare it, and the bundle's author review and pin it with `portcullis mcp pin`.",
+                doc: "The arguments have a key, at any depth, that the pinned `inputSchema` does not declare. Nobody has reviewed what the tool does with it."
+            }
+            ToolArgumentsInvalid = "tool.arguments_invalid", Silence, Surface, 400 {
+                message: "an argument is not as the tool's pinned schema wants it",
+                remedy: "Send the arguments as the tool's `inputSchema` describes them.",
+                doc: "The arguments do not fit the pinned `inputSchema`: a type, a bound, a pattern, or one that is required."
+            }
+            ToolArgumentsUnchecked = "tool.arguments_unchecked", Silence, Surface, 403 {
+                message: "the arguments cannot be held against the tool's pinned schema",
+                remedy: "Have the bundle's author look at what `portcullis bundle check` says of the tool's schema, the gate be of this version too, or send less at once.",
+                doc: "The pinned `inputSchema` has something that is not understood, refers to something outside itself, or takes more work than a call may; or the gate is older than such checks."
+            }
             SurfaceContext = "surface.context", Silence, Surface, 400 {
                 message: "the request's context does not fit the surface's declaration",
                 remedy: "Send exactly the declared context, in the declared types.",
