@@ -20,7 +20,7 @@ use crate::schema::Sight;
 use crate::slices::Slices;
 use crate::sources::{self, FactSource, Sourced};
 use crate::trial::Case;
-use crate::{ENTITIES_FILE, labels, policies, principals, schema, trial};
+use crate::{ENTITIES_FILE, labels, mapping, policies, principals, schema, trial};
 
 #[cfg(test)]
 #[path = "property_tests.rs"]
@@ -117,6 +117,9 @@ impl Compiled {
         let slices = policies::slices(&set)?;
         let pinned = pinned::load(files)?;
         pinned::warn(&manifest, &pinned, &mut warnings);
+        if let Some(fault) = mapping::faults(&manifest, &pinned, &mut warnings).into_iter().next() {
+            return Err(fault);
+        }
         let written_entities = files::text(files, ENTITIES_FILE)?.to_owned();
         let literals = policies::sourced_literals(&set, &sourced);
         let (annotations, ids) = (set.annotations, set.ids.into_keys().collect());

@@ -15,7 +15,7 @@ use crate::error::{BundleError, Defect};
 use crate::files::{Files, TESTS};
 use crate::manifest::Manifest;
 use crate::sources::Sourced;
-use crate::{Snapshot, entities, schema, trial};
+use crate::{Snapshot, entities, mapping, pinned, schema, trial};
 
 /// The most findings that are told.
 const MOST: usize = 100;
@@ -133,6 +133,9 @@ fn settled(files: &Files) -> Vec<BundleError> {
         }
         Err(error) if cedar::is_cedars(&error) => {}
         Err(error) => errors.push(error),
+    }
+    if let Ok(pinned) = pinned::load(files) {
+        errors.extend(mapping::faults(&manifest, &pinned, &mut Vec::new()));
     }
     errors.extend(trial::cases(files, &manifest.surfaces).err());
     errors

@@ -342,6 +342,9 @@ faults! {
         "Rename or remove the one, or list the tool on it: a reader of the bundle must not guess which one applies.";
     /// A file of pins that is none.
     Pins { message: String } = "{message}", "Write the file anew with `portcullis mcp pin`; docs/tool-pinning.md says what it holds.";
+    /// An input of policy that no call of a tool can give, as the tool is pinned.
+    Mapping { surface: String, key: String, message: String } = "surface `{surface}`, context `{key}`: {message}",
+        "Correct the context's `from` or `type` in bundle.toml; `portcullis mcp inspect` shows what the tool takes. If it takes something else by now, review it and pin it again.";
     /// The schema does not parse or contradicts itself.
     Schema { message: String } = "{message}", "Correct the schema.";
     /// A schema that leaves declarations to others.

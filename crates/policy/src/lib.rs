@@ -52,6 +52,7 @@ mod labels;
 mod letting_go;
 mod limits;
 mod manifest;
+mod mapping;
 mod meaning;
 mod near;
 mod nesting;

@@ -648,7 +648,8 @@ fn pins_say_whether_more_tools_may_be_called_and_whether_one_is_said_to_do_somet
         files.insert("tools/fs.json".to_owned(), pinned.to_file("fs").unwrap());
         files
     };
-    let (read, other) = (r#"{"name":"read"}"#, r#"{"name":"read","description":"Reads."}"#);
+    let read = crate::testing::FS_READ;
+    let other = &read.replace("{\"name\":\"read\"", "{\"name\":\"read\",\"description\":\"Reads.\"");
     let cat = r#"{"name":"cat"}"#;
     let cases = [
         (files(), pinned(&[read]), (Stricter, MorePermissive), "tool fs/read"),

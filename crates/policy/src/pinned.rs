@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portcullis_protocol::{Digest, Exact, SurfaceName, ToolDefinition, ToolName, ToolPins};
+use portcullis_protocol::{Digest, Exact, SurfaceName, SurfaceSpec, ToolDefinition, ToolName, ToolPins};
 
 use crate::Snapshot;
 use crate::error::{BundleError, Fault};
@@ -136,19 +136,19 @@ pub(crate) fn digests(required: bool, pinned: &Pinned) -> ToolPins {
     ToolPins { required, tools: tools.collect::<BTreeMap<ToolName, Digest>>() }
 }
 
-/// The tools that surfaces list, and those that a surface is called after.
-fn surfaced(manifest: &Manifest) -> impl Iterator<Item = ToolName> {
+/// The tools that surfaces list, and those that a surface is called after, each with its surface.
+pub(crate) fn surfaced(manifest: &Manifest) -> impl Iterator<Item = (&SurfaceName, &SurfaceSpec, ToolName)> {
     manifest.surfaces.iter().flat_map(|(name, spec)| {
         let own = name.as_str().split_once('.').filter(|(_, tool)| !tool.contains('.') && *tool != "mcp");
         let own = own.filter(|_| spec.tools.is_empty()).and_then(|(server, tool)| tool_name(server, tool));
-        spec.tools.iter().cloned().chain(own)
+        spec.tools.iter().cloned().chain(own).map(move |tool| (name, spec, tool))
     })
 }
 
 /// What surfaces and pins say that does not go together.
 pub(crate) fn warn(manifest: &Manifest, pinned: &Pinned, warnings: &mut Vec<String>) {
     let pins = digests(manifest.require_pins, pinned);
-    for tool in surfaced(manifest) {
+    for (_, _, tool) in surfaced(manifest) {
         let (server, _) = tool.parts();
         if pinned.contains_key(server) && !pins.tools.contains_key(&tool) {
             warnings.push(format!(

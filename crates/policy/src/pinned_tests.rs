@@ -6,7 +6,7 @@ use crate::testing::{bundle, defect, fault, files, with};
 use crate::{Fault, Snapshot};
 
 const TOML: &str = "bundle.toml";
-const READ: &str = r#"{"name":"read","description":"Reads.","inputSchema":{"type":"object","x":0.50}}"#;
+const READ: &str = r#"{"name":"read","description":"Reads.","inputSchema":{"type":"object","x":0.50,"required":["path"],"properties":{"path":{"type":"string"},"url":{"type":"string"},"tags":{"type":"array","items":{"type":"string"}},"dry":{"type":"boolean"}}}}"#;
 const CAT: &str = r#"{"name":"Cat.All","annotations":{"readOnlyHint":true}}"#;
 
 fn tool(text: &str) -> ToolDefinition {

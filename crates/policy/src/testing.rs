@@ -76,6 +76,9 @@ permit (principal, action == Action::"fs.read", resource) when { context.path li
 forbid (principal in Group::"suspended", action, resource);
 "#;
 
+/// The tool `fs/read`, as its surface reads what it takes.
+pub(crate) const FS_READ: &str = r#"{"name":"read","inputSchema":{"type":"object","required":["path"],"properties":{"path":{"type":"string"},"url":{"type":"string"},"tags":{"type":"array","items":{"type":"string"}},"dry":{"type":"boolean"}}}}"#;
+
 /// A valid bundle, unsigned.
 pub(crate) fn files() -> Files {
     [

@@ -55,6 +55,9 @@ fn wanted(fault: &Fault) -> Wanted<'_> {
             std::iter::once("surfaces").chain([surface.as_str()]).chain(named(message)).collect(),
         );
     }
+    if let Fault::Mapping { surface, key, .. } = fault {
+        return Wanted::InManifest(vec!["surfaces", surface, "context", key]);
+    }
     if let Fault::LabelsFromCaller { surface } = fault {
         return Wanted::InManifest(vec!["surfaces", surface, "context", "labels"]);
     }

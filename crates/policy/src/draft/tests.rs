@@ -1,11 +1,11 @@
 use std::collections::BTreeSet;
 
-use portcullis_protocol::{Decision, Limits, Loose, Request};
+use portcullis_protocol::{Decision, Limits, Loose, Request, ToolDefinition};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Draft, DraftError, Heading};
-use crate::Snapshot;
+use crate::{PinnedTools, Snapshot};
 
 fn heading() -> Heading {
     Heading {
@@ -60,6 +60,28 @@ fn sound(draft: &Draft) {
     let tried = granted.test().unwrap();
     let permitted = tried.cases.iter().filter(|case| case.found.decision == Decision::Permit).count();
     assert_eq!(permitted, draft.grants, "what is uncommented grants what was asked");
+}
+
+#[test]
+fn a_draft_whose_tools_are_pinned_reads_them_as_their_schemas_have_it() {
+    let tools = json!([
+        { "name": "read_file", "inputSchema": { "$schema": "http://json-schema.org/draft-07/schema#", "type": "object",
+          "required": ["path", "tags"], "additionalProperties": false, "properties": {
+            "path": { "type": "string" }, "head": { "type": "number" }, "lines": { "type": "integer", "minimum": 1 },
+            "raw": { "type": "boolean", "default": false }, "tags": { "type": "array", "items": { "type": "string" } },
+            "home": { "type": "string", "format": "uri" }, "price": { "type": "string", "pattern": "^\\d+\\.\\d{2}$" },
+            "mode": { "enum": ["a", "b"] }, "a/b": { "type": "string" } } } },
+        { "name": "Get.Sum", "inputSchema": { "type": "object" } },
+        { "name": "ping" },
+    ]);
+    let mut files = draft(&tools).unwrap().files;
+    let defined = tools.as_array().unwrap().iter();
+    let defined = defined.map(|tool| ToolDefinition::parse(tool.to_string().as_bytes()).unwrap());
+    let pinned = PinnedTools::new("files", defined).unwrap();
+    files.insert(PinnedTools::path("files"), pinned.to_file("files").unwrap());
+    let report = Snapshot::from_files(files).unwrap().check().unwrap();
+    assert_eq!(report.warnings, [""; 0]);
+    assert_eq!(report.pins["files"], ["Get.Sum", "ping", "read_file"]);
 }
 
 #[test]
