@@ -61,21 +61,17 @@ mod tests {
             .iter()
             .map(|key| key.as_str().unwrap().parse().unwrap())
             .collect();
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut differ) = (BTreeSet::new(), Vec::new());
         for case in manifest["cases"].as_array().unwrap() {
             let file = case["file"].as_str().unwrap();
             assert!(seen.insert(file.to_owned()), "{file} is listed twice");
             let bytes = std::fs::read(folder().join(file)).unwrap();
             let said = verify(case["kind"].as_str().unwrap(), &bytes, &keys);
-            let agrees = match (said.as_deref(), case["error"].as_str()) {
-                (Some(said), Some(expected)) => match expected.strip_suffix('…') {
-                    Some(beginning) => said.starts_with(beginning),
-                    None => said == expected,
-                },
-                (said, expected) => said == expected,
-            };
-            assert!(agrees, "{file}: {said:?}, where the manifest has {}", case["error"]);
+            if said.as_deref() != case["error"].as_str() {
+                differ.push(format!("{file}: {said:?}, where the manifest has {}", case["error"]));
+            }
         }
+        assert!(differ.is_empty(), "{}", differ.join("\n"));
         let tampered =
             manifest["cases"].as_array().unwrap().iter().filter(|case| !case["error"].is_null()).count();
         assert!(tampered >= 60, "{tampered} kinds of tampering");
