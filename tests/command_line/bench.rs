@@ -1,10 +1,12 @@
-//! `portcullis bench ledger`.
+//! `portcullis bench`: `ledger`, `activation` and `mcp`.
 
-use std::process::Command;
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::program;
+use crate::support::http::{Server, post};
+use crate::support::{program, until};
 use crate::{Ended, run};
 
 #[test]
@@ -92,4 +94,86 @@ fn the_syncs_that_are_printed_are_those_that_were_made() {
         !directory.path().read_dir().unwrap().any(|entry| entry.unwrap().path().is_dir()),
         "its files are gone"
     );
+}
+
+/// An address of this machine's where nobody listens.
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+#[test]
+fn calls_through_the_gate_are_counted_as_the_tool_servers_and_the_log_have_them() {
+    let upstream = free_address().to_string();
+    // The tool server itself, in the place of another gateway.
+    let beside = format!("http://{upstream}/mcp");
+    let said = run(&[
+        "bench",
+        "mcp",
+        "--seconds",
+        "1",
+        "--callers",
+        "1,5",
+        "--long",
+        "3000",
+        "--json",
+        "--upstream",
+        &upstream,
+        "--beside",
+        &beside,
+    ]);
+    let said: Value = serde_json::from_str(said.ok()).unwrap();
+    let rows = said["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2 * 2 * 2, "transports, results, callers: {said}");
+    for row in rows {
+        let ways =
+            if row["over"] == "http" { &["direct", "gated", "beside"][..] } else { &["direct", "gated"] };
+        for way in ways {
+            let leg = &row[way];
+            assert!(leg["calls"].as_u64() >= row["callers"].as_u64() && leg["refused"] == 0, "{way}: {row}");
+            assert!(leg["us"]["p50"].as_u64() > Some(0), "{way}: {row}");
+        }
+        // Each gated call waits for its record to be durable.
+        assert!(row["gated"]["syncs"].as_u64() > Some(1), "{row}");
+    }
+    let accounts = &said["accounts"];
+    let leg = |name: &str| {
+        let leg = &accounts["legs"][name];
+        let made = leg["made"].as_u64().unwrap();
+        assert!(made > 0 && leg["answered"] == made && leg["in_the_journal"] == made, "{name}: {accounts}");
+        made
+    };
+    let gated = leg("stdio-gated") + leg("http-gated");
+    assert!(leg("stdio-direct") > 0 && leg("http-direct") > 0 && leg("beside") > 0);
+    assert_eq!(accounts["gated_calls_that_ran"], gated);
+    assert_eq!(accounts["on_record"]["permits"], gated);
+    assert_eq!(accounts["on_record"]["outcomes"], serde_json::json!({ "ok": gated }));
+}
+
+#[test]
+fn so_many_calls_are_made_as_are_asked_for_and_memory_is_told_at_each_power_of_ten() {
+    let said = run(&["bench", "mcp", "--calls", "1203", "--callers", "40", "--long", "0", "--json"]);
+    let said: Value = serde_json::from_str(said.ok()).unwrap();
+    let rows = said["memory"].as_array().unwrap();
+    let calls: Vec<_> = rows.iter().map(|row| row["calls"].as_u64().unwrap()).collect();
+    assert_eq!(calls, [0, 1_000, 1_203]);
+    for process in ["http-gated", "arbiter"] {
+        assert!(rows.iter().all(|row| row["resident_kb"][process].as_u64() > Some(0)), "{said}");
+    }
+    assert_eq!(said["accounts"]["on_record"]["outcomes"], serde_json::json!({ "ok": 1_203 }), "{said}");
+}
+
+#[test]
+fn a_call_that_went_past_the_gate_was_counted_as_gated() {
+    let upstream = free_address();
+    let bench = Command::new(program())
+        .args(["bench", "mcp", "--seconds", "1", "--callers", "1", "--over", "http", "--long", "0", "--json"])
+        .args(["--upstream", &upstream.to_string()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let call = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read_balance","arguments":{"account":"http-gated-4000000000"}}}"#;
+    until("the tool server", || post(&Server::Tcp(upstream.to_string()), "/mcp", "none", call).ok());
+    let ended = Ended::of(&bench.wait_with_output().unwrap());
+    ended.failed("the accounts of `http-gated` do not agree");
 }

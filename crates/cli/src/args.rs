@@ -18,7 +18,7 @@ mod prove;
 mod simulate;
 mod wrap;
 
-pub(crate) use bench::{BenchArgs, BenchCommand};
+pub(crate) use bench::{BenchArgs, BenchCommand, BenchMcpArgs, OverArg};
 pub(crate) use bundle::{BundleArgs, BundleCommand, RootCommand, RootSays, VouchArgs};
 pub(crate) use evidence::{
     EvidenceArgs, EvidenceCommand, FormArgs, ReceiptFormat, ReceiptsArgs, ReceiptsCommand, VerifyArgs,
@@ -370,6 +370,12 @@ pub(crate) struct ToolserverArgs {
     /// The file to which each execution is written.
     #[arg(long, value_name = "FILE")]
     pub(crate) journal: PathBuf,
+    /// Where to listen, instead of standard input.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+    /// Have a tool whose results are of so many bytes.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) statement: Option<usize>,
 }
 
 #[cfg(test)]

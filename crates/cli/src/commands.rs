@@ -30,12 +30,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use portcullis_drills::toolserver;
 use portcullis_gate::confine::Confinement;
 use portcullis_policy::STACK;
 use portcullis_server::config::{ArbiterConfig, Governing};
 use portcullis_server::{Config, LogView, open_cosigned_log, open_log, place_in_force};
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, ToolserverArgs};
 use crate::clients;
 use crate::say;
 
@@ -73,10 +74,15 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Upstream(_) => {
             portcullis_gate::supervise::run(&std::env::args_os().skip(2).collect::<Vec<_>>())
         }
-        Command::Toolserver(args) => match portcullis_drills::toolserver::run(&args.journal) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => say::error(&error),
-        },
+        Command::Toolserver(args) => toolserver(args),
+    }
+}
+
+fn toolserver(args: ToolserverArgs) -> ExitCode {
+    let ToolserverArgs { journal, listen, statement } = args;
+    match toolserver::run(&toolserver::Options { journal, listen, statement }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => say::error(&error),
     }
 }
 

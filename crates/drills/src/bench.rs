@@ -93,7 +93,7 @@ async fn call(agent: &mut Agent, number: u32) -> Result<Duration, DrillError> {
     Ok(took)
 }
 
-fn sync(file: &mut File) -> Result<Duration, DrillError> {
+pub(crate) fn sync(file: &mut File) -> Result<Duration, DrillError> {
     let began = Instant::now();
     file.write_all(&[b'.'; 1024])
         .and_then(|()| file.sync_data())
@@ -108,7 +108,7 @@ async fn syncs(place: &Deployment) -> Result<u64, DrillError> {
 }
 
 /// Resident memory of a process in kilobytes, where the system tells.
-fn resident(process: Option<u32>) -> Option<u64> {
+pub(crate) fn resident(process: Option<u32>) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process?)).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().trim_end_matches(" kB").parse().ok()

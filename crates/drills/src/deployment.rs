@@ -7,7 +7,7 @@ use std::time::Duration;
 use portcullis_protocol::Decision;
 use portcullis_sdk::Endpoint;
 use portcullis_server::config::ArbiterConfig;
-use portcullis_server::{Config, Health, Row, ask_health, demo, open_ledger, rows};
+use portcullis_server::{Config, Health, Initialized, Row, SetupError, ask_health, demo, open_ledger, rows};
 use tokio::process::{Child, Command};
 
 use crate::DrillError;
@@ -29,6 +29,14 @@ pub(crate) struct Deployment {
 impl Deployment {
     /// Sets the demo's deployment up, in `keep` or in a temporary directory that goes away with it.
     pub(crate) fn new(keep: Option<&Path>, elsewhere: bool) -> Result<Self, DrillError> {
+        Self::made(keep, |directory| demo(directory, elsewhere))
+    }
+
+    /// The same with a deployment that is made otherwise.
+    pub(crate) fn made(
+        keep: Option<&Path>,
+        make: impl FnOnce(&Path) -> Result<Initialized, SetupError>,
+    ) -> Result<Self, DrillError> {
         let directory = match keep {
             Some(directory) if directory.exists() => return Err(DrillError::Exists(directory.to_owned())),
             Some(directory) => directory.to_owned(),
@@ -38,7 +46,7 @@ impl Deployment {
             std::path::absolute(directory).map_err(DrillError::system("finding the directory"))?;
         std::fs::create_dir_all(&directory)
             .map_err(DrillError::system(format!("making {}", directory.display())))?;
-        let made = demo(&directory, elsewhere)?;
+        let made = make(&directory)?;
         let config = Config::read(&made.config)?.arbiter()?;
         let journal = directory.join("journal.jsonl");
         std::fs::write(&journal, "").map_err(DrillError::system("making the journal"))?;

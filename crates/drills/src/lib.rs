@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod bench_activation;
 pub mod bench_ledger;
+pub mod bench_mcp;
 mod callers;
 mod client;
 pub mod demo;

@@ -1,6 +1,7 @@
 //! `portcullis bench`
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,8 +10,9 @@ use std::time::Duration;
 use portcullis_drills::bench::{Options, run as measure};
 use portcullis_drills::bench_activation;
 use portcullis_drills::bench_ledger as ledger;
+use portcullis_drills::bench_mcp;
 
-use crate::args::{BenchArgs, BenchCommand};
+use crate::args::{BenchArgs, BenchCommand, BenchMcpArgs, OverArg};
 use crate::commands::{runtime, until_signal};
 use crate::say;
 
@@ -28,6 +30,7 @@ pub(crate) fn run(args: &BenchArgs) -> ExitCode {
             };
             measure_ledger(&options)
         }
+        Some(BenchCommand::Mcp(args)) => mcp(args),
     }
 }
 
@@ -67,6 +70,52 @@ fn activation(policies: u32, seconds: u32, json: bool) -> ExitCode {
         Some(Ok(())) => ExitCode::SUCCESS,
         Some(Err(error)) => say::error(&error),
         None => say::misuse("interrupted; its processes and files are gone"),
+    }
+}
+
+fn mcp(args: &BenchMcpArgs) -> ExitCode {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return say::error(&error),
+    };
+    let token = args.beside_token.as_deref().map(std::fs::read_to_string).transpose();
+    let token = match token {
+        Ok(token) => token.map(|text| text.trim().to_owned()),
+        Err(error) => return say::error(&error),
+    };
+    let name = args.beside_name.clone();
+    let options = bench_mcp::Options {
+        program,
+        each: Duration::from_secs(u64::from(args.seconds)),
+        callers: args.callers.clone(),
+        over: args.over.iter().map(|over| transport(*over)).collect(),
+        long: Some(args.long).filter(|bytes| *bytes > 0),
+        calls: args.calls,
+        beside: args.beside.clone().map(|url| bench_mcp::Beside { name, url, token }),
+        upstream: args.upstream.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
+        json: args.json,
+    };
+    let progress = std::io::stderr().is_terminal();
+    let mut note = |text: &str| {
+        if progress {
+            say::note(text);
+        }
+    };
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return say::error(&error),
+    };
+    match runtime.block_on(until_signal(bench_mcp::run(&options, &mut say::line, &mut note))) {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(error)) => say::error(&error),
+        None => say::misuse("interrupted; its processes and files are gone"),
+    }
+}
+
+const fn transport(over: OverArg) -> bench_mcp::Over {
+    match over {
+        OverArg::Stdio => bench_mcp::Over::Stdio,
+        OverArg::Http => bench_mcp::Over::Http,
     }
 }
 
