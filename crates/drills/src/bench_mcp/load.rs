@@ -75,6 +75,7 @@ pub(super) struct Scene {
 #[derive(Debug, Default)]
 pub(super) struct Got {
     pub(super) took: Duration,
+    /// How long those took that ran.
     pub(super) waits: Vec<Duration>,
     /// Calls whose answer says that they ran.
     pub(super) ran: Vec<u64>,
@@ -132,9 +133,12 @@ impl Scene {
             let account = format!("{}-{number}", self.leg);
             let asked = Instant::now();
             let answered = client.call(&self.asked, number, &account).await?;
-            got.waits.push(asked.elapsed());
             match answered {
-                Answered::Ran => got.ran.push(number),
+                Answered::Ran => {
+                    // What was refused may have been answered faster than what runs, and is no rate of anything.
+                    got.waits.push(asked.elapsed());
+                    got.ran.push(number);
+                }
                 Answered::Refused(words) => {
                     got.refused.push(number);
                     let count = got.words.entry(words).or_default();

@@ -27,10 +27,10 @@ fn count(number: usize) -> u64 {
 }
 
 fn leg(seen: &mut Seen) -> Value {
-    let made = count(seen.got.made());
+    let (made, ran) = (count(seen.got.made()), count(seen.got.ran.len()));
     let mut value = json!({
-        "calls": made,
-        "calls_per_second": per_second(made, seen.got.took),
+        "calls": ran,
+        "calls_per_second": per_second(ran, seen.got.took),
         "us": spread(&mut seen.got.waits),
         "refused": seen.got.refused.len(),
     });
@@ -79,10 +79,11 @@ pub(super) fn row(over: Over, long: Option<u32>, callers: u32, seen: &mut [Seen]
 
 /// How it stands after so many calls.
 pub(super) fn filled(calls: u64, got: &mut Got, meter: &Meter, memory: Value) -> Value {
-    let made = count(got.made());
+    let (made, ran) = (count(got.made()), count(got.ran.len()));
     let mut value = json!({
         "calls": calls,
-        "calls_per_second": per_second(made, got.took),
+        "refused": got.refused.len(),
+        "calls_per_second": per_second(ran, got.took),
         "us": spread(&mut got.waits),
         "resident_kb": memory,
     });
