@@ -203,16 +203,19 @@ impl Bench {
         let legs: Vec<Leg> = ways.iter().filter_map(|name| self.legs.get(name).cloned()).collect();
         let mut seen: Vec<Seen> = legs.iter().map(|_| Seen::default()).collect();
         let many = size(callers)?;
+        let mut clients = Vec::new();
         for leg in &legs {
             let warm = Until::Calls(WARM_UP.max(u64::from(callers)));
-            let got = self.scene(leg, long)?.ask(many, warm).await?;
+            let mut of = leg.road.clients(many)?;
+            let got = self.scene(leg, long)?.ask(&mut of, warm).await?;
+            clients.push(of);
             self.enter(leg, got);
         }
         let turn = each.checked_div(TURNS).unwrap_or(each);
         for _ in 0..TURNS {
-            for (leg, seen) in legs.iter().zip(&mut seen) {
+            for ((leg, seen), clients) in legs.iter().zip(&mut seen).zip(&mut clients) {
                 let before = self.meter(leg).await?;
-                let got = self.scene(leg, long)?.ask(many, Until::Time(turn)).await?;
+                let got = self.scene(leg, long)?.ask(clients, Until::Time(turn)).await?;
                 seen.meter.add(self.meter(leg).await?.since(before));
                 seen.got.add(got);
             }
@@ -230,7 +233,7 @@ impl Bench {
             None => Asked::balance(&leg.tools.0),
             Some(bytes) => Asked::statement(&leg.tools.1, size(bytes)?),
         };
-        Ok(Scene { leg: leg.name, road: leg.road.clone(), asked, numbers: Arc::clone(&self.numbers) })
+        Ok(Scene { leg: leg.name, asked, numbers: Arc::clone(&self.numbers) })
     }
 
     /// Puts calls into the book.
@@ -273,14 +276,14 @@ impl Bench {
         let none = || DrillError::Answer("there is no gate over HTTP".into());
         let leg = self.legs.get("http-gated").cloned().ok_or_else(none)?;
         let callers = size(options.callers.iter().copied().max().unwrap_or(1))?;
-        let scene = self.scene(&leg, None)?;
+        let (scene, mut clients) = (self.scene(&leg, None)?, leg.road.clients(callers)?);
         let (mut made, mut rows, mut next) =
             (0, vec![json!({ "calls": 0, "resident_kb": self.memory() })], 1_000);
         while made < calls {
             let until = calls.min(next);
             note(&format!("{made} of {calls} calls"));
             let before = self.meter(&leg).await?;
-            let mut got = scene.ask(callers, Until::Calls(until.saturating_sub(made))).await?;
+            let mut got = scene.ask(&mut clients, Until::Calls(until.saturating_sub(made))).await?;
             let meter = self.meter(&leg).await?.since(before);
             rows.push(table::filled(until, &mut got, &meter, self.memory()));
             self.enter(&leg, got);

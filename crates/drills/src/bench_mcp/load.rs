@@ -24,12 +24,19 @@ pub(super) enum Road {
     Http(Vec<Arc<Session>>),
 }
 
-enum Client {
+/// One caller. Over HTTP it keeps its connection, so that what is measured is calls and not connecting.
+pub(super) enum Client {
     Pipe(Arc<Pipe>),
     Web(Caller),
 }
 
 impl Road {
+    /// So many callers.
+    pub(super) fn clients(&self, callers: usize) -> Result<Vec<Client>, DrillError> {
+        let clients: Option<Vec<Client>> = (0..callers).map(|number| self.client(number, callers)).collect();
+        clients.ok_or_else(|| DrillError::Answer("no session to call in".into()))
+    }
+
     fn client(&self, number: usize, of: usize) -> Option<Client> {
         match self {
             Self::Stdio(pipe) => Some(Client::Pipe(Arc::clone(pipe))),
@@ -65,7 +72,6 @@ pub(super) enum Until {
 pub(super) struct Scene {
     /// The leg's name, of which the accounts are.
     pub(super) leg: &'static str,
-    pub(super) road: Road,
     pub(super) asked: Asked,
     /// Makes every request another one.
     pub(super) numbers: Arc<AtomicU64>,
@@ -104,28 +110,33 @@ impl Got {
 }
 
 impl Scene {
-    /// Lets so many callers call, and waits for the last answer.
-    pub(super) async fn ask(&self, callers: usize, until: Until) -> Result<Got, DrillError> {
+    /// Lets callers call, and waits for the last answer.
+    pub(super) async fn ask(&self, clients: &mut Vec<Client>, until: Until) -> Result<Got, DrillError> {
         let mut tasks = JoinSet::new();
         let left = Arc::new(AtomicU64::new(match until {
             Until::Time(_) => u64::MAX,
             Until::Calls(calls) => calls,
         }));
         let began = Instant::now();
-        for number in 0..callers {
-            let none = || DrillError::Answer("no session to call in".into());
-            let client = self.road.client(number, callers).ok_or_else(none)?;
+        for client in std::mem::take(clients) {
             tasks.spawn(self.clone().drive(client, until, Arc::clone(&left)));
         }
         let mut all = Got::default();
         while let Some(done) = tasks.join_next().await {
-            all.add(done.map_err(|error| DrillError::Answer(error.to_string()))??);
+            let (client, got) = done.map_err(|error| DrillError::Answer(error.to_string()))??;
+            clients.push(client);
+            all.add(got);
         }
         all.took = began.elapsed();
         Ok(all)
     }
 
-    async fn drive(self, mut client: Client, until: Until, left: Arc<AtomicU64>) -> Result<Got, DrillError> {
+    async fn drive(
+        self,
+        mut client: Client,
+        until: Until,
+        left: Arc<AtomicU64>,
+    ) -> Result<(Client, Got), DrillError> {
         let (mut got, began) = (Got::default(), Instant::now());
         let one_less = |left: u64| left.checked_sub(1);
         while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
@@ -149,6 +160,6 @@ impl Scene {
                 break;
             }
         }
-        Ok(got)
+        Ok((client, got))
     }
 }

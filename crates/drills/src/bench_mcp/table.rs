@@ -31,7 +31,8 @@ fn leg(seen: &mut Seen) -> Value {
     let mut value = json!({
         "calls": ran,
         "calls_per_second": per_second(ran, seen.got.took),
-        "us": spread(&mut seen.got.waits),
+        // Of nothing that ran there is no time, and nothing was added.
+        "us": if ran == 0 { Value::Null } else { spread(&mut seen.got.waits) },
         "refused": seen.got.refused.len(),
     });
     if let Some(value) = value.as_object_mut().filter(|_| seen.meter.syncs > 0) {
