@@ -114,6 +114,12 @@ pub enum OrderRefused {
     /// Nothing is kept of what this source of facts gave.
     #[error("nothing is kept of what this source of facts gave, or it was erased already")]
     NoFactsKept,
+    /// A database that failed, and may hold what is to be erased, is still there.
+    #[error(
+        "nothing was erased: a database that failed is still there, and may hold what is to be erased ({0}); \
+         remove it from the data directory's `ledger`, and give the order again"
+    )]
+    CopyKept(String),
     /// The bundle is not as new as it must be.
     #[error(
         "the bundle's version is not higher than every one that was in force; sign it under a higher one"
@@ -175,6 +181,9 @@ pub struct Status {
     pub spool: Option<SpoolStatus>,
     /// The newest facts of each source that the log names.
     pub facts: Heard,
+    /// Whether what was erased may still lie in the write-ahead log or in a database that failed; `None` unless the ledger is
+    /// open.
+    pub erasing: Option<bool>,
 }
 
 /// How far the scrub is, which reads the whole ledger again beside the writer.

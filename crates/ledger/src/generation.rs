@@ -101,11 +101,20 @@ impl Generations {
         }
     }
 
-    /// Drops databases that failed and were kept for examination: they hold what is about to be erased.
-    pub(crate) fn keep_current(&self) {
-        if let Ok(Some(current)) = self.current() {
-            self.keep(&[&current]);
+    /// Drops databases that failed and were kept for examination: they hold what is erased.
+    ///
+    /// # Errors
+    /// One of them is there still, or may be.
+    pub(crate) fn keep_current(&self) -> Result<(), LedgerError> {
+        let current = self.current()?.map(|current| current.number);
+        let others: Vec<u64> =
+            self.numbers()?.into_iter().filter(|number| Some(*number) != current).collect();
+        for number in &others {
+            let other = self.generation(*number);
+            let removing = || format!("removing `{}`", other.directory().display());
+            fs::remove_dir_all(other.directory()).map_err(LedgerError::file(removing()))?;
         }
+        if others.is_empty() { Ok(()) } else { sync(&self.root) }
     }
 
     fn generation(&self, number: u64) -> Generation {

@@ -75,6 +75,8 @@ pub(crate) struct Opened {
     pub(crate) begun: bool,
     /// Whether the write-ahead log may still hold a key that was destroyed. Opening a ledger empties it too.
     pub(crate) unwiped: bool,
+    /// Whether a database that failed may still be there, with what was erased since in its file.
+    pub(crate) remains: bool,
     /// Why nothing is permitted yet: its first batch, which ends what was never released, is still to come.
     pub(crate) pending: Option<ReasonCode>,
 }
@@ -152,6 +154,7 @@ impl Opened {
         let unnamed = bundle_archive::unnamed(&store.connection)?.into_iter().collect();
         let archive = Archive::of(&store.connection)?;
         let master = payloads::master(&store.connection)?;
+        let remains = payloads::was_erased(&store.connection)?;
         let signed_at_open = verified.anchored.as_ref().map_or(0, VerifiedCheckpoint::size);
         Ok(Self {
             scrub: None,
@@ -175,6 +178,7 @@ impl Opened {
             master,
             begun: false,
             unwiped: false,
+            remains,
             pending: Some(ReasonCode::EvidenceRecovering),
         })
     }
@@ -238,12 +242,24 @@ impl Opened {
         Ok(())
     }
 
-    /// Empties the write-ahead log if it may hold what was erased. A reader that holds it in use is waited for until
-    /// the next time.
-    pub(crate) fn wipe(&mut self) {
-        if self.unwiped {
-            self.unwiped = !self.store.empty_log().is_ok_and(|emptied| emptied);
+    /// Removes what may still hold what was erased: databases that failed, and the write-ahead log. What cannot be removed
+    /// now, and a log that a reader holds in use, wait for the next time, and are told until then.
+    ///
+    /// # Errors
+    /// If emptying the log fails: nothing is known of what lies on the disk.
+    pub(crate) fn wipe(&mut self, generations: &Generations) -> Result<(), LedgerError> {
+        if self.remains {
+            self.remains = generations.keep_current().is_err();
         }
+        if self.unwiped {
+            self.unwiped = !self.store.empty_log()?;
+        }
+        Ok(())
+    }
+
+    /// Whether what was erased may still lie somewhere among the ledger's files.
+    pub(crate) const fn erasing(&self) -> bool {
+        self.unwiped || self.remains
     }
 
     /// The receipt of a record under the newest signed head.

@@ -259,6 +259,13 @@ pub(crate) fn open(
 }
 
 /// Whether the key of an agent's subject with this number was destroyed.
+/// Whether anything was ever erased that this ledger kept, an agent's payloads or what a source of facts gave.
+pub(crate) fn was_erased(connection: &Connection) -> Result<bool> {
+    let text = "SELECT EXISTS (SELECT 1 FROM subjects WHERE erased IS NOT NULL)
+                    OR EXISTS (SELECT 1 FROM snapshot_uses WHERE erased IS NOT NULL)";
+    connection.query_row(text, [], |row| row.get(0))
+}
+
 fn is_erased(connection: &Connection, number: i64, agent: &AgentId) -> Result<bool> {
     let text = "SELECT EXISTS (SELECT 1 FROM subjects WHERE id = ?1 AND agent = ?2 AND erased IS NOT NULL)";
     connection.prepare_cached(text)?.query_row(params![number, agent.as_str()], |row| row.get(0))

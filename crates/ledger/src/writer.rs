@@ -12,7 +12,7 @@ use crate::aggregate::Counts;
 use crate::batch::{Batch, Written};
 use crate::bundle_archive::Archives;
 use crate::clock::{Attempt, Pacing};
-use crate::command::Command;
+use crate::command::{Command, OrderRefused};
 use crate::elsewhere::Elsewhere;
 use crate::error::LedgerError;
 use crate::generation::Generations;
@@ -174,17 +174,16 @@ impl Writer {
                 self.refuse_all(commands, &health, code);
             }
         }
-        if let Ok(opened) = &mut self.phase {
-            opened.wipe();
-        }
         self.write_back(health.now);
     }
 
-    /// Writes the write-ahead log back when nobody waits for it.
+    /// Removes what may hold what was erased, and writes the write-ahead log back when nobody waits for it.
     fn write_back(&mut self, now: Millis) {
-        match self.phase.as_ref().map_or(Ok(0), |opened| opened.store.write_back()) {
+        let Ok(opened) = &mut self.phase else { return };
+        let wiped = opened.wipe(&Generations::of(&self.config.directory));
+        match wiped.and_then(|()| Ok(opened.store.write_back()?)) {
             Ok(syncs) => self.syncs = self.syncs.saturating_add(syncs),
-            Err(error) => self.poison(&error.into(), Vec::new(), true, now),
+            Err(error) => self.poison(&error, Vec::new(), true, now),
         }
     }
 
@@ -284,7 +283,24 @@ impl Writer {
         }
     }
 
+    /// Before anything is erased, no database that failed may be left with it: orders to erase are refused while one is.
+    fn remove_copies(&self, commands: &mut VecDeque<Command>) {
+        if !commands.iter().any(erases) {
+            return;
+        }
+        let Err(error) = Generations::of(&self.config.directory).keep_current() else { return };
+        let (orders, others): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(commands).into_iter().partition(erases);
+        *commands = others;
+        for order in orders {
+            if let Command::Order(_, reply) = order {
+                reply(Err(OrderRefused::CopyKept(error.to_string())));
+            }
+        }
+    }
+
     fn commit(&mut self, mut commands: VecDeque<Command>, health: &Health) {
+        self.remove_copies(&mut commands);
         let overdue = self.overdue(health.now);
         let taken = self.counts.with(|counts| counts.take(health.boot, self.closing));
         let gate = self.changed_gate(health);
@@ -304,9 +320,6 @@ impl Writer {
             && !self.archives.are_waiting()
         {
             return;
-        }
-        if commands.iter().any(erases) {
-            Generations::of(&self.config.directory).keep_current();
         }
         let mut quota = self.quota.clone();
         let mut archives = std::mem::take(&mut self.archives);

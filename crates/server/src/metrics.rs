@@ -66,6 +66,7 @@ impl Metrics {
             ("portcullis_open_permits", health.open_permits),
             ("portcullis_syncs_total", health.syncs),
             ("portcullis_batches_total", health.batches),
+            ("portcullis_erasing", health.erasing.map(u64::from)),
             ("portcullis_scrub_checked_records", health.scrub.as_ref().map(|scrub| scrub.checked)),
             ("portcullis_scrub_records", health.scrub.as_ref().map(|scrub| scrub.of)),
             ("portcullis_scrub_passes_total", health.scrub.as_ref().map(|scrub| scrub.passes)),

@@ -21,6 +21,7 @@ pub(crate) const fn order_code(refused: &OrderRefused) -> ReasonCode {
         OrderRefused::Bundle(code) | OrderRefused::Facts { code, .. } => *code,
         OrderRefused::NotNewer => ReasonCode::PolicyRolledBack,
         OrderRefused::CaseFailed => ReasonCode::PolicyCorrupt,
+        OrderRefused::CopyKept(_) => ReasonCode::EvidenceUnwritable,
         OrderRefused::NoSuchPermit
         | OrderRefused::NotInDoubt(_)
         | OrderRefused::NothingKept

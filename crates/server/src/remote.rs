@@ -96,6 +96,9 @@ pub struct Health {
     pub syncs: Option<u64>,
     /// Batches since the arbiter started.
     pub batches: Option<u64>,
+    /// Whether what was erased may still lie in the database's write-ahead log, or in a database that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erasing: Option<bool>,
     /// How far the log was read again since it was opened.
     pub scrub: Option<Scrubbed>,
     /// The log's witnesses.

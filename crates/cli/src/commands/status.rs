@@ -113,6 +113,11 @@ fn show(health: &Health, json: bool, shut: Option<String>) -> ExitCode {
         if let (Some(records), Some(open)) = (health.records, health.open_permits) {
             tell(&format!("  {records} records, {open} permits without outcome"));
         }
+        if health.erasing == Some(true) {
+            tell(
+                "  what was erased may still lie in the database's write-ahead log, or in a database that failed",
+            );
+        }
         if let Some(scrub) = &health.scrub {
             let passes = match scrub.passes {
                 0 => "not yet once through".to_owned(),

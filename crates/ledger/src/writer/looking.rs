@@ -105,6 +105,7 @@ impl Writer {
             scrub: opened.and_then(|opened| opened.scrub.as_ref()).map(Scrub::status),
             spool: self.spooling.status(),
             facts: opened.map_or_else(Heard::new, |opened| opened.standing.heard().clone()),
+            erasing: opened.map(|opened| opened.erasing()),
         }
     }
 

@@ -13,6 +13,8 @@ mod clocks;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod erasures;
+#[cfg(test)]
 mod evidence;
 #[cfg(test)]
 mod facts;

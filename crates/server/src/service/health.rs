@@ -94,6 +94,7 @@ impl Arbiter {
             source,
             facts: sources,
             issuers,
+            erasing: status.as_ref().and_then(|status| status.erasing),
             scrub: status.and_then(|status| status.scrub).map(|scrub| Scrubbed {
                 checked: scrub.checked,
                 of: scrub.of,
