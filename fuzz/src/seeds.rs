@@ -144,6 +144,14 @@ fn late() -> Seeds {
     vec![("late", vec![call]), ("spool", vec![file, torn, bare.join("\n").into_bytes()])]
 }
 
+/// A schema, and arguments that fit it.
+const FITTING: [&str; 4] = [
+        concat!(r##"{"type":"object","required":["path"],"properties":{"path":{"type":"string","pattern":"^/[a-z]+$","maxLength":9},"n":{"type":["integer","null"],"minimum":0.5,"multipleOf":0.25},"f":{"type":"object"}}}"##, "\n", r##"{"path":"/a","n":3,"f":{"x":1}}"##),
+        concat!(r##"{"$schema":"http://json-schema.org/draft-07/schema#","properties":{"next":{"$ref":"#"},"v":{"anyOf":[{"const":1},{"$ref":"#/definitions/s"}]},"l":{"items":[{"enum":["a",true]}],"additionalItems":{"properties":{"k":{}}},"uniqueItems":true,"contains":{"type":"string"}}},"definitions":{"s":{"type":"string"}}}"##, "\n", r##"{"next":{"v":"x"},"v":1.0,"l":["a",{"k":2}]}"##),
+        concat!(r##"{"allOf":[{"properties":{"a":{"not":{"type":"null"}}}},{"if":{"required":["a"]},"then":{"properties":{"b":{"type":"boolean"}}},"else":{"maxProperties":0}}],"dependentSchemas":{"b":{"properties":{"c":{"oneOf":[{"minimum":5},{"maximum":3}]}}}},"dependentRequired":{"c":["b"]},"propertyNames":{"maxLength":2}}"##, "\n", r##"{"a":0,"b":false,"c":7}"##),
+        concat!(r##"{"additionalProperties":{"type":"integer"},"patternProperties":{"^x":{"type":"string"}},"minProperties":1}"##, "\n", r##"{"xa":"1","y":2}"##),
+];
+
 fn messages() -> Seeds {
     let seeds = lines(&[
         "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"charge\",\"arguments\":{\"a\":1.5},\"_meta\":{\"portcullis/idempotency-key\":\"k\"}}}\n",
@@ -169,6 +177,7 @@ fn messages() -> Seeds {
         ("message", seeds),
         ("tool", definitions.to_vec()),
         ("page", vec![page.to_string().into_bytes()]),
+        ("fit", lines(&FITTING)),
         ("draft", drafts),
     ]
 }

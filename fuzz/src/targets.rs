@@ -6,6 +6,7 @@ mod evidence;
 mod late;
 mod logs;
 mod messages;
+mod schemas;
 mod signed;
 mod texts;
 pub(crate) mod tokens;
@@ -18,7 +19,7 @@ use crate::endpoint::headers;
 pub(crate) type Target = fn(&[u8]);
 
 /// Every target. `planted` is broken on purpose: a campaign that does not find it explores nothing.
-pub(crate) const ALL: [(&str, Target); 34] = [
+pub(crate) const ALL: [(&str, Target); 35] = [
     ("planted", planted),
     ("json", texts::json),
     ("request", texts::request),
@@ -53,6 +54,7 @@ pub(crate) const ALL: [(&str, Target); 34] = [
     ("headers", headers::headers),
     ("tool", tools::tool),
     ("page", tools::page),
+    ("fit", schemas::fit),
 ];
 
 /// Eight bytes in a row: never by chance, and within seconds by whoever sees which branches are taken.
