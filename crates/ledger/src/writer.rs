@@ -79,9 +79,9 @@ pub(crate) struct Writer {
     phase: Result<Box<Opened>, ReasonCode>,
     /// How the ledger failed while it was open, if it did.
     failed: Option<Failed>,
-    /// Whether the ledger was found damaged while it was open: then all of it, and of what lies beside, must be read to
-    /// open it.
-    doubted: bool,
+    /// What was found damaged while the ledger was open, if anything was: then all of it, and of what lies beside, must be read
+    /// to open it.
+    doubted: Option<String>,
     /// The newest head that was signed and anchored, kept beyond a failure.
     known: Option<VerifiedCheckpoint>,
     reopening: Pacing,
@@ -126,7 +126,7 @@ impl Writer {
             watch: ClockWatch::default(),
             phase: Err(ReasonCode::EvidenceRecovering),
             failed: None,
-            doubted: false,
+            doubted: None,
             known: None,
             reopening: Pacing::default(),
             quota: Quota::default(),
@@ -240,7 +240,7 @@ impl Writer {
             opened.pending = opened.scrub(means).err().map(|error| error.code());
             // What was in doubt was read whole. A note that stays costs the next start the same once more.
             drop(suspect::settle(&self.config.directory));
-            (self.failed, self.doubted) = (None, false);
+            (self.failed, self.doubted) = (None, None);
         }
     }
 

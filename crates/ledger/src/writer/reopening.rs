@@ -39,9 +39,16 @@ impl Writer {
 
     /// The ledger is damaged: who opens it next reads all of it, whatever is found at once.
     pub(super) fn doubt(&mut self, what: &str) {
-        self.doubted = true;
-        // The process that is in doubt need not be told by a file.
-        drop(suspect::raise(&self.config.directory, what));
+        self.doubted = Some(what.to_owned());
+        self.note_doubt();
+    }
+
+    /// Tells the next process, which may be started at any moment. This one need not be told by a file: where none can be
+    /// written, it tries again for as long as it is in doubt.
+    fn note_doubt(&self) {
+        if let Some(what) = self.doubted.as_ref().filter(|_| !suspect::is_raised(&self.config.directory)) {
+            drop(suspect::raise(&self.config.directory, what));
+        }
     }
 
     /// Whether the ledger may be opened now. Attempts that fail are spaced out; who asks when the next one is near
@@ -65,7 +72,8 @@ impl Writer {
             key: &keys,
             known: self.known.as_ref(),
         };
-        let doubted = self.doubted || suspect::is_raised(&self.config.directory);
+        self.note_doubt();
+        let doubted = self.doubted.is_some() || suspect::is_raised(&self.config.directory);
         let depth = if doubted { Depth::Whole } else { Depth::Tail };
         // What was found may lie beside the records.
         let vet = |opened: &Opened| match doubted {

@@ -140,6 +140,25 @@ fn what_the_scrub_found_was_forgotten_by_reading_all_of_the_ledger_again() {
     }
 }
 
+/// Where no note of it could be written at first, none was written later: the next process read the log's end, and permitted.
+#[test]
+fn what_was_found_on_a_full_disk_was_forgotten_by_the_next_process() {
+    let world = World::new();
+    let ledger = world.start();
+    run(&world, &ledger, 1, "ran", Some(Outcome::Ok));
+    let (note, nowhere) = (world.data().join("doubted"), world.data().join("nowhere"));
+    std::os::unix::fs::symlink(nowhere.join("note"), &note).unwrap();
+    world.sql("UPDATE keys SET operation = CAST(x'ff' || substr(operation, 2) AS BLOB)");
+    let again = Call::charge(2, "1.00", Some("ran"));
+    assert_eq!(world.refused(&ledger, &again), ReasonCode::EvidenceCorrupt);
+    assert!(!note.exists());
+    fs::create_dir(&nowhere).unwrap();
+    assert_eq!(world.refused(&ledger, &Call::read(3)), ReasonCode::EvidenceCorrupt);
+    assert!(note.exists());
+    drop(ledger);
+    assert_eq!(world.refused(&world.start(), &Call::read(4)), ReasonCode::EvidenceCorrupt);
+}
+
 /// Whoever repeated a key whose operation was altered had the ledger read again, and the next call was permitted.
 #[test]
 fn an_altered_operation_was_forgotten_once_its_key_was_asked_for() {
