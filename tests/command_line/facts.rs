@@ -81,7 +81,7 @@ impl Scene {
         std::fs::rename(new, self.place.path("directory.json")).unwrap();
     }
 
-    fn gate(&self) -> Gate {
+    pub(crate) fn gate(&self) -> Gate {
         Gate::start(&self.place.elsewhere(&self.place.socket_url()), &demo_server(&self.journal))
     }
 

@@ -7,8 +7,9 @@ use portcullis_policy::bundles;
 use portcullis_protocol::{ListingRecord, ReasonCode, Record};
 use serde_json::{Value, json};
 
+use crate::facts::Scene;
 use crate::forged::{rewrite, sound, the};
-use crate::replay::{found, replay};
+use crate::replay::{found, replay, sql};
 use crate::support::arbiter::Notes;
 use crate::support::http::{Server, request};
 use crate::support::process::{kill, pull};
@@ -313,4 +314,51 @@ fn a_list_by_a_bundle_that_was_not_in_force_or_while_the_gate_was_shut_is_no_lis
         rewrite(&forged, &body, &format!("seq = {which}"));
         crate::forged::named(&forged, list.seq, words);
     }
+}
+
+/// Whoever writes the log could show and hide at will: a list by facts that never were passed for one whose facts were kept for
+/// their time.
+#[test]
+fn a_list_whose_facts_are_not_there_was_taken_for_one_whose_time_was_over() {
+    let scene = Scene::new(5, "");
+    let place = &scene.place;
+    let daemon = Daemon::start(place);
+    let mut gate = scene.gate();
+    shown(&mut gate);
+    for _ in 0..4 {
+        gate.call("read_balance", json!({ "account": "acme" })).ran();
+    }
+    gate.end();
+    assert!(daemon.end(rustix::process::Signal::TERM).success());
+    sound(place);
+    let seq = the(place, |record| matches!(record, Record::Listing(_)));
+    let named = |forged: &Place, words: &str| {
+        let (ended, said) = replay(forged, &["--without-key"]);
+        let found = found(&said);
+        let named = found.iter().any(|(record, what)| *record == Some(seq) && what.contains(words));
+        assert!(ended.code == 1 && named, "{words}: {said}");
+    };
+    let early = "the facts that it names are not there, and were to be kept for longer";
+    let forged = place.copied();
+    let never = portcullis_protocol::Digest::sha256(b"what no directory ever said");
+    rewrite(
+        &forged,
+        &format!("json_set(BODY, '$.sources.directory.digest', '{never}')"),
+        &format!("seq = {seq}"),
+    );
+    named(&forged, early);
+
+    let gone = place.copied();
+    sql(&gone, "DELETE FROM snapshots");
+    sql(&gone, "DELETE FROM snapshot_uses");
+    named(&gone, early);
+
+    let erase = ["payloads", "erase", "--facts", "directory", "--reason", "asked to"];
+    with(&place.config_path, &erase).ok();
+    sound(place);
+    let order = the(place, |record| matches!(record, Record::Event(event) if event.order.is_some()));
+    let other = "json_remove(json_set(BODY, '$.event', 'key_added'), '$.order')";
+    let unordered = place.copied();
+    rewrite(&unordered, other, &format!("seq = {order}"));
+    named(&unordered, "its facts of source `directory` were destroyed, and no erasure of them is on record");
 }

@@ -41,7 +41,8 @@ pub use fact::{
 pub use idempotency::{ConsumedKey, KeyStatus, Keys, StoredKey, key_of, key_state};
 pub use limits::Room;
 pub use listing::{
-    Listed, ListingFault, ListingIntake, derive_listing, listing_record, prepare_listing, settle_listing,
+    Listed, ListingFault, ListingIntake, derive_listing, listing_record, listings_kept, prepare_listing,
+    settle_listing,
 };
 pub use mandate::Mandate;
 pub use ports::Ports;

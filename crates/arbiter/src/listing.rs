@@ -95,8 +95,7 @@ impl ListingIntake {
         self.known_principal = known(named.map_or(Some(true), |named| bundle.knows_principal(named, facts)));
         let shown = bundle.visible(&self.agent, &self.call.tools, facts);
         self.shown = shown.map_or(Fact::Unknown, Fact::Known);
-        let kept = bundle.surfaces().surfaces.values().map(|spec| spec.keep);
-        self.keeps = kept.filter(|keep| keep.request).map(|keep| keep.for_ms).max();
+        self.keeps = listings_kept(bundle);
     }
 
     /// The bundle by which it was computed, if one was in force.
@@ -116,6 +115,14 @@ impl ListingIntake {
     pub fn keeps_until(&self, now: Millis) -> Option<Millis> {
         self.keeps.map(|for_ms| now.plus(for_ms))
     }
+}
+
+/// For how many milliseconds a bundle has the facts of lists kept: as requests are, where it keeps them for longest; `None` if
+/// it keeps none.
+#[must_use]
+pub fn listings_kept(bundle: &Bundle) -> Option<u64> {
+    let kept = bundle.surfaces().surfaces.values().map(|spec| spec.keep);
+    kept.filter(|keep| keep.request).map(|keep| keep.for_ms).max()
 }
 
 /// Settles a list at index `seq`: a pure function of what was prepared and of the state's view.

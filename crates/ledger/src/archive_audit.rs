@@ -337,6 +337,29 @@ mod tests {
         }
     }
 
+    /// What a list of tools names lies elsewhere in its record than what a decision does: nobody had given these facts.
+    #[test]
+    fn facts_that_a_list_kept_and_another_source_s_order_erased_were_called_damage() {
+        let kit = Kit::new();
+        let digest = Digest::sha256(b"facts");
+        let used = format!(r#"{{"as_of":1,"digest":"{digest}","max_age_ms":9}}"#);
+        let list = format!(r#"{{"time":1,"agent":"bot","sources":{{"payroll":{used}}}}}"#);
+        store::add_record(&kit.store.connection, 0, list.as_bytes()).unwrap();
+        for seq in 1..7 {
+            store::add_record(&kit.store.connection, seq, br#"{"time":1}"#).unwrap();
+        }
+        let what = Order::EraseFacts { source: "payroll".parse().unwrap() };
+        let order = Some(Ordered { what, by: "ops".parse().unwrap(), reason: "asked to".parse().unwrap() });
+        let (event, detail) = (Event::Ordered, BTreeMap::new());
+        let record = Record::Event(EventRecord { seq: 8, time: Millis(2), event, detail, order });
+        store::add_record(&kit.store.connection, 8, &record.to_bytes().unwrap()).unwrap();
+        // The row of `payroll` is gone by now, its time over; that of `directory`, which gave the same, is not.
+        let erased =
+            Use { source: "directory".parse().unwrap(), digest, expires: Millis(9), erased: Some(8) };
+        erased.store(&kit.store.connection).unwrap();
+        assert_eq!(fact_uses(&kit.store.connection).map_err(|error| error.to_string()), Ok(()));
+    }
+
     #[test]
     fn a_flipped_name_of_the_vault_s_key_had_nothing_opened_any_more() {
         for text in ["UPDATE vault SET master = zeroblob(32)", "DELETE FROM vault"] {

@@ -150,8 +150,12 @@ pub(crate) struct Said {
     pub(crate) kept_until: Option<Millis>,
     agent: Option<AgentId>,
     permit: Option<u64>,
+    /// A decision has its sources among its facts.
     #[serde(default)]
     facts: SaidFacts,
+    /// A list of tools has them here.
+    #[serde(default)]
+    sources: Snapshots,
 }
 
 #[derive(Default, Deserialize)]
@@ -166,8 +170,8 @@ impl Said {
     }
 
     /// What sources of facts gave for it.
-    pub(crate) const fn sources(&self) -> &Snapshots {
-        &self.facts.sources
+    pub(crate) fn sources(&self) -> &Snapshots {
+        if self.sources.is_empty() { &self.facts.sources } else { &self.sources }
     }
 
     /// The agent that it is about; an outcome is about its PERMIT's.

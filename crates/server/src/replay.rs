@@ -7,7 +7,7 @@ mod terms;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use portcullis_arbiter::Replay;
+use portcullis_arbiter::{Replay, listings_kept};
 use portcullis_ledger::{
     Contradiction, Kept, KeyFileError, LedgerError, LedgerReader, MasterKey, Prior, StateReplay,
 };
@@ -156,7 +156,8 @@ pub fn replay(
                 }
                 terms.note(entry, bundles.keep(entry));
                 if let Replayed::NotReplayable { why } = replayed {
-                    absent.note(entry, why, &bundles.erased(entry, why), bundles.keep(entry));
+                    let erased = bundles.erased(&entry.facts.sources, why);
+                    absent.note(entry, why, &erased, bundles.keep(entry));
                 }
                 summary.take(entry.seq, replayed);
                 ControlFlow::Continue(operation)
@@ -168,6 +169,15 @@ pub fn replay(
             }
             Record::Listing(entry) => {
                 let listed = lists::again(&mut bundles, entry, body, state);
+                let kept = bundles.listing_kept(&entry.bundle);
+                absent.listed(entry, kept);
+                match &listed {
+                    Err(Otherwise::NotReplayable(why)) => {
+                        absent.erased_of_list(entry, &bundles.erased(&entry.sources, *why), kept);
+                    }
+                    Err(Otherwise::FactsMissing(_)) => absent.gone_of_list(entry, kept),
+                    Ok(()) | Err(Otherwise::Different(_)) => {}
+                }
                 summary.findings.extend(summary.lists.take(entry.seq, listed));
                 ControlFlow::Continue(None)
             }
@@ -292,6 +302,17 @@ fn result(
     Some(Finding { record: Some(entry.seq), what })
 }
 
+/// For how long the facts of a list are to be kept, by its bundle.
+#[derive(Clone, Copy)]
+enum ListingKept {
+    /// So many milliseconds.
+    For(u64),
+    /// Not at all.
+    Not,
+    /// The bundle cannot be read.
+    Unknown,
+}
+
 /// The archived bundles, loaded once each.
 struct Bundles<'a> {
     reader: &'a LedgerReader,
@@ -340,12 +361,20 @@ impl Bundles<'_> {
         Some(spec.map_or(Keep::UNDECLARED, |spec| spec.keep))
     }
 
-    /// The sources of a record whose facts were destroyed, if that is why it cannot be decided again.
-    fn erased(&self, entry: &DecisionRecord, why: NotReplayable) -> Vec<SourceName> {
-        let named = entry.facts.sources.iter().filter(|_| why == NotReplayable::FactsErased);
+    /// For how long the bundle of a list has its facts kept.
+    fn listing_kept(&self, named: &BundleRef) -> ListingKept {
+        match self.loaded.get(&named.digest) {
+            Some(Ok(bundle)) => listings_kept(bundle).map_or(ListingKept::Not, ListingKept::For),
+            Some(Err(_)) | None => ListingKept::Unknown,
+        }
+    }
+
+    /// The sources of a record whose facts were destroyed, if that is why it cannot be decided or answered again.
+    fn erased(&self, named: &Snapshots, why: NotReplayable) -> Vec<SourceName> {
         let erased = |source: &SourceName, used: &SnapshotUse| {
             matches!(self.reader.facts(source, &used.digest), Ok(Kept::Erased))
         };
+        let named = named.iter().filter(|_| why == NotReplayable::FactsErased);
         named.filter(|(source, used)| erased(source, used)).map(|(source, _)| source.clone()).collect()
     }
 

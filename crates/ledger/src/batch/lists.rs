@@ -51,9 +51,13 @@ impl Batch<'_> {
         if let Some(until) = intake.keeps_until(self.health.now) {
             for (source, used) in &entry.sources {
                 let given = intake.snapshots().iter().find(|(digest, _)| *digest == used.digest);
-                if let Some((digest, entities)) = given {
-                    self.archive.keep(self.connection, (source, *digest), entities, until)?;
-                }
+                // A record whose facts are nowhere could never be answered again.
+                let (digest, entities) = given.ok_or_else(|| {
+                    LedgerError::Corrupt(format!(
+                        "a list names facts of `{source}` that it was not computed by"
+                    ))
+                })?;
+                self.archive.keep(self.connection, (source, *digest), entities, until)?;
             }
         }
         intake.archive.as_ref().map_or(Ok(()), |archive| self.archive_whole(&entry.bundle.digest, archive))

@@ -3,9 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use portcullis_protocol::{AgentId, DecisionRecord, Digest, Keep, Millis, Order, Record, SourceName};
+use portcullis_protocol::{
+    AgentId, DecisionRecord, Digest, Keep, ListingRecord, Millis, Order, Record, Snapshots, SourceName,
+};
 
-use super::{Finding, NotReplayable};
+use super::{Finding, ListingKept, NotReplayable};
 
 /// What is absent, as long as nothing behind it explains that. Takes memory for agents, for what sources gave, by digest, and for
 /// as many requests as are made in the time for which they are to be kept.
@@ -17,14 +19,23 @@ pub(super) struct Absent {
     facts: BTreeMap<(SourceName, Digest), u64>,
     /// The sources that gave facts of a digest which were kept.
     gave: BTreeMap<Digest, BTreeSet<SourceName>>,
-    /// Requests that are gone, each until when it was to be kept.
-    early: BinaryHeap<Reverse<(Millis, u64)>>,
+    /// What is gone of records, each until when it was to be kept.
+    early: BinaryHeap<Reverse<(Millis, u64, Gone)>>,
+}
+
+/// What is gone of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Gone {
+    /// A decision's request, and with it what else was kept for it.
+    Request,
+    /// What a list of tools was computed by.
+    Facts,
 }
 
 impl Absent {
     /// Takes up the next record: what it explains is explained.
     pub(super) fn follow(&mut self, record: &Record) {
-        while self.early.peek().is_some_and(|Reverse((until, _))| *until <= record.time()) {
+        while self.early.peek().is_some_and(|Reverse((until, ..))| *until <= record.time()) {
             self.early.pop();
         }
         if let Record::Decision(entry) = record {
@@ -46,7 +57,21 @@ impl Absent {
 
     fn given(&mut self, entry: &DecisionRecord) {
         // What no request is kept for is not kept either.
-        for (source, used) in entry.facts.sources.iter().filter(|_| entry.kept_until.is_some()) {
+        if entry.kept_until.is_some() {
+            self.gave(&entry.facts.sources);
+        }
+    }
+
+    /// Takes up a list, which keeps its facts as its bundle says. Those of a bundle that cannot be read may have been kept.
+    pub(super) fn listed(&mut self, entry: &ListingRecord, kept: ListingKept) {
+        match kept {
+            ListingKept::For(_) | ListingKept::Unknown => self.gave(&entry.sources),
+            ListingKept::Not => {}
+        }
+    }
+
+    fn gave(&mut self, sources: &Snapshots) {
+        for (source, used) in sources {
             let gave = self.gave.entry(used.digest).or_default();
             if !gave.contains(source) {
                 gave.insert(source.clone());
@@ -65,22 +90,38 @@ impl Absent {
     ) {
         match why {
             NotReplayable::Erased => drop(self.agents.entry(entry.agent.clone()).or_insert(entry.seq)),
-            NotReplayable::FactsErased => {
-                let named = erased.iter().filter_map(|source| entry.facts.sources.get_key_value(source));
-                for (source, used) in named {
-                    self.facts.entry((source.clone(), used.digest)).or_insert(entry.seq);
-                }
-            }
+            NotReplayable::FactsErased => self.destroyed(entry.seq, &entry.facts.sources, erased),
             NotReplayable::NotKept => {
                 // What the record says is compared as far as the request is there: without it the bundle's word counts too.
                 let asked = keep.filter(|keep| keep.request).map(|keep| entry.time.plus(keep.for_ms));
                 let until = asked.max(entry.kept_until);
-                self.early.extend(until.map(|until| Reverse((until, entry.seq))));
+                self.early.extend(until.map(|until| Reverse((until, entry.seq, Gone::Request))));
             }
             NotReplayable::KeyWithheld
             | NotReplayable::OtherEngine
             | NotReplayable::BundleUntrusted
             | NotReplayable::PriorNotKept => {}
+        }
+    }
+
+    fn destroyed(&mut self, seq: u64, named: &Snapshots, erased: &[SourceName]) {
+        for (source, used) in erased.iter().filter_map(|source| named.get_key_value(source)) {
+            self.facts.entry((source.clone(), used.digest)).or_insert(seq);
+        }
+    }
+
+    /// Takes note of a list of which some sources' facts were destroyed. What it kept was erased behind it; what it did not
+    /// keep, anybody may have had erased before.
+    pub(super) fn erased_of_list(&mut self, entry: &ListingRecord, erased: &[SourceName], kept: ListingKept) {
+        if let ListingKept::For(_) = kept {
+            self.destroyed(entry.seq, &entry.sources, erased);
+        }
+    }
+
+    /// Takes note of a list of which nothing of the facts is left that it names: none were ever there, or their time is over.
+    pub(super) fn gone_of_list(&mut self, entry: &ListingRecord, kept: ListingKept) {
+        if let ListingKept::For(for_ms) = kept {
+            self.early.push(Reverse((entry.time.plus(for_ms), entry.seq, Gone::Facts)));
         }
     }
 
@@ -94,11 +135,17 @@ impl Absent {
             let what = "were destroyed, and no erasure of them is on record behind it";
             finding(seq, &format!("its facts of source `{source}` {what}"))
         });
-        let mut early: Vec<u64> = self.early.into_iter().map(|Reverse((_, seq))| seq).collect();
+        let mut early: Vec<_> = self.early.into_iter().map(|Reverse((_, seq, gone))| (seq, gone)).collect();
         early.sort_unstable();
-        let early = early
-            .into_iter()
-            .map(|seq| finding(seq, "its request is gone, and was to be kept for longer than the log goes"));
+        let early = early.into_iter().map(|(seq, gone)| {
+            let what = match gone {
+                Gone::Request => "its request is gone, and was to be kept for longer than the log goes",
+                Gone::Facts => {
+                    "the facts that it names are not there, and were to be kept for longer than the log goes"
+                }
+            };
+            finding(seq, what)
+        });
         agents.chain(facts).chain(early).collect()
     }
 }

@@ -92,3 +92,51 @@ fn facts_of_one_source_were_gone_and_the_erasure_of_another_s_explained_it() {
     let found = left(&[own, newer, alike], &["directory", "payroll"], "payroll");
     assert_eq!(found.iter().map(|(record, _)| *record).collect::<Vec<_>>(), [Some(1)]);
 }
+
+/// A list of tools that names what its directory says.
+fn listing(seq: u64, source: &str, says: &str) -> ListingRecord {
+    let entry = decided(seq, &[(source, says)]);
+    ListingRecord {
+        seq,
+        time: entry.time,
+        agent: entry.agent,
+        acts_for: None,
+        gate: entry.gate,
+        listing: Digest::sha256(b"list"),
+        server: "fs".parse().unwrap(),
+        shown: BTreeSet::new(),
+        hidden: BTreeSet::new(),
+        unnamed: 0,
+        bundle: entry.bundle.unwrap(),
+        sources: entry.facts.sources,
+        engine: entry.engine,
+    }
+}
+
+#[test]
+fn what_a_list_kept_of_another_source_explained_no_erasure() {
+    let left = |kept: ListingKept| {
+        let mut absent = Absent::default();
+        let entry = decided(0, &[("directory", "a")]);
+        absent.follow(&Record::Decision(Box::new(entry.clone())));
+        absent.note(&entry, NotReplayable::FactsErased, &["directory".parse().unwrap()], None);
+        absent.listed(&listing(1, "payroll", "a"), kept);
+        absent.follow(&order(2, "payroll"));
+        absent.unexplained().len()
+    };
+    assert_eq!((left(ListingKept::For(9)), left(ListingKept::Unknown)), (0, 0));
+    assert_eq!(left(ListingKept::Not), 1, "it kept nothing that could be erased");
+}
+
+#[test]
+fn a_list_s_facts_may_be_gone_once_their_time_is_over_and_no_sooner() {
+    let left = |until: u64, kept: ListingKept| {
+        let mut absent = Absent::default();
+        absent.gone_of_list(&listing(0, "directory", "a"), kept);
+        absent.follow(&order(until, "payroll"));
+        absent.unexplained().into_iter().map(|found| found.record).collect::<Vec<_>>()
+    };
+    assert_eq!(left(8, ListingKept::For(9)), [Some(0)]);
+    assert_eq!(left(9, ListingKept::For(9)), []);
+    assert_eq!(left(8, ListingKept::Not), [], "it names what nobody was to keep");
+}

@@ -37,7 +37,7 @@ impl Lists {
                 Some(Finding { record: Some(seq), what })
             }
             Err(Otherwise::NotReplayable(why)) => self.cannot(why),
-            // They are kept for as long as the bundle has requests kept, and no record says until when.
+            // Whether their time was over is told by the rest of the log.
             Err(Otherwise::FactsMissing(_)) => self.cannot(NotReplayable::NotKept),
         }
     }
