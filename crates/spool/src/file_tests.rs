@@ -88,6 +88,18 @@ fn a_torn_tail_is_cut_and_what_follows_it_is_whole() {
 }
 
 #[test]
+fn a_damaged_spool_that_nobody_could_read_was_no_damaged_spool() {
+    let scene = Scene::new();
+    // Read as a file, a directory fails whoever asks.
+    fs::create_dir(scene.folder.path().join("spool.damaged.3")).unwrap();
+    assert_eq!(set_aside::unreported(&scene.path()), 1);
+    fs::write(scene.folder.path().join("spool.damaged.1"), "no entry\n").unwrap();
+    assert_eq!(set_aside::unreported(&scene.path()), 10);
+    set_aside::reported(&scene.path());
+    assert_eq!(set_aside::unreported(&scene.path()), 0);
+}
+
+#[test]
 fn a_damaged_middle_is_set_aside_whole_and_reported_until_it_is_on_record() {
     let scene = Scene::new();
     scene.open().add(some(&["a", "b", "c"])).unwrap();

@@ -36,10 +36,15 @@ pub(crate) fn keep(spool: &Path) -> io::Result<()> {
     )))
 }
 
-/// Bytes that could not be read in what was set aside and is not on record yet.
+/// Bytes that could not be read in what was set aside and is not on record yet. A file that nobody can read is one of which
+/// nothing could be.
 pub(crate) fn unreported(spool: &Path) -> u64 {
-    let files = (1..=MOST).filter_map(|number| fs::read(damaged(spool, number)).ok());
-    files.fold(0, |sum, bytes| sum.saturating_add(parse(&bytes).unreadable.max(1)))
+    let counted = (1..=MOST).map(|number| match fs::read(damaged(spool, number)) {
+        Ok(bytes) => parse(&bytes).unreadable.max(1),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(_) => 1,
+    });
+    counted.fold(0, u64::saturating_add)
 }
 
 /// It is on record now.
