@@ -15,7 +15,7 @@ fn key(folder: &Path, name: &str) -> (String, String) {
 }
 
 /// A chain of one root of Alice, Bob and Carol, two of whom must sign: its file, the digest of its root, their key files.
-fn team(folder: &Path) -> (String, String, [String; 3]) {
+pub(crate) fn team(folder: &Path) -> (String, String, [String; 3]) {
     team_until(folder, "2090-01-01T00:00:00Z")
 }
 
@@ -107,7 +107,7 @@ fn a_bundle_of_a_root_decides_once_enough_have_signed_it() {
 }
 
 /// A deployment by this root, of a bundle that Alice and Bob have signed: its file.
-fn rooted(place: &Place, (root, pin, [alice, bob, _]): &(String, String, [String; 3])) -> String {
+pub(crate) fn rooted(place: &Place, (root, pin, [alice, bob, _]): &(String, String, [String; 3])) -> String {
     let file = text(&place.path("demo.bundle"));
     with(&place.config_path, &["bundle", "build", "-o", &file]).ok();
     for key in [alice, bob] {

@@ -1,12 +1,16 @@
 //! `portcullis log check`.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::{Command, Output};
 
+use portcullis_policy::Snapshot;
 use serde_json::{Value, json};
 
+use crate::bundles::{rooted, team};
 use crate::replay::sql;
 use crate::support::{Gate, Place, demo_server, program, text};
-use crate::{Ended, with};
+use crate::{Ended, run, with};
 
 #[test]
 fn a_log_is_checked_and_a_flipped_record_is_named() {
@@ -39,6 +43,50 @@ fn a_log_is_checked_and_a_flipped_record_is_named() {
     std::fs::write(&database, bytes).unwrap();
     let said = with(&place.config_path, &["log", "check"]);
     assert!(said.code == 1 && said.out.is_empty(), "{said:?}");
+}
+
+/// The arbiter refuses such a ledger, and a check said that it is what was signed, of as many records as the old head covers.
+#[test]
+fn today_s_ledger_under_yesterday_s_anchor_was_what_was_signed() {
+    let place = Place::demo();
+    let called = |place: &Place| {
+        let mut gate = Gate::start(&place.config_path, &demo_server(&place.path("journal")));
+        gate.call("read_balance", json!({ "account": "acme" })).ran();
+        assert!(gate.end().success());
+    };
+    called(&place);
+    let yesterday = place.copied();
+    called(&place);
+    let exported = place.path("exported");
+    with(&place.config_path, &["log", "export", &text(&exported)]).ok();
+    let (anchor, data) = (&place.config.anchor, &place.config.data);
+    let today = (std::fs::read(anchor).unwrap(), std::fs::read(data.join("released")).unwrap());
+    let refused = |words: &str, of: &[&[&str]]| {
+        for arguments in of {
+            with(&place.config_path, arguments).failed(words);
+        }
+    };
+    let older = "the anchor is older than a head that was signed";
+    let all: [&[&str]; 3] = [&["log", "check"], &["log", "replay"], &["receipts", "list"]];
+    std::fs::copy(&yesterday.config.anchor, anchor).unwrap();
+    refused(older, &all);
+    // Either of those that lie with the ledger tells.
+    std::fs::copy(yesterday.config.data.join("released"), data.join("released")).unwrap();
+    refused(older, &all);
+    std::fs::write(data.join("released"), &today.1).unwrap();
+    sql(&place, "UPDATE head SET note = NULL");
+    refused(older, &all);
+    // And a cosigned checkpoint that was kept, where nothing else does.
+    std::fs::remove_file(data.join("released")).unwrap();
+    with(&place.config_path, &["log", "check"]).ok();
+    let kept = data.join("checkpoints");
+    std::fs::create_dir_all(&kept).unwrap();
+    let note = std::fs::read_to_string(exported.join("checkpoint")).unwrap();
+    let size: u64 = note.lines().nth(1).unwrap().parse().unwrap();
+    std::fs::write(kept.join(format!("{size:020}")), &note).unwrap();
+    refused("the log was rolled back", &[&["log", "check"]]);
+    std::fs::write(anchor, &today.0).unwrap();
+    with(&place.config_path, &["log", "check"]).ok();
 }
 
 /// A deployment whose log has more than one tile of records.
@@ -184,6 +232,60 @@ fn a_bundle_s_archive_whose_signature_was_altered_is_not_what_was_signed() {
         ),
     );
     with(&place.config_path, &["log", "check"]).failed("is not that bundle");
+}
+
+/// Puts another `bundle.sig` into the archive of the one bundle.
+pub(crate) fn exchange_signatures(place: &Place, signature: &[u8], other: &[u8]) {
+    let encoded = |bytes: &[u8]| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
+    let (from, to) = (encoded(signature), encoded(other));
+    let to = format!("CAST(replace(CAST(bytes AS TEXT), '{from}', '{to}') AS BLOB)");
+    sql(place, &format!("UPDATE bundles SET bytes = {to} WHERE instr(CAST(bytes AS TEXT), '{from}') > 0"));
+}
+
+/// With one signature of the two that it takes, or with a stranger's alone, nobody vouches for what decided, and both said
+/// that all is well.
+#[test]
+fn nobody_vouched_any_more_for_a_bundle_by_which_records_were_decided_and_nothing_was_said() {
+    let place = Place::demo();
+    let team = team(place.path("").as_path());
+    let bundle = rooted(&place, &team);
+    let mut gate = Gate::start(&place.config_path, &demo_server(&place.path("journal")));
+    gate.call("read_balance", json!({ "account": "acme" })).ran();
+    assert!(gate.end().success());
+    with(&place.config_path, &["log", "check"]).ok();
+    with(&place.config_path, &["log", "replay"]).ok();
+    let read = |file: &str| Snapshot::read(Path::new(file)).unwrap();
+    let files_of = |bundle: &Snapshot, signature: bool| -> BTreeMap<String, Vec<u8>> {
+        let files = bundle.files().filter(|(path, _)| (*path == "bundle.sig") == signature);
+        files.map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect()
+    };
+    let signature = files_of(&read(&bundle), true).remove("bundle.sig").unwrap();
+    let note = String::from_utf8(signature.clone()).unwrap();
+    let without = |who: &str| -> Vec<u8> {
+        let lines = note.split_inclusive('\n').filter(|line| !line.contains(who));
+        lines.collect::<String>().into_bytes()
+    };
+    let strangers = place.copied();
+    let key = text(&strangers.path("stranger.key"));
+    portcullis_server::new_key(Path::new(&key), "portcullis.test/stranger").unwrap();
+    let alone = text(&strangers.path("alone.bundle"));
+    let unsigned = Snapshot::from_files(files_of(&read(&bundle), false)).unwrap();
+    std::fs::write(&alone, unsigned.to_bytes().unwrap()).unwrap();
+    run(&["bundle", "sign", &alone, "--key", &key]).ok();
+    let others = files_of(&read(&alone), true).remove("bundle.sig").unwrap();
+    for (what, other) in [("one of two", without("alice")), ("a stranger's", others)] {
+        assert_ne!(other, signature);
+        let place = place.copied();
+        exchange_signatures(&place, &signature, &other);
+        for command in [&["log", "check"][..], &["log", "replay"], &["log", "replay", "--without-key"]] {
+            let said = with(&place.config_path, command);
+            assert_eq!(said.code, 2, "{what}: {command:?}: {said:?}");
+            assert!(said.out.contains("nobody vouches for sha256:"), "{what}: {said:?}");
+        }
+        let said = with(&place.config_path, &["log", "check", "--json"]);
+        let said: Value = serde_json::from_str(&said.out).unwrap();
+        assert_eq!(said["unvouched"].as_array().unwrap().len(), 1, "{what}: {said}");
+    }
 }
 
 /// Whose keys signed a bundle's archive is in the chain of roots. While that could not be read, altered signatures passed.

@@ -4,7 +4,8 @@
 //! A flip is found, or it changes nothing that anybody is told: whatever receipts come off the disk are those that came
 //! off it before, what ran does not run again, and a key's kept result is the one that was reported, of a PERMIT too that was
 //! open when the bit was flipped. A flip that a daemon
-//! does not find once its scrub has read everything is one that neither `log check` nor `log replay` finds either.
+//! does not find once its scrub has read everything is one that neither `log check` nor `log replay` finds either, but that a
+//! bundle's archive has no signature of a known key any more: to a daemon those may have been replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -257,11 +258,17 @@ impl Original {
     /// What the daemon went on with is what was signed, and everything is decided again as it was.
     fn check(&self, what: &str, tally: &mut Tally) {
         let config = text(&self.scene.place.config_path);
-        if let Err(error) = run(&["log", "check", "--restart", "--with-key", "--config", &config]) {
-            tally.violations.push(format!("{what}: the daemon went on: {error}"));
-        }
-        if let Err(error) = run(&["log", "replay", "--config", &config]) {
-            tally.violations.push(format!("{what}: the daemon went on: {error}"));
+        for command in [
+            &["log", "check", "--restart", "--with-key", "--config", &config][..],
+            &["log", "replay", "--config", &config],
+        ] {
+            match run(command) {
+                // To a daemon the keys of an archived bundle may be those of an earlier time. That is said of what is sound alone.
+                Err(error) if !error.contains("but nobody vouches for ") => {
+                    tally.violations.push(format!("{what}: the daemon went on: {error}"));
+                }
+                Ok(_) | Err(_) => {}
+            }
         }
     }
 

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::judge::Permits;
+use crate::judge::{Permits, run};
 use crate::scene::{Scene, Tally, rounds};
 use crate::support::random::Random;
+use crate::support::text;
 
 /// Copies a file or directory, with all that it holds, over what is there.
 pub(crate) fn put(from: &Path, to: &Path) {
@@ -126,6 +127,11 @@ fn yesterdays_copies_are_behind_the_anchor_and_nothing_runs_on_them() {
         stop(&mut scene, restored == Restored::WithoutLog || random.one_in(2));
         let today = Copy::of(&scene, "today");
         restored.strike(&scene, &yesterday);
+        let config = text(&scene.place.config_path);
+        match run(&["log", "check", "--restart", "--config", &config]) {
+            Err(error) if error.contains("behind its anchor") => {}
+            said => tally.violations.push(format!("{restored:?}: a check of an old copy said {said:?}")),
+        }
         let ran = scene.ran(&mut tally).count();
         scene.spawn(&mut scene.serve());
         assert!(scene.daemon.as_mut().unwrap().listens());

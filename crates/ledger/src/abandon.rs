@@ -218,7 +218,8 @@ impl Found {
 }
 
 /// Whether the log of a data directory was given up, as far as can be told: a mark that cannot be looked for counts.
-pub(crate) fn is_given_up(directory: &Path) -> bool {
+#[must_use]
+pub fn is_given_up(directory: &Path) -> bool {
     match std::fs::symlink_metadata(directory.join(GIVEN_UP)) {
         Ok(_) => true,
         // Without the directory there is nothing to be opened.

@@ -11,10 +11,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use portcullis_protocol::{BundleDigest, Event, Record};
-use portcullis_verify::{Hash, LogKeys, TileTree, UnverifiedCheckpoint, VerifiedCheckpoint, tree};
+use portcullis_verify::{Hash, LogKeys, TileTree, VerifiedCheckpoint, tree};
 use rusqlite::Connection;
 
-use crate::anchor::Anchor;
+use crate::anchored;
 use crate::audit::{self, Audit, COUNTING_PARTS, What};
 use crate::clock::Attempt;
 use crate::edge::{self, TILE};
@@ -114,21 +114,18 @@ impl Check {
     /// Opens the ledger of a data directory under its anchored head.
     ///
     /// # Errors
-    /// [`LedgerError`] if it cannot be read, the tiles at its edge do not hash to the anchored head, or the master key is
-    /// not its own.
+    /// [`LedgerError`] if it cannot be read, the anchor is older than a head that lies with the ledger, the tiles at its edge do
+    /// not hash to the anchored head, or the master key is not its own.
     pub fn open(
         directory: &Path,
         anchor: &Path,
         keys: impl Into<LogKeys>,
         beside: CheckBeside,
     ) -> Result<Self, LedgerError> {
-        let note = Anchor::read(anchor).map_err(LedgerError::Anchor)?;
-        let note =
-            note.ok_or_else(|| LedgerError::BehindAnchor("the anchor is empty or was replaced".into()))?;
-        let head = UnverifiedCheckpoint::parse(&note)?.verify_with(&keys.into())?;
         let current = Generations::of(directory).current()?;
         let current = current.ok_or_else(|| LedgerError::Corrupt("there is no ledger here yet".into()))?;
         let connection = Store::read_only(&current.database)?;
+        let head = anchored::head(directory, anchor, &keys.into(), &connection)?;
         let tree = edge::under(&connection, &head)?;
         let named = payloads::master(&connection)?;
         let unused = named.is_none() && !payloads::any_subject(&connection)?;

@@ -12,6 +12,7 @@
 mod abandon;
 mod aggregate;
 mod anchor;
+mod anchored;
 mod archive;
 mod archive_audit;
 mod audit;
@@ -77,7 +78,7 @@ mod view;
 mod waiting;
 mod writer;
 
-pub use abandon::{AbandonError, Loss, mark_given_up, survey};
+pub use abandon::{AbandonError, Loss, is_given_up, mark_given_up, survey};
 pub use anchor::Anchor;
 pub use archive_audit::BundleDigestOf;
 pub use beside::Beside;

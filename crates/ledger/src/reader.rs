@@ -4,10 +4,10 @@ use std::path::Path;
 
 use portcullis_protocol::{AttemptId, Event, Record, Succession};
 use portcullis_verify::merkle::leaf_hash;
-use portcullis_verify::{LogKeys, TileTree, UnverifiedCheckpoint, VerifiedCheckpoint};
+use portcullis_verify::{LogKeys, TileTree, VerifiedCheckpoint};
 use rusqlite::Connection;
 
-use crate::anchor::Anchor;
+use crate::anchored;
 use crate::audit::{Audit, What};
 use crate::edge::{self, TILE};
 use crate::error::LedgerError;
@@ -43,16 +43,13 @@ impl LedgerReader {
     /// others are proved when they are read.
     ///
     /// # Errors
-    /// [`LedgerError`] if it cannot be read or does not verify.
+    /// [`LedgerError`] if it cannot be read or does not verify, or the anchor is older than a head that lies with the ledger.
     pub fn open(directory: &Path, anchor: &Path, keys: impl Into<LogKeys>) -> Result<Self, LedgerError> {
         let database = Generations::of(directory)
             .current()?
             .ok_or_else(|| LedgerError::Corrupt("there is no ledger here yet".into()))?;
         let connection = Store::read_only(&database.database)?;
-        let note = Anchor::read(anchor).map_err(LedgerError::Anchor)?;
-        let note =
-            note.ok_or_else(|| LedgerError::BehindAnchor("the anchor is empty or was replaced".into()))?;
-        let head = UnverifiedCheckpoint::parse(&note)?.verify_with(&keys.into())?;
+        let head = anchored::head(directory, anchor, &keys.into(), &connection)?;
         let tree = edge::under(&connection, &head)?;
         Ok(Self { connection, head, tree })
     }

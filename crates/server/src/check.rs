@@ -1,5 +1,6 @@
 //! Checking the whole ledger, for `portcullis log check`, and where a check that was stopped goes on.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -7,15 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use portcullis_ledger::{
-    Check, CheckBeside, CheckPosition, CheckProgress, Checked, KeyFileError, LedgerError, MasterKey,
-    SweepPosition,
+    Check, CheckBeside, CheckPosition, CheckProgress, Checked, Checkpoints, KeyFileError, LedgerError,
+    MasterKey, SweepPosition, is_given_up,
 };
-use portcullis_policy::BundleError;
-use portcullis_verify::{CheckpointError, UnverifiedCheckpoint};
+use portcullis_policy::{Authority, BundleError};
+use portcullis_protocol::BundleDigest;
+use portcullis_verify::{CheckpointError, UnverifiedCheckpoint, VerifierKey};
 use serde::{Deserialize, Serialize};
 
 use crate::config::ArbiterConfig;
-use crate::evidence::archived_digest;
+use crate::evidence::Unvouched;
 
 /// The file in the data directory that says how far a check came that was stopped.
 pub const POSITION: &str = "log-check.json";
@@ -69,6 +71,25 @@ pub struct CheckAsked<'a> {
     pub restart: bool,
     /// Open kept requests and results too, with the vault's master key; otherwise they are compared with their records only.
     pub with_key: bool,
+    /// Keys whose signatures on bundles count beside those of the configuration: those of an earlier time.
+    pub bundle_keys: &'a [VerifierKey],
+}
+
+/// What a check of a deployment's ledger came to.
+#[derive(Clone, Debug)]
+pub struct LogChecked {
+    /// The ledger itself.
+    pub ledger: Checked,
+    /// Archived bundles that records name, and for which nobody vouches whose keys are known.
+    pub unvouched: BTreeSet<BundleDigest>,
+}
+
+impl LogChecked {
+    /// Whether this check read everything itself, and found for each bundle who vouches for it.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.ledger.is_whole() && self.unvouched.is_empty()
+    }
 }
 
 /// Checks the whole ledger under its anchored head, and that it goes on from an older checkpoint. A check that is
@@ -82,16 +103,26 @@ pub fn check_log(
     asked: &CheckAsked<'_>,
     stop: &AtomicBool,
     progress: &CheckProgress<'_>,
-) -> Result<Checked, CheckError> {
+) -> Result<LogChecked, CheckError> {
     let path = config.data.join(POSITION);
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |error| CheckError::File { path, error }
     };
     let master = if asked.with_key { Some(Arc::new(MasterKey::read(&config.vault_key)?)) } else { None };
-    config.signers.authorities().map_err(|error| CheckError::Signers(Box::new(error)))?;
-    let beside = CheckBeside { bundle_digest: archived_digest(&config.signers), master };
+    let authorities = config.signers.authorities().map_err(|error| CheckError::Signers(Box::new(error)))?;
+    let given = asked.bundle_keys.iter().map(|key| Authority::any_of(vec![key.clone()]));
+    let unvouched = Unvouched::default();
+    let beside = CheckBeside {
+        bundle_digest: unvouched.watch(authorities.into_iter().chain(given).collect()),
+        master,
+    };
+    // Before the anchor is read: an arbiter at work may have the next one cosigned meanwhile.
+    let cosigned = Checkpoints::of(&config.data, config.log_keys.clone()).newest(|_| true);
     let check = Check::open(&config.data, &config.anchor, &config.log_keys, beside)?;
+    if let Some(cosigned) = cosigned.filter(|_| !is_given_up(&config.data)) {
+        check.since(&cosigned)?;
+    }
     if let Some(since) = asked.since {
         let note = fs::read(since).map_err(failed(since))?;
         let old = UnverifiedCheckpoint::parse(&note).and_then(|old| old.verify_with(&config.log_keys));
@@ -106,7 +137,7 @@ pub fn check_log(
             Ok(()) | Err(_) => {}
         },
     }
-    Ok(checked)
+    Ok(LogChecked { ledger: checked, unvouched: unvouched.found() })
 }
 
 /// How far an earlier check came. A note that says nothing of use is as good as none: the check begins anew.

@@ -1,10 +1,10 @@
 //! Making evidence packs of a log.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use portcullis_ledger::{BundleDigestOf, LedgerError, LogView};
-use portcullis_policy::{BundleError, BundleSigners, Snapshot};
+use portcullis_policy::{Authority, BundleError, BundleSigners, Snapshot};
 use portcullis_protocol::{BundleDigest, Millis, Record};
 use portcullis_verify::merkle::leaf_hash;
 use portcullis_verify::range::around;
@@ -53,14 +53,42 @@ pub(crate) fn archived_digest(signers: &BundleSigners) -> Arc<BundleDigestOf> {
     Arc::new(move |archive| {
         let bundle = Snapshot::from_archive(archive).ok()?;
         let authorities = signers.authorities().unwrap_or_else(|_| Vec::new());
-        let altered = authorities.iter().any(|authority| {
-            matches!(
-                bundle.signed_by(authority),
-                Err(BundleError::SignatureInvalid(_) | BundleError::Unsigned(_))
-            )
-        });
-        (!altered).then(|| bundle.digest())
+        unaltered(&bundle, &authorities)
     })
+}
+
+/// The digest of a bundle with signatures, none of which is of a key that these name and does not verify.
+fn unaltered(bundle: &Snapshot, authorities: &[Authority]) -> Option<BundleDigest> {
+    let altered = authorities.iter().any(|authority| {
+        matches!(
+            bundle.signed_by(authority),
+            Err(BundleError::SignatureInvalid(_) | BundleError::Unsigned(_))
+        )
+    });
+    (!altered).then(|| bundle.digest())
+}
+
+/// Archived bundles for which none of those vouches whose keys are known: too few signatures are left, or those of others. That
+/// is no damage by itself, for keys are replaced, and an arbiter goes on; but who made the bundle cannot be told any more.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unvouched(Arc<Mutex<BTreeSet<BundleDigest>>>);
+
+impl Unvouched {
+    /// As [`archived_digest`], by these authorities, and takes note of a bundle that none of them vouches for.
+    pub(crate) fn watch(&self, authorities: Vec<Authority>) -> Arc<BundleDigestOf> {
+        let unvouched = Arc::clone(&self.0);
+        Arc::new(move |archive| {
+            let bundle = Snapshot::from_archive(archive).ok()?;
+            if !authorities.iter().any(|authority| bundle.signed_by(authority).is_ok()) {
+                unvouched.lock().unwrap_or_else(PoisonError::into_inner).insert(bundle.digest());
+            }
+            unaltered(&bundle, &authorities)
+        })
+    }
+
+    pub(crate) fn found(&self) -> BTreeSet<BundleDigest> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Makes a pack of what is selected, under the view's head. `step` is told how many of how many records were looked at,

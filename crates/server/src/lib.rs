@@ -58,7 +58,7 @@ pub use attest::{AttestError, Attestor};
 pub use before::{Before, Earlier, Labelled, Taken, before};
 pub use bundle_history::{CameIntoForce, bundle_history};
 pub use bundles::{Deciding, bundle_source, deciding_source};
-pub use check::{CheckAsked, CheckError, POSITION, check_log};
+pub use check::{CheckAsked, CheckError, LogChecked, POSITION, check_log};
 pub use config::{Config, ConfigError};
 pub use cosigning::{CosignError, cosign, newest_cosigned};
 pub use evidence::{EvidenceError, bundle_digest, evidence_pack};

@@ -4,7 +4,7 @@ mod absent;
 mod lists;
 mod terms;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use portcullis_arbiter::{Replay, listings_kept};
@@ -91,6 +91,9 @@ pub struct ReplaySummary {
     pub not_replayable: BTreeMap<NotReplayable, u64>,
     /// Lists of tools.
     pub lists: Lists,
+    /// Bundles that records name, and for which nobody vouches whose keys are known here: too few signatures are left on them,
+    /// or those of others. What was decided by them is not decided again.
+    pub unvouched: BTreeSet<BundleDigest>,
     /// Everything that cannot be: different decisions and lists, records that cannot follow those before them, state that
     /// is not what the records lead to.
     pub findings: Vec<Finding>,
@@ -186,6 +189,7 @@ pub fn replay(
         }
     })?;
     let Some((records, contradictions)) = replayed else { return Ok(None) };
+    summary.unvouched = bundles.unvouched();
     summary.records = records;
     summary.findings.extend(contradictions.into_iter().map(Finding::from));
     summary.findings.extend(absent.unexplained());
@@ -351,6 +355,13 @@ impl Bundles<'_> {
             Some(Err(BundleFault::Wrong(what))) => Err(different(what)),
             Some(Ok(_) | Err(BundleFault::Untrusted)) | None => Ok(()),
         }
+    }
+
+    /// Of those that were loaded.
+    fn unvouched(&self) -> BTreeSet<BundleDigest> {
+        let untrusted =
+            self.loaded.iter().filter(|(_, loaded)| matches!(loaded, Err(BundleFault::Untrusted)));
+        untrusted.map(|(digest, _)| *digest).collect()
     }
 
     /// What the bundle that decided asked to be kept of a request; `None` if it cannot be read.

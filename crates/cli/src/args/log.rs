@@ -16,6 +16,30 @@ pub(crate) struct LogArgs {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    /// An older checkpoint of this log, which it must contain.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) since: Option<PathBuf>,
+    /// Begin with the first record, whatever an earlier check had done.
+    #[arg(long)]
+    pub(crate) restart: bool,
+    /// Open the kept requests and results too, with the vault's master key. Without it they are only compared with their
+    /// records.
+    #[arg(long)]
+    pub(crate) with_key: bool,
+    /// A key whose signature on a bundle counts, beside those of the configuration: one of an earlier time. May be given more than
+    /// once.
+    #[arg(long, value_name = "VKEY|FILE")]
+    pub(crate) bundle_key: Vec<String>,
+    /// Show how far it is even where standard error is no terminal.
+    #[arg(long)]
+    pub(crate) progress: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct ReplayArgs {
     /// A key whose signature on a bundle counts, beside those of the configuration. May be given more than once.
     #[arg(long, value_name = "VKEY|FILE")]
@@ -62,28 +86,12 @@ pub(crate) struct AbandonArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogCommand {
     /// Check all of the ledger here against its anchored head: records, tiles, state and archives. Exits 0 if all of it is
-    /// sound, 1 if something is wrong or it was stopped, 2 if it went on from an earlier check and found nothing.
+    /// sound, 1 if something is wrong or it was stopped, 2 if nothing is and it went on from an earlier check, or nobody whose
+    /// keys are known vouches for a bundle by which records were decided.
     ///
     /// Works beside a running arbiter, on all processors. After Ctrl-C the next check goes on where this one stopped: what
     /// the earlier one had read is not read again, and may have been changed since.
-    Check {
-        /// An older checkpoint of this log, which it must contain.
-        #[arg(long, value_name = "FILE")]
-        since: Option<PathBuf>,
-        /// Begin with the first record, whatever an earlier check had done.
-        #[arg(long)]
-        restart: bool,
-        /// Open the kept requests and results too, with the vault's master key. Without it they are only compared with their
-        /// records.
-        #[arg(long)]
-        with_key: bool,
-        /// Show how far it is even where standard error is no terminal.
-        #[arg(long)]
-        progress: bool,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Check(CheckArgs),
     /// Write the log as static files (C2SP tlog-tiles): a signed checkpoint, tiles and records.
     ///
     /// An earlier export of the same log is extended. The checkpoint is written last.
@@ -116,7 +124,8 @@ pub(crate) enum LogCommand {
     ///
     /// Says for each decision whether it comes out `identical`, byte for byte, `different`, or is not replayable
     /// (erased, not kept, key withheld, other engine version), and compares the state's tables with what the
-    /// records lead to. Exits 0 if nothing is different, 1 otherwise. Needs the ledger, its anchor and the vault's
+    /// records lead to. Exits 0 if nothing is different, 1 otherwise; 2 if nothing is, and nobody whose keys are known vouches
+    /// for a bundle by which records were decided. Needs the ledger, its anchor and the vault's
     /// master key of the configuration; a copy of them on another machine does.
     Replay(ReplayArgs),
     /// Give up a head that the ledger is behind, and let the log go on with what is left, under a new name and key.

@@ -7,20 +7,30 @@ mod export;
 mod replay;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use portcullis_server::CheckAsked;
+use portcullis_protocol::BundleDigest;
 
 use crate::args::{LogArgs, LogCommand};
+use crate::say;
+
+/// The exit code of a check or a replay that found nothing wrong, and cannot speak for all of it.
+const NOT_WHOLE: u8 = 2;
+
+/// Names the bundles for which nobody vouches.
+fn unvouched_bundles(unvouched: &BTreeSet<BundleDigest>) {
+    for digest in unvouched {
+        say::line(&format!(
+            "but nobody vouches for {digest}, by which records were decided: give the keys of its time with --bundle-key; if \
+             they are among those that are known, its signatures were taken away or exchanged since"
+        ));
+    }
+}
 
 pub(crate) fn run(args: &LogArgs) -> ExitCode {
     match &args.command {
-        LogCommand::Check { since, restart, with_key, progress, json } => check::run(&check::Asked {
-            config: &args.config.config,
-            check: CheckAsked { since: since.as_deref(), restart: *restart, with_key: *with_key },
-            progress: *progress,
-            json: *json,
-        }),
+        LogCommand::Check(checked) => check::run(&args.config.config, checked),
         LogCommand::Abandon(abandoned) => abandon::run(&args.config.config, abandoned),
         LogCommand::Cosign { key, json } => cosign::run(&args.config.config, key.as_deref(), *json),
         LogCommand::Export { directory, cosigned, from, json } => {

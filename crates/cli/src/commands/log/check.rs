@@ -7,27 +7,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use portcullis_server::{CheckAsked, Checked, Config, POSITION, check_log};
+use portcullis_server::{CheckAsked, Config, LogChecked, POSITION, check_log};
 use serde_json::json;
 
+use super::{NOT_WHOLE, unvouched_bundles};
+use crate::args::CheckArgs;
+use crate::commands::verify::read_key;
 use crate::say;
 
 /// How often the line of progress is written anew.
 const EVERY: Duration = Duration::from_millis(200);
 
-/// The exit code of a check that found nothing, and left to an earlier one what that had read.
-const NOT_WHOLE: u8 = 2;
-
-/// What is asked.
-pub(super) struct Asked<'a> {
-    pub(super) config: &'a Path,
-    pub(super) check: CheckAsked<'a>,
-    pub(super) progress: bool,
-    pub(super) json: bool,
-}
-
-pub(super) fn run(asked: &Asked<'_>) -> ExitCode {
-    let config = match Config::read(asked.config).and_then(|config| config.arbiter()) {
+pub(super) fn run(config: &Path, args: &CheckArgs) -> ExitCode {
+    let bundle_keys = match args.bundle_key.iter().map(|key| read_key(key)).collect::<Result<Vec<_>, _>>() {
+        Ok(keys) => keys,
+        Err(error) => return say::misuse(&error),
+    };
+    let CheckArgs { restart, with_key, .. } = *args;
+    let asked = CheckAsked { since: args.since.as_deref(), restart, with_key, bundle_keys: &bundle_keys };
+    let config = match Config::read(config).and_then(|config| config.arbiter()) {
         Ok(config) => config,
         Err(error) => return say::error(&error),
     };
@@ -37,8 +35,8 @@ pub(super) fn run(asked: &Asked<'_>) -> ExitCode {
             return say::error(&error);
         }
     }
-    let line = Line::new(asked.progress);
-    let checked = check_log(&config, &asked.check, &stop, &|what, done, of| {
+    let line = Line::new(args.progress);
+    let checked = check_log(&config, &asked, &stop, &|what, done, of| {
         line.show(what, done, of);
     });
     line.clear();
@@ -46,15 +44,15 @@ pub(super) fn run(asked: &Asked<'_>) -> ExitCode {
         Ok(checked) => checked,
         Err(error) => return say::error(&error),
     };
-    report(&checked, asked.json);
-    if checked.stopped.is_none() {
+    report(&checked, args.json);
+    if checked.ledger.stopped.is_none() {
         return if checked.is_whole() { ExitCode::SUCCESS } else { ExitCode::from(NOT_WHOLE) };
     }
     let place = config.data.join(POSITION);
     say::misuse(&format!("stopped; the next `log check` goes on from there, as `{}` says", place.display()))
 }
 
-fn report(checked: &Checked, json: bool) {
+fn report(LogChecked { ledger: checked, unvouched }: &LogChecked, json: bool) {
     let head = &checked.head;
     if json {
         let part = |(took, records): (Duration, u64)| json!({ "records": records, "seconds": took.as_secs_f64(), "per_second": rate(took, records) });
@@ -62,7 +60,7 @@ fn report(checked: &Checked, json: bool) {
         let said = json!({
             "log": head.origin().as_str(), "size": head.size(), "root": head.root().to_string(),
             "done": checked.stopped.is_none(), "whole": checked.is_whole(), "resumed": resumed,
-            "payloads": checked.payloads,
+            "payloads": checked.payloads, "unvouched": unvouched,
             "hashing": part(checked.log), "state": part(checked.state),
         });
         return say::line(&said.to_string());
@@ -97,6 +95,7 @@ fn report(checked: &Checked, json: bool) {
             say::line(&format!("the log `{origin}` is what was signed: {size} records, root {root}"));
         }
     }
+    unvouched_bundles(unvouched);
 }
 
 /// Records a second, rounded down.

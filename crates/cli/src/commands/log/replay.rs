@@ -13,6 +13,8 @@ use crate::commands::verify::read_key;
 use crate::progress::Progress;
 use crate::say;
 
+use super::{NOT_WHOLE, unvouched_bundles};
+
 pub(super) fn run(config: &Path, args: &ReplayArgs) -> ExitCode {
     let config = match Config::read(config).and_then(|config| config.arbiter()) {
         Ok(config) => config,
@@ -66,7 +68,8 @@ fn say(summary: &ReplaySummary, json: bool) -> ExitCode {
             Err(error) => return say::misuse(&error.to_string()),
         }
     } else {
-        let ReplaySummary { records, identical, different, not_replayable, lists, findings } = summary;
+        let ReplaySummary { records, identical, different, not_replayable, lists, unvouched, findings } =
+            summary;
         say::line(&format!("{records} records: {identical} decisions identical, {different} different"));
         for (why, count) in not_replayable {
             say::line(&format!("{count} decisions not replayable: {}", why.as_str()));
@@ -84,12 +87,16 @@ fn say(summary: &ReplaySummary, json: bool) -> ExitCode {
                 None => say::line(&finding.what),
             }
         }
-        let sound = "the state is what the records lead to";
-        say::line(if summary.is_sound() {
-            sound
+        if summary.is_sound() {
+            say::line("the state is what the records lead to");
+            unvouched_bundles(unvouched);
         } else {
-            "this log or its state was not made by its own rules"
-        });
+            say::line("this log or its state was not made by its own rules");
+        }
     }
-    if summary.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(say::FAILED) }
+    match (summary.is_sound(), summary.unvouched.is_empty()) {
+        (true, true) => ExitCode::SUCCESS,
+        (true, false) => ExitCode::from(NOT_WHOLE),
+        (false, _) => ExitCode::from(say::FAILED),
+    }
 }
