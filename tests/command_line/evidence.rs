@@ -5,6 +5,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::bundles::{rooted, team};
+use crate::check::exchange_signatures;
 use crate::support::{Gate, Place, demo_server, text};
 use crate::{Ended, run, with};
 
@@ -68,6 +70,64 @@ fn a_pack_of_everything_verifies_with_the_public_key_alone_and_no_byte_of_it_can
     assert_eq!(std::fs::read(pack(&place, "again.tar", &[])).unwrap(), bytes);
     with(&place.config_path, &["evidence", "pack", "--out", &text(&file)]).failed("cannot be written");
     assert_eq!(std::fs::read(&file).unwrap(), bytes, "an existing file is left alone");
+}
+
+/// What a record names a bundle by does not cover its signatures, and a pack whose bundle had lost them, or had others, verified
+/// without a word of it.
+#[test]
+fn a_pack_verified_though_the_signature_of_its_bundle_was_altered_or_stripped() {
+    let place = place();
+    let whole = pack(&place, "all.tar", &[]);
+    let key = place.config.signers.authority().unwrap().keys()[0].to_string();
+    let said = verify(&place, &whole, &[]);
+    assert!(said.ok().contains("The signatures of its bundles were NOT LOOKED AT"), "{said:?}");
+    assert_eq!(json(&place, &whole)["bundle_signatures"], json!({ "checked": false }));
+    let said = verify(&place, &whole, &["--bundle-key", &key, "--json"]);
+    let said: Value = serde_json::from_str(said.ok()).unwrap();
+    let signers = said["bundle_signatures"]["signers"].as_object().unwrap();
+    assert!(!signers.is_empty() && signers.values().all(|by| *by == json!([key])), "{said}");
+    let other = portcullis_server::new_key(&place.path("other.key"), "portcullis.test/other").unwrap();
+    let said = verify(&place, &whole, &["--bundle-key", &other.to_string()]);
+    assert!(
+        said.code == 1 && said.out.contains("NOT VERIFIED: nobody vouches for bundle sha256:"),
+        "{said:?}"
+    );
+
+    let signature = std::fs::read(place.config.bundle.join("bundle.sig")).unwrap();
+    let mut altered = signature.clone();
+    let last = altered.len() - 6;
+    altered[last] = if altered[last] == b'A' { b'B' } else { b'A' };
+    // By the text that was signed alone, which has nobody's signature.
+    let end = signature.windows(2).position(|two| two == b"\n\n").unwrap() + 2;
+    for (what, bytes) in [("altered", altered.as_slice()), ("stripped", &signature[..end])] {
+        let copy = place.copied();
+        exchange_signatures(&copy, &signature, bytes);
+        let changed = pack(&copy, &format!("{what}.tar"), &[]);
+        let said = verify(&copy, &changed, &[]);
+        assert!(said.ok().contains("NOT LOOKED AT"), "{what}: {said:?}");
+        let said = verify(&copy, &changed, &["--bundle-key", &key]);
+        assert!(
+            said.code == 1 && said.out.contains("NOT VERIFIED: nobody vouches for bundle"),
+            "{what}: {said:?}"
+        );
+    }
+}
+
+#[test]
+fn a_pack_is_held_against_the_roots_by_which_its_bundles_were_signed() {
+    let place = Place::demo();
+    let team = team(place.path("").as_path());
+    rooted(&place, &team);
+    let mut gate = Gate::start(&place.config_path, &demo_server(&place.path("journal")));
+    gate.call("read_balance", json!({ "account": "acme" })).ran();
+    assert!(gate.end().success());
+    let (file, (root, pin, _)) = (pack(&place, "all.tar", &[]), &team);
+    let said = verify(&place, &file, &["--root", root, "--root-pin", pin]);
+    assert!(said.ok().contains("is signed by") && !said.out.contains("NOT LOOKED AT"), "{said:?}");
+    verify(&place, &file, &["--root", root, "--root-pin", &format!("sha256:{}", "0".repeat(64))]).failed("");
+    let one = place.config.signers.authority().unwrap().keys()[0].to_string();
+    verify(&place, &file, &["--root", root, "--root-pin", pin, "--bundle-key", &one])
+        .failed("cannot be used with");
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //! the selection are in it in full, as receipts; the others are withheld, counted, and there by hash only.
 //!
 //! Everything in a pack is either proved by the checkpoint's signature or follows from what is, the text for people
-//! included: the manifest only says where to look. What follows from nothing is refused. The key in a pack is for
+//! included, but the signatures of its bundles, which their digest does not cover: whoever knows bundles looks at those
+//! ([`VerifiedPack::bundles`]). The manifest only says where to look. What follows from nothing is refused. The key in a pack is for
 //! information: trusted are only the keys that the verifier brings.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -24,6 +24,19 @@ pub(crate) struct VerifyArgs {
     /// The log's own second key, of ML-DSA-44, so that what is proved stands where Ed25519 is forged; or a witness's.
     #[arg(long, value_name = "VKEY|FILE")]
     pub(crate) require_cosigner: Vec<String>,
+    /// Demand of each bundle in a pack that one of these keys signed it: a verifier key, or a file that holds it. May be given more
+    /// than once; any one suffices.
+    ///
+    /// The digest by which records name a bundle does not cover its signatures: without this and --root they are not looked at,
+    /// and the answer says so.
+    #[arg(long, value_name = "VKEY|FILE")]
+    pub(crate) bundle_key: Vec<String>,
+    /// Demand of each bundle in a pack that a root of this chain, or one before it, vouches for it.
+    #[arg(long, value_name = "FILE", requires = "root_pin", conflicts_with = "bundle_key")]
+    pub(crate) root: Option<PathBuf>,
+    /// The digest of the chain's first root.
+    #[arg(long, value_name = "DIGEST", requires = "root")]
+    pub(crate) root_pin: Option<String>,
     /// Print JSON, one object a file.
     #[arg(long)]
     pub(crate) json: bool,

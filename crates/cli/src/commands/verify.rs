@@ -1,5 +1,7 @@
 //! `portcullis verify`
 
+mod bundles;
+
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -11,6 +13,7 @@ use portcullis_verify::{
     VerifiedReceipt, VerifierKey,
 };
 
+use self::bundles::{Signed, Signers};
 use crate::args::VerifyArgs;
 use crate::say;
 
@@ -23,13 +26,17 @@ pub(crate) fn run(args: &VerifyArgs) -> ExitCode {
         Ok(cosigners) => cosigners,
         Err(error) => return say::misuse(&error),
     };
+    let signers = match Signers::asked(args) {
+        Ok(signers) => signers,
+        Err(error) => return say::misuse(&error),
+    };
     let mut refused = 0_usize;
     for file in &args.files {
-        match verify(file, &keys, &cosigners) {
+        match verify(file, &keys, &cosigners, &signers) {
             Ok(Verified::Receipt(receipt, record)) => {
                 say::line(&describe(file, &receipt, &record, args.json))
             }
-            Ok(Verified::Pack(pack)) => say::line(&describe_pack(file, &pack, args.json)),
+            Ok(Verified::Pack(pack, signed)) => say::line(&describe_pack(file, &pack, &signed, args.json)),
             Err(error) => {
                 refused = refused.saturating_add(1);
                 let file = file.display();
@@ -88,16 +95,22 @@ pub(super) fn read_key(key: &str) -> Result<VerifierKey, String> {
 /// What a file was found to be.
 enum Verified {
     Receipt(Box<VerifiedReceipt>, Box<Record>),
-    Pack(Box<VerifiedPack>),
+    Pack(Box<VerifiedPack>, Signed),
 }
 
-fn verify(file: &Path, keys: &LogKeys, cosigners: &[CosignerKey]) -> Result<Verified, String> {
+fn verify(
+    file: &Path,
+    keys: &LogKeys,
+    cosigners: &[CosignerKey],
+    signers: &Signers,
+) -> Result<Verified, String> {
     let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
     if is_pack(&bytes) {
         let pack = UnverifiedPack::parse(&bytes).and_then(|pack| pack.verify(keys, &bundle_digest));
         let pack = pack.map_err(|error| chain(&error))?;
         pack.head().cosigned_by(cosigners).map_err(|error| chain(&error))?;
-        return Ok(Verified::Pack(Box::new(pack)));
+        let signed = signers.of(&pack)?;
+        return Ok(Verified::Pack(Box::new(pack), signed));
     }
     let receipt = UnverifiedReceipt::parse(&bytes).map_err(|error| chain(&error))?;
     let receipt = receipt.verify_with(keys).map_err(|error| chain(&error))?;
@@ -106,7 +119,7 @@ fn verify(file: &Path, keys: &LogKeys, cosigners: &[CosignerKey]) -> Result<Veri
     Ok(Verified::Receipt(Box::new(receipt), Box::new(record)))
 }
 
-fn describe_pack(file: &Path, pack: &VerifiedPack, json: bool) -> String {
+fn describe_pack(file: &Path, pack: &VerifiedPack, signed: &Signed, json: bool) -> String {
     let (head, (first, end)) = (pack.head(), pack.range());
     if json {
         return serde_json::json!({
@@ -119,13 +132,14 @@ fn describe_pack(file: &Path, pack: &VerifiedPack, json: bool) -> String {
             "selection": pack.selection(),
             "records": pack.records().values().collect::<Vec<_>>(),
             "withheld": pack.withheld(),
+            "bundle_signatures": signed.to_json(),
         })
         .to_string();
     }
     // What it proves, in the words that the pack itself has, which were found to be the right ones.
     let text: String =
         pack.text().lines().skip(2).fold(String::new(), |text, line| format!("{text}\n  {line}"));
-    format!("{}: verified{text}", file.display())
+    format!("{}: verified{text}{}", file.display(), signed.to_text())
 }
 
 /// An error with what caused it, in one line.
