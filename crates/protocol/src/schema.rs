@@ -248,6 +248,11 @@ impl Meter {
         Ok(())
     }
 
+    /// For a key that is looked for among others.
+    fn look_for(&mut self, key: &str) -> Result<(), Stop> {
+        self.spend(STEP.saturating_add(bytes(key)))
+    }
+
     /// A value in one form, so that equal values are equal texts: `1` and `1.0` are, `1` and `"1"` are not.
     fn form(&mut self, value: &Exact, out: &mut String) -> Result<(), Stop> {
         self.spend(8)?;

@@ -217,6 +217,8 @@ fn what_is_not_understood_of_a_schema_is_not_passed_over() {
         (r#"{"minimum":1e-99999999999999999999}"#, Why::Value("minimum".into())),
         (r#"{"multipleOf":0}"#, Why::Value("multipleOf".into())),
         (r#"{"required":true}"#, Why::Value("required".into())),
+        (r#"{"required":["a","b","a"]}"#, Why::Value("required".into())),
+        (r#"{"dependentRequired":{"x":["a","a"]}}"#, Why::Value("dependentRequired".into())),
         (r#"{"enum":"a"}"#, Why::Value("enum".into())),
         (r#"{"uniqueItems":1}"#, Why::Value("uniqueItems".into())),
         (r#"{"pattern":"(?=a)"}"#, Why::Pattern("(?=a)".into())),
@@ -295,6 +297,49 @@ fn no_pattern_takes_a_text_for_ever() {
     assert!(matches!(hostile.check_text(&text), Fit::Unfit(_)));
     let longer = format!(r#"{{"a":"{}!"}}"#, "a".repeat(1_000_000));
     assert!(matches!(hostile.check_text(&longer), Fit::Unchecked(_)));
+}
+
+/// Three keywords were looked at for what one step takes, however many keys they name: a schema of a megabyte had one call go on for
+/// a minute.
+#[test]
+fn keys_that_a_schema_names_were_looked_for_without_being_counted() {
+    const SPENT: &str =
+        "unchecked: holding the arguments against the tool's schema takes more work than a call may";
+    let keys = |count: usize, each: fn(usize) -> String| (0..count).map(each).collect::<Vec<_>>().join(",");
+    let items = |said: String| of(&format!(r#"{{"items":{{"additionalProperties":true,{said}}}}}"#));
+    let empty = |count: usize| format!(r#"{{"a":[{}]}}"#, vec!["{}"; count].join(","));
+    let needs = items(format!(r#""dependentRequired":{{{}}}"#, keys(3_000, |n| format!(r#""k{n}":[]"#))));
+    assert_eq!(
+        (needs.check_text(&empty(10)), told(&needs.check_text(&empty(1_000)))),
+        (Fit::Fits, SPENT.to_owned())
+    );
+    let when = items(format!(r#""dependentSchemas":{{{}}}"#, keys(3_000, |n| format!(r#""k{n}":true"#))));
+    assert_eq!(
+        (when.check_text(&empty(10)), told(&when.check_text(&empty(1_000)))),
+        (Fit::Fits, SPENT.to_owned())
+    );
+    // A schema of one object that is looked at by each of so many references.
+    let times = |count: usize, def: String| {
+        let refs = vec![r##"{"$ref":"#/$defs/d"}"##; count].join(",");
+        schema(&format!(r##"{{"properties":{{"a":{{"allOf":[{refs}]}}}},"$defs":{{"d":{def}}}}}"##))
+    };
+    let required = |count: usize| {
+        let keys = keys(3_000, |n| format!(r#""k{n}""#));
+        times(count, format!(r#"{{"additionalProperties":true,"required":[{keys}]}}"#))
+    };
+    let all = format!(r#"{{"a":{{{}}}}}"#, keys(3_000, |n| format!(r#""k{n}":0"#)));
+    assert_eq!(required(3).check_text(&all), Fit::Fits);
+    assert_eq!(told(&required(1_000).check_text(&all)), SPENT);
+    let long = "k".repeat(60_000);
+    let named = |count: usize| times(count, format!(r#"{{"properties":{{"{long}":true}}}}"#));
+    let one = format!(r#"{{"a":{{"{long}":0}}}}"#);
+    assert_eq!(
+        (named(3).check_text(&one), told(&named(1_000).check_text(&one))),
+        (Fit::Fits, SPENT.to_owned())
+    );
+    let multiple = of(r#"{"items":{"multipleOf":1}}"#);
+    let numbers = |count: usize| format!(r#"{{"a":[{}]}}"#, vec!["1".repeat(300); count].join(","));
+    assert_eq!(told(&multiple.check_text(&numbers(10_000))), SPENT);
 }
 
 /// Eight megabytes of them took more than a gigabyte while they were looked at.

@@ -1,18 +1,21 @@
 //! Holds arguments against a schema. Every step is counted, and so is how deep it goes: neither a schema nor arguments can have it
 //! go on for long, or say yes because it was given up.
 
+mod objects;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fit::{Fit, Misfit};
 use super::marks::Marks;
 use super::{
-    Counted, Decimal, Id, Kind, Members, Meter, Pattern, Rest, Rule, STEP, Stop, ToolSchema, bytes,
-    shortened, token,
+    Counted, Decimal, Id, Kind, Meter, Pattern, Rule, STEP, Stop, ToolSchema, bytes, shortened, token,
 };
 use crate::definition::Exact;
 
 /// The work that one call may take: a fifth of a second, about.
 const WORK: u64 = 20_000_000;
+/// What it takes to divide by what a number is to be a multiple of, besides what each digit takes.
+const DIVISIONS: u64 = 512;
 /// How deep schemas may lie in one another while one value is looked at.
 const DEPTH: usize = 64;
 
@@ -219,31 +222,10 @@ impl<'v> Run<'_, 'v> {
             return Ok(self.or_wrong(fits, || format!("must be {words} {written}")));
         }
         if let Rule::Multiple { of, written } = rule {
+            // Each digit is a division.
+            self.meter.spend(bytes(text).saturating_mul(8).saturating_add(DIVISIONS))?;
             let fits = number.is_multiple_of(of).ok_or(Stop::Number)?;
             return Ok(self.or_wrong(fits, || format!("must be a multiple of {written}")));
-        }
-        Ok(right())
-    }
-
-    fn object(&mut self, rule: &Rule, members: &'v BTreeMap<String, Exact>, value: &'v Exact) -> Found<'v> {
-        if let Rule::Members(said) = rule {
-            return self.members(said, members);
-        }
-        if let Rule::Required(keys) = rule {
-            return Ok(self.present(keys.iter().find(|key| !members.contains_key(*key))));
-        }
-        if let Rule::Names(id) = rule {
-            return self.names(*id, members);
-        }
-        if let Rule::Needs(needed) = rule {
-            let there = needed.iter().filter(|(key, _)| members.contains_key(*key));
-            let missing = there.flat_map(|(_, keys)| keys).find(|key| !members.contains_key(*key));
-            return Ok(self.present(missing));
-        }
-        if let Rule::When(schemas) = rule {
-            let there = schemas.iter().filter(|(key, _)| members.contains_key(*key));
-            let there: Vec<Id> = there.map(|(_, id)| *id).collect();
-            return self.all(&there, value);
         }
         Ok(right())
     }
@@ -270,13 +252,6 @@ impl<'v> Run<'_, 'v> {
 
     fn or_wrong(&mut self, fits: bool, wants: impl FnOnce() -> String) -> Option<Marks<'v>> {
         if fits { right() } else { self.wrong(wants) }
-    }
-
-    fn present(&mut self, missing: Option<&String>) -> Option<Marks<'v>> {
-        match missing {
-            Some(key) => self.wrong(|| format!("`{}` is required", shortened(key))),
-            None => right(),
-        }
     }
 
     fn types(&mut self, kinds: &BTreeSet<Kind>, value: &Exact) -> Found<'v> {
@@ -361,58 +336,6 @@ impl<'v> Run<'_, 'v> {
         }
         let fits = count >= least && most.is_none_or(|most| count <= most);
         Ok(self.or_wrong(fits, || "does not have the elements that the tool's schema wants".to_owned()))
-    }
-
-    fn members(&mut self, said: &Members, members: &'v BTreeMap<String, Exact>) -> Found<'v> {
-        let mut marks = Marks { says: true, ..Marks::default() };
-        for (key, value) in members {
-            self.meter.spend(STEP)?;
-            let mut ids: Vec<Id> = said.named.get(key).copied().into_iter().collect();
-            for (pattern, id) in &said.patterns {
-                if self.is_in(pattern, key)? {
-                    ids.push(*id);
-                }
-            }
-            match said.rest {
-                Rest::Undeclared if ids.is_empty() => continue,
-                Rest::None if ids.is_empty() => return Ok(self.not_declared(key)),
-                Rest::Of(id) if ids.is_empty() => ids.push(id),
-                Rest::Undeclared | Rest::None | Rest::Of(_) => {}
-            }
-            for id in ids {
-                let Some(found) = self.inner(Step::Key(key), id, value)? else { return Ok(None) };
-                marks.members.entry(key).or_default().merge(found, &mut self.meter)?;
-            }
-        }
-        Ok(Some(marks))
-    }
-
-    fn not_declared(&mut self, key: &'v str) -> Option<Marks<'v>> {
-        if self.quiet == 0 && self.found.is_none() {
-            self.path.push(Step::Key(key));
-            let misfit = self.misfit("the tool's schema declares no such argument".to_owned());
-            self.path.pop();
-            self.found = Some(Fit::Undeclared(misfit));
-        }
-        None
-    }
-
-    fn names(&mut self, id: Id, members: &'v BTreeMap<String, Exact>) -> Found<'v> {
-        for key in members.keys() {
-            // A name lives no longer than this: nothing is marked by it.
-            let name = Exact::Str(key.clone());
-            self.meter.spend(bytes(key))?;
-            let meter = Meter { left: self.meter.left };
-            let mut run = Run { meter, depth: self.depth, quiet: 1, ..Run::new(self.schema) };
-            let met = run.value(id, &name)?.is_some();
-            self.meter.left = run.meter.left;
-            if !met {
-                return Ok(
-                    self.wrong(|| format!("`{}` is no name that the tool's schema lets be", shortened(key)))
-                );
-            }
-        }
-        Ok(right())
     }
 
     fn all(&mut self, ids: &[Id], value: &'v Exact) -> Found<'v> {

@@ -426,5 +426,8 @@ fn count(value: &Exact) -> Result<u64, Misread> {
 
 fn strings(value: &Exact) -> Result<Vec<String>, Misread> {
     let Exact::Array(items) = value else { return Err(Misread) };
-    items.iter().map(|item| item.as_str().map(str::to_owned).ok_or(Misread)).collect()
+    let keys: Vec<_> =
+        items.iter().map(|item| item.as_str().map(str::to_owned).ok_or(Misread)).collect::<Result<_, _>>()?;
+    // JSON Schema has each key once; a list of one key many times is there to take time.
+    if keys.iter().collect::<BTreeSet<_>>().len() == keys.len() { Ok(keys) } else { Err(Misread) }
 }

@@ -20,7 +20,7 @@ impl Marks<'_> {
             self.members = other.members;
         } else {
             for (key, marks) in other.members {
-                meter.spend(STEP)?;
+                meter.look_for(key)?;
                 self.members.entry(key).or_default().merge(marks, meter)?;
             }
         }
