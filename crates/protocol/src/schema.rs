@@ -1,7 +1,8 @@
 //! What a tool's definition says of its arguments: the JSON Schema `inputSchema`, compiled, so that arguments are held against it.
 //!
 //! It is no general validator, and on purpose (docs/decisions/0026-arguments-against-pinned-schemas.md). What it does not
-//! understand it does not pass over: such a schema is [`Unusable`]. Nothing is fetched. Numbers are compared as they are written.
+//! understand it does not pass over: such a schema is [`Unusable`]. Nothing is fetched. Numbers are compared as they are written, and as
+//! doubles: where that is not the same, they do not fit.
 //! The work is counted, and ends. And it tells which keys of the arguments no part of the schema declares, which JSON Schema by
 //! itself lets through.
 
@@ -19,7 +20,7 @@ pub use compile::{Unusable, Why};
 pub use fit::{Fit, Misfit};
 pub use look::{Kinds, Place};
 
-use number::Decimal;
+use number::{Decimal, Number};
 use pattern::Pattern;
 
 use crate::definition::Exact;
@@ -69,17 +70,17 @@ enum Rule {
     Types(BTreeSet<Kind>),
     /// `enum` and `const`: the values in one form each, and their types.
     Among {
-        forms: BTreeSet<String>,
+        forms: [BTreeSet<String>; 2],
         kinds: BTreeSet<Kind>,
         written: String,
     },
     Least {
-        bound: Decimal,
+        bound: Number,
         itself: bool,
         written: String,
     },
     Most {
-        bound: Decimal,
+        bound: Number,
         itself: bool,
         written: String,
     },
@@ -157,12 +158,15 @@ impl Kind {
         Some(match value {
             Exact::Null => Self::Null,
             Exact::Bool(_) => Self::Boolean,
-            Exact::Number(text) if Decimal::read(text)?.is_integer() => Self::Integer,
-            Exact::Number(_) => Self::Number,
+            Exact::Number(text) => Self::of_number(&Decimal::read(text)?),
             Exact::Str(_) => Self::String,
             Exact::Array(_) => Self::Array,
             Exact::Object(_) => Self::Object,
         })
+    }
+
+    fn of_number(number: &Decimal) -> Self {
+        if number.is_integer() { Self::Integer } else { Self::Number }
     }
 
     const fn as_str(self) -> &'static str {
@@ -227,6 +231,8 @@ enum Stop {
     Depth,
     /// A number beyond those that are counted with.
     Number,
+    /// A number that is right as it is written and wrong as a double, or the other way round.
+    Double,
     /// A node that is not there.
     Broken,
 }
@@ -237,6 +243,7 @@ impl Stop {
             Self::Work => "holding the arguments against the tool's schema takes more work than a call may",
             Self::Depth => "the tool's schema goes in too deep, or refers to itself without an end",
             Self::Number => "a number has an exponent beyond all that are counted with",
+            Self::Double => "must be a number that programs do not read as another one",
             Self::Broken => "the tool's schema is not whole",
         }
     }
@@ -253,21 +260,35 @@ impl Meter {
         self.spend(STEP.saturating_add(bytes(key)))
     }
 
-    /// A value in one form, so that equal values are equal texts: `1` and `1.0` are, `1` and `"1"` are not.
-    fn form(&mut self, value: &Exact, out: &mut String) -> Result<(), Stop> {
+    /// A number in both readings.
+    fn number(&mut self, text: &str) -> Result<Number, Stop> {
+        self.spend(bytes(text))?;
+        let written = Decimal::read(text).ok_or(Stop::Number)?;
+        self.spend(written.work_of_double())?;
+        Number::read(text, written).ok_or(Stop::Number)
+    }
+
+    /// A value in one form for each reading of its numbers, so that equal values are equal texts: `1` and `1.0` are, `1` and `"1"` are
+    /// not.
+    fn forms(&mut self, value: &Exact) -> Result<[String; 2], Stop> {
+        let mut forms = [String::new(), String::new()];
+        let [written, double] = &mut forms;
+        self.form(value, written, |number| number.written.to_text())?;
+        self.form(value, double, |number| number.double.to_text())?;
+        Ok(forms)
+    }
+
+    fn form(&mut self, value: &Exact, out: &mut String, reading: fn(&Number) -> String) -> Result<(), Stop> {
         self.spend(8)?;
         match value {
             Exact::Null => out.push_str("null"),
             Exact::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-            Exact::Number(text) => {
-                self.spend(bytes(text))?;
-                out.push_str(&Decimal::read(text).ok_or(Stop::Number)?.to_text());
-            }
+            Exact::Number(text) => out.push_str(&reading(&self.number(text)?)),
             Exact::Str(text) => self.text(text, out)?,
             Exact::Array(items) => {
                 out.push('[');
                 for item in items {
-                    self.form(item, out)?;
+                    self.form(item, out, reading)?;
                     out.push(',');
                 }
                 out.push(']');
@@ -277,7 +298,7 @@ impl Meter {
                 for (key, value) in members {
                     self.text(key, out)?;
                     out.push(':');
-                    self.form(value, out)?;
+                    self.form(value, out, reading)?;
                     out.push(',');
                 }
                 out.push('}');

@@ -1,4 +1,4 @@
-use super::{Fit, ToolSchema, Unusable, Why};
+use super::{Fit, Stop, ToolSchema, Unusable, Why};
 use crate::definition::ToolDefinition;
 use crate::surface::ContextKind;
 
@@ -36,9 +36,9 @@ fn each_keyword_is_held_to_and_the_misfit_is_named_without_the_value() {
         (r#"{"enum":["a",1]}"#, "1.0", r#""secret""#, r#"must be one of "a", 1"#),
         (r#"{"const":{"x":[1]}}"#, r#"{"x":[1.0]}"#, r#"{"x":[2]}"#, "must be one of"),
         (r#"{"minimum":0.1}"#, "0.1", "0.09", "must be at least 0.1"),
-        (r#"{"exclusiveMinimum":1}"#, "1.0000000000000000001", "1", "must be more than 1"),
+        (r#"{"exclusiveMinimum":1}"#, "1.5", "1", "must be more than 1"),
         (r#"{"maximum":9007199254740993}"#, "9007199254740993", "9007199254740994", "must be at most"),
-        (r#"{"exclusiveMaximum":0}"#, "-1e-400", "0", "must be less than 0"),
+        (r#"{"exclusiveMaximum":0}"#, "-1e-200", "0", "must be less than 0"),
         (r#"{"multipleOf":0.01}"#, "19.99", "19.999", "must be a multiple of 0.01"),
         (r#"{"minLength":2}"#, r#""ää""#, r#""ä""#, "must have at least 2 characters"),
         (r#"{"maxLength":1}"#, r#""ä""#, r#""ab""#, "must have at most 1 characters"),
@@ -299,6 +299,49 @@ fn no_pattern_takes_a_text_for_ever() {
     assert!(matches!(hostile.check_text(&longer), Fit::Unchecked(_)));
 }
 
+/// The digits were compared and nothing else. What is sent are the digits, and a tool that reads a double reads another number: zero, one,
+/// a whole one.
+#[test]
+fn numbers_that_a_tool_reads_as_others_were_judged_by_their_digits() {
+    let cases = [
+        (r#"{"exclusiveMinimum":0}"#, "1e-400"),
+        (r#"{"exclusiveMaximum":1}"#, "0.99999999999999999999"),
+        (r#"{"exclusiveMaximum":1}"#, "0.99999999999999999"),
+        (r#"{"not":{"type":"integer"}}"#, "1.00000000000000000001"),
+        (r#"{"type":"integer"}"#, "1.00000000000000000001"),
+        (r#"{"not":{"const":1}}"#, "0.99999999999999999999"),
+        (r#"{"enum":[1]}"#, "0.99999999999999999999"),
+        (r#"{"uniqueItems":true}"#, "[1,1.00000000000000000001]"),
+        (r#"{"uniqueItems":true}"#, "[{\"x\":9007199254740993},{\"x\":9007199254740992}]"),
+        (r#"{"anyOf":[{"minimum":1},{"type":"string"}]}"#, "0.99999999999999999999"),
+        (r#"{"if":{"exclusiveMinimum":0},"then":true,"else":false}"#, "1e-400"),
+        (r#"{"maximum":9007199254740992}"#, "9007199254740993"),
+        (r#"{"multipleOf":2}"#, "9007199254740993"),
+    ];
+    for (keyword, number) in cases {
+        let found = of(keyword).check_text(&format!(r#"{{"a":{number}}}"#));
+        let Fit::Unfit(misfit) = &found else { panic!("{keyword} and {number}: {}", told(&found)) };
+        assert_eq!(
+            (misfit.at.as_str(), misfit.wants.as_str()),
+            ("/a", Stop::Double.as_str()),
+            "{keyword} {number}"
+        );
+    }
+    let agreed = [
+        (r#"{"type":"number"}"#, "1e-400"),
+        (r#"{"type":"integer","minimum":0}"#, "1234567890123456789"),
+        (r#"{"type":"integer","minimum":0}"#, "18446744073709551615"),
+        (r#"{"exclusiveMinimum":0}"#, "0.30000000000000000001"),
+        (r#"{"not":{"const":1}}"#, "2.00000000000000000001"),
+        (r#"{"multipleOf":0.01}"#, "12345678901.23"),
+    ];
+    for (keyword, number) in agreed {
+        let found = of(keyword).check_text(&format!(r#"{{"a":{number}}}"#));
+        assert_eq!(found, Fit::Fits, "{keyword} and {number}");
+    }
+    assert!(compiled(r#"{"properties":{"a":{"multipleOf":0.10000000000000000001}}}"#).is_err());
+}
+
 /// Three keywords were looked at for what one step takes, however many keys they name: a schema of a megabyte had one call go on for
 /// a minute.
 #[test]
@@ -338,8 +381,8 @@ fn keys_that_a_schema_names_were_looked_for_without_being_counted() {
         (Fit::Fits, SPENT.to_owned())
     );
     let multiple = of(r#"{"items":{"multipleOf":1}}"#);
-    let numbers = |count: usize| format!(r#"{{"a":[{}]}}"#, vec!["1".repeat(300); count].join(","));
-    assert_eq!(told(&multiple.check_text(&numbers(10_000))), SPENT);
+    let numbers = |count: usize| format!(r#"{{"a":[{}]}}"#, vec!["7"; count].join(","));
+    assert_eq!(told(&multiple.check_text(&numbers(40_000))), SPENT);
 }
 
 /// Eight megabytes of them took more than a gigabyte while they were looked at.

@@ -14,8 +14,8 @@ use crate::definition::Exact;
 
 /// The work that one call may take: a fifth of a second, about.
 const WORK: u64 = 20_000_000;
-/// What it takes to divide by what a number is to be a multiple of, besides what each digit takes.
-const DIVISIONS: u64 = 512;
+/// What it takes to divide a number by what it is to be a multiple of, once for each of its digits and power of ten.
+const DIVISIONS: u64 = 768;
 /// How deep schemas may lie in one another while one value is looked at.
 const DEPTH: usize = 64;
 
@@ -23,9 +23,11 @@ impl ToolSchema {
     /// Holds arguments against the schema. Takes a bounded time, whatever both are.
     #[must_use]
     pub fn check(&self, arguments: &Exact) -> Fit {
-        match Run::new(self).arguments(arguments) {
+        let mut run = Run::new(self);
+        match run.arguments(arguments) {
             Ok(()) => Fit::Fits,
             Err(Refusal::Misfit(fit)) => fit,
+            Err(Refusal::Stop(stop @ Stop::Double)) => Fit::Unfit(run.misfit(stop.as_str().to_owned())),
             Err(Refusal::Stop(stop)) => Fit::Unchecked(stop.as_str().to_owned()),
         }
     }
@@ -73,6 +75,11 @@ struct Run<'s, 'v> {
 
 const fn right<'v>() -> Option<Marks<'v>> {
     Some(Marks { says: false, members: BTreeMap::new(), elements: BTreeMap::new() })
+}
+
+/// What both readings of a number say.
+const fn agreed(written: bool, double: bool) -> Result<bool, Stop> {
+    if written == double { Ok(written) } else { Err(Stop::Double) }
 }
 
 impl<'s> Run<'s, '_> {
@@ -209,22 +216,25 @@ impl<'v> Run<'_, 'v> {
     }
 
     fn number(&mut self, rule: &Rule, text: &str) -> Found<'v> {
-        self.meter.spend(bytes(text))?;
-        let number = Decimal::read(text).ok_or(Stop::Number)?;
+        let number = self.meter.number(text)?;
         if let Rule::Least { bound, itself, written } = rule {
-            let fits = number > *bound || (*itself && number == *bound);
+            let holds = |number: &Decimal, bound: &Decimal| number > bound || (*itself && number == bound);
+            let fits = agreed(holds(&number.written, &bound.written), holds(&number.double, &bound.double))?;
             let words = if *itself { "at least" } else { "more than" };
             return Ok(self.or_wrong(fits, || format!("must be {words} {written}")));
         }
         if let Rule::Most { bound, itself, written } = rule {
-            let fits = number < *bound || (*itself && number == *bound);
+            let holds = |number: &Decimal, bound: &Decimal| number < bound || (*itself && number == bound);
+            let fits = agreed(holds(&number.written, &bound.written), holds(&number.double, &bound.double))?;
             let words = if *itself { "at most" } else { "less than" };
             return Ok(self.or_wrong(fits, || format!("must be {words} {written}")));
         }
         if let Rule::Multiple { of, written } = rule {
-            // Each digit is a division.
-            self.meter.spend(bytes(text).saturating_mul(8).saturating_add(DIVISIONS))?;
-            let fits = number.is_multiple_of(of).ok_or(Stop::Number)?;
+            self.meter.spend(DIVISIONS)?;
+            if !number.is_one() {
+                return Err(Stop::Double);
+            }
+            let fits = number.written.is_multiple_of(of).ok_or(Stop::Number)?;
             return Ok(self.or_wrong(fits, || format!("must be a multiple of {written}")));
         }
         Ok(right())
@@ -255,19 +265,23 @@ impl<'v> Run<'_, 'v> {
     }
 
     fn types(&mut self, kinds: &BTreeSet<Kind>, value: &Exact) -> Found<'v> {
-        if let Exact::Number(text) = value {
-            self.meter.spend(bytes(text))?;
-        }
-        let kind = Kind::of(value).ok_or(Stop::Number)?;
-        let fits = kinds.contains(&kind) || (kind == Kind::Integer && kinds.contains(&Kind::Number));
+        let fits =
+            |kind: Kind| kinds.contains(&kind) || (kind == Kind::Integer && kinds.contains(&Kind::Number));
+        let fits = match value {
+            Exact::Number(text) => {
+                let number = self.meter.number(text)?;
+                agreed(fits(Kind::of_number(&number.written)), fits(Kind::of_number(&number.double)))?
+            }
+            other => fits(Kind::of(other).ok_or(Stop::Number)?),
+        };
         let named = || kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(" or ");
         Ok(self.or_wrong(fits, || format!("must be of type {}", named())))
     }
 
-    fn among(&mut self, (forms, written): (&BTreeSet<String>, &str), value: &Exact) -> Found<'v> {
-        let mut form = String::new();
-        self.meter.form(value, &mut form)?;
-        Ok(self.or_wrong(forms.contains(&form), || format!("must be one of {written}")))
+    fn among(&mut self, (forms, told): (&[BTreeSet<String>; 2], &str), value: &Exact) -> Found<'v> {
+        let ([written, double], [by_written, by_double]) = (self.meter.forms(value)?, forms);
+        let fits = agreed(by_written.contains(&written), by_double.contains(&double))?;
+        Ok(self.or_wrong(fits, || format!("must be one of {told}")))
     }
 
     fn counted(
@@ -296,11 +310,10 @@ impl<'v> Run<'_, 'v> {
     }
 
     fn unique(&mut self, items: &[Exact]) -> Found<'v> {
-        let mut seen = BTreeSet::new();
+        let (mut by_written, mut by_double) = (BTreeSet::new(), BTreeSet::new());
         for item in items {
-            let mut form = String::new();
-            self.meter.form(item, &mut form)?;
-            if !seen.insert(form) {
+            let [written, double] = self.meter.forms(item)?;
+            if !agreed(by_written.insert(written), by_double.insert(double))? {
                 return Ok(self.wrong(|| "must not have an element twice".to_owned()));
             }
         }

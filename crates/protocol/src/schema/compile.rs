@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Counted, Decimal, Kind, Members, Meter, Node, Pattern, Rest, Rule, Stop, ToolSchema, shortened, token,
+    Counted, Decimal, Kind, Members, Meter, Node, Number, Pattern, Rest, Rule, Stop, ToolSchema, shortened,
+    token,
 };
 use crate::definition::{Exact, ToolDefinition};
 use crate::json::unescape;
@@ -363,10 +364,10 @@ fn simple(keyword: &str, value: &Exact) -> Result<Option<Rule>, Misread> {
         }
         "multipleOf" => {
             let (of, written) = number(value)?;
-            if !of.divides() {
+            if !of.written.divides() || !of.is_one() {
                 return Err(Misread);
             }
-            Rule::Multiple { of, written }
+            Rule::Multiple { of: of.written, written }
         }
         "minLength" => Rule::AtLeast(Counted::Characters, count(value)?),
         "maxLength" => Rule::AtMost(Counted::Characters, count(value)?),
@@ -400,23 +401,24 @@ fn types(value: &Exact) -> Result<BTreeSet<Kind>, Misread> {
 }
 
 fn among(values: &[Exact]) -> Result<Rule, Misread> {
-    let (mut forms, mut kinds) = (BTreeSet::new(), BTreeSet::new());
+    let (mut by_written, mut by_double, mut kinds) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let some: Vec<_> = values.iter().take(TOLD).map(|value| shortened(&value.to_canonical())).collect();
     let more = if values.len() > TOLD { ", …" } else { "" };
     let written = shortened(&format!("{}{more}", some.join(", ")));
     let mut meter = Meter { left: u64::MAX };
     for value in values {
-        let mut form = String::new();
-        meter.form(value, &mut form)?;
-        forms.insert(form);
+        let [one, other] = meter.forms(value)?;
+        by_written.insert(one);
+        by_double.insert(other);
         kinds.insert(Kind::of(value).ok_or(Misread)?);
     }
-    Ok(Rule::Among { forms, kinds, written })
+    Ok(Rule::Among { forms: [by_written, by_double], kinds, written })
 }
 
-fn number(value: &Exact) -> Result<(Decimal, String), Misread> {
+fn number(value: &Exact) -> Result<(Number, String), Misread> {
     let Exact::Number(text) = value else { return Err(Misread) };
-    Ok((Decimal::read(text).ok_or(Misread)?, shortened(text)))
+    let written = Decimal::read(text).ok_or(Misread)?;
+    Ok((Number::read(text, written).ok_or(Misread)?, shortened(text)))
 }
 
 fn count(value: &Exact) -> Result<u64, Misread> {

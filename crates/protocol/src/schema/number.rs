@@ -1,4 +1,5 @@
-//! Numbers as they are written: compared and divided exactly, however long they are. No double takes part.
+//! Numbers in their two readings: as they are written, compared and divided exactly, however long they are; and as a program has them
+//! that reads a double, which is what most tools do. Where the two do not lead to one answer there is none.
 
 use std::cmp::Ordering;
 
@@ -11,7 +12,57 @@ pub(super) struct Decimal {
     point: i64,
 }
 
+/// Whose doubles are what is written: every decimal of so many digits has one of its own, within these powers of ten.
+const SHORT: (usize, i64) = (15, 290);
+/// Digits, and the unit of the last of them as a power of ten, of what is read as a double at once.
+const AT_ONCE: (usize, std::ops::RangeInclusive<i64>) = (19, -22..=22);
+
+/// A number in both readings.
+#[derive(Clone, Debug)]
+pub(super) struct Number {
+    pub(super) written: Decimal,
+    /// The shortest decimal that stands for the double nearest to what is written. In order as the doubles are, and whole where
+    /// they are.
+    pub(super) double: Decimal,
+}
+
+impl Number {
+    /// `None` if it is beyond what is counted with, or beyond all doubles.
+    pub(super) fn read(text: &str, written: Decimal) -> Option<Self> {
+        if written.is_short() {
+            return Some(Self { double: written.clone(), written });
+        }
+        let Ok(double) = text.parse::<f64>() else { return None };
+        if !double.is_finite() {
+            return None;
+        }
+        Some(Self { double: Decimal::read(&format!("{double:e}"))?, written })
+    }
+
+    /// Whether both readings are one number.
+    pub(super) fn is_one(&self) -> bool {
+        self.written == self.double
+    }
+}
+
 impl Decimal {
+    /// Whether the double nearest to it stands for nothing shorter.
+    fn is_short(&self) -> bool {
+        let (digits, power) = SHORT;
+        self.digits.len() <= digits && (-power..=power).contains(&self.point)
+    }
+
+    /// What it takes to find the double nearest to it, in units of work.
+    pub(super) fn work_of_double(&self) -> u64 {
+        let (digits, units) = AT_ONCE;
+        let at_once = self.digits.len() <= digits && self.unit().is_some_and(|unit| units.contains(&unit));
+        match (self.is_short(), at_once) {
+            (true, _) => 0,
+            (false, true) => 64,
+            (false, false) => 8_192,
+        }
+    }
+
     /// A number of a JSON text; `None` if its exponent is beyond any that is counted with.
     pub(super) fn read(text: &str) -> Option<Self> {
         let (negative, rest) = match text.strip_prefix('-') {

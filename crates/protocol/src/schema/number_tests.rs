@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::Decimal;
+use super::{Decimal, Number};
 
 fn number(text: &str) -> Decimal {
     Decimal::read(text).unwrap()
@@ -79,5 +79,27 @@ proptest! {
         prop_assert_eq!(left.cmp(&right), one.cmp(&other));
         prop_assert_eq!(left.is_multiple_of(&right), Some(one % other == 0));
         prop_assert!(left.is_integer());
+    }
+
+    /// Near a bound, where the two readings part: whatever both say is what a program says that compares doubles.
+    #[test]
+    fn what_both_readings_say_is_what_doubles_say(
+        whole in 0_u64..20_000_000_000_000_000, near in prop::sample::select(vec!["0", "5", "9"]), many in 0_usize..30,
+        power in -330_i32..300, bound in -2_i64..=2,
+    ) {
+        let text = format!("{whole}.{}1e{power}", near.repeat(many));
+        for (text, other) in [
+            (text.clone(), bound.to_string()), (text.clone(), format!("{whole}e{power}")), (format!("-{text}"), format!("-{whole}e{power}")),
+        ] {
+            let (Ok(one), Ok(two)) = (text.parse::<f64>(), other.parse::<f64>()) else { panic!("{text}") };
+            let (Some(number), Some(bound)) =
+                (Number::read(&text, Decimal::read(&text).unwrap()), Number::read(&other, Decimal::read(&other).unwrap()))
+            else {
+                prop_assert!(one.is_infinite() || two.is_infinite());
+                continue;
+            };
+            prop_assert_eq!(Some(number.double.cmp(&bound.double)), one.partial_cmp(&two), "{} and {}", text, other);
+            prop_assert_eq!(number.double.is_integer(), one.fract() == 0.0, "{}", text);
+        }
     }
 }
