@@ -124,6 +124,8 @@ enum Rule {
 #[derive(Clone, Debug)]
 struct Members {
     named: BTreeMap<String, Id>,
+    /// The names without regard to case.
+    folded: BTreeSet<String>,
     patterns: Vec<(Pattern, Id)>,
     rest: Rest,
 }
@@ -233,6 +235,8 @@ enum Stop {
     Number,
     /// A number that is right as it is written and wrong as a double, or the other way round.
     Double,
+    /// A key that is another spelling of one that the schema names.
+    Spelling,
     /// A node that is not there.
     Broken,
 }
@@ -244,6 +248,7 @@ impl Stop {
             Self::Depth => "the tool's schema goes in too deep, or refers to itself without an end",
             Self::Number => "a number has an exponent beyond all that are counted with",
             Self::Double => "must be a number that programs do not read as another one",
+            Self::Spelling => "the tool's schema declares it in another spelling, and no such argument",
             Self::Broken => "the tool's schema is not whole",
         }
     }

@@ -47,7 +47,6 @@ fn each_keyword_is_held_to_and_the_misfit_is_named_without_the_value() {
         (r#"{"maxItems":1}"#, "[1]", "[1,2]", "must have at most 1 elements"),
         (r#"{"uniqueItems":true}"#, r#"[1,"1"]"#, "[1,1.0]", "must not have an element twice"),
         (r#"{"contains":{"const":1}}"#, "[0,1]", "[0]", "does not have the elements"),
-        (r#"{"contains":{"const":1},"maxContains":1}"#, "[1]", "[1,1]", "does not have the elements"),
         (r#"{"items":false}"#, "[]", "[1]", "lets nothing be there"),
         (r#"{"required":["x"]}"#, r#"{"x":1}"#, "{}", "`x` is required"),
         (r#"{"dependentRequired":{"x":["y"]}}"#, r#"{"y":1}"#, r#"{"x":1}"#, "`y` is required"),
@@ -162,7 +161,7 @@ fn what_a_schema_declares_in_any_way_or_leaves_open_fits() {
         (r#"{"properties":{"a":{}},"dependentSchemas":{"a":{"properties":{"b":{}}}}}"#, r#"{"a":1,"b":1}"#),
         (r##"{"properties":{"v":{},"next":{"$ref":"#"}}}"##, r#"{"v":1,"next":{"v":2,"next":{"v":3}}}"#),
         (
-            r#"{"properties":{"a":{"prefixItems":[{"type":"string"}],"items":{"type":"integer"}}}}"#,
+            r#"{"$schema":"https://json-schema.org/draft/2020-12/schema","properties":{"a":{"prefixItems":[{"type":"string"}],"items":{"type":"integer"}}}}"#,
             r#"{"a":["x",1,2]}"#,
         ),
         (
@@ -224,7 +223,9 @@ fn what_is_not_understood_of_a_schema_is_not_passed_over() {
         (r#"{"pattern":"(?=a)"}"#, Why::Pattern("(?=a)".into())),
         (r#"{"patternProperties":{"[":{}}}"#, Why::Pattern("[".into())),
         ("7", Why::Value("schema".into())),
-        (r#"{"contains":{},"minContains":-1}"#, Why::Value("minContains".into())),
+        (r#"{"contains":{},"minContains":0}"#, Why::Unsaid("minContains")),
+        (r#"{"contains":{},"maxContains":1}"#, Why::Unsaid("maxContains")),
+        (r#"{"not":{"prefixItems":[{}],"items":false}}"#, Why::Unsaid("prefixItems")),
     ];
     for (text, why) in cases {
         let error = compiled(&format!(r#"{{"properties":{{"a":{text}}}}}"#)).unwrap_err();
@@ -263,6 +264,17 @@ fn what_a_dialect_passes_over_is_not_held_to_in_it() {
         assert_eq!(of(&dialect, text).unwrap_err(), Why::Keyword(keyword));
         assert!(of("https://json-schema.org/draft/2020-12/schema", text).is_ok());
     }
+    let of = |schema_of_a: &str| {
+        compiled(&format!(
+            r#"{{"$schema":"https://json-schema.org/draft/2020-12/schema","properties":{{"a":{schema_of_a}}}}}"#
+        ))
+    };
+    let at_most_one = of(r#"{"contains":{"const":1},"maxContains":1}"#).unwrap();
+    assert_eq!(at_most_one.check_text(r#"{"a":[1]}"#), Fit::Fits);
+    assert!(told(&at_most_one.check_text(r#"{"a":[1,1]}"#)).contains("does not have the elements"));
+    for text in [r#"{"contains":{},"minContains":-1}"#, r#"{"contains":{},"maxContains":0.5}"#] {
+        assert!(matches!(of(text).unwrap_err().why, Why::Value(_)), "{text}");
+    }
 }
 
 #[test]
@@ -297,6 +309,47 @@ fn no_pattern_takes_a_text_for_ever() {
     assert!(matches!(hostile.check_text(&text), Fit::Unfit(_)));
     let longer = format!(r#"{{"a":"{}!"}}"#, "a".repeat(1_000_000));
     assert!(matches!(hostile.check_text(&longer), Fit::Unchecked(_)));
+}
+
+/// A reference was followed from the root of the whole, where validators follow it from what has an `$id`, which was nowhere looked at.
+#[test]
+fn a_reference_through_a_schema_of_its_own_name_was_followed_from_the_root() {
+    let of = |dialect: &str, way: &str| {
+        compiled(&format!(
+            r##"{{{dialect}"properties":{{"a":{{"$ref":"#/$defs/x/properties/y"}}}},"$defs":{{"z":{{}},"x":{{{way}
+            "properties":{{"y":{{"$ref":"#/$defs/z"}}}},"$defs":{{"z":{{"type":"integer"}}}}}}}}}}"##
+        ))
+        .map_err(|error| error.why)
+        .map(|schema| schema.check_text(r#"{"a":"text"}"#))
+    };
+    let seven = r#""$schema":"http://json-schema.org/draft-07/schema#","#;
+    assert_eq!(of("", r#""$id":"https://e.example/x","#).unwrap_err(), Why::Keyword("$id"));
+    assert_eq!(of("", r#""$schema":"https://e.example/x","#).unwrap_err(), Why::Keyword("$schema"));
+    assert_eq!(of(seven, r##""$ref":"#/$defs/z","##).unwrap_err(), Why::Beside);
+    assert_eq!(of(seven, "").unwrap(), Fit::Fits);
+    assert_eq!(of(r#""$id":"https://e.example/","#, r##""$ref":"#/$defs/z","##).unwrap(), Fit::Fits);
+}
+
+/// A tool in Go takes `PATH` for `path`, and the last of the two.
+#[test]
+fn a_key_that_was_another_spelling_of_a_named_one_was_one_of_those_that_a_schema_leaves_open() {
+    let cases = [
+        (r#"{"properties":{"path":{"pattern":"^/safe/"}},"additionalProperties":true}"#, "/PATH"),
+        (r#"{"properties":{"path":{}},"patternProperties":{"^P":{}}}"#, "/PATH"),
+        (
+            r#"{"not":{"properties":{"path":{}},"additionalProperties":false},"additionalProperties":true}"#,
+            "/PATH",
+        ),
+        (r#"{"properties":{"path":{}},"additionalProperties":false}"#, "/PATH"),
+    ];
+    for (text, at) in cases {
+        let found = schema(text).check_text(r#"{"path":"/safe/a","PATH":"/etc/shadow"}"#);
+        let Fit::Undeclared(misfit) = &found else { panic!("{text}: {}", told(&found)) };
+        assert_eq!(misfit.at, at, "{text}");
+    }
+    let open = schema(r#"{"properties":{"path":{},"Path":{}},"additionalProperties":true}"#);
+    assert_eq!(open.check_text(r#"{"path":1,"Path":2,"other":3,"Other":4}"#), Fit::Fits);
+    assert!(matches!(open.check_text(r#"{"path":1,"pATH":2}"#), Fit::Undeclared(_)));
 }
 
 /// The digits were compared and nothing else. What is sent are the digits, and a tool that reads a double reads another number: zero, one,

@@ -28,6 +28,9 @@ impl ToolSchema {
             Ok(()) => Fit::Fits,
             Err(Refusal::Misfit(fit)) => fit,
             Err(Refusal::Stop(stop @ Stop::Double)) => Fit::Unfit(run.misfit(stop.as_str().to_owned())),
+            Err(Refusal::Stop(stop @ Stop::Spelling)) => {
+                Fit::Undeclared(run.misfit(stop.as_str().to_owned()))
+            }
             Err(Refusal::Stop(stop)) => Fit::Unchecked(stop.as_str().to_owned()),
         }
     }

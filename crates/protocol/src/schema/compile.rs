@@ -8,6 +8,7 @@ use super::{
 };
 use crate::definition::{Exact, ToolDefinition};
 use crate::json::unescape;
+use crate::spelling::fold;
 
 /// The most schemas within one.
 const MAX_NODES: usize = 4_096;
@@ -31,6 +32,9 @@ const SINCE: [(&str, Dialect); 6] = [
     ("maxContains", Dialect::Of2019),
     ("prefixItems", Dialect::Of2020),
 ];
+/// Keywords by which one and the same schema lets other values be in draft 7, with what must lie beside them for that.
+const READ_OTHERWISE: [(&str, &str); 3] =
+    [("minContains", "contains"), ("maxContains", "contains"), ("prefixItems", "items")];
 /// What says what is right, and is not understood here.
 const UNKNOWN: [&str; 7] = [
     "$dynamicRef",
@@ -94,6 +98,10 @@ pub enum Why {
     /// Another dialect, or another one than that of the whole.
     #[error("its dialect is not understood")]
     Dialect,
+    /// A keyword that other dialects read otherwise, in a schema that does not say of which it is. Revisions of MCP before 2025-11-25 do
+    /// not say it either, and the validators of their servers go by draft 7.
+    #[error("`{0}` means something else to other dialects, and `$schema` does not say which this is")]
+    Unsaid(&'static str),
     /// In dialects that pass over what lies beside a reference.
     #[error("its dialect passes over what lies beside `$ref`")]
     Beside,
@@ -123,6 +131,10 @@ impl ToolSchema {
         }
         Ok(Self { nodes: compiler.nodes })
     }
+}
+
+fn is_said(members: &Object, (keyword, beside): (&str, &str)) -> bool {
+    members.contains_key(keyword) && members.contains_key(beside)
 }
 
 fn at(place: &str, why: Why) -> Unusable {
@@ -196,6 +208,10 @@ impl<'a> Compiler<'a> {
         if let Some((unknown, _)) = unknown {
             return Err(at(place, Why::Keyword(unknown)));
         }
+        let unsaid = self.root.as_object().is_none_or(|root| !root.contains_key("$schema"));
+        if unsaid && let Some(keyword) = READ_OTHERWISE.into_iter().find(|it| is_said(members, *it)) {
+            return Err(at(place, Why::Unsaid(keyword.0)));
+        }
         if members.contains_key("$schema") && Dialect::of(members) != Some(self.dialect) {
             return Err(at(place, Why::Dialect));
         }
@@ -225,9 +241,25 @@ impl<'a> Compiler<'a> {
     fn reference(&mut self, value: &Exact, place: &str) -> Result<usize, Unusable> {
         let text = value.as_str().ok_or_else(|| at(place, Why::Absent))?;
         let fragment = text.strip_prefix('#').ok_or_else(|| at(place, Why::Remote))?;
-        let found = if fragment.is_empty() { Some(self.root) } else { below(self.root, fragment) };
-        let found = found.ok_or_else(|| at(place, Why::Absent))?;
+        if fragment.is_empty() {
+            return self.enter(place, self.root);
+        }
+        let mut way = Vec::new();
+        let found = below(self.root, fragment, &mut way).ok_or_else(|| at(place, Why::Absent))?;
+        // The root is what the reference is read by in any case.
+        for members in way.into_iter().skip(1) {
+            self.refuse_base(members, place)?;
+        }
         self.enter(place, found)
+    }
+
+    /// Refuses what has references within it, or the way to it, mean something else.
+    fn refuse_base(&self, members: &Object, place: &str) -> Result<(), Unusable> {
+        let says = |keyword: &str| members.get(keyword).is_some_and(|value| value.as_str().is_some());
+        if let Some(base) = ["$id", "$schema"].into_iter().find(|keyword| says(keyword)) {
+            return Err(at(place, Why::Keyword(base)));
+        }
+        if self.dialect < Dialect::Of2019 && says("$ref") { Err(at(place, Why::Beside)) } else { Ok(()) }
     }
 
     fn several(&mut self, value: &'a Exact, place: &str) -> Result<Vec<usize>, Unusable> {
@@ -307,7 +339,8 @@ impl<'a> Compiler<'a> {
             Some(Exact::Bool(false)) => Rest::None,
             Some(schema) => Rest::Of(self.enter(&format!("{place}/additionalProperties"), schema)?),
         };
-        Ok(Some(Rule::Members(Members { named, patterns, rest })))
+        let folded = named.keys().map(|key| fold(key)).collect();
+        Ok(Some(Rule::Members(Members { named, folded, patterns, rest })))
     }
 
     fn condition(&mut self, members: &'a Object, place: &str) -> Result<Option<Rule>, Unusable> {
@@ -320,13 +353,16 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// What a JSON Pointer names; percent-encoded ones name nothing here.
-fn below<'a>(root: &'a Exact, pointer: &str) -> Option<&'a Exact> {
+/// What a JSON Pointer names, and the objects on the way to it; percent-encoded ones name nothing here.
+fn below<'a>(root: &'a Exact, pointer: &str, way: &mut Vec<&'a Object>) -> Option<&'a Exact> {
     if pointer.contains('%') {
         return None;
     }
     pointer.strip_prefix('/')?.split('/').try_fold(root, |value, token| match value {
-        Exact::Object(members) => members.get(&unescape(token)),
+        Exact::Object(members) => {
+            way.push(members);
+            members.get(&unescape(token))
+        }
         // An index has one form: neither `+1` nor `01`.
         Exact::Array(items) => match token.parse::<usize>() {
             Ok(index) if index.to_string() == token => items.get(index),

@@ -148,14 +148,18 @@ impl<'a> Translator<'a> {
         if self.rest.peek() == Some(&']') {
             return None;
         }
-        let mut before = None;
+        let (mut before, mut set) = (None, false);
         loop {
             let next = self.rest.next()?;
+            let begins_set =
+                next == '\\' && matches!(self.rest.peek(), Some('d' | 'D' | 'w' | 'W' | 's' | 'S'));
             match next {
                 ']' => return self.put("]"),
                 // A set that is one end of a range, and two hyphens, which the engine takes for a difference.
                 '-' if before == Some('-') || self.rest.peek() == Some(&'-') => return None,
                 '-' if before.is_some() && self.rest.peek() == Some(&'\\') => return None,
+                // What ECMA has for a hyphen the engine has for one too, and takes what follows for the beginning of a range.
+                '-' if set && self.rest.peek() != Some(&']') => return None,
                 '-' => self.out.push('-'),
                 '\\' => self.escape(true)?,
                 // Nested classes and operators of the engine's own.
@@ -165,7 +169,7 @@ impl<'a> Translator<'a> {
                 }
                 other => self.out.push(other),
             }
-            before = Some(next);
+            (before, set) = (Some(next), begins_set);
         }
     }
 

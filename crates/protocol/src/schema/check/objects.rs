@@ -8,6 +8,7 @@ use crate::definition::Exact;
 use crate::schema::fit::Fit;
 use crate::schema::marks::Marks;
 use crate::schema::{Id, Members, Meter, Rest, Rule, Stop, bytes, shortened};
+use crate::spelling::fold;
 
 impl<'v> Run<'_, 'v> {
     pub(super) fn object(
@@ -80,6 +81,7 @@ impl<'v> Run<'_, 'v> {
         let mut marks = Marks { says: true, ..Marks::default() };
         for (key, value) in members {
             self.meter.look_for(key)?;
+            self.refuse_another_spelling(said, key)?;
             let mut ids: Vec<Id> = said.named.get(key).copied().into_iter().collect();
             for (pattern, id) in &said.patterns {
                 if self.is_in(pattern, key)? {
@@ -98,6 +100,19 @@ impl<'v> Run<'_, 'v> {
             }
         }
         Ok(Some(marks))
+    }
+
+    /// A tool that ignores case takes it for the one that is named, whatever branch of the schema names it.
+    fn refuse_another_spelling(&mut self, said: &Members, key: &'v str) -> Result<(), Stop> {
+        if said.named.contains_key(key) || said.named.is_empty() {
+            return Ok(());
+        }
+        self.meter.spend(bytes(key).saturating_mul(8))?;
+        if !said.folded.contains(&fold(key)) {
+            return Ok(());
+        }
+        self.path.push(Step::Key(key));
+        Err(Stop::Spelling)
     }
 
     fn not_declared(&mut self, key: &'v str) -> Option<Marks<'v>> {
