@@ -120,6 +120,7 @@ fn calls_through_the_gate_are_counted_as_the_tool_servers_and_the_log_have_them(
         &upstream,
         "--beside",
         &beside,
+        "--beside-may-be-none",
     ]);
     let said: Value = serde_json::from_str(said.ok()).unwrap();
     let rows = said["rows"].as_array().unwrap();
@@ -147,6 +148,18 @@ fn calls_through_the_gate_are_counted_as_the_tool_servers_and_the_log_have_them(
     assert_eq!(accounts["gated_calls_that_ran"], gated);
     assert_eq!(accounts["on_record"]["permits"], gated);
     assert_eq!(accounts["on_record"]["outcomes"], serde_json::json!({ "ok": gated }));
+}
+
+#[test]
+fn the_tool_server_itself_was_measured_as_another_gateway() {
+    let upstream = free_address();
+    let (one, other) = (format!("http://{upstream}/mcp"), format!("http://localhost:{}/", upstream.port()));
+    for beside in [one, other] {
+        let upstream = upstream.to_string();
+        let bench = ["bench", "mcp", "--seconds", "1", "--callers", "1", "--over", "http", "--long", "0"];
+        let said = run(&[&bench[..], &["--upstream", &upstream, "--beside", &beside]].concat());
+        said.failed("is the tool server itself");
+    }
 }
 
 #[test]

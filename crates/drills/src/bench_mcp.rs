@@ -25,7 +25,7 @@ use tokio::process::Child;
 
 use crate::DrillError;
 use crate::bench::{resident, sync};
-use accounts::{OnRecord, Ran};
+use accounts::{OnRecord, Ran, is_measured};
 pub use beside::Beside;
 use load::{Got, Road, Scene, Until};
 use meter::{Meter, load_average};
@@ -161,6 +161,7 @@ impl Bench {
                 legs.insert(name, Leg { name, road, tools: tools.clone(), gate });
             }
             if let Some(beside) = &options.beside {
+                beside.is_another_than(options.upstream)?;
                 let leg = beside.leg(&upstream, options.long.is_some(), note).await?;
                 legs.insert(leg.name, leg);
             }
@@ -220,6 +221,9 @@ impl Bench {
                 seen.got.add(got);
             }
             self.sync()?;
+        }
+        for (leg, seen) in legs.iter().zip(&seen) {
+            is_measured((leg.name, leg.gate.is_some()), &seen.got, seen.meter.syncs)?;
         }
         let row = table::row(over, long, callers, &mut seen);
         for (leg, seen) in legs.iter().zip(seen) {
@@ -285,6 +289,7 @@ impl Bench {
             let before = self.meter(&leg).await?;
             let mut got = scene.ask(&mut clients, Until::Calls(until.saturating_sub(made))).await?;
             let meter = self.meter(&leg).await?.since(before);
+            is_measured((leg.name, leg.gate.is_some()), &got, meter.syncs)?;
             rows.push(table::filled(until, &mut got, &meter, self.memory()));
             self.enter(&leg, got);
             self.sync()?;

@@ -20,13 +20,21 @@ pub(crate) enum Which {
 /// The names of one list, by the forms under which names are compared.
 type Forms = BTreeMap<String, BTreeSet<String>>;
 
+/// What is hidden of a server's list, as far as it was read, and of the one before: what is on a later page is not forgotten while the
+/// list is read anew.
+#[derive(Debug, Default)]
+struct Hidden {
+    now: BTreeSet<String>,
+    before: BTreeSet<String>,
+}
+
 /// What the servers behind one gate list, as it was heard last.
 #[derive(Debug)]
 pub(crate) struct Company {
     servers: BTreeSet<String>,
     heard: Mutex<BTreeMap<(String, Which), Forms>>,
     /// What of each is hidden from the client.
-    hidden: Mutex<BTreeMap<String, BTreeSet<String>>>,
+    hidden: Mutex<BTreeMap<String, Hidden>>,
 }
 
 impl Company {
@@ -69,16 +77,17 @@ impl Company {
         let mut hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
         let of = hidden.entry(server.to_owned()).or_default();
         if first {
-            of.clear();
+            of.before = std::mem::take(&mut of.now);
         }
-        let room = MAX_TOOLS.saturating_sub(of.len());
-        of.extend(names.iter().take(room).cloned());
+        let room = MAX_TOOLS.saturating_sub(of.now.len());
+        of.now.extend(names.iter().take(room).cloned());
     }
 
     /// The only server that has a tool of this name which the client is not shown. Its gate decides a call of it.
     pub(crate) fn hides(&self, name: &str) -> Option<String> {
         let hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut having = hidden.iter().filter(|(_, names)| names.contains(name)).map(|(server, _)| server);
+        let has = |hidden: &Hidden| hidden.now.contains(name) || hidden.before.contains(name);
+        let mut having = hidden.iter().filter(|(_, hidden)| has(hidden)).map(|(server, _)| server);
         having.next().filter(|_| having.next().is_none()).cloned()
     }
 
@@ -151,8 +160,9 @@ mod tests {
         assert!(company.is_ambiguous("a", &long) && !company.is_ambiguous("a", &long[1..]));
     }
 
+    /// A list that was begun anew had forgotten what its later pages hide, and a call of that was on no record.
     #[test]
-    fn a_hidden_name_is_its_only_servers_until_that_lists_anew() {
+    fn a_hidden_name_was_nobodys_while_the_list_was_read_anew() {
         let company = company(&[("a", &[]), ("b", &[])]);
         let hide = |server: &str, names: &[&str], first: bool| {
             let names = names.iter().map(|name| (*name).to_owned()).collect();
@@ -163,10 +173,14 @@ mod tests {
         assert_eq!(company.hides("pay").as_deref(), Some("a"));
         assert_eq!((company.hides("same"), company.hides("other")), (None, None), "two have it, and nobody");
         hide("a", &["more"], false);
+        hide("a", &["pay"], true);
         assert_eq!(
             (company.hides("pay").as_deref(), company.hides("more").as_deref()),
-            (Some("a"), Some("a"))
+            (Some("a"), Some("a")),
+            "its second page is not read yet"
         );
+        hide("a", &[], true);
+        assert_eq!((company.hides("pay").as_deref(), company.hides("more")), (Some("a"), None));
         hide("a", &[], true);
         assert_eq!((company.hides("pay"), company.hides("same").as_deref()), (None, Some("b")));
     }

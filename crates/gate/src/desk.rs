@@ -192,7 +192,7 @@ impl Desk {
     ) -> Option<String> {
         let sight = self.tools.look(&tool, pins, end).await;
         terms.sight = pins.bind(tool.parts().0).then_some(sight);
-        let fit = self.tools.schemas.fit((&tool, sight.seen), pins, arguments);
+        let fit = self.tools.schemas.fit((&tool, sight.seen), pins, (&self.agent, arguments)).await;
         let seen = fit.as_ref().map(Fit::seen);
         let called = CalledTool { name: tool, definition: sight.seen, arguments: seen };
         terms.tool = pins.judge_call(&called).err();

@@ -304,7 +304,7 @@ impl Tools {
             for tool in &page.tools {
                 let tool = ToolDefinition::parse(tool.as_bytes());
                 let tool = tool.map_err(|error| format!("one is not understood: {error}"))?;
-                self.schemas.hear(&tool);
+                self.schemas.hear(&tool).await;
                 tools.push(Entry::of(&tool));
             }
             if tools.len() > MAX_TOOLS {

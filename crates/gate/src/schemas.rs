@@ -1,25 +1,84 @@
 //! The schemas of pinned tools, compiled once each from the definition whose digest is the pin: the very text that the gate hashed,
-//! and no other listing.
+//! and no other listing. Conversations of one process share them. They are compiled, and arguments are held against them, apart from
+//! the thread that all conversations share.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use portcullis_protocol::{Digest, Fit, ToolDefinition, ToolName, ToolPins, ToolSchema, ToolSeen, Unusable};
+use portcullis_protocol::{
+    AgentId, Digest, Fit, ToolDefinition, ToolName, ToolPins, ToolSchema, ToolSeen, Unusable,
+};
+use tokio::task::spawn_blocking;
+
+/// How large the patterns of all pinned tools of a server may be together, in bytes, once they are compiled.
+const PATTERNS_SIZE: usize = 8 * 1024 * 1024;
+
+type Compiled = Result<ToolSchema, Unusable>;
+
+/// What some conversation of this process has compiled, with as much room as a tool may have. The same definition compiles to the same.
+static COMPILED: Mutex<BTreeMap<Digest, Weak<Compiled>>> = Mutex::new(BTreeMap::new());
+/// Where each agent's arguments are looked at, one call at a time and in order, whatever conversations it has.
+static LANES: Mutex<BTreeMap<AgentId, Weak<Lane>>> = Mutex::new(BTreeMap::new());
+
+type Lane = tokio::sync::Mutex<()>;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lane_of(agent: &AgentId) -> Arc<Lane> {
+    let mut lanes = locked(&LANES);
+    if let Some(lane) = lanes.get(agent).and_then(Weak::upgrade) {
+        return lane;
+    }
+    let lane = Arc::new(Lane::new(()));
+    lanes.retain(|_, lane| lane.strong_count() > 0);
+    lanes.insert(agent.clone(), Arc::downgrade(&lane));
+    lane
+}
+
+/// The schema of a definition, from whoever has it. Takes long.
+fn compiled(tool: &ToolDefinition, digest: Digest, room: usize) -> Arc<Compiled> {
+    let shared = locked(&COMPILED).get(&digest).and_then(Weak::upgrade);
+    let fits = |schema: &Compiled| schema.as_ref().map_or(0, ToolSchema::patterns_size) <= room;
+    if let Some(schema) = shared.filter(|schema| fits(schema)) {
+        return schema;
+    }
+    let schema = Arc::new(ToolSchema::of_within(tool, room));
+    if room == PATTERNS_SIZE || schema.is_ok() {
+        let mut all = locked(&COMPILED);
+        all.retain(|_, schema| schema.strong_count() > 0);
+        all.insert(digest, Arc::downgrade(&schema));
+    }
+    schema
+}
 
 /// By the digests of the definitions.
 #[derive(Default)]
-pub(crate) struct Schemas(Mutex<State>);
+pub(crate) struct Schemas(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     /// The pins of the server.
     wanted: BTreeSet<Digest>,
-    known: BTreeMap<Digest, Arc<Result<ToolSchema, Unusable>>>,
+    known: BTreeMap<Digest, Arc<Compiled>>,
+}
+
+impl State {
+    /// What the patterns of one more tool may take, if its definition is pinned and not known yet.
+    fn room_for(&self, digest: &Digest) -> Option<usize> {
+        if !self.wanted.contains(digest) || self.known.contains_key(digest) {
+            return None;
+        }
+        let known = self.known.values().filter_map(|schema| schema.as_ref().as_ref().ok());
+        let taken = known.fold(0, |taken: usize, schema| taken.saturating_add(schema.patterns_size()));
+        Some(PATTERNS_SIZE.saturating_sub(taken))
+    }
 }
 
 impl Schemas {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 
     /// Takes up which definitions are pinned.
@@ -40,32 +99,39 @@ impl Schemas {
     }
 
     /// Takes up a definition that the gate was given by the server, if it is pinned and not known yet.
-    pub(crate) fn hear(&self, tool: &ToolDefinition) {
+    pub(crate) async fn hear(&self, tool: &ToolDefinition) {
         let digest = tool.digest();
-        let is_news = {
-            let state = self.state();
-            state.wanted.contains(&digest) && !state.known.contains_key(&digest)
-        };
-        if is_news {
-            // Nobody waits for what is known meanwhile.
-            let schema = Arc::new(ToolSchema::of(tool));
-            self.state().known.insert(digest, schema);
-        }
+        let Some(room) = self.state().room_for(&digest) else { return };
+        let (tool, state) = (tool.clone(), Arc::clone(&self.0));
+        // What was compiled is kept, whether or not it is waited for that long. What was not is not known.
+        let compiling = spawn_blocking(move || {
+            let schema = compiled(&tool, digest, room);
+            locked(&state).known.insert(digest, schema);
+        });
+        drop(compiling.await);
     }
 
-    /// How arguments, as they are sent, fit the definition of a tool that is defined as it is pinned; `None` of any other.
-    pub(crate) fn fit(
+    /// How an agent's arguments, as they are sent, fit the definition of a tool that is defined as it is pinned; `None` of any other.
+    pub(crate) async fn fit(
         &self,
         (tool, seen): (&ToolName, ToolSeen),
         pins: &ToolPins,
-        arguments: &str,
+        (agent, arguments): (&AgentId, &str),
     ) -> Option<Fit> {
         let pin = pins.tools.get(tool).filter(|pin| seen == ToolSeen::Defined(**pin))?;
         let schema = self.state().known.get(pin).cloned();
-        Some(match schema.as_deref() {
-            Some(Ok(schema)) => schema.check_text(arguments),
-            Some(Err(unusable)) => Fit::Unchecked(unusable.to_string()),
-            None => Fit::Unchecked("the gate has not read the tool's definition yet".to_owned()),
+        let Some(schema) = schema else {
+            return Some(Fit::Unchecked("the gate has not read the tool's definition yet".to_owned()));
+        };
+        // Who does not wait any more has its place taken until this is done: an agent never has two.
+        let (place, arguments) = (lane_of(agent).lock_owned().await, arguments.to_owned());
+        let looked = spawn_blocking(move || match &*schema {
+            Ok(schema) => (schema.check_text(&arguments), place),
+            Err(unusable) => (Fit::Unchecked(unusable.to_string()), place),
+        });
+        Some(match looked.await {
+            Ok((fit, _place)) => fit,
+            Err(_) => Fit::Unchecked("the arguments were not looked at to the end".to_owned()),
         })
     }
 }

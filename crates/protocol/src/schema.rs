@@ -30,6 +30,8 @@ use crate::definition::Exact;
 pub struct ToolSchema {
     /// The first is the schema of all arguments.
     nodes: Vec<Node>,
+    /// What its patterns take, in bytes, at the most.
+    size: usize,
 }
 
 /// A schema within the schema: what all must hold of a value.

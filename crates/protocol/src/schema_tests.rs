@@ -438,6 +438,23 @@ fn keys_that_a_schema_names_were_looked_for_without_being_counted() {
     assert_eq!(told(&multiple.check_text(&numbers(40_000))), SPENT);
 }
 
+/// Each pattern had a bound, and 128 of them a bound of 160 MiB.
+#[test]
+fn patterns_of_one_schema_were_bounded_one_by_one() {
+    let patterns = |count: usize, pattern: &str| {
+        let each = |number: usize| format!(r#""k{number}":{{"pattern":"{pattern}{number}"}}"#);
+        let text = format!(r#"{{"properties":{{{}}}}}"#, (0..count).map(each).collect::<Vec<_>>().join(","));
+        compiled(&text)
+    };
+    assert!(matches!(patterns(128, "^[a-z]{1000}").unwrap_err().why, Why::Pattern(_)));
+    let some = patterns(3, "^[a-z]{1000}").unwrap();
+    assert!(some.patterns_size() > 0 && some.patterns_size() <= 1024 * 1024);
+    assert!(patterns(100, "^[0-9]{4}-[a-z]+$").is_ok(), "small ones have room");
+    let one =
+        ToolDefinition::parse(br#"{"name":"t","inputSchema":{"properties":{"a":{"pattern":"a"}}}}"#).unwrap();
+    assert!(ToolSchema::of_within(&one, 4 * 1024).is_ok() && ToolSchema::of_within(&one, 1024).is_err());
+}
+
 /// Eight megabytes of them took more than a gigabyte while they were looked at.
 #[test]
 fn arguments_of_too_many_values_are_not_looked_at() {

@@ -86,6 +86,9 @@ pub(crate) struct BenchMcpArgs {
     /// A file with the bearer token that it is shown.
     #[arg(long, value_name = "FILE", requires = "beside")]
     pub(crate) beside_token: Option<PathBuf>,
+    /// Let the tool server itself stand in its place, for tests.
+    #[arg(long, hide = true, requires = "beside")]
+    pub(crate) beside_may_be_none: bool,
     /// Where the tool server over HTTP listens. Default: a free port of 127.0.0.1.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) upstream: Option<SocketAddr>,

@@ -91,7 +91,12 @@ fn mcp(args: &BenchMcpArgs) -> ExitCode {
         over: args.over.iter().map(|over| transport(*over)).collect(),
         long: Some(args.long).filter(|bytes| *bytes > 0),
         calls: args.calls,
-        beside: args.beside.clone().map(|url| bench_mcp::Beside { name, url, token }),
+        beside: args.beside.clone().map(|url| bench_mcp::Beside {
+            name,
+            url,
+            token,
+            may_be_none: args.beside_may_be_none,
+        }),
         upstream: args.upstream.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
         json: args.json,
     };

@@ -83,6 +83,22 @@ impl Ran {
     }
 }
 
+/// Whether a leg is a measurement at all: of what ran more than of what was refused, and of what is gated with evidence on the disk.
+///
+/// # Errors
+/// If it is not.
+pub(super) fn is_measured((leg, gated): (&str, bool), got: &Got, syncs: u64) -> Result<(), DrillError> {
+    let none = |what: String| Err(DrillError::Answer(format!("`{leg}` is not measured: {what}")));
+    if gated && !got.ran.is_empty() && syncs == 0 {
+        return none("calls ran through the gate, and the arbiter has synced nothing".to_owned());
+    }
+    let (ran, refused) = (got.ran.len(), got.refused.len());
+    if refused > ran {
+        return none(format!("{refused} calls were refused, and {ran} ran"));
+    }
+    Ok(())
+}
+
 /// What is on record, proved by the anchored head.
 #[derive(Debug, Default)]
 pub(super) struct OnRecord {
@@ -176,6 +192,15 @@ mod tests {
         }
         assert!(journal(&both).is_done().is_err(), "calls of a leg that nobody asks for");
         assert!(Ran::default().add("{}").is_err() && Ran::default().is_done().is_ok());
+    }
+
+    #[test]
+    fn a_leg_that_was_refused_or_had_no_evidence_was_measured() {
+        assert!(is_measured(("stdio-gated", true), &got(&[1, 2], &[3]), 1).is_ok());
+        assert!(is_measured(("stdio-direct", false), &got(&[1], &[]), 0).is_ok());
+        assert!(is_measured(("stdio-gated", true), &got(&[1], &[]), 0).is_err(), "no evidence on the disk");
+        assert!(is_measured(("stdio-gated", true), &got(&[1], &[2, 3]), 4).is_err());
+        assert!(is_measured(("stdio-direct", false), &got(&[], &[1]), 0).is_err());
     }
 
     #[test]

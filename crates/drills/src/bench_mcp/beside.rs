@@ -1,5 +1,6 @@
 //! Another gateway, in front of the same tool server, which somebody else has started.
 
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use super::place::AGENTS;
@@ -22,9 +23,28 @@ pub struct Beside {
     pub url: String,
     /// The bearer token that it is shown, if any.
     pub token: Option<String>,
+    /// Whether the tool server itself may stand in its place: for tests.
+    pub may_be_none: bool,
 }
 
 impl Beside {
+    /// Whether it is somewhere else than the tool server: what that takes by itself is measured anyway.
+    ///
+    /// # Errors
+    /// If it is not, or it is not known where it is.
+    pub(super) fn is_another_than(&self, upstream: SocketAddr) -> Result<(), DrillError> {
+        let server = Server::new(&self.url, None)?;
+        let resolving = DrillError::system(format!("finding {}", self.url));
+        let mut addresses = server.authority().to_socket_addrs().map_err(resolving)?;
+        if !self.may_be_none && addresses.any(|address| address == upstream) {
+            return Err(DrillError::Answer(format!(
+                "{} is the tool server itself, and no gateway in front of it: give another address as `--beside`",
+                self.url
+            )));
+        }
+        Ok(())
+    }
+
     /// Waits until it lists the tool server's tools.
     pub(super) async fn leg(
         &self,

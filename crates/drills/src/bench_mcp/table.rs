@@ -60,7 +60,12 @@ pub(super) fn row(over: Over, long: Option<u32>, callers: u32, seen: &mut [Seen]
     let mut direct = Value::Null;
     for (name, seen) in ["direct", "gated", "beside"].into_iter().zip(seen) {
         let mut leg = leg(seen);
+        // Where calls were refused, others had less beside them: what those took says nothing of what was added.
+        let refused = [&leg, &direct].iter().any(|leg| leg.get("refused").and_then(Value::as_u64) != Some(0));
         let added = |what: &str| {
+            if refused {
+                return None;
+            }
             let [all, without] =
                 [&leg, &direct].map(|leg| leg.pointer(&format!("/us/{what}")).and_then(Value::as_i64));
             all?.checked_sub(without?)
@@ -217,4 +222,26 @@ fn print_accounts(report: &Value, say: &mut dyn FnMut(&str)) {
     let memory = report.get("resident_kb").and_then(Value::as_object).into_iter().flatten();
     let memory: Vec<String> = memory.map(|(process, kb)| format!("{process} {kb}")).collect();
     say(&format!("resident memory at the end, KiB: {}", memory.join(", ")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_of_a_load_was_compared_with_all_of_it() {
+        let seen = |refused: &[u64]| {
+            let waits = vec![Duration::from_millis(1); 3];
+            Seen {
+                got: Got { ran: vec![1, 2, 3], refused: refused.to_vec(), waits, ..Got::default() },
+                ..Seen::default()
+            }
+        };
+        let added = |direct: &[u64], gated: &[u64]| {
+            let row = row(Over::Stdio, None, 3, &mut [seen(direct), seen(gated)]);
+            row.pointer("/gated/added_us/p50").cloned().unwrap()
+        };
+        assert_eq!(added(&[], &[]), 0);
+        assert_eq!((added(&[], &[4]), added(&[4], &[])), (Value::Null, Value::Null));
+    }
 }

@@ -32,7 +32,7 @@ impl Batch<'_> {
             Listed::Refused(code) => return Ok(ListAnswer::Unlogged(code, intake.agent.clone())),
             Listed::Again => return Ok(ListAnswer::Again),
         };
-        if !quota.admits_list(&intake.agent, self.health.boot) {
+        if !quota.admits_list(&intake.agent, &entry.server, self.health.boot) {
             return Ok(ListAnswer::Unlogged(ReasonCode::OverloadShed, intake.agent.clone()));
         }
         let record = Record::Listing(entry);

@@ -1,5 +1,9 @@
-use portcullis_ledger::{Overloaded, SignError};
-use portcullis_protocol::{Captured, Outcome, ReasonCode, Record};
+use std::sync::mpsc::channel;
+
+use portcullis_arbiter::{Credential, Mandate, prepare_listing};
+use portcullis_ledger::{Clocks, ListReply, Overloaded, SignError};
+use portcullis_protocol::wire::ListingCall;
+use portcullis_protocol::{Captured, Digest, Outcome, ReasonCode, Record};
 
 use crate::harness::{Call, Held, POISON, World, answer};
 
@@ -115,4 +119,37 @@ fn a_flood_that_writes_nothing_costs_no_sync() {
     let after = world.status(&ledger);
     // The first repetition of the read made its record.
     assert_eq!((after.syncs - before.syncs, after.size - before.size), (2, 1));
+}
+
+/// What the gate says of a list is believed only as it is on record, and an agent could fill the log with them.
+#[test]
+fn lists_over_the_quota_are_refused_and_lists_of_other_servers_and_agents_are_not() {
+    let world = World::new();
+    let ledger = world.start();
+    let list = |number: u64, agent: &str, server: &str| {
+        let call = ListingCall {
+            listing: Digest::sha256(&number.to_be_bytes()),
+            gate: "gate".parse().unwrap(),
+            acts_for: None,
+            server: server.parse().unwrap(),
+            tools: [format!("{server}/read").parse().unwrap()].into(),
+            unnamed: 0,
+            deadline_ms: 1_000_000,
+        };
+        let agent = agent.parse().unwrap();
+        let credential =
+            Credential { agent, acts_for: Mandate::nobody(), expires: None, authenticated: None };
+        let boot = world.clocks.boot();
+        let intake = prepare_listing(call, &credential, Some(&world.bundle), boot, None);
+        let (sender, receiver) = channel();
+        ledger.list(intake, move |reply| sender.send(reply).unwrap()).unwrap();
+        receiver.recv().unwrap()
+    };
+    let listed: Vec<_> = (0..150).map(|number| list(number, "demo-agent", "loud")).collect();
+    let refused = listed.iter().skip(100).all(|reply| *reply == ListReply::Refused(ReasonCode::OverloadShed));
+    assert!(refused && listed.iter().take(100).all(|reply| matches!(reply, ListReply::Listed(_))));
+    assert!(matches!(list(200, "demo-agent", "quiet"), ListReply::Listed(_)));
+    drop(ledger);
+    let lists = world.records().into_iter().filter(|record| matches!(record, Record::Listing(_)));
+    assert_eq!(lists.count(), 101);
 }

@@ -16,6 +16,8 @@ const MAX_NODES: usize = 4_096;
 const TOLD: usize = 8;
 /// The most patterns.
 const MAX_PATTERNS: usize = 128;
+/// How large they may be together, in bytes, once they are compiled.
+const PATTERNS_SIZE: usize = 1024 * 1024;
 /// The dialects that are understood, without `http` or `https` and an empty fragment.
 const DIALECTS: [(&str, Dialect); 4] = [
     ("://json-schema.org/draft/2020-12/schema", Dialect::Of2020),
@@ -93,7 +95,7 @@ pub enum Why {
     #[error("what it refers to is not there")]
     Absent,
     /// A pattern that means something else to other engines, or is too large.
-    #[error("the pattern `{0}` is not understood, or too large")]
+    #[error("the pattern `{0}` is not understood, or too large beside the others")]
     Pattern(String),
     /// Another dialect, or another one than that of the whole.
     #[error("its dialect is not understood")]
@@ -116,12 +118,21 @@ impl ToolSchema {
     /// # Errors
     /// [`Unusable`], if not all of it is understood.
     pub fn of(tool: &ToolDefinition) -> Result<Self, Unusable> {
+        Self::of_within(tool, usize::MAX)
+    }
+
+    /// The same, with patterns of no more than so many bytes together, once they are compiled.
+    ///
+    /// # Errors
+    /// [`Unusable`], if not all of it is understood, or its patterns are larger.
+    pub fn of_within(tool: &ToolDefinition, room: usize) -> Result<Self, Unusable> {
         let nothing = Exact::Object(Object::new());
         let written = tool.members().get("inputSchema").map_or(&nothing, |written| written);
         let root = written.as_object().ok_or_else(|| at("", Why::Value("inputSchema".to_owned())))?;
         let dialect = Dialect::of(root).ok_or_else(|| at("", Why::Dialect))?;
         let (nodes, known, waiting) = (Vec::new(), BTreeMap::new(), Vec::new());
-        let mut compiler = Compiler { root: written, dialect, nodes, known, waiting, patterns: 0 };
+        let (patterns, size, room) = (0, 0, room.min(PATTERNS_SIZE));
+        let mut compiler = Compiler { root: written, dialect, nodes, known, waiting, patterns, size, room };
         compiler.enter("", written)?;
         while let Some((id, schema, place)) = compiler.waiting.pop() {
             let rules = compiler.rules(schema, &place)?;
@@ -129,7 +140,13 @@ impl ToolSchema {
                 node.rules = rules;
             }
         }
-        Ok(Self { nodes: compiler.nodes })
+        Ok(Self { nodes: compiler.nodes, size: compiler.size })
+    }
+
+    /// The bytes that its patterns take, at the most.
+    #[must_use]
+    pub const fn patterns_size(&self) -> usize {
+        self.size
     }
 }
 
@@ -149,6 +166,9 @@ struct Compiler<'a> {
     known: BTreeMap<*const Exact, usize>,
     waiting: Vec<(usize, &'a Exact, String)>,
     patterns: usize,
+    /// What they take together, and what they may.
+    size: usize,
+    room: usize,
 }
 
 impl<'a> Compiler<'a> {
@@ -289,7 +309,10 @@ impl<'a> Compiler<'a> {
         if self.patterns > MAX_PATTERNS {
             return Err(at(place, Why::TooLarge));
         }
-        Pattern::new(text).ok_or_else(|| at(place, Why::Pattern(shortened(text))))
+        let pattern = Pattern::new(text, self.room.saturating_sub(self.size))
+            .ok_or_else(|| at(place, Why::Pattern(shortened(text))))?;
+        self.size = self.size.saturating_add(pattern.size);
+        Ok(pattern)
     }
 
     /// `prefixItems` and `items`, which was both of them in earlier dialects.

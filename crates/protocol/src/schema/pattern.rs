@@ -8,8 +8,8 @@ use super::shortened;
 const MAX_PATTERN: usize = 4_096;
 /// How large a compiled pattern may be, in bytes, and what it then takes to look at one byte of a text, in units of work.
 const SIZES: [(usize, u64); 4] = [(4 * 1024, 64), (16 * 1024, 256), (64 * 1024, 1_024), (256 * 1024, 4_096)];
-/// What the engine may keep of what it has seen, in bytes.
-const CACHE: usize = 1024 * 1024;
+/// What the engine may keep of what it has seen, in bytes, for each who looks at the same time.
+const CACHE: usize = 128 * 1024;
 /// ECMA's `\d`, `\w` and `\s`, as members of a class. The engine's own are wider: `\d` would take digits of every script.
 const DIGITS: &str = "0-9";
 const WORD: &str = "0-9A-Za-z_";
@@ -21,24 +21,26 @@ const LINE_ENDS: &str = "\\n\\r\\u{2028}\\u{2029}";
 pub(super) struct Pattern {
     regex: Regex,
     weight: u64,
+    /// Its bytes, at the most.
+    pub(super) size: usize,
     /// As it was written, for people.
     pub(super) written: String,
 }
 
 impl Pattern {
-    /// `None` if it is no pattern, means something else to the engine, such as a look-ahead, or is too large.
-    pub(super) fn new(text: &str) -> Option<Self> {
+    /// `None` if it is no pattern, means something else to the engine, such as a look-ahead, or is larger than this, once compiled.
+    pub(super) fn new(text: &str, room: usize) -> Option<Self> {
         let translated = if text.len() <= MAX_PATTERN { Translator::of(text)? } else { return None };
-        let built = SIZES.into_iter().find_map(|(size, weight)| {
+        let built = SIZES.into_iter().filter(|(size, _)| *size <= room).find_map(|(size, weight)| {
             let mut builder = RegexBuilder::new(&translated);
             let built = builder.size_limit(size).dfa_size_limit(CACHE).nest_limit(64).build();
             match built {
-                Ok(regex) => Some((regex, weight)),
+                Ok(regex) => Some((regex, weight, size)),
                 Err(_) => None,
             }
         });
-        let (regex, weight) = built?;
-        Some(Self { regex, weight, written: shortened(text) })
+        let (regex, weight, size) = built?;
+        Some(Self { regex, weight, size, written: shortened(text) })
     }
 
     /// What it takes to look at a text of so many bytes, in units of work.

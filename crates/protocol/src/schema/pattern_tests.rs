@@ -1,7 +1,7 @@
 use super::Pattern;
 
 fn pattern(text: &str) -> Pattern {
-    Pattern::new(text).unwrap_or_else(|| panic!("`{text}` is not understood"))
+    Pattern::new(text, usize::MAX).unwrap_or_else(|| panic!("`{text}` is not understood"))
 }
 
 #[test]
@@ -89,10 +89,10 @@ fn what_two_engines_read_differently_is_not_understood() {
         r"[\D-\W]",
     ];
     for text in odd {
-        assert!(Pattern::new(text).is_none(), "`{text}`");
+        assert!(Pattern::new(text, usize::MAX).is_none(), "`{text}`");
     }
-    assert!(Pattern::new(&"a".repeat(5_000)).is_none());
-    assert!(Pattern::new("((a{50}){50}){50}").is_none(), "larger than any that is kept");
+    assert!(Pattern::new(&"a".repeat(5_000), usize::MAX).is_none());
+    assert!(Pattern::new("((a{50}){50}){50}", usize::MAX).is_none(), "larger than any that is kept");
 }
 
 #[test]
