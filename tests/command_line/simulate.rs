@@ -285,6 +285,11 @@ fn a_trace_says_which_labels_its_agents_have() {
     assert!(policies.contains(both));
     std::fs::write(&never, policies.replace(both, r#"["untrusted-input", "confidential", "never-added"]"#))
         .unwrap();
+    // What is not declared would not load.
+    let manifest = looser.join("bundle.toml");
+    let declared =
+        std::fs::read_to_string(&manifest).unwrap() + "\n[labels.never-added]\nlifetime = \"8h\"\n";
+    std::fs::write(&manifest, declared).unwrap();
     let line = |labels: &str| {
         json!({ "agent": "desk-agent", "labels": labels, "request": {
             "surface": "support.fetch", "action": "support.fetch",

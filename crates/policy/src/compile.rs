@@ -8,6 +8,7 @@ use portcullis_protocol::{
 };
 
 use crate::annotations::Annotations;
+use crate::asks::Declared;
 use crate::entities::{self, Types};
 use crate::error::BundleError;
 use crate::exceptions::Exception;
@@ -110,7 +111,10 @@ impl Compiled {
             warnings.push("the bundle has no policy: it grants nothing".to_owned());
         }
         labels::refuse_undeclared(&manifest.labels, &set.annotations, &set.ids)?;
-        let invariants = invariants::load(files, &schema, (&entities, &sourced), &mut warnings)?;
+        labels::warn(&manifest.labels, &set.annotations, &mut warnings);
+        let declared = Declared { manifest: &manifest, sight: &sight, entities: &entities };
+        declared.refuse_unmet(files, &set)?;
+        let invariants = invariants::load(files, &schema, (declared, &sourced), &mut warnings)?;
         let agents = entities::agents(&entities, &types);
         principals::refuse_namesakes(&types, &entities, (&agents, manifest.roster.as_ref()))?;
         policies::refuse_unanswerable(&set, manifest.roster.as_ref(), &agents)?;
@@ -139,7 +143,7 @@ impl Compiled {
             pinned,
             warnings,
         };
-        let cases = trial::cases(files, &compiled.manifest.surfaces)?;
+        let cases = trial::cases(files, &compiled.manifest)?;
         compiled.cases = trial::inform(cases, files, &compiled)?;
         Ok(compiled)
     }

@@ -137,7 +137,7 @@ fn settled(files: &Files) -> Vec<BundleError> {
     if let Ok(pinned) = pinned::load(files) {
         errors.extend(mapping::faults(&manifest, &pinned, &mut Vec::new()));
     }
-    errors.extend(trial::cases(files, &manifest.surfaces).err());
+    errors.extend(trial::cases(files, &manifest).err());
     errors
 }
 

@@ -298,6 +298,19 @@ faults! {
     /// A grant that adds what `bundle.toml` does not declare.
     LabelUndeclared { policy: String, label: String } = "policy `{policy}` adds label `{label}`, which is not declared",
         "Declare it in bundle.toml, as in `[labels.NAME]` with `lifetime = \"8h\"`.";
+    /// A condition on what `bundle.toml` does not declare.
+    LabelUnknown { policy: String, label: String } = "policy `{policy}` asks for label `{label}`, which is not declared",
+        "Correct its name, or declare it in bundle.toml, as in `[labels.NAME]` with `lifetime = \"8h\"`: a label that no agent can have is never there, without an error.";
+    /// A condition on labels that could be any.
+    LabelsUnread { policy: String } = "policy `{policy}` asks for labels that are not written out in it",
+        "Ask with `context.labels.contains(\"a\")`, `containsAll([\"a\", \"b\"])` or `containsAny`, or `isEmpty()`, and take `context` itself for nothing else: labels are held against those that are declared.";
+    /// A condition that passes over each action without labels.
+    LabelsAsked { policy: String } = "policy `{policy}` asks whether `context has labels`",
+        "Leave that out: the arbiter gives labels wherever the schema has `labels: Set<String>`, and on an action where it has not, nothing behind it is looked at. Declare them for each action of the policy's scope.";
+    /// A condition that passes over an action whose policies do not see for whom the agent acts.
+    PrincipalUnseen { policy: String, action: String } =
+        "policy `{policy}` asks whether `context has acts_for`, which the schema does not have for action `{action}`",
+        "Declare `acts_for?` for each action of the policy's scope, or name in its scope those that have it: elsewhere it is false for whomever the agent acts.";
     /// More labels than a record has room for.
     TooManyLabels = "the bundle has more than 64 labels", "Merge labels.";
     /// A surface that lets its callers say which labels they have.

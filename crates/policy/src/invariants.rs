@@ -6,6 +6,7 @@
 use cedar_policy::{Effect, Policy, Schema};
 use portcullis_protocol::PolicyId;
 
+use crate::asks::Declared;
 use crate::error::{BundleError, Fault};
 use crate::files::{self, Files, INVARIANTS};
 use crate::policies::{self, Named};
@@ -27,12 +28,12 @@ pub(crate) const ASKING: [&str; 3] = ["approval_roles", "identity_within", "witn
 /// The longest sentence, in bytes.
 const MAX_SENTENCE: usize = 500;
 
-/// Reads every invariant, and holds it against the schema and the entities as if it were a policy: a misspelt group
-/// would make it hold of anything.
+/// Reads every invariant, and holds it against the schema, the entities and the labels as if it were a policy: a misspelt
+/// group or label would make it hold of anything.
 pub(crate) fn load(
     files: &Files,
     schema: &Schema,
-    (entities, sourced): (&cedar_policy::Entities, &Sourced),
+    (declared, sourced): (Declared<'_>, &Sourced),
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Invariant>, BundleError> {
     let mut named = Named::default();
@@ -53,7 +54,8 @@ pub(crate) fn load(
         }
     }
     policies::validate(files, &named, schema, warnings)?;
-    policies::refuse_absent_entities(&named, entities, sourced)?;
+    policies::refuse_absent_entities(&named, declared.entities, sourced)?;
+    declared.refuse_unmet(files, &named)?;
     invariants.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(invariants)
 }

@@ -58,6 +58,19 @@ pub(crate) fn refuse_undeclared(
     Ok(())
 }
 
+/// Warns of labels that no grant adds: those who had them before keep them, and nobody gets them any more.
+pub(crate) fn warn(
+    lifetimes: &Lifetimes,
+    annotations: &BTreeMap<PolicyId, Annotations>,
+    warnings: &mut Vec<String>,
+) {
+    let added: BTreeSet<_> = annotations.values().flat_map(|own| &own.labels).collect();
+    let never = lifetimes.keys().filter(|label| !added.contains(label));
+    warnings.extend(
+        never.map(|label| format!("label `{label}` is declared, and no grant adds it: nobody gets it")),
+    );
+}
+
 /// The labels that satisfied grants add, and for how long.
 pub(crate) fn added(grants: &[&Annotations], lifetimes: &Lifetimes) -> Option<BTreeMap<LabelName, u64>> {
     let labels: BTreeSet<_> = grants.iter().flat_map(|grant| &grant.labels).collect();
@@ -66,4 +79,4 @@ pub(crate) fn added(grants: &[&Annotations], lifetimes: &Lifetimes) -> Option<BT
 
 #[cfg(test)]
 #[path = "labels_tests.rs"]
-mod tests;
+pub(crate) mod tests;

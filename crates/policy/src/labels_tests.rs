@@ -4,7 +4,7 @@ use crate::testing::{bundle, charge, edit, fault, files, said};
 const LABELS: &str = "[labels.untrusted]\nlifetime = \"8h\"\n[labels.confidential]\nlifetime = \"1d\"\n";
 
 /// The test bundle: a charge's policies see labels, and its grant adds one.
-fn labelled() -> crate::files::Files {
+pub(crate) fn labelled() -> crate::files::Files {
     let last = "context.dry = { type = \"boolean\", from = \"/dry\", optional = true }\n";
     let files = edit(files(), "bundle.toml", last, &format!("{last}{LABELS}"));
     let files = edit(files, "schema.cedarschema", "note?: String", "note?: String, labels: Set<String>");

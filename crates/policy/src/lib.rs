@@ -26,6 +26,7 @@
 mod annotations;
 mod archive;
 mod artifact;
+mod asks;
 mod authority;
 mod bundle;
 pub mod bundles;

@@ -26,6 +26,10 @@ pub(super) fn of(files: &Files, file: &str, line: Option<usize>, fault: &Fault) 
         Wanted::Action(action) => action_name(text, action),
         Wanted::Key(action, key) => after(text, action_name(text, action)?.end, key),
         Wanted::Policy(id, name) => policy(text, id, name),
+        Wanted::Within(id, words) => {
+            let named = policy(text, id, "id")?;
+            after(text, named.end, words).or(Some(named))
+        }
         Wanted::Message(message) => misread(file, text, message),
         Wanted::Nothing => None,
     };
@@ -44,6 +48,8 @@ enum Wanted<'a> {
     Key(&'a str, &'a str),
     /// An annotation of a policy.
     Policy(&'a str, &'a str),
+    /// Words of a policy.
+    Within(&'a str, &'a str),
     /// What the parser says itself.
     Message(&'a str),
     Nothing,
@@ -106,6 +112,18 @@ fn in_others(fault: &Fault) -> Wanted<'_> {
     }
     if let Fault::LabelUndeclared { policy, .. } = fault {
         return Wanted::Policy(policy, "adds_label");
+    }
+    if let Fault::LabelUnknown { policy, label } = fault {
+        return Wanted::Within(policy, label);
+    }
+    if let Fault::LabelsUnread { policy } = fault {
+        return Wanted::Policy(policy, "id");
+    }
+    if let Fault::LabelsAsked { policy } = fault {
+        return Wanted::Within(policy, "has labels");
+    }
+    if let Fault::PrincipalUnseen { policy, .. } = fault {
+        return Wanted::Within(policy, "has acts_for");
     }
     if let Fault::Unanswerable { policy, .. } = fault {
         return Wanted::Policy(policy, "approval_roles");

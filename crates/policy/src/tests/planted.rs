@@ -32,6 +32,12 @@ permit_ttl = "1s"
 context.path = { type = "path", from = "/path" }
 context.tags = { type = "strings", from = "/tags", optional = true }
 
+[surfaces."net.post"]
+tier = "standard"
+on_silence = "terminate"
+permit_ttl = "1s"
+context.host = { type = "string", from = "/host" }
+
 [labels.internal]
 lifetime = "8h"
 "#;
@@ -47,6 +53,7 @@ action "charge", "refund" in ["money"] appliesTo { principal: Agent, resource: A
 action "fs.read" appliesTo {
   principal: Agent, resource: Surface, context: { path: String, tags?: Set<String> },
 };
+action "net.post" appliesTo { principal: Agent, resource: Surface, context: { host: String, labels: Set<String> } };
 "#;
 
 const ENTITIES: &str = r#"[
@@ -99,6 +106,14 @@ forbid (principal, action == Action::"fs.read", resource)
 when { context has tags && context.tags.contains("private") }
 unless { principal in Group::"vault" };
 
+@id("posts")
+permit (principal in Group::"staff", action == Action::"net.post", resource)
+when { context.host like "*.example.com" };
+
+@id("no-posts-after-reports")
+forbid (principal, action == Action::"net.post", resource)
+when { context.labels.contains("internal") };
+
 @id("no-suspended")
 forbid (principal in Group::"suspended", action, resource);
 "#;
@@ -143,6 +158,10 @@ forbid (principal, action == Action::"fs.read", resource) unless { context.path 
 @sentence("What is tagged private is read by the vault alone.")
 forbid (principal, action == Action::"fs.read", resource)
 when { context has tags && context.tags.contains("private") && !(principal in Group::"vault") };
+
+@id("reports-stay")
+@sentence("Who has read a report posts nothing.")
+forbid (principal, action == Action::"net.post", resource) when { context.labels.contains("internal") };
 
 @id("staff-reads")
 @sentence("Staff that is not suspended reads every report that is not tagged.")
@@ -221,6 +240,22 @@ expect = "permit"
 adds = ["internal"]
 
 [[case]]
+name = "a post"
+agent = "intern"
+surface = "net.post"
+context = { host = "www.example.com" }
+expect = "permit"
+
+[[case]]
+name = "a post after a report"
+agent = "intern"
+labels = ["internal"]
+surface = "net.post"
+context = { host = "www.example.com" }
+expect = "deny"
+reason = "policy.forbidden"
+
+[[case]]
 name = "another file"
 agent = "intern"
 surface = "fs.read"
@@ -278,7 +313,7 @@ const fn passed(
     Mistake { what, file: POLICY, from, to, check: None, test, prove }
 }
 
-const MISTAKES: [Mistake; 35] = [
+const MISTAKES: [Mistake; 39] = [
     checked(
         "an attribute's name misspelt",
         (
@@ -346,6 +381,30 @@ const MISTAKES: [Mistake; 35] = [
         "an annotation that nobody understands",
         (POLICY, "@id(\"large-charges\")", "@id(\"large-charges\")\n@requires_approval"),
         "unknown annotation `@requires_approval`",
+    ),
+    checked(
+        "a label's name misspelt in a policy",
+        (POLICY, "context.labels.contains(\"internal\")", "context.labels.contains(\"interal\")"),
+        "asks for label `interal`, which is not declared",
+    ),
+    checked(
+        "a label's name misspelt in an invariant",
+        (INVARIANT, "context.labels.contains(\"internal\")", "context.labels.contains(\"interal\")"),
+        "asks for label `interal`, which is not declared",
+    ),
+    checked(
+        "a label's name misspelt in a case",
+        ("tests/main.toml", "labels = [\"internal\"]", "labels = [\"interal\"]"),
+        "label `interal` is not declared",
+    ),
+    checked(
+        "a guard that asks whether there are labels, and so passes over the actions without",
+        (
+            POLICY,
+            "forbid (principal, action == Action::\"net.post\", resource)\nwhen { context.labels",
+            "forbid (principal, action, resource)\nwhen { context has labels && context.labels",
+        ),
+        "asks whether `context has labels`",
     ),
     checked(
         "a mapping that gives another type than the schema has",

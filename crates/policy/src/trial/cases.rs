@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::error::{BundleError, Fault};
 use crate::files::{self, Files, TESTS};
+use crate::manifest::Manifest;
 use crate::trial::Expected;
 use crate::units::{Instant, Span};
 
@@ -108,16 +109,18 @@ enum Expect {
 /// Every case of a bundle, by file, in the order in which each file has them.
 ///
 /// They have no facts yet: [`crate::trial::inform`] gives them.
-pub(crate) fn cases(
-    files: &Files,
-    surfaces: &BTreeMap<SurfaceName, SurfaceSpec>,
-) -> Result<Vec<Case>, BundleError> {
+pub(crate) fn cases(files: &Files, manifest: &Manifest) -> Result<Vec<Case>, BundleError> {
     let mut cases = Vec::new();
     let mut names = BTreeSet::new();
     let directory = format!("{TESTS}/");
     for file in files.keys().filter(|path| path.starts_with(&directory) && path.ends_with(".toml")) {
         for case in parse(files, file)? {
-            let case = case.into_case(file, surfaces)?;
+            let case = case.into_case(file, &manifest.surfaces)?;
+            let mut labels = case.labels.iter().chain(&case.expected.adds);
+            // A `forbid` on the same misspelt label would be found to fire.
+            if let Some(label) = labels.find(|label| !manifest.labels.contains_key(*label)) {
+                return Err(fault(file, &case.name, &format!("label `{label}` is not declared")));
+            }
             if !names.insert(case.name.clone()) {
                 return Err(fault(file, &case.name, "another case has this name"));
             }
