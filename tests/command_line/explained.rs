@@ -117,7 +117,7 @@ fn no_grant_about_it() -> Place {
     place
 }
 
-const SPENT: &str = "\n[limits.spent]\nkind = \"sum\"\nsurfaces = [\"demo.charge\"]\nof = \"amount\"\nmax = \"10.00\"\n\
+const SPENT: &str = "\n[limits.spent]\nkind = \"sum\"\nsurfaces = [\"demo.charge\"]\nof = \"amount\"\nunit = \"EUR\"\nmax = \"10.00\"\n\
                      per = [\"agent\", \"resource\"]\nwindow = { sliding = \"1h\" }\n";
 
 /// Four charges of 2.50, 2.00, 2.00 and 2.00, and one of 2.00 for which 1.50 is left.

@@ -78,8 +78,13 @@ impl Window {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Most {
-    /// So much.
-    Of(u64),
+    /// So much, of amounts that are all in one unit.
+    Of {
+        /// What they are in, on its author's word: no call says it.
+        unit: String,
+        /// So much.
+        max: u64,
+    },
     /// So much in each of these currencies, each counted by itself, and nothing in any other.
     Each {
         /// The context key that names the currency.
@@ -208,7 +213,7 @@ impl Limit {
     fn charge(&self, name: &LimitName, asked: &Asked<'_>) -> Result<Charge, ReasonCode> {
         let request = asked.request;
         let charge = |max, amount, window, code| Charge {
-            counter: self.counter(name, None, asked),
+            counter: self.counter(name, ("", ""), asked),
             max,
             amount,
             window,
@@ -220,8 +225,8 @@ impl Limit {
             Measure::Open { max } => Ok(charge(*max, 1, None, ReasonCode::LimitsTooManyOpen)),
             Measure::Sum { of, scale, most, window } => {
                 let amount = amount(request.ask.context.get(of), *scale)?;
-                let (currency, max) = most.of(request)?;
-                let counter = self.counter(name, currency, asked);
+                let (of, max) = most.of(request)?;
+                let counter = self.counter(name, of, asked);
                 Ok(Charge { counter, max, amount, window: Some(*window), code: ReasonCode::LimitsExceeded })
             }
         }
@@ -229,17 +234,16 @@ impl Limit {
 
     /// The counter's name. It holds what makes amounts comparable and for whom they are counted, and neither how
     /// much there may be nor over which time: when those change, what was counted stays.
-    fn counter(&self, name: &LimitName, currency: Option<&str>, asked: &Asked<'_>) -> Digest {
+    fn counter(&self, name: &LimitName, (tag, amounts): (&str, &str), asked: &Asked<'_>) -> Digest {
         let Asked { request, whom } = asked;
         let (what, of, scale) = match &self.measure {
             Measure::Count { .. } | Measure::Rate { .. } => ("count", "", 0),
             Measure::Open { .. } => ("open", "", 0),
             Measure::Sum { of, scale, .. } => ("sum", of.as_str(), *scale),
         };
-        let (tag, currency) = currency.map_or(("", ""), |currency| ("currency", currency));
         let scale = [scale];
         let mut parts: Vec<&[u8]> = vec![name.as_str().as_bytes(), what.as_bytes(), of.as_bytes(), &scale];
-        parts.extend([tag.as_bytes(), currency.as_bytes()]);
+        parts.extend([tag.as_bytes(), amounts.as_bytes()]);
         let resource = &request.ask.resource;
         for per in &self.per {
             match per {
@@ -259,15 +263,15 @@ impl Limit {
 }
 
 impl Most {
-    /// The currency, if there are several, and how much there may be of it.
-    fn of<'a>(&self, request: &'a Request) -> Result<(Option<&'a str>, u64), ReasonCode> {
+    /// What the amounts are in, and how much there may be of it.
+    fn of<'a>(&'a self, request: &'a Request) -> Result<((&'a str, &'a str), u64), ReasonCode> {
         match self {
-            Self::Of(max) => Ok((None, *max)),
+            Self::Of { unit, max } => Ok((("unit", unit), *max)),
             Self::Each { key, max } => {
                 let currency = request.ask.context.get(key).and_then(Value::as_str);
                 let currency = currency.ok_or(ReasonCode::LimitsAmountMissing)?;
                 let max = max.get(currency).ok_or(ReasonCode::LimitsCurrencyUnlisted)?;
-                Ok((Some(currency), *max))
+                Ok((("currency", currency), *max))
             }
         }
     }

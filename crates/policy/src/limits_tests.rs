@@ -7,6 +7,7 @@ kind = \"sum\"
 surfaces = [\"pay.charge\"]
 per = [\"agent\"]
 of = \"amount\"
+unit = \"EUR\"
 max = \"100.00\"
 window = { fixed = \"1d\" }
 ";
@@ -47,15 +48,33 @@ fn a_limit_that_names_what_is_not_there_or_of_another_kind_is_a_load_error() {
         ("window = { fixed = \"1d\" }", "", "missing field"),
         ("{ fixed = \"1d\" }", "{ fixed = \"1d\", sliding = \"1d\" }", ""),
         ("{ fixed = \"1d\" }", "\"1d\"", ""),
-        ("max =", "currency = \"note\"\nmax =", "each currency"),
+        ("unit = \"EUR\"", "currency = \"note\"", "each currency"),
+        ("unit = \"EUR\"", "unit = \"EUR\"\ncurrency = \"note\"", "does not go with"),
+        ("unit = \"EUR\"", "unit = \"\"", "1 to 64"),
+        ("unit = \"EUR\"", "unit = \"E\\nR\"", "1 to 64"),
         ("max = \"100.00\"", "max = { EUR = \"1.00\" }", "go with `currency`"),
         ("max = \"100.00\"", "currency = \"count\"\nmax = { EUR = \"1.00\" }", "is no string"),
         ("max = \"100.00\"", "currency = \"coin\"\nmax = { EUR = \"1.00\" }", "no context key"),
-        ("max = \"100.00\"", "currency = \"note\"\nmax = {}", "1 to 256"),
+        ("unit = \"EUR\"\nmax = \"100.00\"", "currency = \"note\"\nmax = {}", "1 to 256"),
         ("per-day", "Per_Day", "not a valid"),
     ] {
         let message = wrong(from, to);
         assert!(message.contains(said), "{to}: {message}");
+    }
+}
+
+/// 500 of one currency and 500 of another were 1,000 of neither, where a limit said of no key that it is the currency.
+#[test]
+fn amounts_of_which_nobody_said_in_what_they_are_were_added() {
+    for amount in
+        ["of = \"amount\"\nunit = \"EUR\"\nmax = \"100.00\"", "of = \"count\"\nunit = \"calls\"\nmax = 100"]
+    {
+        let named = LIMIT.replace("of = \"amount\"\nunit = \"EUR\"\nmax = \"100.00\"", amount);
+        bundle(with(&named));
+        let unnamed: String =
+            named.lines().filter(|line| !line.starts_with("unit")).map(|line| format!("{line}\n")).collect();
+        let Fault::Limit { message, .. } = fault(with(&unnamed)) else { panic!("{unnamed}") };
+        assert!(message.starts_with("a sum says in what its amounts are"), "{message}");
     }
 }
 
@@ -146,8 +165,10 @@ fn a_negative_amount_is_refused_and_a_missing_one_is_not_zero() {
 
 #[test]
 fn two_currencies_are_never_added() {
-    let text =
-        LIMIT.replace("max = \"100.00\"", "currency = \"note\"\nmax = { EUR = \"100.00\", JPY = \"5.00\" }");
+    let text = LIMIT.replace(
+        "unit = \"EUR\"\nmax = \"100.00\"",
+        "currency = \"note\"\nmax = { EUR = \"100.00\", JPY = \"5.00\" }",
+    );
     let paid = |currency: &str| {
         let context = format!(r#"{{"amount":"1.00","count":1,"note":"{currency}"}}"#);
         only(&text, &request("bot", "pay.charge", "charge", "Account:a-1", &context))
@@ -177,6 +198,8 @@ fn a_counter_is_of_what_the_limit_says_and_of_nothing_else() {
     let other = LIMIT.replace("100.00", "7.00").replace("fixed = \"1d\"", "sliding = \"2h\"");
     assert_eq!(counter(LIMIT, &bot), counter(&other, &bot));
     assert_ne!(counter(LIMIT, &bot), counter(&LIMIT.replace("per-day", "daily"), &bot));
+    // Nor is what was counted in one unit so much in another.
+    assert_ne!(counter(LIMIT, &bot), counter(&LIMIT.replace("EUR", "JPY"), &bot));
     let read = request("bot", "fs.read", "fs.read", "Surface:fs.read", r#"{"path":"/safe/a"}"#);
     assert_eq!(bundle(with(LIMIT)).counting(&read, None), [], "another surface");
 }

@@ -479,7 +479,7 @@ fn sums_rates_and_what_is_open_at_once_are_told_by_how_much_fits_in() {
     let limited =
         |text: &str| edit(files(), TOML, "[roster.people.ada]", &format!("{text}\n[roster.people.ada]"));
     let sum = limited(
-        "[limits.daily]\nkind = \"sum\"\nsurfaces = [\"pay.charge\"]\nof = \"amount\"\nmax = \"500.00\"\nwindow = { sliding = \"1d\" }\n",
+        "[limits.daily]\nkind = \"sum\"\nsurfaces = [\"pay.charge\"]\nof = \"amount\"\nunit = \"EUR\"\nmax = \"500.00\"\nwindow = { sliding = \"1d\" }\n",
     );
     turned(
         &sum,
@@ -490,6 +490,12 @@ fn sums_rates_and_what_is_open_at_once_are_told_by_how_much_fits_in() {
     let rate =
         limited("[limits.pace]\nkind = \"rate\"\nsurfaces = [\"pay.charge\"]\nmax = 10\nevery = \"1m\"\n");
     turned(
+    turned(
+        &sum,
+        &[(TOML, "unit = \"EUR\"", "unit = \"JPY\"")],
+        (Unknown, "its amounts are in `JPY`, not `EUR`; what was counted is forgotten"),
+        (Unknown, "its amounts are in `EUR`, not `JPY`; what was counted is forgotten"),
+    );
         &rate,
         &[(TOML, "max = 10", "max = 20")],
         (MorePermissive, "how many there may be rises from 10 to 20"),
@@ -519,7 +525,7 @@ fn sums_rates_and_what_is_open_at_once_are_told_by_how_much_fits_in() {
     );
     turned(
         &sum,
-        &[(TOML, "max = \"500.00\"", "currency = \"note\"\nmax = { EUR = \"500.00\" }")],
+        &[(TOML, "unit = \"EUR\"\nmax = \"500.00\"", "currency = \"note\"\nmax = { EUR = \"500.00\" }")],
         (Unknown, "it tells currencies apart now, or does not any more"),
         (Unknown, "it tells currencies apart now, or does not any more"),
     );

@@ -21,6 +21,7 @@ kind = "sum"
 surfaces = ["demo.charge"]
 per = ["agent"]
 of = "amount"
+unit = "EUR"
 max = "50.00"
 window = { sliding = "1d" }
 [limits.open]

@@ -31,7 +31,7 @@ fn files(random: &mut Random) -> Files {
         (1 + random.below(3), pick(random, &["", "per = [\"principal\"]\n", "per = [\"agent\"]\n"]));
     let limits = format!(
         "[limits.charges]\nkind = \"count\"\nsurfaces = [\"demo.charge\"]\nmax = {charges}\nwindow = {{ {window} }}\n\
-         [limits.euros]\nkind = \"sum\"\nsurfaces = [\"demo.charge\"]\nof = \"amount\"\n{per}max = \"{euros}\"\n\
+         [limits.euros]\nkind = \"sum\"\nsurfaces = [\"demo.charge\"]\nof = \"amount\"\nunit = \"EUR\"\n{per}max = \"{euros}\"\n\
          window = {{ sliding = \"1d\" }}\n[limits.open]\nkind = \"open\"\nsurfaces = [\"demo.charge\"]\nmax = {open}\n\
          [limits.pace]\nkind = \"rate\"\nsurfaces = [\"demo.read_balance\"]\nevery = \"10s\"\nmax = {pace}\n\n"
     );

@@ -9,6 +9,8 @@ const INTERVALS: (u64, u64) = (10, 60 * 60 * 1_000);
 /// The most that a rate may allow at once, and up to which a sliding count is exact to the millisecond: each takes a
 /// place in memory.
 const MOST_EXACT: u64 = 1_024;
+/// The longest name of a unit, in bytes.
+const LONGEST_UNIT: usize = 64;
 /// Currencies of a limit.
 const MOST_CURRENCIES: usize = 256;
 
@@ -26,6 +28,7 @@ pub(crate) enum LimitText {
         per: Option<Vec<Per>>,
         of: String,
         currency: Option<String>,
+        unit: Option<String>,
         max: MostText,
         window: WindowText,
     },
@@ -73,9 +76,9 @@ impl LimitText {
                 let max = max.scaled(0)?;
                 (surfaces, per, Measure::Count { max, window: window.within(Some(max))? })
             }
-            Self::Sum { surfaces, per, of, currency, max, window } => {
+            Self::Sum { surfaces, per, of, currency, unit, max, window } => {
                 let surfaces = known(surfaces, all)?;
-                let measure = sum(&surfaces, of, currency, max, window.within(None)?)?;
+                let measure = sum(&surfaces, of, (currency, unit), max, window.within(None)?)?;
                 let names = surfaces.into_iter().map(|(name, _)| name.clone()).collect();
                 (names, per, measure)
             }
@@ -154,7 +157,7 @@ impl Amount {
 fn sum(
     surfaces: &[(&SurfaceName, &SurfaceSpec)],
     of: String,
-    currency: Option<String>,
+    (currency, unit): (Option<String>, Option<String>),
     max: MostText,
     window: Window,
 ) -> Result<Measure, String> {
@@ -179,18 +182,41 @@ fn sum(
     let (Some(scale), None) = (scales.next(), scales.next()) else {
         return Err(format!("`{of}` does not have as many digits behind the point on each surface"));
     };
-    let most = match (currency, max) {
-        (None, MostText::One(max)) => Most::Of(max.scaled(scale)?),
-        (Some(key), MostText::Each(each)) if (1..=MOST_CURRENCIES).contains(&each.len()) => {
+    Ok(Measure::Sum { of, scale, most: most((currency, unit), max, scale)?, window })
+}
+
+/// Amounts are comparable by a key of each call that says in what they are, or because they all are in the same: a limit
+/// that says neither adds 500 of one currency to 500 of another.
+fn most(
+    (currency, unit): (Option<String>, Option<String>),
+    max: MostText,
+    scale: u8,
+) -> Result<Most, String> {
+    match (currency, unit, max) {
+        (None, Some(unit), MostText::One(max)) if is_unit(&unit) => {
+            Ok(Most::Of { unit, max: max.scaled(scale)? })
+        }
+        (Some(key), None, MostText::Each(each)) if (1..=MOST_CURRENCIES).contains(&each.len()) => {
             let max = each.into_iter().map(|(currency, max)| Ok((currency, max.scaled(scale)?)));
-            Most::Each { key, max: max.collect::<Result<_, String>>()? }
+            Ok(Most::Each { key, max: max.collect::<Result<_, String>>()? })
         }
-        (Some(_), MostText::Each(_)) => return Err("`max` has 1 to 256 currencies".to_owned()),
-        (Some(_), MostText::One(_)) => {
-            let what = "with `currency`, `max` has each currency's own, as in { EUR = \"100.00\" }";
-            return Err(what.to_owned());
+        (None, Some(_), MostText::One(_)) => {
+            Err(format!("`unit` is not of 1 to {LONGEST_UNIT} printable bytes"))
         }
-        (None, MostText::Each(_)) => return Err("several `max` go with `currency`".to_owned()),
-    };
-    Ok(Measure::Sum { of, scale, most, window })
+        (Some(_), Some(_), _) => Err("`unit` does not go with `currency`".to_owned()),
+        (Some(_), None, MostText::Each(_)) => Err(format!("`max` has 1 to {MOST_CURRENCIES} currencies")),
+        (Some(_), None, MostText::One(_)) => {
+            Err("with `currency`, `max` has each currency's own, as in { EUR = \"100.00\" }".to_owned())
+        }
+        (None, _, MostText::Each(_)) => Err("several `max` go with `currency`".to_owned()),
+        (None, None, MostText::One(_)) => {
+            Err("a sum says in what its amounts are: `currency` names the context key \
+             that has it, or `unit` what they are all in, as in \"EUR\""
+                .to_owned())
+        }
+    }
+}
+
+fn is_unit(unit: &str) -> bool {
+    (1..=LONGEST_UNIT).contains(&unit.len()) && !unit.chars().any(char::is_control)
 }

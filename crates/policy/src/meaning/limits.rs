@@ -75,7 +75,14 @@ fn counted(number: u64) -> String {
 fn sums(changes: &mut Changes, old: &Most, new: &Most) {
     let what = "how much it may come to, in its last digit,";
     match (old, new) {
-        (Most::Of(old), Most::Of(new)) => changes.grew((*old, *new), what, counted, MorePermissive),
+        (Most::Of { unit, max }, Most::Of { unit: other, max: most }) => {
+            if unit != other {
+                let sentence =
+                    format!("its amounts are in `{other}`, not `{unit}`; what was counted is forgotten");
+                changes.say(Unknown, sentence);
+            }
+            changes.grew((*max, *most), what, counted, MorePermissive);
+        }
         (Most::Each { key, max }, Most::Each { key: by, max: most }) => {
             if key != by {
                 changes.say(Unknown, format!("the currency is read from `{by}`, not `{key}`"));
@@ -85,7 +92,7 @@ fn sums(changes: &mut Changes, old: &Most, new: &Most) {
                 changes.grew((*old, *new), &format!("{what} of {currency}"), counted, MorePermissive);
             }
         }
-        (Most::Of(_) | Most::Each { .. }, _) => {
+        (Most::Of { .. } | Most::Each { .. }, _) => {
             changes.say(
                 Unknown,
                 "it tells currencies apart now, or does not any more; what was counted is forgotten",
