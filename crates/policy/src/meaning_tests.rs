@@ -462,7 +462,10 @@ fn what_labels_mean_to_policy_is_not_judged_but_what_becomes_of_them_is_told() {
     turned(
         &base,
         &[(TOML, "[labels.untrusted]\nlifetime = \"8h\"\n", "")],
-        (Unknown, "removed: whoever has it loses it"),
+        (
+            Unknown,
+            "removed: whoever has it keeps it for its lifetime, no grant gives it any more, and no policy asks",
+        ),
         (Neither, "added: nobody has it before a grant gives it"),
     );
     let grant = "@id(\"may-charge\")";
@@ -487,15 +490,15 @@ fn sums_rates_and_what_is_open_at_once_are_told_by_how_much_fits_in() {
         (MorePermissive, "rises from 50000 to 60000"),
         (Stricter, "falls from 60000 to 50000"),
     );
-    let rate =
-        limited("[limits.pace]\nkind = \"rate\"\nsurfaces = [\"pay.charge\"]\nmax = 10\nevery = \"1m\"\n");
-    turned(
     turned(
         &sum,
         &[(TOML, "unit = \"EUR\"", "unit = \"JPY\"")],
         (Unknown, "its amounts are in `JPY`, not `EUR`; what was counted is forgotten"),
         (Unknown, "its amounts are in `EUR`, not `JPY`; what was counted is forgotten"),
     );
+    let rate =
+        limited("[limits.pace]\nkind = \"rate\"\nsurfaces = [\"pay.charge\"]\nmax = 10\nevery = \"1m\"\n");
+    turned(
         &rate,
         &[(TOML, "max = 10", "max = 20")],
         (MorePermissive, "how many there may be rises from 10 to 20"),

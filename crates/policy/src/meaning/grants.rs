@@ -97,7 +97,7 @@ pub(super) fn labels(changes: &mut Changes, old: &Lifetimes, new: &Lifetimes) {
     for (label, _) in left {
         changes
             .at("label", label)
-            .say(Unknown, "removed: whoever has it loses it, and what forbids by it forbids no more");
+            .say(Unknown, "removed: whoever has it keeps it for its lifetime, no grant gives it any more, and no policy asks for it");
     }
     for (label, (old, new)) in stayed {
         changes.at("label", label).grew((*old, *new), "how long it stays with an agent", span, Unknown);
