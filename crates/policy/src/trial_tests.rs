@@ -114,8 +114,7 @@ fn a_dropped_annotation_is_noticed_by_the_case_that_lists_it() {
 /// What `POLICY` would be if its grant added two labels, and if the case says so.
 fn labelling(rest: &str) -> Files {
     let grant = "@id(\"small\") @adds_label(\"secret, untrusted\") permit (principal == Agent::\"bot\", action == Action::\"charge\", resource);";
-    let labels =
-        "[labels.secret]\nlifetime = \"8h\"\n[labels.untrusted]\nlifetime = \"8h\"\n\n[roster.people.ada]";
+    let labels = "[labels.secret]\nlifetime = \"8h\"\n[labels.untrusted]\nlifetime = \"8h\"\n[labels.other]\nlifetime = \"8h\"\n\n[roster.people.ada]";
     let mut files = crate::testing::edit(with_policies(grant), "bundle.toml", "[roster.people.ada]", labels);
     files.insert("tests/pay.toml".into(), case("adds", "bot", "1.00", rest).into_bytes());
     files
@@ -134,7 +133,9 @@ fn a_case_that_passes_over_a_label_fails() {
         assert!(!tried(&ADDED.replace(from, to)).passed(), "{to}");
     }
     assert!(!tried("expect = \"permit\"").passed(), "left out means none");
-    assert!(!report(&case("more", "bot", "1.00", ADDED)).passed(), "none is not enough");
+    let added = "@adds_label(\"secret, untrusted\") ";
+    let bare = crate::testing::edit(labelling(ADDED), "policies/main.cedar", added, "");
+    assert!(!Snapshot::from_files(bare).unwrap().test().unwrap().passed(), "none is not enough");
 }
 
 #[test]

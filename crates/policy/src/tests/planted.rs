@@ -35,6 +35,7 @@ context.tags = { type = "strings", from = "/tags", optional = true }
 [surfaces."net.post"]
 tier = "standard"
 on_silence = "terminate"
+idempotency = "none"
 permit_ttl = "1s"
 context.host = { type = "string", from = "/host" }
 
