@@ -275,7 +275,9 @@ impl<'v> Run<'_, 'v> {
                 let number = self.meter.number(text)?;
                 agreed(fits(Kind::of_number(&number.written)), fits(Kind::of_number(&number.double)))?
             }
-            other => fits(Kind::of(other).ok_or(Stop::Number)?),
+            Exact::Null | Exact::Bool(_) | Exact::Str(_) | Exact::Array(_) | Exact::Object(_) => {
+                fits(Kind::of(value).ok_or(Stop::Number)?)
+            }
         };
         let named = || kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(" or ");
         Ok(self.or_wrong(fits, || format!("must be of type {}", named())))
