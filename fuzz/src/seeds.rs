@@ -146,10 +146,26 @@ fn late() -> Seeds {
 
 /// A schema, and arguments that fit it.
 const FITTING: [&str; 4] = [
-        concat!(r##"{"type":"object","required":["path"],"properties":{"path":{"type":"string","pattern":"^/[a-z]+$","maxLength":9},"n":{"type":["integer","null"],"minimum":0.5,"multipleOf":0.25},"f":{"type":"object"}}}"##, "\n", r##"{"path":"/a","n":3,"f":{"x":1}}"##),
-        concat!(r##"{"$schema":"http://json-schema.org/draft-07/schema#","properties":{"next":{"$ref":"#"},"v":{"anyOf":[{"const":1},{"$ref":"#/definitions/s"}]},"l":{"items":[{"enum":["a",true]}],"additionalItems":{"properties":{"k":{}}},"uniqueItems":true,"contains":{"type":"string"}}},"definitions":{"s":{"type":"string"}}}"##, "\n", r##"{"next":{"v":"x"},"v":1.0,"l":["a",{"k":2}]}"##),
-        concat!(r##"{"allOf":[{"properties":{"a":{"not":{"type":"null"}}}},{"if":{"required":["a"]},"then":{"properties":{"b":{"type":"boolean"}}},"else":{"maxProperties":0}}],"dependentSchemas":{"b":{"properties":{"c":{"oneOf":[{"minimum":5},{"maximum":3}]}}}},"dependentRequired":{"c":["b"]},"propertyNames":{"maxLength":2}}"##, "\n", r##"{"a":0,"b":false,"c":7}"##),
-        concat!(r##"{"additionalProperties":{"type":"integer"},"patternProperties":{"^x":{"type":"string"}},"minProperties":1}"##, "\n", r##"{"xa":"1","y":2}"##),
+    concat!(
+        r##"{"type":"object","required":["path"],"properties":{"path":{"type":"string","pattern":"^/[a-z]+$","maxLength":9},"n":{"type":["integer","null"],"minimum":0.5,"multipleOf":0.25},"f":{"type":"object"}}}"##,
+        "\n",
+        r##"{"path":"/a","n":3,"f":{"x":1}}"##
+    ),
+    concat!(
+        r##"{"$schema":"http://json-schema.org/draft-07/schema#","properties":{"next":{"$ref":"#"},"v":{"anyOf":[{"const":1},{"$ref":"#/definitions/s"}]},"l":{"items":[{"enum":["a",true]}],"additionalItems":{"properties":{"k":{}}},"uniqueItems":true,"contains":{"type":"string"}}},"definitions":{"s":{"type":"string"}}}"##,
+        "\n",
+        r##"{"next":{"v":"x"},"v":1.0,"l":["a",{"k":2}]}"##
+    ),
+    concat!(
+        r##"{"allOf":[{"properties":{"a":{"not":{"type":"null"}}}},{"if":{"required":["a"]},"then":{"properties":{"b":{"type":"boolean"}}},"else":{"maxProperties":0}}],"dependentSchemas":{"b":{"properties":{"c":{"oneOf":[{"minimum":5},{"maximum":3}]}}}},"dependentRequired":{"c":["b"]},"propertyNames":{"maxLength":2}}"##,
+        "\n",
+        r##"{"a":0,"b":false,"c":7}"##
+    ),
+    concat!(
+        r##"{"additionalProperties":{"type":"integer"},"patternProperties":{"^x":{"type":"string"}},"minProperties":1}"##,
+        "\n",
+        r##"{"xa":"1","y":2}"##
+    ),
 ];
 
 fn messages() -> Seeds {

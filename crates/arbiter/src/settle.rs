@@ -61,7 +61,7 @@ pub struct Intake {
     pub key: Option<IdempotencyKey>,
     /// The bundle that was read, if one was in force.
     pub bundle: Option<BundleRef>,
-    /// That bundle's files ([`Bundle::archive`]), to be kept with the first record that names it.
+    /// That bundle's files ([`portcullis_policy::Bundle::archive`]), to be kept with the first record that names it.
     pub archive: Option<Arc<[u8]>>,
     /// The surface's declaration, if there is one.
     pub spec: Option<SurfaceSpec>,
