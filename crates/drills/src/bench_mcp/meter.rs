@@ -49,14 +49,38 @@ impl Meter {
 fn processor_time(process: u32) -> Result<Duration, DrillError> {
     let path = format!("/proc/{process}/stat");
     let stat = std::fs::read_to_string(&path).map_err(DrillError::system(format!("reading {path}")))?;
-    // The name before the last bracket may hold anything.
-    let fields = stat.rsplit_once(") ").map(|(_, fields)| fields).unwrap_or_default();
-    let ticks = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
-    Ok(Duration::from_millis(ticks.sum::<u64>().saturating_mul(TICK)))
+    let none = || DrillError::Answer(format!("{path} does not say what processor time was taken"));
+    Ok(Duration::from_millis(ticks(&stat).ok_or_else(none)?.saturating_mul(TICK)))
+}
+
+/// User and system ticks, the 14th and the 15th field: the name before the last bracket may hold anything.
+fn ticks(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split(' ').skip(11).map(|field| field.parse::<u64>().ok());
+    fields.next()??.checked_add(fields.next()??)
 }
 
 /// How busy the machine is, beside the measurement and by it, where the system tells.
 pub(super) fn load_average() -> Option<String> {
     let text = std::fs::read_to_string("/proc/loadavg").ok()?;
     text.split(' ').next().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_told_no_processor_time_was_counted_as_none() {
+        assert_eq!(ticks("7 (a) b) S 1 2 3 4 5 6 7 8 9 10 30 12 0 0"), Some(42));
+        for stat in [
+            "",
+            "7 (a)",
+            "7 (a) S 1 2 3",
+            "7 (a) S 1 2 3 4 5 6 7 8 9 10 30",
+            "7 (a) S 1 2 3 4 5 6 7 8 9 10 x 12",
+        ] {
+            assert_eq!(ticks(stat), None, "{stat}");
+        }
+    }
 }
