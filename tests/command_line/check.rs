@@ -89,6 +89,26 @@ fn today_s_ledger_under_yesterday_s_anchor_was_what_was_signed() {
     with(&place.config_path, &["log", "check"]).ok();
 }
 
+/// The head that was released last was of another history, and no longer than the log: nobody held it against the anchor's.
+#[test]
+fn a_released_head_of_another_log_of_one_size_was_passed_over() {
+    let place = Place::demo();
+    let called = |place: &Place| {
+        let mut gate = Gate::start(&place.config_path, &demo_server(&place.path("journal")));
+        gate.call("read_balance", json!({ "account": "acme" })).ran();
+        assert!(gate.end().success());
+    };
+    called(&place);
+    let fork = place.copied();
+    called(&place);
+    called(&fork);
+    with(&place.config_path, &["log", "check"]).ok();
+    std::fs::copy(fork.config.data.join("released"), place.config.data.join("released")).unwrap();
+    for arguments in [["log", "check"], ["log", "replay"], ["receipts", "list"]] {
+        with(&place.config_path, &arguments).failed("of one size and of two logs");
+    }
+}
+
 /// A deployment whose log has more than one tile of records.
 fn of_several_tiles() -> Place {
     let place = Place::demo();

@@ -31,8 +31,13 @@ pub(crate) fn head(
     let note = note.ok_or_else(|| LedgerError::BehindAnchor("the anchor is empty or was replaced".into()))?;
     let head = checkpoint(&note, keys)?;
     for known in known {
-        if checkpoint(&known, keys)?.size() > head.size() {
+        let known = checkpoint(&known, keys)?;
+        if known.size() > head.size() {
             let what = "the anchor is older than a head that was signed";
+            return Err(LedgerError::BehindAnchor(what.into()));
+        }
+        if known.size() == head.size() && known.root() != head.root() {
+            let what = "the anchor and a head that lies with the ledger are of one size and of two logs";
             return Err(LedgerError::BehindAnchor(what.into()));
         }
     }
