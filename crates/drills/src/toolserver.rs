@@ -47,6 +47,12 @@ fn lines(tools: &mut Tools) -> io::Result<()> {
     Ok(())
 }
 
+/// Bytes of a page of memory.
+const PAGE: usize = 4096;
+
+/// Bytes of the longest line of the journal that a kill leaves whole or does not leave at all.
+const LONGEST_LINE: usize = 1024;
+
 /// The tools and their journal.
 struct Tools {
     journal: File,
@@ -100,10 +106,24 @@ impl Tools {
                 );
             }
         };
-        // One write of one line: what is in the journal ran, and what ran is in it.
         let entry = json!({ "tool": name, "arguments": params.get("arguments"), "key": params.pointer("/_meta/portcullis~1idempotency-key") });
-        self.journal.write_all(format!("{entry}\n").as_bytes())?;
+        self.ran(&entry)?;
         Ok(json!({ "content": [{ "type": "text", "text": done }] }))
+    }
+
+    /// Appends one line in one write: what is in the journal ran, and what ran is in it. The kernel ends a write between two
+    /// pages if its process is killed, so that a line must not span two: one after which a page has no room for another fills it.
+    fn ran(&mut self, entry: &Value) -> io::Result<()> {
+        let mut line = entry.to_string();
+        self.journal.lock()?;
+        let end = usize::try_from(self.journal.metadata()?.len()).map_err(io::Error::other)? + line.len() + 1;
+        let left = end.next_multiple_of(PAGE) - end;
+        if left < LONGEST_LINE {
+            line.push_str(&" ".repeat(left));
+        }
+        line.push('\n');
+        self.journal.write_all(line.as_bytes())?;
+        self.journal.unlock()
     }
 }
 
@@ -154,3 +174,7 @@ fn listed(statement: bool) -> Value {
     }
     Value::Array(tools)
 }
+
+#[cfg(test)]
+#[path = "toolserver_tests.rs"]
+mod tests;

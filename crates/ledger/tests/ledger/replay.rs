@@ -79,7 +79,7 @@ pub(crate) fn replay(world: &World) -> (Vec<DecisionRecord>, Vec<Contradiction>)
     (different, found)
 }
 
-/// Signs and anchors what the database holds now, as somebody who has the log's key can.
+/// Signs and anchors what the database holds now, in both places, as somebody who has the log's key can.
 fn sign(world: &World) {
     sign_with(world, world.signer().as_mut());
 }
@@ -93,7 +93,9 @@ pub(crate) fn sign_with(world: &World, signer: &mut dyn Signer) {
     let text = portcullis_verify::Checkpoint { origin, size, root }.to_string();
     let signature = signer.sign(signed_text(&text).unwrap()).unwrap();
     let note = format!("{text}\n{}", signature_line(&world.verifier, &signature));
-    Anchor::open(&world.anchor()).unwrap().0.keep(note.as_bytes()).unwrap();
+    for place in [world.anchor(), world.data().join("released")] {
+        Anchor::open(&place).unwrap().0.keep(note.as_bytes()).unwrap();
+    }
 }
 
 #[test]
