@@ -17,8 +17,8 @@ use zeroize::Zeroizing;
 use crate::endpoint::Endpoint;
 use crate::refusal::Refusal;
 
-/// Idle connections that are kept.
-const KEPT_CONNECTIONS: usize = 16;
+/// Idle connections that are kept: as many as one session of a gate has calls under way. An arbiter closes those that stay idle.
+const KEPT_CONNECTIONS: usize = 64;
 
 /// A bearer token. Prints as `***`.
 #[derive(Clone)]
@@ -255,11 +255,16 @@ impl HttpClient {
 
     fn kept(&self) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        std::iter::from_fn(|| idle.pop()).find(SendRequest::is_ready)
+        // The one that was used last is the least likely to be closed by now.
+        let ready = idle.iter().rposition(SendRequest::is_ready)?;
+        Some(idle.remove(ready))
     }
 
     fn keep(&self, connection: Connection) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() >= KEPT_CONNECTIONS {
+            idle.retain(SendRequest::is_ready);
+        }
         if idle.len() < KEPT_CONNECTIONS {
             idle.push(connection);
         }

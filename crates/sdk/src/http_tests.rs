@@ -415,6 +415,23 @@ async fn one_connection_serves_one_question_after_the_other() {
 }
 
 #[tokio::test]
+async fn most_of_many_callers_connected_anew_for_each_question() {
+    let hostile = Hostile::start(|_| (http(200, b"{}"), Then::Listen)).await;
+    let arbiter = Arc::new(hostile.patient());
+    for round in 1..=3 {
+        let mut callers = tokio::task::JoinSet::new();
+        for _ in 0..48 {
+            let arbiter = Arc::clone(&arbiter);
+            callers.spawn(async move { arbiter.ready().await.unwrap() });
+        }
+        assert_eq!(callers.join_all().await, [true; 48]);
+        let (connections, questions) = hostile.seen();
+        assert_eq!(questions, 48 * round);
+        assert!(connections <= 48, "{connections} connections by round {round}");
+    }
+}
+
+#[tokio::test]
 async fn a_kept_connection_that_ends_without_an_answer_is_replaced_once() {
     // The first connection answers once, and is closed when it is asked again, as by an arbiter that went meanwhile.
     let hostile = Hostile::start(|question| match (question.connection, question.number) {
