@@ -67,7 +67,9 @@ fn today_s_ledger_under_yesterday_s_anchor_was_what_was_signed() {
         }
     };
     let older = "the anchor is older than a head that was signed";
-    let all: [&[&str]; 3] = [&["log", "check"], &["log", "replay"], &["receipts", "list"]];
+    let (again, packed) = (text(&place.path("again")), text(&place.path("packed.tar")));
+    let handed: [&[&str]; 2] = [&["log", "export", &again], &["evidence", "pack", "--out", &packed]];
+    let all = [&[&["log", "check"][..], &["log", "replay"], &["receipts", "list"]], &handed[..]].concat();
     std::fs::copy(&yesterday.config.anchor, anchor).unwrap();
     refused(older, &all);
     // Either of those that lie with the ledger tells.
@@ -85,6 +87,8 @@ fn today_s_ledger_under_yesterday_s_anchor_was_what_was_signed() {
     let size: u64 = note.lines().nth(1).unwrap().parse().unwrap();
     std::fs::write(kept.join(format!("{size:020}")), &note).unwrap();
     refused("the log was rolled back", &[&["log", "check"]]);
+    refused("was cosigned that it does not contain", &handed);
+    assert!(!Path::new(&packed).exists(), "a pack that ends with an older head");
     std::fs::write(anchor, &today.0).unwrap();
     with(&place.config_path, &["log", "check"]).ok();
 }
@@ -104,8 +108,21 @@ fn a_released_head_of_another_log_of_one_size_was_passed_over() {
     called(&fork);
     with(&place.config_path, &["log", "check"]).ok();
     std::fs::copy(fork.config.data.join("released"), place.config.data.join("released")).unwrap();
-    for arguments in [["log", "check"], ["log", "replay"], ["receipts", "list"]] {
-        with(&place.config_path, &arguments).failed("of one size and of two logs");
+    let (exported, packed) = (text(&place.path("exported")), text(&place.path("packed.tar")));
+    let all: [&[&str]; 5] = [
+        &["log", "check"],
+        &["log", "replay"],
+        &["receipts", "list"],
+        &["log", "export", &exported],
+        &["evidence", "pack", "--out", &packed],
+    ];
+    for arguments in all {
+        with(&place.config_path, arguments).failed("of one size and of two logs");
+    }
+    std::fs::copy(&place.config.anchor, place.config.data.join("released")).unwrap();
+    std::fs::write(place.config.data.join("REFUTED"), r#"{"w1":"it has seen 999 records"}"#).unwrap();
+    for arguments in all {
+        with(&place.config_path, arguments).failed("`w1`: it has seen 999 records");
     }
 }
 

@@ -34,8 +34,24 @@ fn verify(place: &Place, file: &std::path::Path, more: &[&str]) -> Ended {
     run(&[&["verify", "--key", &place.config.log_key.to_string(), &text(file)], more].concat())
 }
 
+/// What is said of a pack whose bundles' signatures nobody asked for.
 fn json(place: &Place, file: &std::path::Path) -> Value {
-    serde_json::from_str(verify(place, file, &["--json"]).ok()).unwrap()
+    let ended = verify(place, file, &["--json"]);
+    let said: Value = serde_json::from_str(&ended.out).unwrap();
+    let bundles = said["bundle_signatures"]["not_looked_at"].as_array().unwrap();
+    assert_eq!(
+        (ended.code, &said["verified"]),
+        (if bundles.is_empty() { 0 } else { 2 }, &json!(true)),
+        "{said}"
+    );
+    assert_eq!(said["whole"], json!(bundles.is_empty()), "{said}");
+    said
+}
+
+/// Whether a pack was said to be verified but for the signatures of its bundles, and nothing more.
+fn is_not_looked_at(said: &Ended) -> bool {
+    let but = ": verified, but for the signatures of its bundles, which were NOT LOOKED AT\n";
+    said.code == 2 && said.err.is_empty() && said.out.contains(but) && !said.out.contains(": verified\n")
 }
 
 #[test]
@@ -47,7 +63,7 @@ fn a_pack_of_everything_verifies_with_the_public_key_alone_and_no_byte_of_it_can
     assert_eq!(verified["records"].as_array().unwrap().len(), log.records.len());
     assert_eq!((&verified["first"], &verified["withheld"]), (&json!(0), &json!(0)));
     let said = verify(&place, &file, &[]);
-    assert!(said.ok().contains(": verified\n") && said.out.contains("None is left"), "{said:?}");
+    assert!(is_not_looked_at(&said) && said.out.contains("None is left"), "{said:?}");
 
     let bytes = std::fs::read(&file).unwrap();
     let bad = place.path("bad.tar");
@@ -80,10 +96,14 @@ fn a_pack_verified_though_the_signature_of_its_bundle_was_altered_or_stripped() 
     let whole = pack(&place, "all.tar", &[]);
     let key = place.config.signers.authority().unwrap().keys()[0].to_string();
     let said = verify(&place, &whole, &[]);
-    assert!(said.ok().contains("The signatures of its bundles were NOT LOOKED AT"), "{said:?}");
-    assert_eq!(json(&place, &whole)["bundle_signatures"], json!({ "checked": false }));
+    assert!(is_not_looked_at(&said), "{said:?}");
+    let signatures = json(&place, &whole)["bundle_signatures"].clone();
+    assert!(signatures["checked"] == false && signatures.get("signers").is_none(), "{signatures}");
+    assert_eq!(signatures["not_looked_at"].as_array().unwrap().len(), 1, "{signatures}");
+    assert!(verify(&place, &whole, &["--bundle-key", &key]).ok().contains(": verified\n"));
     let said = verify(&place, &whole, &["--bundle-key", &key, "--json"]);
     let said: Value = serde_json::from_str(said.ok()).unwrap();
+    assert_eq!((&said["verified"], &said["whole"]), (&json!(true), &json!(true)), "{said}");
     let signers = said["bundle_signatures"]["signers"].as_object().unwrap();
     assert!(!signers.is_empty() && signers.values().all(|by| *by == json!([key])), "{said}");
     let other = portcullis_server::new_key(&place.path("other.key"), "portcullis.test/other").unwrap();
@@ -93,24 +113,76 @@ fn a_pack_verified_though_the_signature_of_its_bundle_was_altered_or_stripped() 
         "{said:?}"
     );
 
+    let digest = signers.keys().next().unwrap().clone();
     let signature = std::fs::read(place.config.bundle.join("bundle.sig")).unwrap();
     let mut altered = signature.clone();
     let last = altered.len() - 6;
     altered[last] = if altered[last] == b'A' { b'B' } else { b'A' };
     // By the text that was signed alone, which has nobody's signature.
     let end = signature.windows(2).position(|two| two == b"\n\n").unwrap() + 2;
-    for (what, bytes) in [("altered", altered.as_slice()), ("stripped", &signature[..end])] {
+    for (what, bytes, words) in [
+        ("altered", altered.as_slice(), "does not verify: the signature of"),
+        ("stripped", &signature[..end], "has no signature in it"),
+    ] {
         let copy = place.copied();
         exchange_signatures(&copy, &signature, bytes);
-        let changed = pack(&copy, &format!("{what}.tar"), &[]);
-        let said = verify(&copy, &changed, &[]);
-        assert!(said.ok().contains("NOT LOOKED AT"), "{what}: {said:?}");
-        let said = verify(&copy, &changed, &["--bundle-key", &key]);
+        // Nothing that passes for evidence is made of it.
+        let changed = copy.path(&format!("{what}.tar"));
+        let said = with(&copy.config_path, &["evidence", "pack", "--out", &text(&changed)]);
+        said.failed("are not those that it was archived with");
         assert!(
-            said.code == 1 && said.out.contains("NOT VERIFIED: nobody vouches for bundle"),
+            said.err.contains(words) && said.err.contains(&digest) && !changed.exists(),
             "{what}: {said:?}"
         );
     }
+}
+
+/// A pack was made, without a word, of a bundle for which nobody vouched any more.
+#[test]
+fn a_pack_of_a_bundle_for_which_nobody_vouches_says_so_with_its_digest() {
+    let place = place();
+    let own = place.config.signers.authority().unwrap().keys()[0].to_string();
+    let other = portcullis_server::new_key(&place.path("other.key"), "portcullis.test/other").unwrap();
+    let config = std::fs::read_to_string(&place.config_path).unwrap();
+    std::fs::write(&place.config_path, config.replace(&own, &other.to_string())).unwrap();
+    let packed = |name: &str, more: &[&str]| {
+        let out = text(&place.path(name));
+        with(&place.config_path, &[&["evidence", "pack", "--out", &out], more].concat())
+    };
+    let said = packed("plain.tar", &[]);
+    assert!(said.code == 2 && said.out.contains("but nobody vouches for sha256:"), "{said:?}");
+    let said = packed("json.tar", &["--json"]);
+    let json: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((said.code, json["unvouched"].as_array().unwrap().len()), (2, 1), "{said:?}");
+    // With the key of its time it is as it was.
+    assert!(packed("old.tar", &["--bundle-key", &own]).ok().contains(&format!("--bundle-key {own}")));
+    let old = packed("old-json.tar", &["--bundle-key", &own, "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(old.ok()).unwrap()["unvouched"], json!([]));
+    assert_eq!(
+        std::fs::read(place.path("old.tar")).unwrap(),
+        std::fs::read(place.path("plain.tar")).unwrap()
+    );
+}
+
+/// Its own words on how to verify it left out by whom its bundles must be signed.
+#[test]
+fn what_a_pack_is_verified_by_is_said_with_all_that_it_takes() {
+    let [place, rooted_place] = [Place::demo(), Place::demo()];
+    let team = team(rooted_place.path("").as_path());
+    rooted(&rooted_place, &team);
+    let of = |place: &Place, name: &str| {
+        let mut gate = Gate::start(&place.config_path, &demo_server(&place.path("journal")));
+        gate.call("read_balance", json!({ "account": "acme" })).ran();
+        assert!(gate.end().success());
+        let said = with(&place.config_path, &["evidence", "pack", "--out", &text(&place.path(name))]);
+        let line =
+            said.ok().lines().find_map(|line| line.strip_prefix("verify: portcullis ")).unwrap().to_owned();
+        let words: Vec<&str> = line.split(' ').collect();
+        assert!(run(&words).ok().contains(": verified\n"), "{line}");
+        line
+    };
+    assert!(of(&place, "keys.tar").contains(" --bundle-key "));
+    assert!(of(&rooted_place, "root.tar").contains(&format!(" --root-pin {}", team.1)));
 }
 
 #[test]
@@ -141,7 +213,7 @@ fn a_selection_has_its_records_in_full_and_the_others_counted() {
     assert!(records.iter().all(|record| record["kind"] != "decision" || record["surface"] == "demo.charge"));
     // A read, its outcome and a refusal.
     assert_eq!(verified["withheld"], 3);
-    assert!(verify(&place, &file, &[]).ok().contains("That the 3 withheld records do not match"));
+    assert!(verify(&place, &file, &[]).out.contains("That the 3 withheld records do not match"));
     let nobody = json(&place, &pack(&place, "nobody.tar", &["--agent", "stranger-agent"]));
     assert!(nobody["records"].as_array().unwrap().iter().all(|record| record["kind"] == "event"));
 }
@@ -197,7 +269,9 @@ fn the_packs_of_the_vectors_verify_or_are_refused_as_their_manifest_says() {
         let file = folder.join(case["file"].as_str().unwrap());
         let said = run(&[&["verify"], keys.as_slice(), &[&text(&file)]].concat());
         let Some(error) = case["error"].as_str() else {
-            assert!(said.ok().contains(": verified\n"), "{said:?}");
+            let bytes = std::fs::read(&file).unwrap();
+            let has_bundles = bytes.windows(17).any(|found| found == b"evidence/bundles/");
+            assert!(if has_bundles { is_not_looked_at(&said) } else { said.ok().contains(": verified\n") });
             accepted += 1;
             continue;
         };
@@ -209,4 +283,33 @@ fn the_packs_of_the_vectors_verify_or_are_refused_as_their_manifest_says() {
         refused += 1;
     }
     assert!(accepted >= 4 && refused >= 60, "{accepted} accepted, {refused} refused");
+}
+
+/// Stripped, altered, by a stranger, or of too few: what the root does not vouch for, by its exact words.
+#[test]
+fn the_packs_of_the_vectors_are_held_against_the_root_of_their_bundles() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors");
+    let manifest: Value =
+        serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
+    let root = text(&folder.join(manifest["bundle_root"]["file"].as_str().unwrap()));
+    let pin = manifest["bundle_root"]["pin"].as_str().unwrap();
+    let key = manifest["keys"][0].as_str().unwrap();
+    let (mut accepted, mut refused) = (0, 0);
+    for case in manifest["cases"].as_array().unwrap() {
+        let Some(signatures) = case.get("signatures") else { continue };
+        let file = text(&folder.join(case["file"].as_str().unwrap()));
+        let said = |more: &[&str]| run(&[&["verify", "--key", key, &file, "--root", &root], more].concat());
+        let (plain, json) = (said(&["--root-pin", pin]), said(&["--root-pin", pin, "--json"]));
+        let json: Value = serde_json::from_str(&json.out).unwrap();
+        let Some(error) = signatures["error"].as_str() else {
+            assert!(plain.ok().contains(": verified\n") && plain.out.contains("is signed by"), "{plain:?}");
+            assert_eq!((&json["verified"], &json["whole"]), (&json!(true), &json!(true)), "{json}");
+            accepted += 1;
+            continue;
+        };
+        assert_eq!((plain.code, &*plain.out), (1, &*format!("{file}: NOT VERIFIED: {error}\n")), "{plain:?}");
+        assert_eq!(json, json!({ "file": file, "verified": false, "error": error }));
+        refused += 1;
+    }
+    assert!(accepted >= 1 && refused >= 10, "{accepted} accepted, {refused} refused");
 }

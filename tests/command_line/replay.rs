@@ -75,6 +75,16 @@ fn every_decision_comes_out_the_same_byte_for_byte() {
         (&said["different"], &said["not_replayable"], &said["findings"]),
         (&json!(0), &json!({}), &json!([]))
     );
+    // What the state was compared with the records in, and in what it was not, is said.
+    for of in ["compared", "not_compared"] {
+        let said: Vec<&str> =
+            said[of].as_array().unwrap().iter().map(|part| part.as_str().unwrap()).collect();
+        assert!(said.len() >= 3, "{said:?}");
+        let plain = with(&place.config_path, &["log", "replay"]);
+        let line = plain.ok().lines().find(|line| line.ends_with(&said.join("; ")));
+        assert!(line.is_some_and(|line| line.starts_with(&of.replace('_', " "))), "{of}: {plain:?}");
+        assert!(plain.out.contains("as far as it was compared"), "{plain:?}");
+    }
     // Somewhere else: a copy of everything, and nothing of the original.
     let copy = place.copied();
     drop(place);

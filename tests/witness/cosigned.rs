@@ -42,6 +42,12 @@ impl Cosigned {
         assert!(gate.end().success());
     }
 
+    /// Takes up what a command did to the configuration.
+    fn reconfigured(&mut self) {
+        self.place.config =
+            portcullis_server::Config::read(&self.place.config_path).unwrap().arbiter().unwrap();
+    }
+
     /// The newest checkpoint that the second key cosigned.
     fn newest(&self) -> Option<VerifiedCheckpoint> {
         let kept = Checkpoints::of(&self.place.config.data, self.place.config.log_keys.clone());
@@ -56,9 +62,10 @@ impl Cosigned {
     /// What `verify` says of a file, where the second key's cosignature is demanded.
     fn demanded(&self, file: &Path) -> Result<String, String> {
         let (log, key, file) = (self.place.config.log_key.to_string(), self.key.to_string(), text(file));
+        let signs = self.place.config.signers.authority().unwrap().keys()[0].to_string();
         let mut command = Command::new(program());
-        let output =
-            command.args(["verify", "--key", &log, "--require-cosigner", &key, &file]).output().unwrap();
+        command.args(["verify", "--key", &log, "--require-cosigner", &key, "--bundle-key", &signs, &file]);
+        let output = command.output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
         if output.status.success() { Ok(said) } else { Err(said) }
     }
@@ -128,6 +135,166 @@ fn receipts_are_refreshed_into_cosigned_checkpoints_and_others_are_refused_where
     assert!(error.contains("is wrong: the checkpoint was altered"), "{error}");
     let stripped = receipt.replace(&format!("{line}\n"), "");
     assert!(cosigned.demanded(&place.file("stripped", &stripped)).unwrap_err().contains(&cosigned.missing()));
+}
+
+/// Some of them verified where the second key was demanded and some did not, and nobody had said so.
+#[test]
+fn exported_receipts_were_under_a_cosigned_checkpoint_or_not_without_a_word() {
+    let cosigned = Cosigned::new(false, "");
+    cosigned.calls(2);
+    let place = &cosigned.place;
+    let cosign = || ok(cosigned.run(&["log", "cosign", "--key", &text(&cosigned.file)]));
+    let export = |name: &str, more: &[&str]| {
+        let directory = place.path(name);
+        let output = cosigned.run(&[&["receipts", "export", &text(&directory), "--json"], more].concat());
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let files: Vec<PathBuf> =
+            std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(said["receipts"], json!(files.len()), "{said}");
+        let demanded = files.iter().filter(|file| cosigned.demanded(file).is_ok()).count();
+        assert_eq!(said["cosigned"], json!(demanded), "{said}");
+        let of = ["cosigned", "not_cosigned", "left_out"].map(|count| said[count].as_u64().unwrap());
+        (output, of, said["why_not"].as_str().unwrap_or("").to_owned())
+    };
+    let told = |name: &str, more: &[&str], words: &str| {
+        let said = ok(cosigned.run(&[&["receipts", "export", &text(&place.path(name))], more].concat()));
+        assert!(said.contains(words), "`{words}`: {said}");
+    };
+    let (output, counts, why) = export("none", &[]);
+    assert_eq!((output.status.code(), counts, &*why), (Some(0), [0, 2, 0], "none_cosigned"));
+    told("none", &[], "2 of them under the newest head, which nobody cosigned: no checkpoint of this log is");
+    let (output, counts, why) = export("none-demanded", &["--cosigned"]);
+    assert_eq!((output.status.code(), counts, &*why), (Some(1), [0, 0, 2], "none_cosigned"));
+    refused(&output, "2 receipts are left out: no checkpoint of this log is cosigned");
+
+    cosign();
+    cosigned.calls(1);
+    let size = cosigned.newest().unwrap().size();
+    let (output, counts, why) = export("some", &[]);
+    assert_eq!((output.status.code(), counts, &*why), (Some(0), [2, 1, 0], "newer_than_checkpoint"));
+    told("some", &[], &format!("2 of them under the cosigned checkpoint of {size} records"));
+    told(
+        "some",
+        &[],
+        &format!(
+            "1 of them under the newest head, which nobody cosigned: the cosigned checkpoint covers {size}"
+        ),
+    );
+    let (output, counts, why) = export("some-demanded", &["--cosigned"]);
+    assert_eq!((output.status.code(), counts, &*why), (Some(1), [2, 0, 1], "newer_than_checkpoint"));
+    refused(&output, "1 receipts are left out: the cosigned checkpoint covers");
+    let newest = place.rows().last().unwrap().record.seq.to_string();
+    let show = ["receipts", "show", &newest, "--cosigned"];
+    refused(&cosigned.run(&show), &format!("no cosigned checkpoint covers record {newest}"));
+    let (output, counts, why) = export("head", &["--at-head"]);
+    assert_eq!((output.status.code(), counts, &*why), (Some(0), [0, 3, 0], "at_head"));
+    told(
+        "head",
+        &["--at-head"],
+        "3 of them under the newest head, which nobody cosigned: --at-head asked for that",
+    );
+    refused(&cosigned.run(&[&show[..], &["--at-head"]].concat()), "cannot be used with");
+
+    cosign();
+    let (output, counts, why) = export("all", &["--cosigned"]);
+    assert_eq!((output.status.code(), counts, &*why), (Some(0), [3, 0, 0], ""));
+    ok(cosigned.run(&show));
+}
+
+/// What only the key signed that was replaced was attested and packed by nobody any more, and the key that is to follow, and the
+/// one that was replaced, attested like any other.
+#[test]
+fn over_a_rotation_receipts_attestations_and_packs_are_proved_by_the_keys_of_their_time() {
+    let mut cosigned = Cosigned::new(false, "");
+    let attests = text(&cosigned.place.path("keys/attest.key"));
+    ok(cosigned.run(&["keys", "generate", &attests, "--name", "example.org/attest"]));
+    let old_file = text(&cosigned.place.path("keys/log.key"));
+    let seq = |cosigned: &Cosigned, last: bool| {
+        let rows = cosigned.place.rows();
+        rows[if last { rows.len() - 1 } else { 0 }].record.seq.to_string()
+    };
+    let attested = |cosigned: &Cosigned, key: &str| {
+        let seq = seq(cosigned, false);
+        cosigned.run(&["receipts", "show", &seq, "--format", "dsse", "--key", key])
+    };
+    cosigned.calls(2);
+    ok(cosigned.run(&["log", "cosign", "--key", &text(&cosigned.file)]));
+    let before = ok(cosigned.run(&["receipts", "show", &seq(&cosigned, false), "--at-head"]));
+    let before = cosigned.place.file("before", &before);
+    let old = cosigned.place.config.log_key.clone();
+
+    ok(cosigned.run(&["keys", "rotate"]));
+    cosigned.reconfigured();
+    let (new, signer) = cosigned.place.config.next.clone().unwrap();
+    let new_file = text(signer.key_file().unwrap());
+    for key in [&old_file, &new_file] {
+        refused(&attested(&cosigned, key), "signs the log; make a key for attestations");
+    }
+    cosigned.calls(1);
+    ok(cosigned.run(&["keys", "rotate", "--finish"]));
+    cosigned.reconfigured();
+    cosigned.calls(1);
+    refused(&attested(&cosigned, &old_file), "signed the log before; make a key for attestations");
+    refused(&attested(&cosigned, &new_file), "signs the log; make a key for attestations");
+    assert_eq!(cosigned.place.config.log_key, new);
+    let retired = cosigned.place.config.log_keys.all().iter().find(|key| key.key == old).unwrap().to_string();
+    let (old, new) = (old.to_string(), new.to_string());
+    let verifies = |keys: &[&str], file: &Path| {
+        let keys: Vec<&str> = keys.iter().flat_map(|key| ["--key", key]).collect();
+        let mut command = Command::new(program());
+        command.arg("verify").args(keys).arg(file).output().unwrap().status.code() == Some(0)
+    };
+
+    // Each attestation has a receipt by a key of its time.
+    let folder = cosigned.place.path("attestations");
+    ok(cosigned.run(&["receipts", "export", "--format", "dsse", "--key", &attests, &text(&folder)]));
+    let mut by = std::collections::BTreeMap::new();
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let envelope: Value = serde_json::from_slice(&std::fs::read(entry.unwrap().path()).unwrap()).unwrap();
+        let payload = base64::Engine::decode(
+            &base64::engine::general_purpose::STANDARD,
+            envelope["payload"].as_str().unwrap(),
+        );
+        let statement: Value = serde_json::from_slice(&payload.unwrap()).unwrap();
+        let receipt = cosigned.place.file("inner", statement["predicate"]["receipt"].as_str().unwrap());
+        assert!(verifies(&[&new, &retired], &receipt));
+        *by.entry((verifies(&[&old], &receipt), verifies(&[&new], &receipt))).or_insert(0) += 1;
+    }
+    assert_eq!(by.into_iter().collect::<Vec<_>>(), [((false, true), 2), ((true, false), 2)]);
+    assert!(verifies(&[&retired], &before) && !verifies(&[&new], &before));
+
+    // A pack is under one head: the newest is by the new key, the cosigned one by the old. What is printed verifies it.
+    let by_what_is_said = |arguments: &[&str], file: &str| {
+        let said = ok(cosigned.run(arguments));
+        let line = said.lines().find_map(|line| line.strip_prefix("verify: portcullis ")).unwrap().to_owned();
+        let output =
+            Command::new("sh").args(["-c", &format!("{} {line}", text(&program()))]).output().unwrap();
+        assert!(output.status.success(), "{file}: {line}: {output:?}");
+        line
+    };
+    let (whole, cut) = (text(&cosigned.place.path("whole.tar")), text(&cosigned.place.path("cut.tar")));
+    let line = by_what_is_said(&["evidence", "pack", "--out", &whole], &whole);
+    assert!(line.contains(&new) && !line.contains(&old), "{line}");
+    let line = by_what_is_said(&["evidence", "pack", "--out", &cut, "--cosigned"], &cut);
+    assert!(line.contains(&format!("--key '{retired}'")) && !line.contains(&new), "{line}");
+    let (tiles, cut) = (text(&cosigned.place.path("tiles")), text(&cosigned.place.path("cut")));
+    assert!(by_what_is_said(&["log", "export", &tiles], &tiles).contains(&new));
+    assert!(by_what_is_said(&["log", "export", &cut, "--cosigned"], &cut).contains(&retired));
+
+    // Revoked, it proves nothing, and all of it is proved anew.
+    ok(cosigned.run(&["keys", "revoke", &old]));
+    cosigned.reconfigured();
+    let revoked = format!("{old} revoked");
+    assert!(!verifies(&[&new, &revoked], &before));
+    refused(&attested(&cosigned, &old_file), "signed the log, and is revoked; make a key");
+    for last in [false, true] {
+        let receipt = ok(cosigned.run(&["receipts", "show", &seq(&cosigned, last)]));
+        assert!(verifies(&[&new, &revoked], &cosigned.place.file("anew", &receipt)));
+    }
+    refused(
+        &cosigned.run(&["evidence", "pack", "--cosigned", "--out", &cut]),
+        "no checkpoint of this log is cosigned",
+    );
 }
 
 #[test]

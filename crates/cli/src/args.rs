@@ -68,7 +68,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Decide one request. Exits 0 on PERMIT, 3 on DENY, 4 on SILENCE, 1 on misuse.
     Decide(DecideArgs),
-    /// Verify receipts and evidence packs offline, with nothing but a public key. Exits 0 if all verify, 1 otherwise.
+    /// Verify receipts and evidence packs offline, with nothing but a public key. Exits 0 if all verify, 1 if one does not, and 2 if
+    /// all do, but for the signatures of a pack's bundles, which nobody asked for.
     Verify(VerifyArgs),
     /// Erase what is kept of an agent's requests and results.
     Payloads(PayloadsArgs),

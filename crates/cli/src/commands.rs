@@ -35,6 +35,7 @@ use portcullis_gate::confine::Confinement;
 use portcullis_policy::STACK;
 use portcullis_server::config::{ArbiterConfig, Governing};
 use portcullis_server::{Config, LogView, open_cosigned_log, open_log, place_in_force};
+use portcullis_verify::{LogKey, VerifiedCheckpoint};
 
 use crate::args::{Cli, Command, ToolserverArgs};
 use crate::clients;
@@ -123,6 +124,20 @@ fn view(config: &ArbiterConfig, cosigned: bool) -> Result<LogView, ExitCode> {
     }
 }
 
+/// The key that vouches for a head: the log's, if it signed it, else one that signed before it.
+fn signer_of(config: &ArbiterConfig, head: &VerifiedCheckpoint) -> LogKey {
+    let signed = |key: &&LogKey| head.signed_by().contains(&key.key);
+    let own = |key: &&LogKey| key.key == config.log_key;
+    let keys = || config.log_keys.all().iter().filter(signed);
+    keys().find(own).or_else(|| keys().next()).map_or_else(|| config.log_key.clone().into(), Clone::clone)
+}
+
+/// A word of a shell's command line.
+fn quoted(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+-./:=_".contains(&byte);
+    if word.bytes().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+}
+
 /// A runtime for a command that waits for others.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     survive_file_limit()?;
@@ -186,5 +201,17 @@ async fn wait_for_signal() {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_with_a_space_was_two() {
+        assert_eq!(quoted("log.example+1a2b3c4d+AbC/+="), "log.example+1a2b3c4d+AbC/+=");
+        assert_eq!(quoted("key until 7"), "'key until 7'");
+        assert_eq!(quoted("it's; rm"), r"'it'\''s; rm'");
     }
 }

@@ -162,6 +162,9 @@ mod tests {
             assert_eq!(Anchor::open(&path).unwrap().1.unwrap(), note.as_bytes());
         }
         let file = File::options().write(true).open(&path).unwrap();
+        // A bit of its note, and then its length.
+        file.write_all_at(b"v", slot_length() + 44).unwrap();
+        assert_eq!(Anchor::open(&path).unwrap().1.unwrap(), b"two");
         file.write_all_at(b"torn", slot_length() + 40).unwrap();
         assert_eq!(Anchor::open(&path).unwrap().1.unwrap(), b"two");
     }

@@ -10,15 +10,16 @@ use crate::abandon::is_given_up;
 use crate::anchor::Anchor;
 use crate::error::LedgerError;
 use crate::opened::RELEASED;
+use crate::refuted;
 use crate::store;
 use crate::verification::checkpoint;
 
 /// The head in the anchor, if neither the data directory nor the database knows of a newer one: then the anchor is an old copy,
-/// and what was released since would be passed over. The writer opens no such ledger.
+/// and what was released since would be passed over. Nor may a witness refute the log. The writer opens no such ledger.
 ///
 /// # Errors
-/// [`LedgerError::BehindAnchor`] if there is a newer one, or no head in the anchor; else if one of them cannot be read or was
-/// signed by no key that counts.
+/// [`LedgerError::BehindAnchor`] if there is a newer one, no head in the anchor, or a refutation that stands; else if one of
+/// them cannot be read or was signed by no key that counts.
 pub(crate) fn head(
     directory: &Path,
     anchor: &Path,
@@ -40,6 +41,10 @@ pub(crate) fn head(
             let what = "the anchor and a head that lies with the ledger are of one size and of two logs";
             return Err(LedgerError::BehindAnchor(what.into()));
         }
+    }
+    // As the heads: what is left of a log that was given up is behind what its witnesses saw, and its operator said so.
+    if !is_given_up(directory) {
+        refuted::refuses(directory)?;
     }
     Ok(head)
 }

@@ -105,7 +105,7 @@ pub use payloads::Kept;
 pub use portcullis_spool::SpoolStatus;
 pub use reader::{LedgerReader, Listed};
 pub use refuted::Refutations;
-pub use replay::{Contradiction, Prior, StateReplay};
+pub use replay::{COMPARED, Contradiction, NOT_COMPARED, Prior, StateReplay};
 pub use signer::{KeyFile, KeyFileError, SignError, Signer, generate};
 pub use spooling::SpoolConfig;
 pub use successor::Successor;

@@ -1,8 +1,8 @@
 //! Who outside refutes this log, kept beyond the process: a refutation that a restart forgot would be none.
 //!
 //! The file `REFUTED` in the data directory says which witness, and what it said. While it is there nothing is opened
-//! for recording. Only a cosignature of that witness takes its word out again; a log that goes on after `log abandon`
-//! has another data directory.
+//! for recording, and whoever reads the log beside its writer is told so. Only a cosignature of that witness takes its word
+//! out again; a log that goes on after `log abandon` has another data directory.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,6 +10,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::durable::replace_durably;
+use crate::error::LedgerError;
 use crate::generation::sync_parent;
 
 /// The file's name in the data directory: a JSON object, from the witness's name to what it said.
@@ -79,6 +80,28 @@ pub(crate) fn stands(directory: &Path) -> bool {
     !matches!(directory.join(REFUTED).try_exists(), Ok(false))
 }
 
+/// Tells whoever reads a log who refutes it, and what each said.
+///
+/// # Errors
+/// [`LedgerError::BehindAnchor`] while the log is refuted: somebody outside has seen more of it, or another history.
+pub(crate) fn refuses(directory: &Path) -> Result<(), LedgerError> {
+    // Before it is looked whether the file is there: a word that is taken back meanwhile refutes nothing.
+    let said = Refutations::of(directory).standing();
+    if !stands(directory) {
+        return Ok(());
+    }
+    let what = match said {
+        Ok(said) => {
+            let words: Vec<String> = said.iter().map(|(who, what)| format!("`{who}`: {what}")).collect();
+            format!("it is refuted, as `{REFUTED}` in its directory says: {}", words.join("; "))
+        }
+        Err(error) => {
+            format!("`{REFUTED}` in its directory, which says who refutes it, cannot be read: {error}")
+        }
+    };
+    Err(LedgerError::BehindAnchor(what))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,8 +120,11 @@ mod tests {
             [("w2".to_owned(), "another history".to_owned())]
         );
         assert!(stands(directory.path()));
+        let told = refuses(directory.path()).unwrap_err().to_string();
+        assert!(told.ends_with("`w2`: another history") && !told.contains("w1"), "{told}");
         refutations.withdraw("w2").unwrap();
         assert!(!stands(directory.path()));
+        refuses(directory.path()).unwrap();
     }
 
     #[test]
@@ -109,5 +135,9 @@ mod tests {
         refutations.standing().unwrap_err();
         refutations.withdraw("w1").unwrap_err();
         assert!(stands(directory.path()));
+        assert!(refuses(directory.path()).unwrap_err().to_string().contains("cannot be read"));
+        // One that names nobody is no word that was taken back.
+        std::fs::write(directory.path().join(REFUTED), "{}").unwrap();
+        refuses(directory.path()).unwrap_err();
     }
 }

@@ -15,17 +15,20 @@ use portcullis_protocol::{
 use portcullis_verify::TileTree;
 use portcullis_verify::merkle::leaf_hash;
 
-use crate::archive_audit::{self, PAYLOADS};
 use crate::erasures::Erasures;
 use crate::error::LedgerError;
 use crate::following::{Following, Resolved};
 use crate::keys;
 use crate::late::{self, Entered};
-use crate::payload_audit;
+use crate::projection::KEYS;
 use crate::reader::LedgerReader;
 use crate::released::{Step, Wrong};
 use crate::standing::{self, STANDING};
 use crate::store::{self, PermitRow};
+
+mod beside;
+
+pub use beside::{COMPARED, NOT_COMPARED};
 
 /// What the log says of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +69,10 @@ pub struct StateReplay<'a> {
     ended: u64,
     /// How often keys were consumed or given back.
     entries: u64,
+    /// How many tiles the records fill.
+    tiles: u64,
+    /// What each mark says of the keys' chains.
+    marks: BTreeMap<u64, Option<String>>,
     /// How far each series of a spool was entered.
     spools: BTreeMap<Digest, Entered>,
     standing: Standing,
@@ -115,7 +122,7 @@ impl LedgerReader {
         let mut met = self.head().size() == 0;
         let read = store::for_each_record(&self.connection, 0, u64::MAX, |_, body| {
             tree.append(leaf_hash(body));
-            drop(tree.take_full_tiles());
+            state.tiles(tree.take_full_tiles())?;
             let record = Record::parse(body).map_err(LedgerError::from)?;
             let ControlFlow::Continue(operation) = each(&record, body, &state) else {
                 return Err(Ended::BrokenOff);
@@ -153,6 +160,8 @@ impl<'a> StateReplay<'a> {
             granted: 0,
             ended: 0,
             entries: 0,
+            tiles: 0,
+            marks: BTreeMap::new(),
             spools: BTreeMap::new(),
             standing: Standing::new(),
             following: Following::default(),
@@ -226,6 +235,7 @@ impl<'a> StateReplay<'a> {
 
     /// Compares what is reserved with what a mark says, and with the rows that were kept with it, if they still are.
     fn mark(&mut self, seq: u64, entry: &EventRecord) -> Result<(), LedgerError> {
+        self.marks.insert(seq, entry.detail.get(KEYS).cloned());
         self.standing.forget(entry.time);
         let digest = standing_digest(&self.standing.rows()).map(|digest| digest.to_string());
         if entry.detail.get(STANDING) != digest.as_ref() {
@@ -415,6 +425,7 @@ impl<'a> StateReplay<'a> {
             ("permits with an outcome", totals.ended, self.ended),
             ("entries of keys", entries, self.entries),
             ("series of spools", late::series_count(connection)?, series),
+            ("tiles", store::tile_count(connection)?, self.tiles),
         ];
         for (table, held, said) in tables {
             if held != said {
@@ -423,31 +434,9 @@ impl<'a> StateReplay<'a> {
             }
         }
         self.found.append(&mut found);
+        self.chains()?;
         self.kept()?;
         Ok(self.found)
-    }
-
-    /// Compares what is kept beside the records with what they say of it, without opening any. Each part of them that does not
-    /// agree is one finding.
-    fn kept(&mut self) -> Result<(), LedgerError> {
-        let (connection, size, erasures) = (&self.reader.connection, self.next, &self.erasures);
-        let mut compared = Vec::new();
-        let mut first = 0;
-        while first < size {
-            let end = first.saturating_add(PAYLOADS).min(size);
-            compared.push(payload_audit::payloads(connection, (None, erasures), first..end).map(drop));
-            first = end;
-        }
-        compared.push(payload_audit::payloads_behind(connection, (None, erasures), size));
-        compared.push(erasures.audit(connection));
-        compared.push(archive_audit::fact_uses(connection));
-        for compared in compared {
-            match compared {
-                Err(LedgerError::Corrupt(what)) => self.found.push(Contradiction { seq: None, what }),
-                compared => compared?,
-            }
-        }
-        Ok(())
     }
 }
 

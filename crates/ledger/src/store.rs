@@ -320,6 +320,11 @@ pub(crate) fn last_tiles(connection: &Connection) -> Result<Vec<(u64, u64)>> {
     Ok(last)
 }
 
+/// How many tiles there are. Reads them all.
+pub(crate) fn tile_count(connection: &Connection) -> Result<u64> {
+    connection.query_row("SELECT count(*) FROM tiles", [], |row| row.get(0))
+}
+
 /// How many tiles a level has before position `end`. Reads them all.
 pub(crate) fn tiles_before(connection: &Connection, level: u8, end: u64) -> Result<u64> {
     let text = "SELECT count(*) FROM tiles WHERE level = ?1 AND position < ?2";

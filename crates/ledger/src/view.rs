@@ -10,12 +10,11 @@ use portcullis_verify::layout::{join_entries, join_hashes};
 use portcullis_verify::merkle::leaf_hash;
 use portcullis_verify::tiles::TILE_WIDTH;
 use portcullis_verify::{
-    CheckedTileError, CheckedTiles, Hash, LogKeys, LogPath, TileReader, TileTree, UnverifiedCheckpoint,
-    VerifiedCheckpoint, tree,
+    CheckedTileError, CheckedTiles, Hash, LogKeys, LogPath, TileReader, TileTree, VerifiedCheckpoint, tree,
 };
 use rusqlite::Connection;
 
-use crate::anchor::Anchor;
+use crate::anchored;
 use crate::bundle_archive;
 use crate::error::LedgerError;
 use crate::generation::Generations;
@@ -57,27 +56,25 @@ impl LogView {
     /// back behind that.
     ///
     /// # Errors
-    /// [`LedgerError`] if it cannot be read, is not signed by a key that counts, or is not what the anchored head covers.
+    /// [`LedgerError`] if it cannot be read, is not signed by a key that counts, or is not what the anchored head covers; the
+    /// anchor is older than a head that lies with the ledger, or of another log; or a witness refutes the log.
     pub fn open(
         directory: &Path,
         anchor: &Path,
         keys: impl Into<LogKeys>,
         known: Option<&LogTip>,
     ) -> Result<Self, LedgerError> {
-        // The anchor first: what it covers was committed before it was written.
-        let note = Anchor::read(anchor).map_err(LedgerError::Anchor)?;
         let database = Generations::of(directory)
             .current()?
             .ok_or_else(|| LedgerError::Corrupt("there is no ledger here yet".into()))?;
         let connection = Store::read_only(&database.database)?;
-        let note =
-            note.ok_or_else(|| LedgerError::BehindAnchor("the anchor is empty or was replaced".into()))?;
+        // Before the records: what the anchor covers was committed before it was written.
+        let head = anchored::head(directory, anchor, &keys.into(), &connection)?;
         if let Some(known) = known
-            && known.head.note_bytes() == note
+            && known.head.note_bytes() == head.note_bytes()
         {
             return Ok(Self { connection, tip: known.clone() });
         }
-        let head = UnverifiedCheckpoint::parse(&note)?.verify_with(&keys.into())?;
         let tree = match known {
             Some(known) => grow(&connection, known, head.size())?,
             None => edge(&connection, head.size())?,

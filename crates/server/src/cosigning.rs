@@ -76,7 +76,7 @@ pub fn cosign(arbiter: &ArbiterConfig, key_file: Option<&Path>) -> Result<Verifi
 }
 
 /// Whoever cosigns says that the log only grew.
-fn contains(view: &LogView, before: &VerifiedCheckpoint) -> Result<(), LedgerError> {
+pub(crate) fn contains(view: &LogView, before: &VerifiedCheckpoint) -> Result<(), LedgerError> {
     if before.size() > view.head().size() || view.root_at(before.size())? != before.root() {
         let what = format!("a head of {} records was cosigned that it does not contain", before.size());
         return Err(LedgerError::BehindAnchor(what));

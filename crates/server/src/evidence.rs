@@ -29,6 +29,19 @@ pub enum EvidenceError {
     /// A bundle that a record names is not in the archive.
     #[error("bundle {0}, by which a record was decided, is not in the ledger's archive")]
     NoBundle(BundleDigest),
+    /// By whose keys archived bundles were signed cannot be told, so that their signatures could not be looked at.
+    #[error("the signatures of archived bundles cannot be looked at: {0}")]
+    Signers(Box<BundleError>),
+    /// An archived bundle with signatures by keys that are known, which do not verify, or with none.
+    #[error(
+        "the signatures of bundle {bundle} are not those that it was archived with; see `portcullis log check`"
+    )]
+    Altered {
+        /// The bundle.
+        bundle: BundleDigest,
+        /// What is wrong with them.
+        source: Box<BundleError>,
+    },
     /// More than a pack holds.
     #[error(
         "the selected records have more than {LARGEST} bytes of receipts; make several packs of shorter times"
@@ -59,13 +72,25 @@ pub(crate) fn archived_digest(signers: &BundleSigners) -> Arc<BundleDigestOf> {
 
 /// The digest of a bundle with signatures, none of which is of a key that these name and does not verify.
 fn unaltered(bundle: &Snapshot, authorities: &[Authority]) -> Option<BundleDigest> {
-    let altered = authorities.iter().any(|authority| {
-        matches!(
-            bundle.signed_by(authority),
-            Err(BundleError::SignatureInvalid(_) | BundleError::Unsigned(_))
-        )
-    });
-    (!altered).then(|| bundle.digest())
+    altered(bundle, authorities).is_none().then(|| bundle.digest())
+}
+
+/// What is wrong with the signatures of a bundle that has none, or one of a key that these name and does not verify.
+fn altered(bundle: &Snapshot, authorities: &[Authority]) -> Option<BundleError> {
+    authorities.iter().find_map(|authority| match bundle.signed_by(authority) {
+        Err(error @ (BundleError::SignatureInvalid(_) | BundleError::Unsigned(_))) => Some(error),
+        Ok(_)
+        | Err(
+            BundleError::Missing(_)
+            | BundleError::Root(_)
+            | BundleError::UntrustedKey(_)
+            | BundleError::TooFewSignatures(_)
+            | BundleError::RolledBack(_)
+            | BundleError::PinMismatch(_)
+            | BundleError::Corrupt(_)
+            | BundleError::Unproved(_),
+        ) => None,
+    })
 }
 
 /// Archived bundles for which none of those vouches whose keys are known: too few signatures are left, or those of others. That
@@ -91,6 +116,27 @@ impl Unvouched {
     }
 }
 
+/// What a pack is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct PackWith<'a> {
+    /// The key of the log that the pack names, for information: one that signed the view's head.
+    pub key: &'a VerifierKey,
+    /// The log's keys, and for which heads they count.
+    pub keys: &'a LogKeys,
+    /// Who may have signed bundles.
+    pub authorities: &'a [Authority],
+}
+
+/// A pack that was made.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// The bundles in it for which none of those vouches whose keys were given. That they are the ones which the records name is
+    /// proved all the same.
+    pub unvouched: BTreeSet<BundleDigest>,
+}
+
 /// Makes a pack of what is selected, under the view's head. `step` is told how many of how many records were looked at,
 /// and says whether to go on.
 ///
@@ -98,11 +144,10 @@ impl Unvouched {
 /// [`EvidenceError`].
 pub fn evidence_pack(
     view: &LogView,
-    key: &VerifierKey,
-    keys: &LogKeys,
+    with: &PackWith<'_>,
     selection: Selection,
     mut step: impl FnMut(u64, u64) -> bool,
-) -> Result<Vec<u8>, EvidenceError> {
+) -> Result<Packed, EvidenceError> {
     let size = view.head().size();
     let first = selection.since.map_or(Ok(0), |since| first_at(view, since))?;
     let end = selection.until.map_or(Ok(size), |until| first_at(view, until))?.max(first);
@@ -129,13 +174,18 @@ pub fn evidence_pack(
     context.retain(|seq| !(first..end).contains(seq));
     let context = context.into_iter().map(|seq| Ok((seq, view.receipt(seq)?.into_bytes())));
     let (before, after) = around(first, end, size)?;
+    let mut unvouched = BTreeSet::new();
     let bundles = gathered.bundles.into_iter().map(|digest| {
         let archive = view.bundle(&digest)?.ok_or(EvidenceError::NoBundle(digest))?;
+        if !is_vouched_for(&archive, digest, with.authorities)? {
+            unvouched.insert(digest);
+        }
         Ok((digest, archive))
     });
+    let bundles = bundles.collect::<Result<_, EvidenceError>>()?;
     let parts = PackParts {
         checkpoint: view.head().note_bytes().to_vec(),
-        key: key.clone(),
+        key: with.key.clone(),
         selection,
         first,
         leaves,
@@ -143,9 +193,25 @@ pub fn evidence_pack(
         after: view.subtrees(&after)?,
         receipts: gathered.receipts,
         context: context.collect::<Result<_, LedgerError>>()?,
-        bundles: bundles.collect::<Result<_, EvidenceError>>()?,
+        bundles,
     };
-    Ok(parts.to_bytes(keys, &bundle_digest)?)
+    Ok(Packed { bytes: parts.to_bytes(with.keys, &bundle_digest)?, unvouched })
+}
+
+/// Whether one of these vouches for an archived bundle. What is no archive of one is refused with the pack.
+///
+/// # Errors
+/// [`EvidenceError::Altered`] if it has no signature, or a wrong one by a key that they name.
+fn is_vouched_for(
+    archive: &[u8],
+    digest: BundleDigest,
+    authorities: &[Authority],
+) -> Result<bool, EvidenceError> {
+    let Ok(bundle) = Snapshot::from_archive(archive) else { return Ok(false) };
+    if let Some(error) = altered(&bundle, authorities) {
+        return Err(EvidenceError::Altered { bundle: digest, source: Box::new(error) });
+    }
+    Ok(authorities.iter().any(|authority| bundle.signed_by(authority).is_ok()))
 }
 
 /// Index of the first record of this time or later. The log's times never go back.

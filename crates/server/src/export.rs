@@ -6,14 +6,14 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use portcullis_ledger::{Checkpoints, LedgerError, LogView};
+use portcullis_ledger::{Checkpoints, LedgerError, LogView, is_given_up};
 use portcullis_verify::layout::{full_tiles, partial_tiles};
 use portcullis_verify::tiles::TILE_WIDTH;
 use portcullis_verify::{CheckpointError, LogKeys, LogPath, UnverifiedCheckpoint, VerifierKey};
 use rustix::fs::{FlockOperation, flock, syncfs};
 
 use crate::config::ArbiterConfig;
-use crate::cosigning::{newest_cosigned, under};
+use crate::cosigning::{contains, newest_cosigned, under};
 use crate::records::RecordsError;
 
 /// Says, while an export is under way, of which log it is.
@@ -95,10 +95,17 @@ pub struct Exported {
 /// Opens a view of the log at its anchored head.
 ///
 /// # Errors
-/// [`RecordsError`].
+/// [`RecordsError`], also if it does not contain the newest of the cosigned checkpoints that are kept: what is handed out is
+/// handed out as the log, and whoever cosigned has seen more of it.
 pub fn open_log(config: &ArbiterConfig) -> Result<LogView, RecordsError> {
+    let checkpoints = Checkpoints::of(&config.data, config.log_keys.clone());
+    // Before the anchor is read: an arbiter at work may have the next one cosigned meanwhile.
+    let cosigned = checkpoints.newest(|_| true).filter(|_| !is_given_up(&config.data));
     let view = LogView::open(&config.data, &config.anchor, &config.log_keys, None)?;
-    let kept = Checkpoints::of(&config.data, config.log_keys.clone()).at(view.head().size());
+    if let Some(cosigned) = cosigned {
+        contains(&view, &cosigned)?;
+    }
+    let kept = checkpoints.at(view.head().size());
     Ok(view.with_cosignatures(kept))
 }
 

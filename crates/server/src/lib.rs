@@ -61,7 +61,7 @@ pub use bundles::{Deciding, bundle_source, deciding_source};
 pub use check::{CheckAsked, CheckError, LogChecked, POSITION, check_log};
 pub use config::{Config, ConfigError};
 pub use cosigning::{CosignError, cosign, newest_cosigned};
-pub use evidence::{EvidenceError, bundle_digest, evidence_pack};
+pub use evidence::{EvidenceError, PackWith, Packed, bundle_digest, evidence_pack};
 pub use export::{ExportError, Exported, UNFINISHED, export_log, open_cosigned_log, open_log};
 pub use host::{HostError, Node};
 pub use identity::{Algorithm, KeyAges, Place, TokenRefused, TokenRules, TokenType};
@@ -73,7 +73,9 @@ pub use offer::Offer;
 pub use operator::{OperatorError, is_shut, open, shut};
 pub use operator_client::{OrderError, activate, give_order};
 pub use operators::Operators;
-pub use portcullis_ledger::{Checked, InDoubt, LedgerError, LedgerReader, LogView, Loss};
+pub use portcullis_ledger::{
+    COMPARED, Checked, InDoubt, LedgerError, LedgerReader, LogView, Loss, NOT_COMPARED,
+};
 pub use proving::{is_kept, proof_file};
 pub use records::{RecordsError, Row, newest, open_ledger, rows};
 pub use remote::{

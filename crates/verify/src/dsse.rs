@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::encoding::to_base64;
 use crate::key::VerifierKey;
 use crate::receipt::{ReceiptError, UnverifiedReceipt};
+use crate::trust::LogKeys;
 
 #[cfg(test)]
 mod tests;
@@ -38,8 +39,8 @@ pub enum DsseError {
 ///
 /// # Errors
 /// [`DsseError`]: `Receipt` or `Form`. Nothing is stated about a receipt that does not verify.
-pub fn statement(receipt: &str, keys: &[VerifierKey]) -> Result<Vec<u8>, DsseError> {
-    let verified = UnverifiedReceipt::parse(receipt.as_bytes())?.verify(keys)?;
+pub fn statement(receipt: &str, keys: &LogKeys) -> Result<Vec<u8>, DsseError> {
+    let verified = UnverifiedReceipt::parse(receipt.as_bytes())?.verify_with(keys)?;
     let (record, head) = (verified.record()?, verified.checkpoint());
     let digest = Digest::sha256(verified.record_bytes()).to_string();
     let digits = digest.strip_prefix("sha256:").map_or(digest.as_str(), |digits| digits);

@@ -103,7 +103,7 @@ pub(crate) fn receipt(data: &[u8]) {
         assert_eq!(record.to_bytes().ok(), verified.ok().map(|verified| verified.record_bytes().to_vec()));
     }
     if let Ok(text) = str::from_utf8(data) {
-        assert_eq!(dsse::statement(text, &KNOWN.keys).is_ok(), record.is_ok());
+        assert_eq!(dsse::statement(text, &KNOWN.log_keys).is_ok(), record.is_ok());
     }
 }
 

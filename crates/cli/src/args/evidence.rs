@@ -28,7 +28,7 @@ pub(crate) struct VerifyArgs {
     /// than once; any one suffices.
     ///
     /// The digest by which records name a bundle does not cover its signatures: without this and --root they are not looked at,
-    /// and the answer says so.
+    /// the answer says so, and the exit code is 2.
     #[arg(long, value_name = "VKEY|FILE")]
     pub(crate) bundle_key: Vec<String>,
     /// Demand of each bundle in a pack that a root of this chain, or one before it, vouches for it.
@@ -68,12 +68,16 @@ pub(crate) enum ReceiptsCommand {
         #[command(flatten)]
         form: FormArgs,
     },
-    /// Write the receipts of all decisions into a directory, one `.tlog-proof` file each.
+    /// Write the receipts of all decisions into a directory, one `.tlog-proof` file each. Says how many of them are under a cosigned
+    /// checkpoint, and why the others are not.
     Export {
         /// The directory; made if it does not exist.
         directory: PathBuf,
         #[command(flatten)]
         form: FormArgs,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -86,6 +90,9 @@ pub(crate) struct FormArgs {
     /// Prove it under the newest head, and not under the newest cosigned checkpoint that covers it.
     #[arg(long)]
     pub(crate) at_head: bool,
+    /// Give no receipt but under a cosigned checkpoint. A record that none covers is left out, and the exit code is 1.
+    #[arg(long, conflicts_with = "at_head")]
+    pub(crate) cosigned: bool,
     /// The file with the key that signs attestations; it must sign nothing else.
     #[arg(long, value_name = "FILE", required_if_eq("format", "dsse"))]
     pub(crate) key: Option<PathBuf>,
@@ -113,7 +120,8 @@ pub(crate) enum EvidenceCommand {
     /// Make an evidence pack: receipts, proofs, keys, bundles and a text that says what they prove.
     ///
     /// `portcullis verify` checks all of it. Without --agent and --surface every record of the time is in it in full;
-    /// otherwise the others are in it by hash only, counted.
+    /// otherwise the others are in it by hash only, counted. Exits 0 if it was made; 2 if it was, and nobody whose keys are known
+    /// vouches for a bundle in it; 1 if it was not: also of a bundle whose signatures are not those that it was archived with.
     Pack {
         /// From this time on: `2026-11-20`, `2026-11-20T14:00:00Z`, or milliseconds since 1970. Default: the log's beginning.
         #[arg(long, value_name = "TIME")]
@@ -130,6 +138,10 @@ pub(crate) enum EvidenceCommand {
         /// Under the newest cosigned checkpoint, instead of the newest head.
         #[arg(long)]
         cosigned: bool,
+        /// A key whose signature on a bundle counts, beside those of the configuration: one of an earlier time. May be given more
+        /// than once.
+        #[arg(long, value_name = "VKEY|FILE")]
+        bundle_key: Vec<String>,
         /// The file to write, which must not exist.
         #[arg(long, default_value = "evidence.tar", value_name = "FILE")]
         out: PathBuf,

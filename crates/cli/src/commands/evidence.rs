@@ -1,22 +1,28 @@
 //! `portcullis evidence`
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use chrono::{DateTime, NaiveDate, NaiveTime};
-use portcullis_protocol::Millis;
-use portcullis_server::{Config, bundle_digest, evidence_pack};
+use portcullis_policy::{Authority, BundleSigners};
+use portcullis_protocol::{BundleDigest, Millis};
+use portcullis_server::config::ArbiterConfig;
+use portcullis_server::{Config, EvidenceError, PackWith, Packed, bundle_digest, evidence_pack};
 use portcullis_verify::{LogKeys, PackError, Selection, UnverifiedPack, VerifiedPack, VerifierKey};
 
 use crate::args::{EvidenceArgs, EvidenceCommand};
-use crate::commands::view;
+use crate::commands::log::{NOT_WHOLE, unvouched_bundles};
+use crate::commands::verify::read_key;
+use crate::commands::{quoted, signer_of, view};
 use crate::progress::Progress;
 use crate::say;
 
 pub(crate) fn run(args: &EvidenceArgs) -> ExitCode {
-    let EvidenceCommand::Pack { since, until, surface, agent, cosigned, out, json } = &args.command;
+    let EvidenceCommand::Pack { since, until, surface, agent, cosigned, bundle_key, out, json } =
+        &args.command;
     let times = [since, until].map(|text| text.as_deref().map(time).transpose());
     let [since, until] = match times {
         [Ok(since), Ok(until)] => [since, until],
@@ -28,32 +34,77 @@ pub(crate) fn run(args: &EvidenceArgs) -> ExitCode {
         return say::misuse("--until lies before --since");
     }
     let selection = Selection { agent: agent.clone(), surface: surface.clone(), since, until };
+    let bundle_keys = match bundle_key.iter().map(|key| read_key(key)).collect::<Result<Vec<_>, _>>() {
+        Ok(keys) => keys,
+        Err(error) => return say::misuse(&error),
+    };
     let config = match Config::read(&args.config.config).and_then(|config| config.arbiter()) {
         Ok(config) => config,
         Err(error) => return say::error(&error),
     };
-    let view = match view(&config, *cosigned) {
-        Ok(view) => view,
-        Err(code) => return code,
-    };
-    let mut progress = match Progress::new("packing record") {
-        Ok(progress) => progress,
-        Err(error) => return say::error(&error),
-    };
-    let made = evidence_pack(&view, &config.log_key, &config.log_keys, selection, |done, total| {
-        progress.step(done, total)
-    });
+    match packed(&config, *cosigned, &bundle_keys, selection) {
+        Ok(packed) => written(&config, &bundle_keys, &packed, out, *json),
+        Err(code) => code,
+    }
+}
+
+/// The pack of what is selected, made under the log's newest head or its newest cosigned checkpoint.
+fn packed(
+    config: &ArbiterConfig,
+    cosigned: bool,
+    bundle_keys: &[VerifierKey],
+    selection: Selection,
+) -> Result<Packed, ExitCode> {
+    let view = view(config, cosigned)?;
+    let authorities = config.signers.authorities();
+    let mut authorities =
+        authorities.map_err(|error| say::error(&EvidenceError::Signers(Box::new(error))))?;
+    authorities.extend(bundle_keys.iter().map(|key| Authority::any_of(vec![key.clone()])));
+    let mut progress = Progress::new("packing record").map_err(|error| say::error(&error))?;
+    let key = signer_of(config, view.head());
+    let with = PackWith { key: &key.key, keys: &config.log_keys, authorities: &authorities };
+    let made = evidence_pack(&view, &with, selection, |done, total| progress.step(done, total));
     drop(progress);
-    let bytes = match made {
-        Ok(bytes) => bytes,
-        Err(error) => return say::error(&error),
-    };
-    if let Err(error) = write_new(out, &bytes) {
+    made.map_err(|error| say::error(&error))
+}
+
+fn written(
+    config: &ArbiterConfig,
+    bundle_keys: &[VerifierKey],
+    packed: &Packed,
+    out: &Path,
+    json: bool,
+) -> ExitCode {
+    if let Err(error) = write_new(out, &packed.bytes) {
         return say::misuse(&format!("`{}` cannot be written: {error}", out.display()));
     }
-    match verified(&bytes, &config.log_keys) {
-        Ok(pack) => told(out, &pack, &config.log_key, *json),
+    match verified(&packed.bytes, &config.log_keys) {
+        Ok(pack) => {
+            let signers = if packed.unvouched.is_empty() {
+                signed_by(config, bundle_keys, &pack)
+            } else {
+                String::new()
+            };
+            let by = format!("--key {}{signers}", quoted(&signer_of(config, pack.head()).to_string()));
+            told(out, &pack, &by, &packed.unvouched, json);
+            if packed.unvouched.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NOT_WHOLE) }
+        }
         Err(error) => say::error(&error),
+    }
+}
+
+/// What `portcullis verify` is to be given so that it looks at who signed the bundles in a pack.
+fn signed_by(config: &ArbiterConfig, bundle_keys: &[VerifierKey], pack: &VerifiedPack) -> String {
+    match &config.signers {
+        _ if pack.bundles().is_empty() => String::new(),
+        // Either keys or a chain of roots is given.
+        BundleSigners::Root { file, pin } if bundle_keys.is_empty() => {
+            format!(" --root {} --root-pin {pin}", quoted(&file.display().to_string()))
+        }
+        BundleSigners::Root { .. } => bundle_keys.iter().map(|key| format!(" --bundle-key {key}")).collect(),
+        BundleSigners::Keys(keys) => {
+            keys.iter().chain(bundle_keys).map(|key| format!(" --bundle-key {key}")).collect()
+        }
     }
 }
 
@@ -73,23 +124,22 @@ fn verified(bytes: &[u8], keys: &LogKeys) -> Result<VerifiedPack, PackError> {
     UnverifiedPack::parse(bytes)?.verify(keys, &bundle_digest)
 }
 
-fn told(out: &Path, pack: &VerifiedPack, key: &VerifierKey, json: bool) -> ExitCode {
+fn told(out: &Path, pack: &VerifiedPack, by: &str, unvouched: &BTreeSet<BundleDigest>, json: bool) {
     let ((first, end), records, withheld) = (pack.range(), pack.records().len(), pack.withheld());
     if json {
         let said = serde_json::json!({
             "file": out.display().to_string(), "log": pack.head().origin().as_str(), "size": pack.head().size(),
-            "first": first, "end": end, "records": records, "withheld": withheld,
+            "first": first, "end": end, "records": records, "withheld": withheld, "unvouched": unvouched,
         });
-        say::line(&said.to_string());
-    } else {
-        let range = end.checked_sub(1).filter(|last| *last >= first).map_or_else(
-            || "no record".to_owned(),
-            |last| format!("records {first} to {last}: {records} in full, {withheld} by hash"),
-        );
-        say::line(&format!("{}: {range}", out.display()));
-        say::line(&format!("verify: portcullis verify {} --key {key}", out.display()));
+        return say::line(&said.to_string());
     }
-    ExitCode::SUCCESS
+    let range = end.checked_sub(1).filter(|last| *last >= first).map_or_else(
+        || "no record".to_owned(),
+        |last| format!("records {first} to {last}: {records} in full, {withheld} by hash"),
+    );
+    say::line(&format!("{}: {range}", out.display()));
+    unvouched_bundles(unvouched);
+    say::line(&format!("verify: portcullis verify {} {by}", quoted(&out.display().to_string())));
 }
 
 /// A time in UTC: a date, a date and time (RFC 3339), or milliseconds since 1970.

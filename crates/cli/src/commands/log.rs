@@ -15,11 +15,11 @@ use portcullis_protocol::BundleDigest;
 use crate::args::{LogArgs, LogCommand};
 use crate::say;
 
-/// The exit code of a check or a replay that found nothing wrong, and cannot speak for all of it.
-const NOT_WHOLE: u8 = 2;
+/// The exit code of what found nothing wrong, and cannot speak for all that it is about.
+pub(super) const NOT_WHOLE: u8 = 2;
 
 /// Names the bundles for which nobody vouches.
-fn unvouched_bundles(unvouched: &BTreeSet<BundleDigest>) {
+pub(super) fn unvouched_bundles(unvouched: &BTreeSet<BundleDigest>) {
     for digest in unvouched {
         say::line(&format!(
             "but nobody vouches for {digest}, by which records were decided: give the keys of its time with --bundle-key; if \

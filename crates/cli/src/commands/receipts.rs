@@ -31,8 +31,8 @@ pub(crate) fn run(args: &ReceiptsArgs) -> ExitCode {
             Ok(mut form) => show(&ledger, id, &mut form),
             Err(error) => say::error(&error),
         },
-        ReceiptsCommand::Export { directory, form } => match Form::new(form, &config) {
-            Ok(mut form) => export(&ledger, directory, &mut form),
+        ReceiptsCommand::Export { directory, form, json } => match Form::new(form, &config) {
+            Ok(mut form) => export(&ledger, directory, &mut form, *json),
             Err(error) => say::error(&error),
         },
     }
@@ -49,6 +49,18 @@ enum FormError {
     Attest(#[from] AttestError),
     #[error("an attestation needs --key, the file with the key that signs it")]
     NoKey,
+    #[error("{}", uncovered(*seq, *checkpoint))]
+    NotCosigned { seq: u64, checkpoint: Option<u64> },
+}
+
+fn uncovered(seq: u64, checkpoint: Option<u64>) -> String {
+    let newest = checkpoint.map_or_else(
+        || "no checkpoint of this log is cosigned".to_owned(),
+        |size| format!("the newest cosigned checkpoint covers {size} records"),
+    );
+    format!(
+        "no cosigned checkpoint covers record {seq}: {newest}; `portcullis log cosign` cosigns the newest head"
+    )
 }
 
 /// In which form receipts are given, and under which head.
@@ -56,6 +68,10 @@ struct Form {
     attestor: Option<Box<Attestor>>,
     /// The log at the newest cosigned checkpoint: what that covers is proved under it.
     cosigned: Option<LogView>,
+    /// Whether the newest head was asked for.
+    at_head: bool,
+    /// Whether nothing is given that no cosigned checkpoint covers.
+    demands: bool,
 }
 
 impl Form {
@@ -66,7 +82,17 @@ impl Form {
             (ReceiptFormat::Dsse, None) => return Err(FormError::NoKey),
         };
         let cosigned = if args.at_head { None } else { open_cosigned_log(config)? };
-        Ok(Self { attestor, cosigned })
+        Ok(Self { attestor, cosigned, at_head: args.at_head, demands: args.cosigned })
+    }
+
+    /// Records that the cosigned checkpoint covers, if there is one.
+    fn checkpoint(&self) -> Option<u64> {
+        self.cosigned.as_ref().map(|view| view.head().size())
+    }
+
+    /// Whether a record is proved under a cosigned checkpoint.
+    fn is_cosigned(&self, seq: u64) -> bool {
+        self.checkpoint().is_some_and(|size| seq < size)
     }
 
     /// How the names of files end.
@@ -76,8 +102,10 @@ impl Form {
 
     /// The receipt of the record at an index.
     fn of(&mut self, ledger: &LedgerReader, seq: u64) -> Result<String, FormError> {
+        let covered = self.is_cosigned(seq);
         let receipt = match &self.cosigned {
-            Some(view) if seq < view.head().size() => view.receipt(seq)?,
+            Some(view) if covered => view.receipt(seq)?,
+            _ if self.demands => return Err(FormError::NotCosigned { seq, checkpoint: self.checkpoint() }),
             Some(_) | None => ledger.receipt(seq)?,
         };
         match &mut self.attestor {
@@ -149,11 +177,22 @@ fn find(ledger: &LedgerReader, id: &str) -> Result<Result<u64, String>, LedgerEr
     })
 }
 
-fn export(ledger: &LedgerReader, directory: &Path, form: &mut Form) -> ExitCode {
+/// How many receipts were written, and of how many records there is none that was asked for.
+#[derive(Default)]
+struct Exported {
+    /// Under the cosigned checkpoint.
+    cosigned: u64,
+    /// Under the newest head.
+    others: u64,
+    /// Not written: no cosigned checkpoint covers them, and that was demanded.
+    left_out: u64,
+}
+
+fn export(ledger: &LedgerReader, directory: &Path, form: &mut Form, json: bool) -> ExitCode {
     if let Err(error) = std::fs::create_dir_all(directory) {
         return say::misuse(&format!("`{}` cannot be made: {error}", directory.display()));
     }
-    let mut written: u64 = 0;
+    let mut exported = Exported::default();
     for tile in 0..ledger.tiles() {
         let records = match ledger.tile(tile) {
             Ok(records) => records,
@@ -161,6 +200,13 @@ fn export(ledger: &LedgerReader, directory: &Path, form: &mut Form) -> ExitCode 
         };
         for listed in records {
             let Record::Decision(record) = listed.record else { continue };
+            let is_cosigned = form.is_cosigned(record.seq);
+            if form.demands && !is_cosigned {
+                exported.left_out = exported.left_out.saturating_add(1);
+                continue;
+            }
+            let count = if is_cosigned { &mut exported.cosigned } else { &mut exported.others };
+            *count = count.saturating_add(1);
             let (decision, ending) = (record.decision.as_str(), form.ending());
             let path = directory.join(format!("{:08}-{decision}.{ending}", record.seq));
             let text = match form.of(ledger, record.seq) {
@@ -170,9 +216,52 @@ fn export(ledger: &LedgerReader, directory: &Path, form: &mut Form) -> ExitCode 
             if let Err(error) = std::fs::write(&path, text) {
                 return say::misuse(&format!("`{}` cannot be written: {error}", path.display()));
             }
-            written = written.saturating_add(1);
         }
     }
-    say::line(&format!("{written} receipts in {}", directory.display()));
-    ExitCode::SUCCESS
+    exported.said(directory, form, json)
+}
+
+impl Exported {
+    /// Why receipts are not under a cosigned checkpoint, if some are not: for machines, and for people.
+    fn why_not(&self, form: &Form) -> Option<(&'static str, String)> {
+        if self.others == 0 && self.left_out == 0 {
+            return None;
+        }
+        Some(match form.checkpoint() {
+            _ if form.at_head => ("at_head", "--at-head asked for that".to_owned()),
+            None => ("none_cosigned", "no checkpoint of this log is cosigned".to_owned()),
+            Some(size) => {
+                let what = format!("the cosigned checkpoint covers {size} records, and they came later");
+                ("newer_than_checkpoint", what)
+            }
+        })
+    }
+
+    /// Says how many of which there are and why, and whether that is what was demanded.
+    fn said(&self, directory: &Path, form: &Form, json: bool) -> ExitCode {
+        let Self { cosigned, others, left_out } = *self;
+        let (written, why) = (cosigned.saturating_add(others), self.why_not(form));
+        if json {
+            let said = serde_json::json!({
+                "directory": directory.display().to_string(), "receipts": written, "cosigned": cosigned,
+                "not_cosigned": others, "left_out": left_out, "checkpoint": form.checkpoint(),
+                "why_not": why.as_ref().map(|(word, _)| word),
+            });
+            say::line(&said.to_string());
+        } else {
+            say::line(&format!("{written} receipts in {}", directory.display()));
+            if let Some(size) = form.checkpoint() {
+                say::line(&format!("{cosigned} of them under the cosigned checkpoint of {size} records"));
+            }
+            if let Some((_, why)) = why.as_ref().filter(|_| others > 0) {
+                say::line(&format!("{others} of them under the newest head, which nobody cosigned: {why}"));
+            }
+        }
+        match why {
+            Some((_, why)) if left_out > 0 => {
+                say::misuse(&format!("{left_out} receipts are left out: {why}"))
+            }
+            Some(_) | None => ExitCode::SUCCESS,
+        }
+    }
 }

@@ -15,6 +15,7 @@ use portcullis_verify::{
 
 use self::bundles::{Signed, Signers};
 use crate::args::VerifyArgs;
+use crate::commands::log::NOT_WHOLE;
 use crate::say;
 
 pub(crate) fn run(args: &VerifyArgs) -> ExitCode {
@@ -30,13 +31,16 @@ pub(crate) fn run(args: &VerifyArgs) -> ExitCode {
         Ok(signers) => signers,
         Err(error) => return say::misuse(&error),
     };
-    let mut refused = 0_usize;
+    let (mut refused, mut whole) = (0_usize, true);
     for file in &args.files {
         match verify(file, &keys, &cosigners, &signers) {
             Ok(Verified::Receipt(receipt, record)) => {
                 say::line(&describe(file, &receipt, &record, args.json))
             }
-            Ok(Verified::Pack(pack, signed)) => say::line(&describe_pack(file, &pack, &signed, args.json)),
+            Ok(Verified::Pack(pack, signed)) => {
+                whole &= signed.is_whole();
+                say::line(&describe_pack(file, &pack, &signed, args.json));
+            }
             Err(error) => {
                 refused = refused.saturating_add(1);
                 let file = file.display();
@@ -51,7 +55,11 @@ pub(crate) fn run(args: &VerifyArgs) -> ExitCode {
             }
         }
     }
-    if refused == 0 { ExitCode::SUCCESS } else { ExitCode::from(say::FAILED) }
+    match (refused, whole) {
+        (0, true) => ExitCode::SUCCESS,
+        (0, false) => ExitCode::from(NOT_WHOLE),
+        (_, _) => ExitCode::from(say::FAILED),
+    }
 }
 
 /// A key of a log with its standing, given as such or as a file that holds it in a line.
@@ -125,6 +133,7 @@ fn describe_pack(file: &Path, pack: &VerifiedPack, signed: &Signed, json: bool) 
         return serde_json::json!({
             "file": file.display().to_string(),
             "verified": true,
+            "whole": signed.is_whole(),
             "log": head.origin().as_str(),
             "size": head.size(),
             "first": first,
@@ -139,7 +148,7 @@ fn describe_pack(file: &Path, pack: &VerifiedPack, signed: &Signed, json: bool) 
     // What it proves, in the words that the pack itself has, which were found to be the right ones.
     let text: String =
         pack.text().lines().skip(2).fold(String::new(), |text, line| format!("{text}\n  {line}"));
-    format!("{}: verified{text}{}", file.display(), signed.to_text())
+    format!("{}: verified{}{text}{}", file.display(), signed.exempted(), signed.to_text())
 }
 
 /// An error with what caused it, in one line.

@@ -261,3 +261,40 @@ fn records_that_are_not_the_signed_ones_are_not_replayed() {
     let replayed = reader.replay(|_, _, _| ControlFlow::Continue(None));
     assert_eq!(replayed.unwrap_err().code(), ReasonCode::EvidenceBehindAnchor);
 }
+
+/// Whoever replayed was told that the state is what the records lead to, and nobody had looked at these.
+#[test]
+fn tiles_chains_and_marks_that_the_records_do_not_lead_to_were_the_state_that_they_lead_to() {
+    let world = crate::scrub::long();
+    // Opened before: what lies at the edge of the tree is looked at then.
+    let found = |world: &World, statement: &str| {
+        let reader = world.reader();
+        world.sql(statement);
+        let (_, found) = reader.replay(|_, _, _| ControlFlow::Continue(None)).unwrap().unwrap();
+        found.into_iter().map(|found| found.what).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&world, "SELECT 1"), Vec::<String>::new());
+    let tile = "tile 0 of level 0 is missing or says something else";
+    let mark = "the keys or their chains are not those that it says";
+    for (statement, words) in [
+        ("UPDATE tiles SET hashes = CAST(x'00' || substr(hashes, 2) AS BLOB) WHERE position = 0", tile),
+        ("UPDATE tiles SET hashes = substr(hashes, 1, 64) WHERE position = 0", tile),
+        ("DELETE FROM tiles WHERE position = 0", tile),
+        (
+            "INSERT INTO tiles SELECT level, position + 1000, hashes FROM tiles",
+            "tiles, and the records speak of",
+        ),
+        ("UPDATE chains SET heads = CAST(x'01' || substr(heads, 2) AS BLOB)", mark),
+        ("UPDATE chains SET heads = x'01'", mark),
+        ("DELETE FROM chains", mark),
+        ("UPDATE marks SET seq = seq - 1", mark),
+    ] {
+        let damaged = world.crashed();
+        let found = found(&damaged, statement);
+        assert!(found.iter().any(|what| what.contains(words)), "{statement}: {found:?}");
+    }
+    // What the rows of keys come to is not what the mark says, each of which the records speak of.
+    let damaged = world.crashed();
+    let found = found(&damaged, "UPDATE keys SET time = time - 1 WHERE seq = permit");
+    assert!(found.iter().any(|what| what.contains(mark)), "{found:?}");
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_ledger::{LedgerError, LogTip, LogView};
+use portcullis_ledger::{LedgerError, LedgerReader, LogTip, LogView, Refutations};
 use portcullis_protocol::ReasonCode;
 use portcullis_verify::layout::{full_tiles, partial_tiles};
 use portcullis_verify::{LogKeys, LogPath, StaticLog};
@@ -80,6 +80,7 @@ fn tampered(statements: &str) -> BTreeMap<String, Option<ReasonCode>> {
     let tip = open(&world, None).unwrap().into_tip();
     world.sql(statements);
     let view = open(&world, Some(&tip)).unwrap();
+    assert!([8, 20].iter().any(|seq| view.record(*seq).is_err()), "{statements}");
     let read = |path: &LogPath| match view.resource(*path) {
         Ok(bytes) => {
             assert!(bytes.is_some());
@@ -136,10 +137,17 @@ fn a_view_never_goes_back_nor_over_to_another_log() {
     let older = std::fs::read(world.anchor()).unwrap();
     long(&world, 1_000);
     let tip = open(&world, None).unwrap().into_tip();
+    let newer = std::fs::read(world.anchor()).unwrap();
     std::fs::write(world.anchor(), older).unwrap();
     let refused = open(&world, Some(&tip)).unwrap_err();
     assert_eq!(refused.code(), ReasonCode::EvidenceBehindAnchor);
-    assert!(open(&world, None).is_ok(), "an older head by itself is as good as it ever was");
+    // Where nothing that lies with the ledger tells, the view's own knowledge does.
+    std::fs::remove_file(world.data().join("released")).unwrap();
+    world.sql("UPDATE head SET note = NULL");
+    assert!(open(&world, None).is_ok_and(|view| view.head().size() < tip.size()));
+    let refused = open(&world, Some(&tip)).unwrap_err();
+    assert!(refused.to_string().contains("put back to an older head"), "{refused}");
+    std::fs::write(world.anchor(), newer).unwrap();
 
     // The same key, the same size and more, another history.
     let other = World::new();
@@ -148,4 +156,74 @@ fn a_view_never_goes_back_nor_over_to_another_log() {
     long(&other, 7_000);
     let forked = LogView::open(&other.data(), &other.anchor(), &world.verifier, Some(&tip));
     assert!(forked.is_err());
+}
+
+fn behind(world: &World, words: &str) {
+    let refused = open(world, None).unwrap_err();
+    assert_eq!(refused.code(), ReasonCode::EvidenceBehindAnchor);
+    assert!(refused.to_string().contains(words), "{refused}");
+}
+
+/// Other readers refused it. What was exported, packed or shown over HTTP ended with the older head, without a word.
+#[test]
+fn an_older_head_than_the_ledger_knows_of_was_served_to_whoever_asked_first() {
+    let world = World::new();
+    let released = world.data().join("released");
+    world.permitted(&world.start(), &Call::read(1));
+    let older = [world.anchor(), released.clone()].map(|path| std::fs::read(path).unwrap());
+    world.permitted(&world.start(), &Call::read(2));
+    let newer = std::fs::read(&released).unwrap();
+    open(&world, None).unwrap();
+    std::fs::write(world.anchor(), &older[0]).unwrap();
+    behind(&world, "older than a head that was signed");
+    // Either of those that lie with the ledger tells.
+    std::fs::write(&released, &older[1]).unwrap();
+    behind(&world, "older than a head that was signed");
+    std::fs::write(&released, newer).unwrap();
+    world.sql("UPDATE head SET note = NULL");
+    behind(&world, "older than a head that was signed");
+}
+
+/// Of the same size as the anchor's, and signed by the same key.
+#[test]
+fn a_view_of_one_of_two_logs_of_one_size_was_served_beside_the_head_of_the_other() {
+    let world = World::new();
+    world.permitted(&world.start(), &Call::read(1));
+    let fork = world.crashed();
+    world.permitted(&world.start(), &Call::read(2));
+    fork.permitted(&fork.start(), &Call::read(3));
+    assert_eq!(world.size(), fork.size());
+    open(&world, None).unwrap();
+    std::fs::copy(fork.data().join("released"), world.data().join("released")).unwrap();
+    behind(&world, "of one size and of two logs");
+}
+
+/// The writer records nothing while a witness refutes the log, and whoever read it was told nothing.
+#[test]
+fn a_log_that_a_witness_refutes_was_read_as_if_nobody_had_said_anything() {
+    let world = World::new();
+    world.permitted(&world.start(), &Call::read(1));
+    let tip = open(&world, None).unwrap().into_tip();
+    let refutations = Refutations::of(&world.data());
+    refutations.raise("w1", "it has seen 999 records").unwrap();
+    let readers = |world: &World| {
+        let (data, anchor, key) = (world.data(), world.anchor(), &world.verifier);
+        [
+            open(world, None).map(drop),
+            open(world, Some(&tip)).map(drop),
+            LedgerReader::open(&data, &anchor, key).map(drop),
+            world.check().map(drop),
+        ]
+    };
+    for refused in readers(&world) {
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code(), ReasonCode::EvidenceBehindAnchor);
+        assert!(refused.to_string().contains("`w1`: it has seen 999 records"), "{refused}");
+    }
+    // Its operator gave it up: that there is more of it somewhere is known.
+    std::fs::write(world.data().join("GIVEN-UP"), "").unwrap();
+    assert!(readers(&world).iter().all(Result::is_ok));
+    std::fs::remove_file(world.data().join("GIVEN-UP")).unwrap();
+    refutations.withdraw("w1").unwrap();
+    assert!(readers(&world).iter().all(Result::is_ok));
 }

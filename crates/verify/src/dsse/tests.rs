@@ -4,9 +4,14 @@ use super::{DsseError, PAYLOAD_TYPE, PREDICATE_TYPE, envelope, key_id, statement
 use crate::encoding::from_base64;
 use crate::note::{UnverifiedNote, signature_line};
 use crate::testing::{TestKey, TestLog};
+use crate::trust::{LogKey, LogKeys, Standing};
 
 fn receipt(log: &TestLog, index: u64) -> String {
     String::from_utf8(log.receipt(index).to_bytes()).unwrap()
+}
+
+fn keys(key: &TestKey) -> LogKeys {
+    LogKeys::from(&key.public)
 }
 
 #[test]
@@ -19,7 +24,7 @@ fn what_is_signed_is_the_encoding_of_dsse() {
 fn a_statement_names_the_record_and_carries_its_receipt() {
     let log = TestLog::of_events(3);
     let receipt = receipt(&log, 1);
-    let stated: Value = serde_json::from_slice(&statement(&receipt, log.key.alone()).unwrap()).unwrap();
+    let stated: Value = serde_json::from_slice(&statement(&receipt, &keys(&log.key)).unwrap()).unwrap();
     assert_eq!(stated["predicateType"], PREDICATE_TYPE);
     assert_eq!(stated["subject"][0]["name"], "gate.example/log/1");
     assert_eq!(stated["predicate"]["receipt"], receipt);
@@ -31,16 +36,29 @@ fn nothing_is_stated_about_a_receipt_that_does_not_verify() {
     let log = TestLog::of_events(3);
     let other = TestKey::new("gate.example/log", 9);
     let good = receipt(&log, 1);
-    assert!(matches!(statement(&good, other.alone()), Err(DsseError::Receipt(_))));
+    assert!(matches!(statement(&good, &keys(&other)), Err(DsseError::Receipt(_))));
     let bad = good.replace("index 1", "index 2");
-    assert!(matches!(statement(&bad, log.key.alone()), Err(DsseError::Receipt(_))));
+    assert!(matches!(statement(&bad, &keys(&log.key)), Err(DsseError::Receipt(_))));
+}
+
+/// A key that was replaced: what it signed while it was the log's could not be attested any more.
+#[test]
+fn what_a_retired_key_signed_in_its_time_is_stated_and_nothing_else_of_it() {
+    let log = TestLog::of_events(3);
+    let (good, new) = (receipt(&log, 1), TestKey::new("gate.example/log", 9));
+    let old = |standing| LogKey { key: log.key.public.clone(), standing };
+    let stated = |standing| statement(&good, &LogKeys::new(vec![new.public.clone().into(), old(standing)]));
+    stated(Standing::Until(3)).unwrap();
+    for standing in [Standing::Until(2), Standing::Revoked] {
+        assert!(matches!(stated(standing), Err(DsseError::Receipt(_))));
+    }
 }
 
 #[test]
 fn an_envelope_has_the_signature_of_its_key_or_is_none() {
     let log = TestLog::of_events(1);
     let attestor = TestKey::new("example.org/attest", 5);
-    let stated = statement(&receipt(&log, 0), log.key.alone()).unwrap();
+    let stated = statement(&receipt(&log, 0), &keys(&log.key)).unwrap();
     let signature = attestor.sign(&to_be_signed(&stated));
     let made: Value =
         serde_json::from_str(&envelope(&stated, &attestor.public, &signature).unwrap()).unwrap();
@@ -54,7 +72,7 @@ fn an_envelope_has_the_signature_of_its_key_or_is_none() {
 #[test]
 fn a_signature_of_a_statement_is_never_one_of_a_checkpoint() {
     let log = TestLog::of_events(1);
-    let stated = statement(&receipt(&log, 0), log.key.alone()).unwrap();
+    let stated = statement(&receipt(&log, 0), &keys(&log.key)).unwrap();
     // Even one by the log's own key: what was signed has no line end, so no note has it as its text.
     let signed = to_be_signed(&stated);
     assert!(!signed.contains(&b'\n'));

@@ -33,6 +33,18 @@ impl Kind {
     }
 }
 
+/// What a verifier says of the signatures on a pack's bundles where the vectors' root says whose they must be. The digest by
+/// which records name a bundle does not cover them, so that a pack verifies by itself whatever became of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signatures {
+    /// The vectors say nothing of them.
+    Unasked,
+    /// The root vouches for each bundle.
+    Vouched,
+    /// It does not, and the pack must be refused, with this error.
+    Refused(&'static str),
+}
+
 /// A file, and what a verifier must say of it.
 #[derive(Debug)]
 pub(crate) struct Case {
@@ -44,11 +56,37 @@ pub(crate) struct Case {
     pub(crate) bytes: Vec<u8>,
     /// The error, with its causes; `None` if it must verify.
     pub(crate) error: Option<&'static str>,
+    /// What is said of it besides, by whoever looks at the signatures of bundles.
+    pub(crate) signatures: Signatures,
 }
+
+/// A case as the manifest lists it.
+pub(crate) fn listed(case: &Case) -> Value {
+    let mut listed = json!({ "error": case.error, "file": path(case), "kind": case.kind.as_str() });
+    let refused = match case.signatures {
+        Signatures::Unasked => return listed,
+        Signatures::Vouched => None,
+        Signatures::Refused(error) => Some(error),
+    };
+    listed["signatures"] = json!({ "error": refused });
+    listed
+}
+
+/// All of the manifest.
+pub(crate) fn manifest() -> Value {
+    let keys: Vec<String> = keys().iter().map(ToString::to_string).collect();
+    let cases: Vec<Value> = cases().iter().map(listed).collect();
+    let (file, (_, pin)) = (ROOT, packs::root());
+    json!({ "bundle_root": { "file": file, "pin": pin }, "cases": cases, "keys": keys })
+}
+
+/// Where the root lies in `vectors/` that says by whom bundles must be signed.
+pub(crate) const ROOT: &str = "root/team.root";
 
 /// Where a case's file lies in `vectors/`.
 pub(crate) fn path(case: &Case) -> String {
-    let verdict = if case.error.is_some() { "tampered" } else { "valid" };
+    let is_good = case.error.is_none() && !matches!(case.signatures, Signatures::Refused(_));
+    let verdict = if is_good { "valid" } else { "tampered" };
     let ending = match case.kind {
         Kind::Receipt => "tlog-proof",
         Kind::Checkpoint => "note",
@@ -244,15 +282,28 @@ pub(crate) fn cases() -> Vec<Case> {
         (Kind::Checkpoint, checkpoints()),
         (Kind::Pack, packs::tampered()),
     ] {
-        let made = |(name, bytes, error)| Case { kind, name, bytes, error: Some(error) };
+        let made = |(name, bytes, error)| Case {
+            kind,
+            name,
+            bytes,
+            error: Some(error),
+            signatures: Signatures::Unasked,
+        };
         cases.extend(tampered.into_iter().map(made));
     }
+    cases.extend(packs::signed());
     cases
 }
 
 fn valid() -> Vec<Case> {
     let log = Log::new(SIZE, &[]);
-    let case = |kind, name, bytes: String| Case { kind, name, bytes: bytes.into_bytes(), error: None };
+    let case = |kind, name, bytes: String| Case {
+        kind,
+        name,
+        bytes: bytes.into_bytes(),
+        error: None,
+        signatures: Signatures::Unasked,
+    };
     let witness = Key::new("vectors.example/unknown", 3);
     let witnessed = format!("{}{}", log.note(), witness.line(&log.checkpoint().to_string()));
     let mut cosigned = log.proof(INDEX);

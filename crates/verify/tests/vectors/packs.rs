@@ -15,7 +15,7 @@ use portcullis_verify::tree::NodeReader;
 use portcullis_verify::{LogKeys, PackParts, Selection, TileReader, UnverifiedPack};
 use serde_json::{Value, json};
 
-use super::{Case, Key, Kind, Log, Tampered, bytes, keys, log_key, record};
+use super::{Case, Key, Kind, Log, Signatures, Tampered, bytes, keys, log_key, record};
 
 /// The members of a container, by name.
 pub(crate) type Members = Vec<(String, Vec<u8>)>;
@@ -24,10 +24,41 @@ const MANIFEST: &str = "evidence/manifest.json";
 
 /// An archive of a bundle that has nothing but a manifest.
 fn archive(version: u64) -> Vec<u8> {
+    archived(version, None)
+}
+
+/// The same, with what is in its `bundle.sig`.
+fn archived(version: u64, signature: Option<&str>) -> Vec<u8> {
     let manifest = format!(
         "name = \"vectors\"\nversion = {version}\nvalid_from = \"2026-01-01T00:00:00Z\"\nvalid_until = \"2099-01-01T00:00:00Z\"\n"
     );
-    bytes(&json!({ "v": 1, "files": { "bundle.toml": STANDARD.encode(manifest) } }))
+    let mut files = json!({ "bundle.toml": STANDARD.encode(manifest) });
+    if let Some(signature) = signature {
+        files["bundle.sig"] = json!(STANDARD.encode(signature));
+    }
+    bytes(&json!({ "v": 1, "files": files }))
+}
+
+/// What is signed of a bundle.
+pub(crate) fn statement(version: u64) -> String {
+    format!("portcullis bundle v1\nvectors\n{version}\n{}\n", digest_of(&archive(version)).unwrap())
+}
+
+/// Those two of whom must sign bundles.
+pub(crate) fn team() -> [Key; 3] {
+    [("alice.example", 11), ("bob.example", 12), ("carol.example", 13)]
+        .map(|(name, seed)| Key::new(name, seed))
+}
+
+/// The root that says so, as docs/bundle-format.md has it, and its digest.
+pub(crate) fn root() -> (String, String) {
+    let team = team();
+    let mut keys: Vec<String> = team.iter().map(|key| format!("{}\n", key.public)).collect();
+    keys.sort();
+    let text = format!("portcullis bundle root v1\nvectors\n1\n2099-01-01T00:00:00Z\n2\n{}", keys.concat());
+    let pin = Digest::of(Domain::BundleRoot, &[text.as_bytes()]).to_string();
+    let [alice, bob, _] = &team;
+    (format!("{}{}", alice.note(&text), bob.line(&text)), pin)
 }
 
 /// The digest of the bundle in an archive: of the canonical listing of its files, all but its signature.
@@ -155,7 +186,8 @@ pub(crate) fn valid() -> Vec<Case> {
     let nothing = Claim { range: (4, 4), selection: nothing, records: Vec::new(), context: vec![3, 4] };
     let empty =
         Claim { range: (0, 0), selection: Selection::default(), records: Vec::new(), context: Vec::new() };
-    let case = |name, bytes| Case { kind: Kind::Pack, name, bytes, error: None };
+    let case =
+        |name, bytes| Case { kind: Kind::Pack, name, bytes, error: None, signatures: Signatures::Unasked };
     vec![
         case("whole-log", pack(&log, &whole())),
         case("one-agent-for-a-time", pack(&log, &part())),
@@ -259,6 +291,86 @@ fn without(members: &mut Members, words: &str) {
 fn swap(members: &mut Members, one: &str, other: &str) {
     let (one, other) = (place(members, one), place(members, other));
     members.swap(one, other);
+}
+
+/// A pack whose bundle Alice and Bob signed, and every way in which their signatures can be gone or wrong. Each is a pack:
+/// the log's signature does not cover those.
+pub(crate) fn signed() -> Vec<Case> {
+    let (part, text) = (pack(&log(), &part()), statement(1));
+    let [alice, bob, _] = team();
+    let stranger = Key::new("stranger.example", 14);
+    let (both, later) = (format!("{}{}", alice.note(&text), bob.line(&text)), statement(2));
+    let flipped = |line: String| {
+        let (at, end) = (line.len() - 6, line.len() - 5);
+        let other = if line[at..end] == *"A" { "B" } else { "A" };
+        format!("{}{other}{}", &line[..at], &line[end..])
+    };
+    // The same key under another name, which would be one of two.
+    let twice = Key::new("bob.example", 11);
+    let case = |name, signature: Option<String>, signatures| {
+        let archive = archived(1, signature.as_deref());
+        let bytes = relisted(&part, |members| *content(members, "bundles/") = archive);
+        Case { kind: Kind::Pack, name, bytes, error: None, signatures }
+    };
+    let refused = |name, signature, error| case(name, signature, Signatures::Refused(error));
+    vec![
+        case("bundle-that-two-of-three-signed", Some(both.clone()), Signatures::Vouched),
+        refused(
+            "bundle-signature-stripped",
+            None,
+            "nobody vouches for bundle sha256:10d203ab875f203f156fb2be8c41a3c15050fd682612ab24eeebba2624b73c04: the bundle is not signed: `bundle.sig` is not there",
+        ),
+        refused(
+            "bundle-signature-emptied",
+            Some(String::new()),
+            "nobody vouches for bundle sha256:10d203ab875f203f156fb2be8c41a3c15050fd682612ab24eeebba2624b73c04: the bundle is not signed: `bundle.sig` is empty",
+        ),
+        refused(
+            "bundle-signature-without-signers",
+            Some(format!("{text}\n")),
+            "nobody vouches for bundle sha256:10d203ab875f203f156fb2be8c41a3c15050fd682612ab24eeebba2624b73c04: the bundle is not signed: `bundle.sig` has no signature in it",
+        ),
+        refused(
+            "bundle-signature-flipped",
+            Some(format!("{}{}", alice.note(&text), flipped(bob.line(&text)))),
+            "nobody vouches for bundle sha256:10d203ab875f203f156fb2be8c41a3c15050fd682612ab24eeebba2624b73c04: `bundle.sig` does not verify: the signature of `bob.example` is wrong: the note was altered, or another key signed it",
+        ),
+        refused(
+            "bundle-signature-over-another-text",
+            Some(both.replace("\n1\n", "\n2\n")),
+            "nobody vouches for bundle sha256:10d203ab875f203f156fb2be8c41a3c15050fd682612ab24eeebba2624b73c04: `bundle.sig` does not verify: the signature of `alice.example` is wrong: the note was altered, or another key signed it",
+        ),
+        refused(
+            "bundle-signature-of-another-bundle",
+            Some(format!("{}{}", alice.note(&later), bob.line(&later))),
+            "nobody vouches for bundle sha256:10d203ab875f203f156fb2be8c41a3c15050fd682612ab24eeebba2624b73c04: `bundle.sig` signs digest sha256:074471ef00bb4475157842c486553692ff08a4defdae5c3b88646689d97933bd, and the files have sha256:10d203ab875f203f156fb2be8c41a3c15050fd682612ab24eeebba2624b73c04",
+        ),
+        refused(
+            "bundle-signature-by-an-unknown-key",
+            Some(stranger.note(&text)),
+            "nobody vouches for bundle sha256:10d203ab875f203f156fb2be8c41a3c15050fd682612ab24eeebba2624b73c04: no signature in `bundle.sig` is by a trusted key; trusted: alice.example, bob.example, carol.example",
+        ),
+        refused(
+            "bundle-signature-by-one-of-two",
+            Some(alice.note(&text)),
+            "nobody vouches for bundle sha256:10d203ab875f203f156fb2be8c41a3c15050fd682612ab24eeebba2624b73c04: `bundle.sig` takes signatures of 2 keys of the root, and has 1: alice.example",
+        ),
+        refused(
+            "bundle-signature-by-one-of-two-and-a-stranger",
+            Some(format!("{}{}", alice.note(&text), stranger.line(&text))),
+            "nobody vouches for bundle sha256:10d203ab875f203f156fb2be8c41a3c15050fd682612ab24eeebba2624b73c04: `bundle.sig` takes signatures of 2 keys of the root, and has 1: alice.example",
+        ),
+        refused(
+            "bundle-signature-by-one-twice",
+            Some(format!("{}{}", alice.note(&text), alice.line(&text))),
+            "nobody vouches for bundle sha256:10d203ab875f203f156fb2be8c41a3c15050fd682612ab24eeebba2624b73c04: `bundle.sig` takes signatures of 2 keys of the root, and has 1: alice.example",
+        ),
+        refused(
+            "bundle-signature-by-one-under-two-names",
+            Some(format!("{}{}", alice.note(&text), twice.line(&text))),
+            "nobody vouches for bundle sha256:10d203ab875f203f156fb2be8c41a3c15050fd682612ab24eeebba2624b73c04: `bundle.sig` takes signatures of 2 keys of the root, and has 1: alice.example",
+        ),
+    ]
 }
 
 /// Every way in which a pack can be wrong.
@@ -703,6 +815,13 @@ fn evidence(whole: &[u8], part: &[u8]) -> Tampered {
             "receipt-of-another-record",
             receipt(log.receipt(4).into_bytes()),
             "the receipt in the place of record 3 is of another one",
+        ),
+        (
+            "neighbour-that-is-another-record",
+            relisted(part, |members| {
+                *content(members, "context/00000000000000000001") = log.receipt(0).into_bytes();
+            }),
+            "the receipt in the place of record 1 is of another one",
         ),
         (
             "receipt-of-a-shorter-log",

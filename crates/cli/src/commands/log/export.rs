@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use portcullis_server::{Config, Exported, export_log};
 
-use crate::commands::view;
+use crate::commands::{quoted, signer_of, view};
 use crate::progress::Progress;
 use crate::say;
 
@@ -43,7 +43,8 @@ pub(super) fn run(config: &Path, directory: &Path, (cosigned, from): (bool, u64)
             say::line(&format!(
                 "{size} records in {place}, {before} of them from before; {written} files written"
             ));
-            say::line(&format!("verify: portcullis log verify {place} --key {}", config.log_key));
+            let key = quoted(&signer_of(&config, view.head()).to_string());
+            say::line(&format!("verify: portcullis log verify {place} --key {key}"));
             ExitCode::SUCCESS
         }
         Err(error) => say::error(&error),

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use portcullis_policy::Authority;
 use portcullis_server::{
-    Config, Lists, ReplaySummary, ReplayWith, Replayed, config::ArbiterConfig, open_ledger, replay, vault_key,
+    COMPARED, Config, Lists, NOT_COMPARED, ReplaySummary, ReplayWith, Replayed, config::ArbiterConfig,
+    open_ledger, replay, vault_key,
 };
 
 use crate::args::ReplayArgs;
@@ -63,8 +64,12 @@ fn line(seq: u64, replayed: &Replayed) -> String {
 
 fn say(summary: &ReplaySummary, json: bool) -> ExitCode {
     if json {
-        match serde_json::to_string(summary) {
-            Ok(text) => say::line(&text),
+        match serde_json::to_value(summary) {
+            Ok(mut said) => {
+                said["compared"] = COMPARED.into();
+                said["not_compared"] = NOT_COMPARED.into();
+                say::line(&said.to_string());
+            }
             Err(error) => return say::misuse(&error.to_string()),
         }
     } else {
@@ -88,11 +93,13 @@ fn say(summary: &ReplaySummary, json: bool) -> ExitCode {
             }
         }
         if summary.is_sound() {
-            say::line("the state is what the records lead to");
+            say::line("the state is what the records lead to, as far as it was compared");
             unvouched_bundles(unvouched);
         } else {
             say::line("this log or its state was not made by its own rules");
         }
+        say::line(&format!("compared: {}", COMPARED.join("; ")));
+        say::line(&format!("not compared, and read by `log check --with-key`: {}", NOT_COMPARED.join("; ")));
     }
     match (summary.is_sound(), summary.unvouched.is_empty()) {
         (true, true) => ExitCode::SUCCESS,

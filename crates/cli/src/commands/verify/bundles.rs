@@ -1,7 +1,7 @@
 //! Who signed the bundles in a pack. The digest by which records name a bundle does not cover its signatures, so that a pack
 //! verifies whatever became of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_policy::{Authority, BundleError, BundleSigners, Snapshot};
 use portcullis_protocol::{BundleDigest, Digest};
@@ -20,10 +20,9 @@ pub(super) enum Signers {
 
 /// What came of that.
 pub(super) enum Signed {
-    NotLookedAt {
-        /// How many bundles are in the pack.
-        bundles: usize,
-    },
+    /// These bundles are in the pack, and by whom they must be signed was not said.
+    NotLookedAt(BTreeSet<BundleDigest>),
+    /// By whom each is signed.
     By(BTreeMap<BundleDigest, Vec<VerifierKey>>),
 }
 
@@ -44,7 +43,7 @@ impl Signers {
     /// Who signed each bundle of a pack.
     pub(super) fn of(&self, pack: &VerifiedPack) -> Result<Signed, String> {
         let Self::OneOf(authorities) = self else {
-            return Ok(Signed::NotLookedAt { bundles: pack.bundles().len() });
+            return Ok(Signed::NotLookedAt(pack.bundles().keys().copied().collect()));
         };
         let signed = pack.bundles().iter().map(|(digest, archive)| {
             let signers = vouching(archive, authorities);
@@ -70,9 +69,22 @@ fn vouching(archive: &[u8], authorities: &[Authority]) -> Result<Vec<VerifierKey
 }
 
 impl Signed {
+    /// Whether nothing that is in the pack was not looked at.
+    pub(super) fn is_whole(&self) -> bool {
+        match self {
+            Self::NotLookedAt(bundles) => bundles.is_empty(),
+            Self::By(_) => true,
+        }
+    }
+
+    /// What of a pack that is said to be verified was not.
+    pub(super) fn exempted(&self) -> &'static str {
+        if self.is_whole() { "" } else { ", but for the signatures of its bundles, which were NOT LOOKED AT" }
+    }
+
     pub(super) fn to_json(&self) -> Value {
         match self {
-            Self::NotLookedAt { .. } => json!({ "checked": false }),
+            Self::NotLookedAt(bundles) => json!({ "checked": false, "not_looked_at": bundles }),
             Self::By(signed) => {
                 let signers = signed.iter().map(|(digest, signers)| {
                     let names: Vec<String> = signers.iter().map(ToString::to_string).collect();
@@ -86,10 +98,10 @@ impl Signed {
     /// Behind what a pack says of itself; nothing of one that has no bundle.
     pub(super) fn to_text(&self) -> String {
         let said = match self {
-            Self::NotLookedAt { bundles: 0 } => return String::new(),
-            Self::NotLookedAt { .. } => {
-                return "\n  \n  The signatures of its bundles were NOT LOOKED AT: they are the bundles that the records name, \
-                        whoever signed them.\n  Say with --bundle-key or --root by whom they must be signed."
+            Self::NotLookedAt(bundles) if bundles.is_empty() => return String::new(),
+            Self::NotLookedAt(_) => {
+                return "\n  \n  Its bundles are those that the records name, whoever signed them: their signatures were NOT LOOKED AT.\n  \
+                        Say with --bundle-key or --root by whom they must be signed."
                     .to_owned();
             }
             Self::By(signed) => signed,
