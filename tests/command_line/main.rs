@@ -34,6 +34,7 @@ mod policy;
 mod proof;
 mod proving;
 mod receipts;
+mod registries;
 mod replay;
 mod simulate;
 mod sources;

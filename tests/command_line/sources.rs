@@ -1,5 +1,4 @@
-//! Bundles that are fetched: over TLS from a web server that is not ours, and from a registry that is not ours. What comes
-//! is believed for its signatures and its digest, and comes into force by a pin or an order alone.
+//! Bundles that are fetched over TLS from a web server that is not ours. What comes is believed for its signatures and its digest, and comes into force by a pin or an order alone.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -7,15 +6,15 @@ use std::process::{Child, Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use portcullis_policy::{Artifact, EMPTY, MANIFEST_TYPE, Snapshot};
+use portcullis_policy::Snapshot;
 use serde_json::{Value, json};
 
 use crate::bundles::decided;
-use crate::support::http::{Server, get, request};
+use crate::support::http::{Server, get};
 use crate::support::process::kill;
 use crate::support::release::{copy, release, signed_release};
 use crate::support::{Daemon, Place, text, until};
-use crate::{Ended, run, with};
+use crate::{run, with};
 
 /// A server of bundles over TLS. Killed when dropped.
 struct Source {
@@ -76,7 +75,7 @@ impl Drop for Source {
 }
 
 /// A certificate for `localhost` of an authority of its own, `ca.pem`, made by OpenSSL.
-fn certificate(place: &Place) {
+pub(crate) fn certificate(place: &Place) {
     let openssl = |arguments: &str| {
         let made = Command::new("openssl").args(arguments.split(' ')).current_dir(place.folder()).output();
         let made = made.expect("openssl");
@@ -92,7 +91,7 @@ fn certificate(place: &Place) {
 }
 
 /// Has the configuration fetch its bundle from somewhere, and look there each second.
-fn fetch_from(place: &mut Place, location: &str, more: &str) {
+pub(crate) fn fetch_from(place: &mut Place, location: &str, more: &str) {
     let config = std::fs::read_to_string(&place.config_path).unwrap();
     let fetched = format!("bundle = \"{location}\"\npoll_seconds = 1\n{more}");
     let changed = config.replace("bundle = \"bundle\"\n", &fetched);
@@ -100,7 +99,7 @@ fn fetch_from(place: &mut Place, location: &str, more: &str) {
     std::fs::write(&place.config_path, changed).unwrap();
 }
 
-fn answered(place: &Place, key: &str) -> String {
+pub(crate) fn answered(place: &Place, key: &str) -> String {
     let said = decided(place, key);
     said["reason"]["code"].as_str().or(said["decision"].as_str()).unwrap().to_owned()
 }
@@ -110,7 +109,7 @@ fn health(place: &Place) -> Value {
 }
 
 /// Waits until the daemon says this of its source.
-fn told(place: &Place, state: &str, code: Option<&str>) -> Value {
+pub(crate) fn told(place: &Place, state: &str, code: Option<&str>) -> Value {
     until(&format!("source {state} {code:?}"), || {
         let source = health(place)["source"].clone();
         (source["state"] == state && source["code"].as_str() == code).then_some(source)
@@ -118,7 +117,7 @@ fn told(place: &Place, state: &str, code: Option<&str>) -> Value {
 }
 
 /// A bundle's file in the one form that is read.
-fn spelled(file: &Value) -> Vec<u8> {
+pub(crate) fn spelled(file: &Value) -> Vec<u8> {
     portcullis_protocol::canonical::to_bytes(file).unwrap()
 }
 
@@ -337,132 +336,4 @@ fn a_credential_goes_to_the_host_of_the_configuration_s_bundle_alone_and_no_stra
     source.mode("ok");
     source.put(&Snapshot::read(&copy(&place, 9, false)).unwrap().to_bytes().unwrap());
     with(&place.config_path, &["bundle", "pin"]).failed("policy.unsigned");
-}
-
-/// Debian's `docker-registry` on a port of its own. Killed when dropped.
-struct Registry {
-    child: Child,
-    server: Server,
-    host: String,
-}
-
-impl Registry {
-    fn start(place: &Place) -> Self {
-        // The registry takes its port from its configuration, so a free one is looked for first.
-        let host = {
-            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            free.local_addr().unwrap().to_string()
-        };
-        let config = place.file(
-            "registry.yml",
-            &format!(
-                "version: 0.1\nlog: {{ level: error }}\nstorage: {{ filesystem: {{ rootdirectory: \"{}\" }} }}\nhttp: {{ addr: \"{host}\" }}\n",
-                text(&place.directory("registry"))
-            ),
-        );
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("docker-registry: `cargo xtask test` installs it");
-        let server = Server::url(&host);
-        until("a registry", || get(&server, "/v2/").is_ok_and(|answer| answer.status == 200).then_some(()));
-        Self { child, server, host }
-    }
-
-    fn blob(&self, bytes: &[u8]) {
-        let begun = raw(&self.host, "POST", "/v2/team/demo/blobs/uploads/", &[], b"");
-        let location =
-            begun.lines().find_map(|line| line.strip_prefix("Location: ")).expect("where to put it");
-        let path = &location[location.find("/v2/").unwrap()..];
-        let path = format!("{path}&digest={}", Artifact::of(bytes).digest);
-        let put = raw(&self.host, "PUT", &path, &[("content-type", "application/octet-stream")], bytes);
-        assert!(put.starts_with("HTTP/1.1 201"), "{put}");
-    }
-
-    /// Pushes a bundle's file under a tag, by the distribution specification. Returns the manifest's digest.
-    fn push(&self, tag: &str, file: &[u8]) -> String {
-        self.blob(file);
-        self.blob(EMPTY);
-        self.tag(tag, &Artifact::of(file).to_manifest().unwrap())
-    }
-
-    fn tag(&self, tag: &str, manifest: &[u8]) -> String {
-        let path = format!("/v2/team/demo/manifests/{tag}");
-        let put = request(&self.server, "PUT", &path, &[("content-type", MANIFEST_TYPE)], manifest).unwrap();
-        assert_eq!(put.status, 201, "{put:?}");
-        Artifact::of(manifest).digest.to_string()
-    }
-
-    fn at(&self, reference: &str) -> String {
-        format!("oci://{}/team/demo{reference}", self.host)
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        kill(&mut self.child);
-    }
-}
-
-/// The whole text of an answer, with its head.
-fn raw(host: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> String {
-    use std::io::{Read, Write};
-    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
-    for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
-    let mut stream = std::net::TcpStream::connect(host).unwrap();
-    stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-#[test]
-fn a_registry_s_bundle_is_verified_pinned_followed_and_activated() {
-    let mut place = Place::demo();
-    let registry = Registry::start(&place);
-    let bytes = |file: String| std::fs::read(file).unwrap();
-    let (first, second) = (bytes(release(&place, 1, false)), bytes(release(&place, 2, true)));
-    let digest = registry.push("stable", &first);
-    let stable = registry.at(":stable");
-    for location in [&stable, &registry.at(&format!("@{digest}"))] {
-        let said = with(&place.config_path, &["bundle", "verify", location, "--json"]);
-        let said: Value = serde_json::from_str(said.ok()).unwrap();
-        assert_eq!(said["bundle"]["version"], 1, "{said}");
-    }
-    fetch_from(&mut place, &stable, "");
-    let _daemon = Daemon::start(&place);
-    assert_eq!(answered(&place, "a"), "PERMIT");
-    told(&place, "same", None);
-    // The tag moves; what decides does not.
-    registry.push("stable", &second);
-    assert_eq!(told(&place, "newer", None)["bundle"]["version"], 2);
-    assert_eq!(answered(&place, "b"), "PERMIT");
-    with(&place.config_path, &["bundle", "activate", &stable, "--reason", "a test"]).ok();
-    assert_eq!(answered(&place, "c"), "policy.forbidden");
-    told(&place, "same", None);
-    // What is pushed there is as untrusted as what lies anywhere.
-    registry.push("stable", &first);
-    told(&place, "refused", Some("policy.rolled_back"));
-    let mut archive: Value = serde_json::from_slice(&second).unwrap();
-    archive["files"].as_object_mut().unwrap().remove("bundle.sig");
-    registry.push("stable", &spelled(&archive));
-    told(&place, "refused", Some("policy.unsigned"));
-    let other = Artifact::of(EMPTY);
-    let image = json!({
-        "schemaVersion": 2, "mediaType": MANIFEST_TYPE,
-        "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": other.digest, "size": other.size },
-        "layers": [],
-    });
-    registry.tag("stable", image.to_string().as_bytes());
-    told(&place, "failed", Some("source.manifest"));
-    let said = |reference: &str| -> Ended {
-        with(&place.config_path, &["bundle", "activate", &registry.at(reference), "--reason", "a test"])
-    };
-    said(":stable").failed("source.manifest");
-    said(":none").failed("source.not_found");
-    said(&format!("@sha256:{}", "0".repeat(64))).failed("source.not_found");
-    said("").failed("`:TAG` or `@sha256:DIGEST`");
-    assert_eq!(answered(&place, "d"), "policy.forbidden");
 }

@@ -13,6 +13,9 @@ use portcullis_protocol::BundleDigest;
 use crate::config::read_chain;
 use crate::setup::{SetupError, at, make_directory};
 
+/// What is longer is written in parts, each synced by itself: the ledger's syncs wait for what the disk was given before them.
+const PART: usize = 64 * 1024;
+
 /// Adds a signature to a bundle in place, with the key in a file. Returns the bundle's digest, to be pinned.
 ///
 /// # Errors
@@ -128,14 +131,34 @@ pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), Setu
     replace_by(&temporary, path, content, mode)
 }
 
+/// The same, for what nobody misses after a crash: it is not waited for that it lies on the disk.
+pub(crate) fn put(path: &Path, content: &[u8], mode: u32) -> Result<(), SetupError> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let write = || -> std::io::Result<()> {
+        made(temporary.as_ref(), mode)?.write_all(content)?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(at(path))
+}
+
 fn replace_by(temporary: &Path, path: &Path, content: &[u8], mode: u32) -> Result<(), SetupError> {
     let write = || -> std::io::Result<()> {
-        let mut file = File::options().write(true).create(true).truncate(true).mode(mode).open(temporary)?;
-        file.write_all(content)?;
+        let mut file = made(temporary, mode)?;
+        for part in content.chunks(PART) {
+            file.write_all(part)?;
+            if content.len() > PART {
+                file.sync_data()?;
+            }
+        }
         file.sync_all()?;
         fs::rename(temporary, path)
     };
     write().map_err(at(path))
+}
+
+fn made(path: &Path, mode: u32) -> std::io::Result<File> {
+    File::options().write(true).create(true).truncate(true).mode(mode).open(path)
 }
 
 /// Writes a file of pins into a bundle's directory, at once; `file` is its path within. The bundle's other files stay as they
@@ -150,4 +173,23 @@ pub fn write_pins(bundle: &Path, file: &str, content: &[u8]) -> Result<(), Setup
     // As with signatures: nothing lies in the bundle's directory that is no part of it.
     let name = format!(".{}.new", file.replace('/', "."));
     replace_by(&bundle.with_file_name(name), &path, content, 0o644)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PART, put, replace};
+
+    #[test]
+    fn what_is_written_in_parts_is_there_whole_and_what_it_replaces_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        for length in [3 * PART + 1, 2 * PART, PART, 1, 0] {
+            let content: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
+            replace(&path, &content, 0o600).unwrap();
+            assert!(std::fs::read(&path).unwrap() == content, "{length}");
+            put(&path, b"other", 0o600).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), b"other");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+    }
 }

@@ -7,7 +7,7 @@ use portcullis_protocol::{BundleDigest, BundleRef};
 
 use crate::bundles::{ACTIVATED, activated_file};
 use crate::config::ArbiterConfig;
-use crate::making::replace;
+use crate::making::put;
 use crate::setup::{SetupError, make_directory};
 
 /// The file in which a bundle is offered for activation. Nothing decides by it.
@@ -45,7 +45,8 @@ impl Offer {
     fn of(config: &ArbiterConfig, bundle: BundleRef, bytes: &[u8]) -> Result<Self, SetupError> {
         make_directory(&config.data.join(ACTIVATED))?;
         let file = offered_file(&config.data, &bundle.digest);
-        replace(&file, bytes, 0o600)?;
+        // The arbiter lays what it takes durably, from what it has read here.
+        put(&file, bytes, 0o600)?;
         Ok(Self { bundle, file })
     }
 

@@ -200,6 +200,11 @@ async fn what_a_registry_gives_must_be_what_it_was_asked_for() {
         (":v1".into(), vec![(answer("307 Temporary Redirect", "", b""), Then::Close)], "source.redirect"),
         (
             ":v1".into(),
+            vec![ok(&manifest), (answer("307 Temporary Redirect", "", &bundle()), Then::Close)],
+            "source.redirect",
+        ),
+        (
+            ":v1".into(),
             vec![ok(&manifest), (answer("404 Not Found", "", b""), Then::Close)],
             "source.not_found",
         ),
@@ -208,4 +213,46 @@ async fn what_a_registry_gives_must_be_what_it_was_asked_for() {
         let (fetched, _) = by(reference.clone(), answers, None).await;
         assert_eq!(fetched.unwrap_err().code(), code, "{reference}");
     }
+}
+
+/// Registries send one to a storage service for their blobs, and whoever answers for a source to anywhere: to what listens on
+/// this machine, with the credential in hand.
+#[tokio::test]
+async fn whoever_answers_for_a_source_had_its_credential_sent_elsewhere() {
+    let (elsewhere, seen) = server(vec![(answer("200 OK", "", &bundle()), Then::Close)]).await;
+    let manifest = Artifact::of(&bundle()).to_manifest().unwrap();
+    let to = |path: &str| format!("location: http://{elsewhere}{path}\r\n");
+    let statuses = [
+        "301 Moved Permanently",
+        "302 Found",
+        "303 See Other",
+        "307 Temporary Redirect",
+        "308 Permanent Redirect",
+    ];
+    for status in statuses {
+        let away = (answer(status, &to("/demo.bundle"), &bundle()), Then::Close);
+        let (address, _) = server(vec![away.clone()]).await;
+        let fetched = source(&format!("http://{address}/demo.bundle"), Some("s3cret")).fetch(None).await;
+        assert_eq!(fetched.unwrap_err().code(), "source.redirect", "{status}");
+        let blob = vec![(answer("200 OK", "", &manifest), Then::Close), away];
+        let (address, _) = server(blob).await;
+        let fetched = source(&format!("oci://{address}/team/demo:v1"), Some("s3cret")).fetch(None).await;
+        assert_eq!(fetched.unwrap_err().code(), "source.redirect", "{status}");
+    }
+    assert!(seen.lock().unwrap().is_empty(), "{:?}", seen.lock().unwrap());
+}
+
+/// Who is to give a token is said by whoever answers. Nobody is asked for one: it would be for anybody.
+#[tokio::test]
+async fn whoever_answers_for_a_source_said_who_is_shown_its_credential() {
+    let (realm, seen) = server(vec![(answer("200 OK", "", b"{\"token\":\"x\"}"), Then::Close)]).await;
+    let challenge = format!(
+        "www-authenticate: Bearer realm=\"http://{realm}/token\",service=\"x\",scope=\"repository:team/demo:pull\"\r\n"
+    );
+    for token in [None, Some("aladdin:open sesame"), Some("s3cret")] {
+        let (address, _) = server(vec![(answer("401 Unauthorized", &challenge, b""), Then::Close)]).await;
+        let fetched = source(&format!("oci://{address}/team/demo:v1"), token).fetch(None).await;
+        assert_eq!(fetched.unwrap_err().code(), "source.unauthorized");
+    }
+    assert!(seen.lock().unwrap().is_empty(), "{:?}", seen.lock().unwrap());
 }

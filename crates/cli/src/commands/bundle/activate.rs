@@ -111,15 +111,22 @@ fn before(config: &ArbiterConfig) -> Result<Snapshot, String> {
     Snapshot::read(&place).map_err(|error| error.to_string())
 }
 
-/// What changed with it, or why that is not known.
+/// What changed with it, or why that is not known. Found out behind those whom the arbiter answers meanwhile, one bundle after
+/// the other: nobody waits for it.
 fn changes(
     config: &ArbiterConfig,
     snapshot: &Snapshot,
     before: Result<Snapshot, String>,
 ) -> Result<Vec<Meaning>, String> {
     let before = before?;
-    let (bundle, content) = both(|| verified(config, snapshot), || before.rehearse());
-    let compared = bundle.and_then(|bundle| bundle.meaning(snapshot, (&before, &content?)));
+    let compared = std::thread::scope(|scope| {
+        let compared = scope.spawn(|| {
+            give_way();
+            let (bundle, content) = (verified(config, snapshot)?, before.rehearse()?);
+            bundle.meaning(snapshot, (&before, &content))
+        });
+        compared.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
     compared.map_err(|error| error.to_string())
 }
 
@@ -139,26 +146,6 @@ impl Took {
         self.0.insert(part, micros.map_or(u64::MAX, |micros| micros));
         self.1 = Instant::now();
     }
-}
-
-/// What a thread found; it panics as the thread did.
-fn joined<T>(result: std::thread::Result<T>) -> T {
-    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
-/// Does two things at the same time, both after what the arbiter does meanwhile.
-fn both<A: Send, B: Send>(one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B + Send) -> (A, B) {
-    std::thread::scope(|scope| {
-        let one = scope.spawn(|| {
-            give_way();
-            one()
-        });
-        let other = scope.spawn(|| {
-            give_way();
-            other()
-        });
-        (joined(one.join()), joined(other.join()))
-    })
 }
 
 /// What may be permitted that was not, and what is not known; the rest is counted.
