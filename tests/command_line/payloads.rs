@@ -1,7 +1,9 @@
 //! `portcullis payloads erase`: what was kept is gone, what was proved stays proved.
 
+use portcullis_protocol::Record;
 use serde_json::{Value, json};
 
+use crate::replay::{resign, sql};
 use crate::support::{Daemon, Gate, Place, demo_server, until};
 use crate::{Ended, with};
 
@@ -106,4 +108,131 @@ fn erasing_needs_an_operator_and_somebody_to_erase() {
         .iter()
         .any(|record| String::from_utf8(record.to_bytes().unwrap()).unwrap().contains("erase_payloads"));
     assert!(!ordered, "nothing was erased");
+}
+
+/// A deployment whose charges have this kept.
+fn keeping(keep: &str) -> Place {
+    let mut bundle = portcullis_policy::bundles::demo();
+    let manifest = String::from_utf8(bundle["bundle.toml"].clone()).unwrap();
+    let surface = "[surfaces.\"demo.charge\"]\n";
+    bundle.insert(
+        "bundle.toml".into(),
+        manifest.replace(surface, &format!("{surface}keep = {keep}\n")).into_bytes(),
+    );
+    Place::deploy(bundle, &["demo-agent", "stranger-agent"], "demo")
+}
+
+fn show(place: &Place, seq: u64, more: &[&str]) -> Ended {
+    with(&place.config_path, &[&["payloads", "show", &seq.to_string()], more].concat())
+}
+
+fn shown(place: &Place, seq: u64) -> Value {
+    serde_json::from_str(show(place, seq, &["--json"]).ok()).unwrap()
+}
+
+/// The record of the first charge, and that of what became of it.
+fn charged(place: &Place) -> (u64, u64) {
+    let log = place.log();
+    let charge = log.rows.iter().find(|row| row.record.surface.as_str() == "demo.charge").unwrap();
+    let ended = log.records.iter().find_map(|record| match record {
+        Record::Outcome(entry) if entry.permit == charge.record.seq => Some(entry.seq),
+        Record::Outcome(_)
+        | Record::Decision(_)
+        | Record::Aggregate(_)
+        | Record::Event(_)
+        | Record::Late(_)
+        | Record::Listing(_) => None,
+    });
+    (charge.record.seq, ended.unwrap())
+}
+
+/// What a call was made with, beside what policy reads, was nowhere: its record commits to it, and nobody could say to what.
+#[test]
+fn arguments_that_the_bundle_has_kept_are_shown_to_whoever_has_the_vault_s_key_and_to_nobody_once_they_are_erased()
+ {
+    let place = keeping(r#"["arguments", "result"]"#);
+    let mut gate = Gate::start(&place.config_path, &demo_server(&place.path("journal")));
+    let arguments =
+        json!({ "account": "acme", "amount": "12.50", "note": "for canary\u{202e}", "n": [1, 2] });
+    gate.call_with("charge", &arguments, Some("k1")).ran();
+    gate.call("read_balance", json!({ "account": "acme" })).ran();
+    let (charge, ended) = charged(&place);
+    let said = shown(&place, charge);
+    assert_eq!((&said["record"], &said["agent"]), (&json!(charge), &json!("demo-agent")));
+    assert_eq!(said["request"]["context"]["amount"], "12.50");
+    let payload = &said["payload"];
+    let kept: Value = serde_json::from_str(payload["arguments"].as_str().unwrap()).unwrap();
+    assert_eq!((kept, &payload["name"], &payload["server"]), (arguments, &json!("charge"), &json!("demo")));
+    assert!(shown(&place, ended)["result"].as_str().unwrap().contains("12.50"));
+    let text = show(&place, charge, &[]);
+    assert!(text.ok().contains("for canary\u{fffd}") && !text.out.contains('\u{202e}'), "{text:?}");
+    assert!(!lies_on_disk(&place, b"canary"), "in clear");
+    let log = place.log();
+    let read = log.rows.iter().find(|row| row.record.surface.as_str() == "demo.read_balance").unwrap();
+    assert_eq!(shown(&place, read.record.seq).get("payload"), None, "its surface does not say so");
+    // What is no decision commits to nothing of the kind, and what is not there is not shown.
+    show(&place, 0, &[]).failed("commits to no request");
+    show(&place, 1_000_000, &[]).failed("record 1000000");
+    with(&place.config_path, &["log", "check", "--with-key"]).ok();
+    assert_eq!(replay(&place)["not_replayable"], json!({}));
+    // Without the key, or with another's, nobody.
+    let key = place.config.vault_key.clone();
+    std::fs::rename(&key, place.path("away")).unwrap();
+    show(&place, charge, &[]).failed("vault");
+    std::fs::copy(keeping("[]").config.vault_key, &key).unwrap();
+    show(&place, charge, &[]).failed("not the ledger's");
+    std::fs::rename(place.path("away"), &key).unwrap();
+    gate.call("read_balance", json!({ "account": "acme" })).ran();
+    assert_eq!(erase(&place, &["--subject", "demo-agent"]).code, 0);
+    for seq in [charge, ended] {
+        show(&place, seq, &[]).failed("was erased");
+    }
+    assert!(gate.end().success());
+}
+
+#[test]
+fn a_call_whose_arguments_are_too_long_to_be_kept_is_refused_and_does_not_run() {
+    let place = keeping(r#"["arguments"]"#);
+    let journal = place.path("journal");
+    let mut gate = Gate::start(&place.config_path, &demo_server(&journal));
+    let long = json!({ "account": "acme", "amount": "1.00", "note": "x".repeat(256 * 1024) });
+    let refused = gate.call_with("charge", &long, Some("k1"));
+    assert_eq!(refused.code(), "surface.arguments_unkept", "{}", refused.0);
+    let told = refused.told().unwrap();
+    assert_eq!(told["captured"], "logged");
+    assert!(told["reason"]["detail"].as_str().unwrap().contains("262,144"), "{told}");
+    assert!(!journal.exists() || std::fs::read_to_string(&journal).unwrap().is_empty(), "it ran");
+    // A shorter one, of which each byte is escaped, comes over the socket and through the API whole.
+    let most = json!({ "account": "acme", "amount": "1.00", "note": "\"".repeat(120 * 1024) });
+    gate.call_with("charge", &most, Some("k1")).ran();
+    assert!(gate.end().success());
+    let log = place.log();
+    let permit = log.rows.iter().find(|row| row.record.reason.is_none()).unwrap();
+    let kept = shown(&place, permit.record.seq);
+    let kept: Value = serde_json::from_str(kept["payload"]["arguments"].as_str().unwrap()).unwrap();
+    assert_eq!(kept, most);
+    let said = replay(&place);
+    assert_eq!((&said["different"], &said["not_replayable"]), (&json!(0), &json!({})), "{said}");
+}
+
+#[test]
+fn what_is_kept_of_another_request_or_result_is_not_shown_as_what_its_record_commits_to() {
+    let place = keeping(r#"["arguments", "result"]"#);
+    let mut gate = Gate::start(&place.config_path, &demo_server(&place.path("journal")));
+    for key in ["k1", "k2", "k3", "k4"] {
+        charge(&mut gate, key).ran();
+    }
+    assert!(gate.end().success());
+    let (decision, ended) = charged(&place);
+    for (seq, member) in [(decision, "request"), (ended, "result")] {
+        let other = format!("json_set(CAST(body AS TEXT), '$.{member}', 'sha256:{}')", "0".repeat(64));
+        sql(&place, &format!("UPDATE records SET body = CAST({other} AS BLOB) WHERE seq = {seq}"));
+    }
+    resign(&place);
+    for seq in [decision, ended] {
+        let said = show(&place, seq, &["--json"]);
+        said.failed("is not what the record commits to");
+        assert_eq!(said.out, "");
+    }
+    assert_eq!(shown(&place, decision + 2)["agent"], "demo-agent");
 }

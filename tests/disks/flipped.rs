@@ -5,7 +5,8 @@
 //! off it before, what ran does not run again, and a key's kept result is the one that was reported, of a PERMIT too that was
 //! open when the bit was flipped. A flip that a daemon
 //! does not find once its scrub has read everything is one that neither `log check` nor `log replay` finds either, but that a
-//! bundle's archive has no signature of a known key any more: to a daemon those may have been replaced.
+//! bundle's archive has no signature of a known key any more: to a daemon those may have been replaced. And what a daemon refuses as
+//! damage, `log check` has named on the same disk before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -184,6 +185,8 @@ impl Original {
     /// Starts the daemon on flipped files, looks at what it does, and puts the original back.
     fn look(&mut self, what: &str, tally: &mut Tally) -> Came {
         let before = self.scene.ran(tally);
+        // On the disk as it is: a daemon may do something about it.
+        let checked = self.checked();
         self.scene.other_gate();
         self.scene.spawn(&mut self.scene.serve());
         let came = if self.scene.daemon.as_mut().unwrap().listens() {
@@ -194,8 +197,12 @@ impl Original {
         };
         self.scene.kill();
         self.compare(what, &before, came, tally);
-        if came == Came::Harmless {
-            self.check(what, tally);
+        match came {
+            Came::Harmless => self.check(what, tally),
+            Came::Refused(Reason::Found) if checked.is_ok() => {
+                tally.violations.push(format!("{what}: `log check` says nothing of what the daemon refuses"));
+            }
+            Came::Refused(Reason::Found | Reason::Unwritable) => {}
         }
         self.copy.all();
         self.scene.other_gate();
@@ -253,6 +260,12 @@ impl Original {
             let refused = said["ready"] == false && !text.contains("evidence.recovering");
             (passed || refused).then_some((!passed).then_some(text))
         })
+    }
+
+    /// What `log check` says of the disk, with the vault's key; it reads all of it anew.
+    fn checked(&self) -> Result<String, String> {
+        let config = text(&self.scene.place.config_path);
+        run(&["log", "check", "--restart", "--with-key", "--config", &config])
     }
 
     /// What the daemon went on with is what was signed, and everything is decided again as it was.

@@ -190,6 +190,8 @@ fn a_file_system_that_turns_read_only_permits_nothing_until_it_is_repaired() {
             scene.kill();
             let ran = scene.ran(&mut tally).count();
             tally.executed(ran);
+            scene.count_heads(&mut tally);
+            assert_eq!(scene.split(), [0; 0], "two roots for a size");
             drop(mount);
             (scene, mount) = on_ext4();
             scene.start();

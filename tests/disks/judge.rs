@@ -56,6 +56,8 @@ pub(crate) struct Permits {
     pub(crate) count: usize,
     /// What each receipt proves, by index: the refusals too.
     pub(crate) records: BTreeMap<u64, Value>,
+    /// The receipts, one behind another.
+    pub(crate) receipts: Vec<u8>,
     /// Of each key's commitment, how many may have run: neither withheld nor expired.
     live_keys: BTreeMap<String, usize>,
     /// Of each read that may have run, by index, the account: `None` where its kept request does not open.
@@ -88,6 +90,9 @@ impl Permits {
             }
         }
         permits.records = verified;
+        for receipt in std::fs::read_dir(folder.path()).unwrap() {
+            permits.receipts.extend(std::fs::read(receipt.unwrap().path()).unwrap());
+        }
         Ok(permits)
     }
 

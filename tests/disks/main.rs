@@ -30,6 +30,7 @@ mod judge;
 mod kills;
 mod mounts;
 mod restored;
+mod roots;
 mod scene;
 mod spooled;
 mod strace;

@@ -194,6 +194,8 @@ fn with_the_anchor_restored_too_only_a_receipt_of_today_tells() {
     scene.runs(&mut tally);
     scene.end_daemon();
     let today = Permits::read(&scene.place).unwrap();
+    scene.receipts(&today);
+    assert_eq!(scene.split(), [0; 0]);
     assert!(today.records.len() > before.records.len());
     let ran = scene.ran(&mut tally).count();
     yesterday.all();
@@ -206,6 +208,9 @@ fn with_the_anchor_restored_too_only_a_receipt_of_today_tells() {
     }
     scene.kill();
     let forked = Permits::read(&scene.place).unwrap();
+    // What the comparison of heads in all the other campaigns would find.
+    scene.receipts(&forked);
+    assert_ne!(scene.split(), [0; 0], "no two roots for a size");
     // The log has grown past today's receipt, and proves something else in its place.
     let differs = |(seq, record): (&u64, _)| forked.records.get(seq).is_some_and(|other| other != record);
     assert!(today.records.iter().any(differs), "a receipt of the lost day fits into the restored log");

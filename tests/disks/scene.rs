@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::judge::{Permits, Ran};
+use crate::roots::{Roots, SOURCES};
 use crate::strace::under_strace;
 use crate::support::http::{Server, get};
 use crate::support::process::kill;
@@ -31,6 +32,8 @@ pub(crate) struct Tally {
     pub(crate) struck: usize,
     pub(crate) violations: Vec<String>,
     pub(crate) codes: BTreeMap<String, usize>,
+    /// How many different heads of logs were seen where, if any were looked for.
+    heads: BTreeMap<&'static str, usize>,
     notes: Vec<String>,
 }
 
@@ -53,6 +56,7 @@ impl Tally {
             struck: 0,
             violations: Vec::new(),
             codes: BTreeMap::new(),
+            heads: BTreeMap::new(),
             notes: Vec::new(),
         }
     }
@@ -73,6 +77,9 @@ impl Tally {
         for (code, count) in std::mem::take(&mut part.codes) {
             *self.codes.entry(code).or_default() += count;
         }
+        for (source, count) in std::mem::take(&mut part.heads) {
+            *self.heads.entry(source).or_default() += count;
+        }
     }
 
     /// Prints the campaign's line, and fails if anything was violated, or nothing was tried.
@@ -81,7 +88,8 @@ impl Tally {
         self.violations.sort();
         self.violations.dedup();
         let codes = self.codes.iter().map(|(code, count)| format!("{code} {count}"));
-        let codes: Vec<_> = codes.chain(self.notes.iter().cloned()).collect();
+        let heads = self.heads.iter().map(|(source, count)| format!("heads in {source} {count}"));
+        let codes: Vec<_> = codes.chain(heads).chain(self.notes.iter().cloned()).collect();
         println!(
             "{} | rounds {} | struck {} | executions {} | permits {} | violations {} | seed {} | {}",
             self.fault,
@@ -96,6 +104,8 @@ impl Tally {
         assert!(self.violations.is_empty(), "{:#?}", self.violations);
         assert!(self.executions > 0, "nothing ran at all");
         assert!(self.struck > 0, "no fault struck: nothing was tried");
+        let seen = SOURCES.iter().all(|source| self.heads.get(source).is_some_and(|count| *count > 0));
+        assert!(self.heads.is_empty() || seen, "no head was seen in one of {SOURCES:?}: {:?}", self.heads);
     }
 }
 
@@ -116,6 +126,7 @@ pub(crate) struct Scene {
     pub(crate) place: Place,
     pub(crate) daemon: Option<Daemon>,
     gate: Gate,
+    roots: Roots,
     recording: Recording,
     pub(crate) keys: Vec<String>,
     calls: usize,
@@ -130,17 +141,18 @@ impl Scene {
 
     /// A scene in this deployment.
     pub(crate) fn on(place: Place) -> Self {
-        let config = place.elsewhere(&place.socket_url());
+        let roots = Roots::of(&place);
+        let config = place.elsewhere(&roots.url);
         let recording = Recording::new(&place.path("recording"));
         let journal = place.file("journal", "");
         let gate = Gate::start(&config, &recording.of(&demo_server(&journal)));
-        Self { place, daemon: None, gate, recording, keys: Vec::new(), calls: 0, age: 0 }
+        Self { place, daemon: None, gate, roots, recording, keys: Vec::new(), calls: 0, age: 0 }
     }
 
     /// Another gate in the place of the one so far. One that has an outcome to deliver of a PERMIT that no disk has any
     /// more lets nothing run again.
     pub(crate) fn other_gate(&mut self) {
-        let config = self.place.elsewhere(&self.place.socket_url());
+        let config = self.place.elsewhere(&self.roots.url);
         let server = demo_server(&self.place.path("journal"));
         let gate = Gate::start(&config, &self.recording.of(&server));
         std::mem::replace(&mut self.gate, gate).end();
@@ -225,6 +237,7 @@ impl Scene {
         if let Some(mut daemon) = self.daemon.take() {
             kill(&mut daemon.child);
         }
+        self.roots.look(&self.place);
     }
 
     /// Whether this deployment has been through enough for one log.
@@ -291,6 +304,7 @@ impl Scene {
             let ran = Ran::read(&self.recording, &mut tally.violations);
             told.iter().all(|sent| ran.has(&sent.name, sent.keyed)).then_some(())
         });
+        self.roots.look(&self.place);
         count
     }
 
@@ -367,16 +381,39 @@ impl Scene {
     pub(crate) fn end_daemon(&mut self) {
         let daemon = self.daemon.take().unwrap();
         assert!(daemon.end(Signal::TERM).success());
+        self.roots.look(&self.place);
     }
 
-    /// Kills the daemon, and holds the journal against the disk.
+    /// Kills the daemon, and holds the journal against the disk, and every head that was ever seen against the others.
     pub(crate) fn judge(&mut self, tally: &mut Tally) {
         self.kill();
-        let place = &self.place;
-        match Permits::read(place) {
-            Ok(permits) => permits.judge(&self.ran(tally), &mut tally.violations),
+        match Permits::read(&self.place) {
+            Ok(permits) => {
+                self.roots.receipts(&self.place, &permits.receipts);
+                permits.judge(&self.ran(tally), &mut tally.violations);
+            }
             Err(error) => tally.violations.push(error),
         }
+        for size in self.split() {
+            tally.violations.push(format!("two roots were signed for size {size}"));
+        }
+    }
+
+    /// Counts the heads that were seen, before this deployment is thrown away.
+    pub(crate) fn count_heads(&self, tally: &mut Tally) {
+        for (source, count) in self.roots.counts() {
+            *tally.heads.entry(source).or_default() += count;
+        }
+    }
+
+    /// The sizes for which two roots were seen, in the anchor, in what was released, in receipts or in answers.
+    pub(crate) fn split(&self) -> Vec<u64> {
+        self.roots.split()
+    }
+
+    /// Takes in the receipts that were read off the disk.
+    pub(crate) fn receipts(&mut self, permits: &Permits) {
+        self.roots.receipts(&self.place, &permits.receipts);
     }
 
     /// What ran.
@@ -389,6 +426,7 @@ impl Scene {
         self.judge(tally);
         tally.executions += self.ran(tally).count();
         tally.permits += Permits::read(&self.place).map_or(0, |permits| permits.count);
+        self.count_heads(tally);
     }
 
     /// Where strace may write.

@@ -90,19 +90,34 @@ impl Scene {
         assert_eq!(self.refused_somehow(captured), code);
     }
 
-    /// A charge is refused under a code that is returned: one of evidence or of the signer.
+    /// A charge is refused while the signer's key is away and its attempt can be written nowhere.
+    #[track_caller]
+    fn nowhere(&mut self) {
+        let answer = self.refusal("none");
+        assert_eq!(answer.code(), "evidence.unwritable", "{}", answer.0);
+        let detail = answer.told().unwrap()["reason"]["detail"].as_str().unwrap();
+        assert!(detail.contains("signer.unavailable") && detail.contains("spool"), "{detail}");
+    }
+
+    /// A charge is refused under a code that is returned.
     #[track_caller]
     fn refused_somehow(&mut self, captured: &str) -> String {
+        self.refusal(captured).code().to_owned()
+    }
+
+    /// A charge is refused under a code of evidence or of the signer.
+    #[track_caller]
+    fn refusal(&mut self, captured: &str) -> Answer {
         let ran = self.journal();
         let start = Instant::now();
         let answer = self.charge();
         assert!(start.elapsed() < PROMPT, "it took {:?}", start.elapsed());
-        let code = answer.code().to_owned();
+        let code = answer.code();
         assert!(code.starts_with("evidence.") || code.starts_with("signer."), "{}", answer.0);
         assert_eq!(answer.told().unwrap()["captured"], captured, "{}", answer.0);
         assert_eq!(self.gate.settled(&self.recording).len(), ran, "it reached the tool server");
         assert_eq!(self.journal(), ran, "it ran");
-        code
+        answer
     }
 
     /// What the daemon says of its spool.
@@ -218,7 +233,7 @@ fn killed_between_the_commit_and_the_emptying_of_the_spool_nothing_is_entered_tw
 }
 
 #[test]
-fn a_full_spool_and_one_that_cannot_be_written_are_answered_with_none() {
+fn a_full_spool_and_one_that_cannot_be_written_are_unwritable_evidence_and_kept_nowhere() {
     let mut scene = Scene::with("max_entries = 3");
     scene.start();
     scene.runs();
@@ -226,7 +241,7 @@ fn a_full_spool_and_one_that_cannot_be_written_are_answered_with_none() {
     for _ in 0..3 {
         scene.refused("signer.unavailable", "spooled");
     }
-    scene.refused("signer.unavailable", "none");
+    scene.nowhere();
     key.back();
     scene.runs_again();
     scene.emptied();
@@ -240,7 +255,7 @@ fn a_full_spool_and_one_that_cannot_be_written_are_answered_with_none() {
     scene.runs_again();
     // And one whose disk is away.
     let (key, disk) = (pull(&scene.place.signing_key()), pull(&scene.place.path("spool")));
-    scene.refused("signer.unavailable", "none");
+    scene.nowhere();
     disk.back();
     scene.refused("signer.unavailable", "spooled");
     key.back();
@@ -259,8 +274,8 @@ fn what_the_spools_disk_did_not_sync_is_answered_with_none() {
     let fail = ["trace=fdatasync".to_owned(), "inject=fdatasync:error=EIO:when=1..2".to_owned()];
     let tracer =
         Tracer::attach(Traced::Thread(thread(scene.pid(), "spool")), &fail, &scene.place.path("strace.log"));
-    scene.refused("signer.unavailable", "none");
-    scene.refused("signer.unavailable", "none");
+    scene.nowhere();
+    scene.nowhere();
     scene.refused("signer.unavailable", "spooled");
     assert_eq!(tracer.detach().iter().filter(|call| call.contains("EIO")).count(), 2);
     key.back();
@@ -279,7 +294,7 @@ fn a_spool_whose_disk_stands_still_holds_nobody_up() {
     scene.refused("signer.unavailable", "spooled");
     let frozen = mount.freeze();
     for _ in 0..4 {
-        scene.refused("signer.unavailable", "none");
+        scene.nowhere();
     }
     drop(frozen);
     until("a spool that keeps again", || {

@@ -54,13 +54,22 @@ impl Scene {
         assert_eq!(self.journal(), ran + 1);
     }
 
+    /// A read is refused for this reason, and its attempt can be written nowhere.
     #[track_caller]
-    fn refused(&mut self, code: &str, captured: &str) {
+    fn nowhere(&mut self, first: &str) {
+        let answer = self.refused("evidence.unwritable", "none");
+        let detail = answer.told().unwrap()["reason"]["detail"].as_str().unwrap();
+        assert!(detail.contains(first) && detail.contains("spool"), "{detail}");
+    }
+
+    #[track_caller]
+    fn refused(&mut self, code: &str, captured: &str) -> crate::support::Answer {
         let ran = self.recording.calls().len();
         let answer = self.read();
         assert_eq!(answer.code(), code, "{}", answer.0);
         assert_eq!(answer.told().unwrap()["captured"], captured, "{}", answer.0);
         assert_eq!(self.gate.settled(&self.recording).len(), ran, "it reached the tool server");
+        answer
     }
 
     /// What the gates' spools still hold, in bytes.
@@ -198,15 +207,16 @@ fn attempts_whose_confirmation_is_lost_are_sent_again_and_entered_once() {
     are_in_once(&scene.ends().1, 3);
 }
 
+/// It said that the arbiter is away, as of attempts that will be in the log.
 #[test]
 fn a_gate_without_room_for_it_or_without_its_disk_says_none() {
     let mut scene = Scene::over_socket();
     scene.daemon.take().unwrap().kill();
     limit_files(&scene.gate.child, Some(0));
-    scene.refused("arbiter.unreachable", "none");
+    scene.nowhere("arbiter.unreachable");
     limit_files(&scene.gate.child, None);
     let disk = pull(&scene.place.path("gates"));
-    scene.refused("arbiter.unreachable", "none");
+    scene.nowhere("arbiter.unreachable");
     disk.back();
     scene.refused("arbiter.unreachable", "spooled");
     scene.daemon = Some(Daemon::start(&scene.place));

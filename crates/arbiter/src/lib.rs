@@ -8,6 +8,7 @@
 //! What depends on the request and the bundle alone is prepared outside the ledger's writer ([`prepare`]). What
 //! depends on state is settled inside its transaction ([`settle`]), so that log order is decision order.
 
+mod brought;
 mod decide;
 mod fact;
 mod facts;

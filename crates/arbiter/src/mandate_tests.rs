@@ -37,6 +37,7 @@ fn intake(bundle: &Bundle, ask: Ask, listed: &[&str], standing: &Standing) -> In
         salt: Salt::from_bytes([2; 32]),
         gate: "gate".parse().unwrap(),
         deadline_ms: 1_000,
+        payload: None,
     };
     let credential = Credential { agent, acts_for, expires: None, authenticated: None };
     prepare(call, credential, Ok(bundle), 10_000, &labels).unwrap()

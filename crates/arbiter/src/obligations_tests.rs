@@ -23,6 +23,7 @@ fn intake(bundle: &Bundle, authenticated: Option<Millis>) -> Intake {
         salt: Salt::from_bytes([2; 32]),
         gate: "gate".parse().unwrap(),
         deadline_ms: 1_000,
+        payload: None,
     };
     let credential = Credential {
         agent: "demo-agent".parse().unwrap(),

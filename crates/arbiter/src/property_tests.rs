@@ -57,6 +57,7 @@ fn prepared(
         salt: Salt::from_bytes([2; 32]),
         gate: "gate".parse().unwrap(),
         deadline_ms: 1_000,
+        payload: None,
     };
     let credential = Credential { agent: agent.parse().unwrap(), acts_for, expires: None, authenticated };
     prepare(call, credential, Ok(bundle), 10_000, labels).unwrap()

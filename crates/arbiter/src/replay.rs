@@ -4,7 +4,7 @@ use portcullis_policy::{Bundle, Gathered};
 use portcullis_protocol::facts::{DeadlineFact, RecordedFacts};
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::wire::DecisionCall;
-use portcullis_protocol::{DecisionRecord, ReasonCode, Salt};
+use portcullis_protocol::{DecisionRecord, KeptRequest, ReasonCode, Salt};
 
 use crate::fact::Fact;
 use crate::idempotency::StoredKey;
@@ -53,17 +53,17 @@ impl<'a> Replay<'a> {
         bundle: Option<&Bundle>,
         standing: &Standing,
     ) -> Result<Self, ReplayFault> {
-        Self::prepare_informed(entry, request, salt, (bundle, None), standing)
+        let kept = KeptRequest { request, salt, payload: None };
+        Self::prepare_informed(entry, kept, (bundle, None), standing)
     }
 
-    /// As [`Self::prepare`], with the facts that the record names.
+    /// As [`Self::prepare`], with all that is kept of the request, and the facts that the record names.
     ///
     /// # Errors
     /// [`ReplayFault`], if request, bundle or facts are not those of the record.
     pub fn prepare_informed(
         entry: &'a DecisionRecord,
-        request: Ask,
-        salt: Salt,
+        KeptRequest { request, salt, payload }: KeptRequest,
         (bundle, gathered): (Option<&Bundle>, Option<&Gathered>),
         standing: &Standing,
     ) -> Result<Self, ReplayFault> {
@@ -73,8 +73,14 @@ impl<'a> Replay<'a> {
         if !gathered.map_or(entry.facts.sources.is_empty(), |facts| *facts.used() == entry.facts.sources) {
             return Err(ReplayFault::OtherFacts);
         }
-        let call =
-            DecisionCall { request, attempt: entry.attempt, salt, gate: entry.gate.clone(), deadline_ms: 0 };
+        let call = DecisionCall {
+            request,
+            attempt: entry.attempt,
+            salt,
+            gate: entry.gate.clone(),
+            deadline_ms: 0,
+            payload,
+        };
         let facts = &entry.facts;
         let (expires, authenticated) = (facts.credential_expires, facts.authenticated);
         let acts_for = Mandate::recorded(facts.principal);

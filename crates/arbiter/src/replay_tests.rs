@@ -3,7 +3,7 @@ use crate::fact::{Clock, Evidence, GateState, Policy, State, Validity};
 use crate::idempotency::KeyStatus;
 use crate::settle::{Health, PolicyNow, prepare};
 use crate::testing::{changed, demo};
-use portcullis_protocol::{AttemptId, BundleDigest, Decision, Digest, Millis, Record, Verdict};
+use portcullis_protocol::{AttemptId, BundleDigest, Decision, Digest, Millis, Payload, Record, Verdict};
 use std::collections::BTreeSet;
 
 const NOW: Millis = Millis(1_800_000_000_000);
@@ -83,12 +83,25 @@ fn decided(
     health: &Health,
     stored: Option<StoredKey>,
 ) -> DecisionRecord {
+    decided_bringing(None, bundle, request, credential, health, stored)
+}
+
+/// The same of a call that brings this along.
+fn decided_bringing(
+    payload: Option<Payload>,
+    bundle: Option<&Bundle>,
+    request: &Ask,
+    credential: &Credential,
+    health: &Health,
+    stored: Option<StoredKey>,
+) -> DecisionRecord {
     let call = DecisionCall {
         request: request.clone(),
         attempt: AttemptId::from_bytes([1; 32]),
         salt: salt(),
         gate: "gate".parse().unwrap(),
         deadline_ms: 1_000,
+        payload,
     };
     let bundle = bundle.ok_or(ReasonCode::PolicyMissing);
     let mut intake = prepare(call, credential.clone(), bundle, 0, &BTreeSet::new()).unwrap();
@@ -229,4 +242,40 @@ fn whether_there_were_witnesses_is_decided_again_from_the_record() {
     }
     let unwitnessed = (Some(ReasonCode::EvidenceUnwitnessed), false);
     assert_eq!(reasons, [(None, true), unwitnessed, unwitnessed]);
+}
+
+#[test]
+fn a_permit_whose_arguments_are_gone_or_others_is_not_what_its_bundle_leads_to() {
+    let bundle = crate::testing::changed(|manifest| {
+        let key = "idempotency = \"key\"";
+        manifest.replacen(key, &format!("{key}\nkeep = [\"arguments\"]"), 1)
+    });
+    let [server, method, name] = ["demo", "tools/call", "charge"].map(str::to_owned);
+    let own = Payload { server, method, name, arguments: "{}".into(), rest: String::new() };
+    let mut request = ask("1.00", "k");
+    request.payload = Some(own.digest());
+    let credential = Credential {
+        agent: "demo-agent".parse().unwrap(),
+        acts_for: Mandate::nobody(),
+        expires: None,
+        authenticated: None,
+    };
+    let health = healths(&bundle).remove(0);
+    let entry = decided_bringing(Some(own.clone()), Some(&bundle), &request, &credential, &health, None);
+    assert_eq!(entry.decision, Decision::Permit);
+    let again = |payload: Option<Payload>| {
+        let kept = KeptRequest { request: request.clone(), salt: salt(), payload };
+        let replay = Replay::prepare_informed(&entry, kept, (Some(&bundle), None), &Standing::new()).unwrap();
+        replay.decide(None, &Standing::new()).unwrap()
+    };
+    assert_eq!(again(Some(own.clone())), entry);
+    let other = Payload { arguments: "{ }".into(), ..own };
+    for kept in [None, Some(other)] {
+        assert_eq!(again(kept).reason, Some(ReasonCode::SurfaceArgumentsUnkept));
+    }
+    let refused = decided(Some(&bundle), &request, &credential, &health, None);
+    let kept = KeptRequest { request: request.clone(), salt: salt(), payload: None };
+    let replay = Replay::prepare_informed(&refused, kept, (Some(&bundle), None), &Standing::new()).unwrap();
+    assert_eq!(replay.decide(None, &Standing::new()).unwrap(), refused);
+    assert_eq!(refused.reason, Some(ReasonCode::SurfaceArgumentsUnkept));
 }

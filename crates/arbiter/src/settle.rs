@@ -7,8 +7,8 @@ use portcullis_policy::{Content, Counting, Gathered};
 use portcullis_protocol::facts::PrincipalFact;
 use portcullis_protocol::{
     AgentId, AttemptId, BundleDigest, BundleRef, Decision, DecisionRecord, Digest, Domain, Excepted, GateId,
-    IdempotencyKey, LabelName, Labels, Millis, Obligations, Precondition, PrincipalId, ReasonCode, Request,
-    Salt, Snapshots, SurfaceSpec, Verdict,
+    IdempotencyKey, LabelName, Labels, Millis, Obligations, Payload, Precondition, PrincipalId, ReasonCode,
+    Request, Salt, Snapshots, SurfaceSpec, Verdict,
 };
 
 use crate::decide::{Facts, decide};
@@ -17,6 +17,7 @@ use crate::fact::{
     State, SurfaceMatch, Witness,
 };
 
+use crate::brought::Brought;
 use crate::idempotency::{StoredKey, key_of, key_state};
 use crate::identity::Caller;
 use crate::limits::{Room, state};
@@ -59,6 +60,8 @@ pub struct Intake {
     pub operation: Digest,
     /// The key under which it runs at most once, if its surface keeps keys.
     pub key: Option<IdempotencyKey>,
+    /// What came with it of what its payload digest is of.
+    pub(crate) brought: Brought,
     /// The bundle that was read, if one was in force.
     pub bundle: Option<BundleRef>,
     /// That bundle's files ([`portcullis_policy::Bundle::archive`]), to be kept with the first record that names it.
@@ -209,8 +212,18 @@ impl Intake {
             {
                 SurfaceMatch::Misfit(code)
             }
+            (Some(spec), Some(_) | None) if spec.keep.arguments && !self.brought.is_own() => {
+                SurfaceMatch::Misfit(ReasonCode::SurfaceArgumentsUnkept)
+            }
             (Some(_), Some(_) | None) => SurfaceMatch::Fits,
         }
+    }
+
+    /// What its payload digest is of, to be kept with the request: where its surface says so, and of no other.
+    #[must_use]
+    pub fn payload_to_keep(&self) -> Option<&Payload> {
+        let keeps = self.spec.as_ref().is_some_and(|spec| spec.keep.arguments);
+        self.brought.own().filter(|_| keeps)
     }
 
     fn not_admitted(&self) -> String {
@@ -266,6 +279,7 @@ impl Intake {
             (ReasonCode::ApprovalRequired | ReasonCode::IdentityStale, Fact::Known(owed)) => {
                 Some(format!("the grants ask for {owed}"))
             }
+            (ReasonCode::SurfaceArgumentsUnkept, _) => Some(self.brought.told().to_owned()),
             (_, _) => self.detail.clone(),
         }
     }

@@ -14,6 +14,7 @@ fn call(text: &str) -> DecisionCall {
         salt: Salt::from_bytes([2; 32]),
         gate: "gate".parse().unwrap(),
         deadline_ms: 1_000,
+        payload: None,
     }
 }
 
@@ -329,5 +330,43 @@ fn a_permit_was_spent_after_the_end_of_its_bundle() {
         };
         let record = record(&intake, &verdict, 0, &health, &standing);
         assert_eq!((record.decision, record.permit_ttl_ms), (Decision::Permit, Some(expected)), "{left}");
+    }
+}
+
+/// A surface has the arguments of its calls kept: of a call without them, or with others, nobody could ever say what it was.
+#[test]
+fn a_call_whose_arguments_cannot_be_kept_is_refused_by_the_arbiter_itself() {
+    let keeping = |keep: &str| {
+        crate::testing::changed(|manifest| {
+            let key = "idempotency = \"key\"";
+            manifest.replacen(key, &format!("{key}\nkeep = {keep}"), 1)
+        })
+    };
+    let payload = |arguments: &str| {
+        let [server, method, name] = ["demo", "tools/call", "charge"].map(str::to_owned);
+        Payload { server, method, name, arguments: arguments.to_owned(), rest: String::new() }
+    };
+    let own = payload("{}");
+    let asked = |bundle: &Bundle, brought: Option<Payload>| {
+        let mut call = charge("1.00", "k");
+        call.request.payload = Some(own.digest());
+        call.payload = brought;
+        let intake = prepared(call, agent("demo-agent"), bundle);
+        let kept = intake.payload_to_keep().cloned();
+        let code = reason(&settle(&intake, &health(bundle), Fact::Known(None), Room::Of(&Standing::new())));
+        (code, code.and_then(|code| intake.detail_of(code)), kept)
+    };
+    let bundle = keeping("[\"arguments\"]");
+    assert_eq!(asked(&bundle, Some(own.clone())), (None, None, Some(own.clone())));
+    let unkept = |why: &str| (Some(ReasonCode::SurfaceArgumentsUnkept), Some(why.to_owned()), None);
+    assert_eq!(asked(&bundle, None), unkept("they did not come with the request"));
+    let other = "they are not those that the request commits to";
+    assert_eq!(asked(&bundle, Some(payload("{ }"))), unkept(other));
+    let longer = "they are longer than 262,144 bytes, the most that is kept";
+    assert_eq!(asked(&bundle, Some(payload(&"a".repeat(Payload::LONGEST)))), unkept(longer));
+    // Where the bundle does not ask for them they need not come, and what comes is not kept.
+    let other = keeping("[\"request\", \"result\"]");
+    for brought in [None, Some(own.clone()), Some(payload("other"))] {
+        assert_eq!(asked(&other, brought), (None, None, None));
     }
 }

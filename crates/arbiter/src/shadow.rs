@@ -12,6 +12,7 @@ use portcullis_protocol::{
     Salt, Verdict,
 };
 
+use crate::brought::Brought;
 use crate::fact::Fact;
 use crate::idempotency::{Keys, StoredKey};
 use crate::limits::Room;
@@ -33,6 +34,8 @@ pub struct Occasion {
     pub facts: RecordedFacts,
     /// Labels that the agent has beside those that PERMITs gave it.
     pub labels: BTreeSet<LabelName>,
+    /// Whether its arguments are taken to come with it, where the bundle has them kept.
+    pub brings: bool,
 }
 
 /// Why it cannot be told what would have been decided.
@@ -71,7 +74,8 @@ impl Occasion {
             facts.witnesses = WitnessesFact::There;
         }
         let (gate, labels) = (entry.gate.clone(), BTreeSet::new());
-        Self { seq: entry.seq, time: entry.time, gate, facts, labels }
+        let brings = entry.reason != Some(ReasonCode::SurfaceArgumentsUnkept);
+        Self { seq: entry.seq, time: entry.time, gate, facts, labels, brings }
     }
 
     /// Of what moved between evaluation and settling it is not known when: where that decided, it does so again.
@@ -184,10 +188,15 @@ fn intake(
         request.mapped_with = content.surfaces_digest();
     }
     let (attempt, salt) = (AttemptId::from_bytes([0; 32]), Salt::from_bytes([0; 32]));
-    let call = DecisionCall { request, attempt, salt, gate: occasion.gate.clone(), deadline_ms: 0 };
+    let call =
+        DecisionCall { request, attempt, salt, gate: occasion.gate.clone(), deadline_ms: 0, payload: None };
     let (expires, authenticated) = (facts.credential_expires, facts.authenticated);
     let credential = Credential { agent, acts_for: mandate, expires, authenticated };
     let mut intake = Intake::unread(call, credential, 0).map_err(|_| Unforeseen::NotCanonical)?;
+    if occasion.brings {
+        // A gate under this bundle would have brought them.
+        intake.brought = Brought::Assumed;
+    }
     intake.read(content, (&labels, gathered));
     intake.recall(facts);
     Ok(intake)

@@ -27,7 +27,7 @@ fn charge(key: &str) -> Request {
 
 fn occasion(seq: u64) -> Occasion {
     let facts = RecordedFacts::sound();
-    Occasion { seq, time: NOW, gate: "gate".parse().unwrap(), facts, labels: BTreeSet::new() }
+    Occasion { seq, time: NOW, gate: "gate".parse().unwrap(), facts, labels: BTreeSet::new(), brings: true }
 }
 
 fn reason(shadow: &mut Shadow, occasion: &Occasion, key: &str, bundle: &Rehearsal) -> Option<ReasonCode> {
@@ -140,4 +140,19 @@ fn labels_that_are_said_of_one_request_are_of_no_other() {
     let labelled = Occasion { labels: ["web".parse().unwrap()].into(), ..occasion(1) };
     assert_eq!(reason(&mut shadow, &labelled, "1", &bundle), Some(ReasonCode::PolicyForbidden));
     assert_eq!(reason(&mut shadow, &occasion(2), "1", &bundle), None);
+}
+
+/// A gate under the other bundle would have brought what that has kept; of a call that did not, under one that asked for it, nobody knows.
+#[test]
+fn a_bundle_that_has_arguments_kept_would_have_had_them_brought() {
+    let mut files: BTreeMap<String, Vec<u8>> = bundles::demo();
+    let manifest = String::from_utf8(files["bundle.toml"].clone()).unwrap();
+    let key = "idempotency = \"key\"";
+    let keeping = manifest.replacen(key, &format!("{key}\nkeep = [\"arguments\"]"), 1);
+    assert_ne!(keeping, manifest);
+    files.insert("bundle.toml".into(), keeping.into_bytes());
+    let (bundle, mut shadow) = (Snapshot::from_files(files).unwrap().rehearse().unwrap(), Shadow::new());
+    assert_eq!(reason(&mut shadow, &occasion(1), "1", &bundle), None);
+    let without = Occasion { brings: false, ..occasion(2) };
+    assert_eq!(reason(&mut shadow, &without, "2", &bundle), Some(ReasonCode::SurfaceArgumentsUnkept));
 }

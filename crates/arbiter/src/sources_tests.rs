@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use portcullis_policy::Bundle;
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::wire::DecisionCall;
-use portcullis_protocol::{AttemptId, Decision, DecisionRecord, ReasonCode, Record, Salt};
+use portcullis_protocol::{AttemptId, Decision, DecisionRecord, KeptRequest, ReasonCode, Record, Salt};
 
 use crate::testing::{given, sound, sourced, sourced_from};
 use crate::{
@@ -53,6 +53,7 @@ fn prepared(bundle: &Bundle, agent: &str, request: Ask, facts: Option<&Gathered>
         salt: Salt::from_bytes([2; 32]),
         gate: "gate".parse().unwrap(),
         deadline_ms: 1_000,
+        payload: None,
     };
     let credential = Credential {
         agent: agent.parse().unwrap(),
@@ -61,6 +62,10 @@ fn prepared(bundle: &Bundle, agent: &str, request: Ask, facts: Option<&Gathered>
         authenticated: None,
     };
     prepare_informed(call, credential, Ok(bundle), 10_000, (&BTreeSet::new(), facts)).unwrap()
+}
+
+fn kept(request: Ask, salt: Salt) -> KeptRequest {
+    KeptRequest { request, salt, payload: None }
 }
 
 /// Surroundings in which the directory says this.
@@ -79,7 +84,8 @@ fn decided(bundle: &Bundle, intake: &Intake, facts: Option<&Gathered>, health: &
     let bytes = Record::Decision(Box::new(entry.clone())).to_bytes().unwrap();
     assert_eq!(Record::parse(&bytes), Ok(Record::Decision(Box::new(entry.clone()))));
     let (request, salt) = (intake.request.ask.clone(), intake.salt);
-    let replay = Replay::prepare_informed(&entry, request, salt, (Some(bundle), facts), &standing).unwrap();
+    let replay =
+        Replay::prepare_informed(&entry, kept(request, salt), (Some(bundle), facts), &standing).unwrap();
     assert_eq!(replay.decide(None, &standing).unwrap(), entry);
     entry
 }
@@ -246,7 +252,7 @@ fn a_decision_is_replayed_by_the_facts_that_it_names_or_not_at_all() {
     let entry = by_facts(&bundle, "demo-agent", read(), Some(0));
     let replayed = |facts| {
         let salt = Salt::from_bytes([2; 32]);
-        Replay::prepare_informed(&entry, read(), salt, (Some(&bundle), facts), &Standing::new()).err()
+        Replay::prepare_informed(&entry, kept(read(), salt), (Some(&bundle), facts), &Standing::new()).err()
     };
     assert_eq!(replayed(Some(&seen)), None);
     assert_eq!(replayed(Some(&other)), Some(ReplayFault::OtherFacts));
@@ -324,7 +330,7 @@ fn facts_older_than_those_on_record_were_asked() {
                 assert_eq!(Record::parse(&bytes), Ok(Record::Decision(Box::new(entry.clone()))));
                 let (ask, salt) = (intake.request.ask.clone(), intake.salt);
                 let replay =
-                    Replay::prepare_informed(&entry, ask, salt, (Some(&bundle), Some(&facts)), &again);
+                    Replay::prepare_informed(&entry, kept(ask, salt), (Some(&bundle), Some(&facts)), &again);
                 assert_eq!(replay.unwrap().decide(None, &again).unwrap(), entry);
             }
         }

@@ -176,28 +176,43 @@ pub(crate) struct PayloadsArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PayloadsCommand {
+    /// Open what is kept of a request, with its arguments where the bundle has them kept, or of a result, and hold it against
+    /// its record.
+    ///
+    /// It takes the vault's key, on this machine; nothing on record says that somebody looked. What does not agree with
+    /// its record is not shown. Exits 1 if there is nothing to show.
+    Show {
+        /// Index of the decision's or the outcome's record.
+        seq: u64,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Destroy the key under which an agent's requests and results are kept, or what a source of facts gave. It cannot be taken
     /// back.
     ///
     /// Every proof stays valid, the records that they are of stay in clear, and the erasure is itself on record.
     /// What the agent does from now on is kept under a new key, and what the source gives from now on is kept again.
     /// docs/payloads.md says what backups still hold.
-    Erase {
-        /// The agent.
-        #[arg(long, value_name = "AGENT", required_unless_present = "facts", conflicts_with = "facts")]
-        subject: Option<String>,
-        /// The source of facts, as `[facts.NAME]` names it. Decisions that were made by what it gave cannot be replayed then.
-        #[arg(long, value_name = "SOURCE")]
-        facts: Option<String>,
-        /// Why, for the record, where it stays in clear.
-        #[arg(long)]
-        reason: String,
-        #[command(flatten)]
-        operator: OperatorArg,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Erase(EraseArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct EraseArgs {
+    /// The agent.
+    #[arg(long, value_name = "AGENT", required_unless_present = "facts", conflicts_with = "facts")]
+    pub(crate) subject: Option<String>,
+    /// The source of facts, as `[facts.NAME]` names it. Decisions that were made by what it gave cannot be replayed then.
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) facts: Option<String>,
+    /// Why, for the record, where it stays in clear.
+    #[arg(long)]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) operator: OperatorArg,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]

@@ -162,6 +162,7 @@ fn call(number: u64) -> Result<DecisionCall, DrillError> {
         salt: Salt::from_bytes([2; 32]),
         gate: "bench".parse().map_err(|_| DrillError::Answer("a gate's name".into()))?,
         deadline_ms: DEADLINE,
+        payload: None,
     })
 }
 

@@ -165,6 +165,7 @@ impl Scene<'_> {
             salt: Salt::from_bytes([2; 32]),
             gate: "bench".parse().map_err(|_| invalid("a gate's name".into()))?,
             deadline_ms: DEADLINE,
+            payload: None,
         };
         let agent = "demo-agent".parse().map_err(|_| invalid("an agent's name".into()))?;
         let credential =

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_protocol::wire::{LateCall, LateReply};
-use portcullis_protocol::{AgentId, Attempted, GateId, Precondition, Spooled};
-use portcullis_sdk::Authorizer;
+use portcullis_protocol::{AgentId, Attempted, GateId, Precondition, ReasonCode, Spooled};
+use portcullis_sdk::{Authorizer, Refusal};
 use portcullis_spool::{Bounds, Spool};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -61,8 +61,19 @@ impl Attempts {
         self.spool.is_some()
     }
 
+    /// Keeps what of a refused attempt is the gate's to keep. Whether it is durable now, and what its caller is told.
+    pub(crate) async fn kept(&self, refusal: Refusal, attempted: Option<Attempted>) -> (bool, Refusal) {
+        if attempted.is_none() {
+            return (false, refusal);
+        }
+        match self.keep(attempted).await {
+            true => (true, refusal),
+            false => (false, nowhere(refusal)),
+        }
+    }
+
     /// Keeps an attempt. Whether it is durable now.
-    pub(crate) async fn keep(&self, attempted: Option<Attempted>) -> bool {
+    async fn keep(&self, attempted: Option<Attempted>) -> bool {
         let (Some(spool), Some(attempted)) = (&self.spool, attempted) else { return false };
         let spool = Arc::clone(spool);
         let kept = tokio::task::spawn_blocking(move || spool.keep(vec![attempted])).await;
@@ -127,6 +138,23 @@ impl Attempts {
     }
 }
 
+/// Why an attempt is refused that the gate was to keep and does not: evidence of it can be written nowhere. An answer that
+/// proves nothing keeps its name.
+fn nowhere(refusal: Refusal) -> Refusal {
+    let code = refusal.code();
+    let hidden = matches!(
+        code,
+        ReasonCode::ArbiterUnreachable | ReasonCode::ArbiterTimeout | ReasonCode::EvidenceOutcomeUnrecorded
+    );
+    if !hidden {
+        return refusal;
+    }
+    Refusal::own(
+        ReasonCode::EvidenceUnwritable,
+        Some(format!("`{code}`, and the gate's spool is full or fails")),
+    )
+}
+
 enum Sent {
     /// So many of the first are in the log.
     Taken(usize),
@@ -149,4 +177,25 @@ fn some(entries: Vec<Spooled>) -> Vec<Spooled> {
         sent.push(entry);
     }
     sent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_full_spool_hides_is_never_an_answer_that_proves_nothing() {
+        let told = |code| nowhere(Refusal::own(code, None)).code();
+        for code in ReasonCode::ALL {
+            let hidden = matches!(
+                code,
+                ReasonCode::ArbiterUnreachable
+                    | ReasonCode::ArbiterTimeout
+                    | ReasonCode::EvidenceOutcomeUnrecorded
+            );
+            assert_eq!(told(*code), if hidden { ReasonCode::EvidenceUnwritable } else { *code });
+        }
+        let why = nowhere(Refusal::own(ReasonCode::ArbiterTimeout, None)).reason().detail;
+        assert_eq!(why.as_deref(), Some("`arbiter.timeout`, and the gate's spool is full or fails"));
+    }
 }

@@ -90,16 +90,19 @@ impl Case {
                 Ok((permit, terms)) => return Decided::Permitted(Box::new(permit), terms),
                 Err(denied) => denied,
             };
+            let code = refusal.code();
             // One for want of an arbiter's answer is kept by the gate itself, if it can; once, however often it is looked at.
-            kept = kept || self.shared.attempts.keep(attempted).await;
+            let attempted = attempted.filter(|_| !kept);
+            let (now, refusal) = self.shared.attempts.kept(refusal, attempted).await;
+            kept = kept || now;
             let captured = match refusal.captured() {
                 Captured::None if kept => Captured::Spooled,
                 captured @ (Captured::Logged | Captured::Spooled | Captured::None) => captured,
             };
             hold = hold.or_else(|| self.hold());
-            match hold.as_mut().filter(|_| may_clear(refusal.code())) {
+            match hold.as_mut().filter(|_| may_clear(code)) {
                 None => return Decided::Refused(refusal, captured),
-                Some(hold) => match self.waits(hold, refusal.code(), unanswered.as_ref()).await {
+                Some(hold) => match self.waits(hold, code, unanswered.as_ref()).await {
                     Waited::Cleared => {}
                     Waited::Over => return Decided::Refused(refusal, captured),
                     Waited::Cancelled => return Decided::Cancelled,
@@ -434,8 +437,7 @@ async fn permit(shared: &Shared, operation: &Operation) -> Result<Permit, Refusa
     };
     if !shared.outcomes.are_recorded().await {
         let Denied { refusal, attempted, .. } = shared.desk.unrecorded(operation);
-        shared.attempts.keep(attempted).await;
-        return Err(refusal);
+        return Err(shared.attempts.kept(refusal, attempted).await.1);
     }
     match shared.desk.permit(operation).await {
         Ok((permit, terms)) => match shared.forbids(&terms) {
@@ -445,10 +447,7 @@ async fn permit(shared: &Shared, operation: &Operation) -> Result<Permit, Refusa
                 Err(Refusal::own(code, None))
             }
         },
-        Err(Denied { refusal, attempted, .. }) => {
-            shared.attempts.keep(attempted).await;
-            Err(refusal)
-        }
+        Err(Denied { refusal, attempted, .. }) => Err(shared.attempts.kept(refusal, attempted).await.1),
     }
 }
 

@@ -19,6 +19,9 @@ use crate::message::Refused;
 use crate::operation::{Operation, Terms};
 use crate::pins::Tools;
 
+/// What the caller is told of arguments that are not kept.
+const TOO_LONG: &str = "they are longer than 262,144 bytes, the most that is kept";
+
 /// The surfaces that calls are read by, as the arbiter gave them. They are not evidence: their digest is part of
 /// every request, and the arbiter refuses one that was read by others than its own.
 pub(crate) struct Rules {
@@ -170,14 +173,20 @@ impl Desk {
             }
             None => None,
         };
+        let keeps = rules.surfaces.surfaces.get(&ask.surface).is_some_and(|spec| spec.keep.arguments);
         let attempt = Attempt::new(self.gate.clone(), self.request(ask)).map_err(Answered)?;
+        let (attempt, unkept) = match operation.payload().filter(|_| keeps) {
+            Some(payload) => (attempt.bringing(payload.clone()), None),
+            // What is too long to be kept is not brought: the arbiter refuses that, on record.
+            None => (attempt, keeps.then(|| TOO_LONG.to_owned())),
+        };
         *tried = Tried {
             attempted: wall().map(|now| attempt.attempted(now, ReasonCode::ArbiterTimeout)),
             unanswered: Some(attempt.given_up()),
         };
         let left = end.saturating_duration_since(Instant::now());
         let permit = authorize(self.arbiter.as_ref(), attempt, &self.log, left).await;
-        Ok((permit.map_err(|refusal| Answered(with_misfit(refusal, misfit)))?, terms))
+        Ok((permit.map_err(|refusal| Answered(with_misfit(refusal, misfit.or(unkept))))?, terms))
     }
 
     /// Holds the tool that is to be called against the pins. What was seen of it is part of the question, so that the arbiter
@@ -268,6 +277,7 @@ fn with_misfit(refusal: Refusal, misfit: Option<String>) -> Refusal {
         ReasonCode::ToolArgumentsUndeclared
             | ReasonCode::ToolArgumentsInvalid
             | ReasonCode::ToolArgumentsUnchecked
+            | ReasonCode::SurfaceArgumentsUnkept
     );
     match refusal {
         Refusal::Unavailable(mut unavailable) if is_of_arguments => {

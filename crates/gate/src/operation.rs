@@ -3,8 +3,8 @@
 
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::{
-    ActionName, Digest, Domain, Idempotency, IdempotencyKey, Limits, Loose, OnSilence, ReasonCode, Resource,
-    SurfaceName, SurfaceSpec, SurfaceTable, Tier, ToolName, UNKNOWN, Value, canonical, fold,
+    ActionName, Digest, Domain, Idempotency, IdempotencyKey, Limits, Loose, OnSilence, Payload, ReasonCode,
+    Resource, SurfaceName, SurfaceSpec, SurfaceTable, Tier, ToolName, UNKNOWN, Value, canonical, fold,
 };
 
 use crate::case::Way;
@@ -31,6 +31,8 @@ pub(crate) struct Operation {
     /// The message without its id.
     pub(crate) bytes: Vec<u8>,
     payload: Digest,
+    /// What that is the digest of, as far as it can be kept.
+    kept: Option<Payload>,
     arguments: Loose,
     /// The same of a tool's call as they are sent.
     sent: Option<String>,
@@ -95,16 +97,21 @@ impl Operation {
         let key = params.filter(|_| way == Way::ToUpstream).map_or(Ok(None), key)?;
         let (name, parts) = if tool { tool_call(params)? } else { method_call(body) };
         let unknown = format!("{server}{UNKNOWN}").parse().map_err(invalid)?;
-        let payload = |operands: &[u8], rest: &[u8]| {
-            let method = body.method.as_bytes();
-            Digest::of(Domain::Payload, &[server.as_bytes(), method, name.as_bytes(), operands, rest])
+        let called = |arguments, rest| Payload {
+            server: server.to_owned(),
+            method: body.method.clone(),
+            name: name.clone(),
+            arguments,
+            rest,
         };
-        let continues = parts.first.as_ref().map(|first| Continued {
-            payload: payload(&first.operands, &first.rest),
-            state: state_of(&first.state),
+        let continues = parts.first.map(|First { operands, rest, state }| Continued {
+            payload: called(operands, rest).digest(),
+            state: state_of(state.as_bytes()),
         });
         let continues = continues.filter(|_| way == Way::ToUpstream);
-        let payload = payload(&parts.operands, &parts.rest);
+        let kept = called(parts.operands, parts.rest);
+        let payload = kept.digest();
+        let kept = Some(kept).filter(Payload::can_be_kept);
         let target =
             if tool { Target::Tool(name) } else { Target::Method(surface_of(server, &body.method, asks)) };
         let (bytes, arguments) = (body.to_bytes(), parts.arguments);
@@ -123,6 +130,7 @@ impl Operation {
             unknown,
             bytes,
             payload,
+            kept,
             arguments,
             sent,
             key,
@@ -165,6 +173,11 @@ impl Operation {
     /// The arguments of a tool's call, as JSON. Without any they are an empty object.
     pub(crate) fn arguments_text(&self) -> &str {
         self.sent.as_deref().map_or("{}", |sent| sent)
+    }
+
+    /// What its payload digest is of; `None` if that is more than can be kept.
+    pub(crate) const fn payload(&self) -> Option<&Payload> {
+        self.kept.as_ref()
     }
 
     /// What people are told that it is.
@@ -277,24 +290,24 @@ fn action(spec: Option<&SurfaceSpec>, surface: &SurfaceName) -> Result<ActionNam
 /// What of a call policy may read, and what makes it the same call again.
 struct Parts {
     arguments: Loose,
-    operands: Vec<u8>,
-    rest: Vec<u8>,
+    operands: String,
+    rest: String,
     /// The same of the request that it goes on with.
     first: Option<First>,
 }
 
 struct First {
-    operands: Vec<u8>,
-    rest: Vec<u8>,
-    state: Vec<u8>,
+    operands: String,
+    rest: String,
+    state: String,
 }
 
 /// The server's state that a continuation brings along, if that is what the parameters are.
-fn state(params: &Params) -> Option<Vec<u8>> {
+fn state(params: &Params) -> Option<String> {
     let is = [ANSWERS, STATE].iter().any(|key| params.raw.get(key).is_some());
     is.then(|| match (params.raw.get(STATE), params.read.get(STATE)) {
         (Some(raw), Some(read)) => operands(raw, read),
-        (Some(_) | None, _) => Vec::new(),
+        (Some(_) | None, _) => String::new(),
     })
 }
 
@@ -309,9 +322,9 @@ fn tool_call(params: Option<&Params>) -> Result<(String, Parts), Refused> {
         Some(object @ Loose::Object(_)) => object.clone(),
         Some(_) => return Err(malformed("`arguments` must be an object")),
     };
-    let operands = params.raw.get("arguments").map_or_else(Vec::new, |raw| operands(raw, &arguments));
+    let operands = params.raw.get("arguments").map_or_else(String::new, |raw| operands(raw, &arguments));
     let rest = params.raw.without(&["name", "arguments", "_meta"]);
-    let bytes = |rest: &Members| if rest.0.is_empty() { Vec::new() } else { reread(rest).1 };
+    let bytes = |rest: &Members| if rest.0.is_empty() { String::new() } else { reread(rest).1 };
     let first = state(params).map(|state| {
         let rest = bytes(&rest.without(&[ANSWERS, STATE]));
         First { operands: operands.clone(), rest, state }
@@ -322,7 +335,7 @@ fn tool_call(params: Option<&Params>) -> Result<(String, Parts), Refused> {
 fn method_call(body: &Body) -> (String, Parts) {
     let Some(params) = &body.params else {
         let arguments = Loose::Object(Default::default());
-        let (operands, rest) = (Vec::new(), Vec::new());
+        let (operands, rest) = (String::new(), String::new());
         return (String::new(), Parts { arguments, operands, rest, first: None });
     };
     let named = ["uri", "name"].into_iter().filter_map(|key| params.read.get(key));
@@ -330,13 +343,13 @@ fn method_call(body: &Body) -> (String, Parts) {
     let (arguments, operands) = reread(&params.raw.without(&["_meta"]));
     let first = state(params).map(|state| {
         let operands = reread(&params.raw.without(&["_meta", ANSWERS, STATE])).1;
-        First { operands, rest: Vec::new(), state }
+        First { operands, rest: String::new(), state }
     });
-    (name, Parts { arguments, operands, rest: Vec::new(), first })
+    (name, Parts { arguments, operands, rest: String::new(), first })
 }
 
 /// An object made of members that were read before, and the bytes that stand for it.
-fn reread(members: &Members) -> (Loose, Vec<u8>) {
+fn reread(members: &Members) -> (Loose, String) {
     let text = members.to_text();
     let limits = Limits { bytes: text.len(), ..Limits::MESSAGE };
     // Its members are those of a message that was read within the same bounds.
@@ -345,11 +358,11 @@ fn reread(members: &Members) -> (Loose, Vec<u8>) {
     (read, bytes)
 }
 
-/// Canonical bytes where they are exact, so that a retry with other white space is the same operation; else the
-/// bytes as they are.
-pub(crate) fn operands(raw: &str, read: &Loose) -> Vec<u8> {
+/// The canonical text where it is exact, so that a retry with other white space is the same operation; else the text as it is.
+pub(crate) fn operands(raw: &str, read: &Loose) -> String {
     let exact = Value::try_from(read.clone()).ok().and_then(|value| canonical::to_bytes(&value).ok());
-    exact.unwrap_or_else(|| raw.as_bytes().to_vec())
+    let exact = exact.and_then(|bytes| String::from_utf8(bytes).ok());
+    exact.unwrap_or_else(|| raw.to_owned())
 }
 
 fn key(params: &Params) -> Result<Option<IdempotencyKey>, Refused> {

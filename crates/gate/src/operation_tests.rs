@@ -170,3 +170,23 @@ fn a_state_in_another_spelling_is_refused() {
     let refused = Operation::of("srv", Way::ToUpstream, &body(line)).unwrap_err();
     assert_eq!(refused.code, ReasonCode::RequestAmbiguousKey);
 }
+
+/// What the arbiter is given to keep is what the request's digest is of.
+#[test]
+fn what_is_brought_to_be_kept_is_what_the_request_commits_to() {
+    let committed = |operation: &Operation| operation.ask(&table(&[]), &[7; 32]).unwrap().0.payload;
+    let call = operation("tools/call", r#"{"name":"pay","arguments":{ "b": 1, "a": "x" },"task":{"ttl":5}}"#);
+    let payload = call.payload().unwrap();
+    assert_eq!(Some(payload.digest()), committed(&call));
+    let said = [&payload.server, &payload.method, &payload.name, &payload.arguments, &payload.rest];
+    assert_eq!(said, ["srv", "tools/call", "pay", r#"{"a":"x","b":1}"#, r#"{"task":{"ttl":5}}"#]);
+    let inexact = operation("tools/call", r#"{"name":"pay","arguments":{ "b": 1.50 }}"#);
+    assert_eq!(inexact.payload().unwrap().arguments, r#"{ "b": 1.50 }"#, "as it came");
+    assert_eq!(inexact.payload().map(Payload::digest), committed(&inexact));
+    let method = operation("resources/read", r#"{"uri":"file:///a","_meta":{"x":1}}"#);
+    assert_eq!(method.payload().map(Payload::digest), committed(&method));
+    assert_eq!(method.payload().unwrap().arguments, r#"{"uri":"file:///a"}"#);
+    let long = format!(r#"{{"name":"pay","arguments":{{"a":"{}"}}}}"#, "x".repeat(Payload::LONGEST));
+    let long = operation("tools/call", &long);
+    assert!(long.payload().is_none() && committed(&long).is_some());
+}

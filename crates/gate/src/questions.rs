@@ -60,12 +60,12 @@ impl Questions {
         result.unambiguous(&[QUESTIONS, STATE, KIND])?;
         let questions = result.get(QUESTIONS).map(entries).transpose()?.unwrap_or_default();
         let operations = questions.iter().map(|raw| question(server, raw)).collect::<Result<_, _>>()?;
-        let state = result.get(STATE).map_or(Ok(Vec::new()), |raw| {
+        let state = result.get(STATE).map_or(Ok(String::new()), |raw| {
             Loose::parse(raw.as_bytes(), Limits { bytes: raw.len(), ..Limits::MESSAGE })
                 .map(|read| operands(raw, &read))
                 .map_err(|error| Refused::new(error.code(), error.to_string()))
         });
-        Ok(Some(Self { operations, state: state_of(&state?) }))
+        Ok(Some(Self { operations, state: state_of(state?.as_bytes()) }))
     }
 }
 

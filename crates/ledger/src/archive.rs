@@ -4,8 +4,9 @@
 //! clear, and not one agent's: whom they are about, the ledger does not know. An operator erases all that a source gave.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use portcullis_protocol::{Digest, Millis, SourceName};
+use portcullis_protocol::{Digest, Millis, SnapshotUse, SourceName};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::LedgerError;
@@ -45,6 +46,21 @@ pub(crate) fn facts(
     let erased = statement.query_row(params![source.as_str(), digest.as_bytes()], |row| row.get(0));
     let erased: Option<Option<u64>> = erased.optional()?;
     Ok(if erased.flatten().is_some() { Kept::Erased } else { Kept::Nothing })
+}
+
+/// The facts of a source that a record names, of those that it was computed by.
+///
+/// # Errors
+/// [`LedgerError::Corrupt`] if they are not among them: a record whose facts are nowhere could never be answered again.
+pub(crate) fn given<'a>(
+    snapshots: &'a [(Digest, Arc<[u8]>)],
+    source: &SourceName,
+    named: &SnapshotUse,
+) -> Result<&'a (Digest, Arc<[u8]>), LedgerError> {
+    let given = snapshots.iter().find(|(digest, _)| *digest == named.digest);
+    given.ok_or_else(|| {
+        LedgerError::Corrupt(format!("a record names facts of `{source}` that it was not computed by"))
+    })
 }
 
 /// Whether facts are kept beyond their time.

@@ -1,3 +1,5 @@
+use portcullis_protocol::ReasonCode;
+
 use super::*;
 use crate::store::Store;
 
@@ -132,5 +134,17 @@ fn facts_that_were_gone_were_remembered_as_kept() {
         let (source, digest) = ("directory".parse().unwrap(), digest("a"));
         let kept = kit.archive.keep(&kit.store.connection, (&source, digest), b"a", Millis(2 * GRAIN));
         assert!(matches!(kept, Err(LedgerError::Corrupt(_))), "{statement}");
+    }
+}
+
+/// The batch passed over it, and the record was on the log: nobody could ever decide it again.
+#[test]
+fn a_record_that_names_facts_which_nobody_gave_kept_none_of_them() {
+    let (source, entities): (SourceName, Arc<[u8]>) = ("directory".parse().unwrap(), b"a"[..].into());
+    let snapshots = [(digest("b"), b"b"[..].into()), (digest("a"), Arc::clone(&entities))];
+    let named = |entities: &str| SnapshotUse { as_of: Millis(1), digest: digest(entities), max_age_ms: 2 };
+    assert_eq!(given(&snapshots, &source, &named("a")).unwrap(), &(digest("a"), entities));
+    for given in [given(&snapshots, &source, &named("c")), given(&[], &source, &named("a"))] {
+        assert_eq!(given.unwrap_err().code(), ReasonCode::EvidenceCorrupt);
     }
 }

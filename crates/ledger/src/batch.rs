@@ -1,13 +1,14 @@
 //! One batch: one transaction over records, tree and state.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_arbiter::{Evidence, Fact, Health, Intake, Room, Settled, Standing, record, settle};
 use portcullis_protocol::wire::StoredResult;
 use portcullis_protocol::{
-    AgentId, BundleDigest, Captured, Decision, Event, Keep, KeptRequest, KeptResult, Millis, Ordered,
-    Outcome, OutcomeRecord, ReasonCode, Record, Snapshots, Succession, Verdict,
+    AgentId, BundleDigest, BundleRef, Captured, Decision, Digest, Event, Keep, KeptRequest, KeptResult,
+    Millis, Ordered, Outcome, OutcomeRecord, ReasonCode, Record, Snapshots, Succession, Verdict,
 };
 use portcullis_verify::merkle::leaf_hash;
 use portcullis_verify::{Hash, TileTree, VerifiedCheckpoint};
@@ -15,7 +16,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::archive::Archive;
+use crate::archive::{self, Archive};
 use crate::command::{Command, Decided, OrderRefused, OutcomeRefused};
 use crate::error::LedgerError;
 use crate::held::Witnessed;
@@ -376,7 +377,8 @@ impl Batch<'_> {
             self.standing.label(&intake.request.agent, intake.behind(), self.health.now, &added);
         }
         if let Some(until) = until {
-            let kept = KeptRequest { request: intake.request.ask.clone(), salt: intake.salt };
+            let payload = intake.payload_to_keep().cloned();
+            let kept = KeptRequest { request: intake.request.ask.clone(), salt: intake.salt, payload };
             self.keep(seq, &intake.request.agent, &kept, until)?;
         }
         self.archive(intake, &sources, until)?;
@@ -392,15 +394,32 @@ impl Batch<'_> {
         sources: &Snapshots,
         until: Option<Millis>,
     ) -> Result<(), LedgerError> {
-        for (source, used) in sources {
-            let given = intake.snapshots().iter().find(|(digest, _)| *digest == used.digest);
-            if let (Some((digest, entities)), Some(until)) = (given, until) {
-                self.archive.keep(self.connection, (source, *digest), entities, until)?;
-            }
+        self.keep_facts(sources, intake.snapshots(), until)?;
+        let Some(bundle) = &intake.bundle else { return Ok(()) };
+        self.archive_named(bundle, intake.archive.as_deref())
+    }
+
+    /// Keeps the facts that a record names, of those that it was computed by, for as long as they are needed.
+    fn keep_facts(
+        &mut self,
+        named: &Snapshots,
+        snapshots: &[(Digest, Arc<[u8]>)],
+        until: Option<Millis>,
+    ) -> Result<(), LedgerError> {
+        let Some(until) = until else { return Ok(()) };
+        for (source, used) in named {
+            let (digest, entities) = archive::given(snapshots, source, used)?;
+            self.archive.keep(self.connection, (source, *digest), entities, until)?;
         }
-        let Some((bundle, archive)) = intake.bundle.as_ref().zip(intake.archive.as_ref()) else {
-            return Ok(());
-        };
+        Ok(())
+    }
+
+    /// Keeps the files of the bundle that a record names, unless they are kept.
+    fn archive_named(&mut self, bundle: &BundleRef, archive: Option<&[u8]>) -> Result<(), LedgerError> {
+        let archive = archive.ok_or_else(|| {
+            let digest = bundle.digest;
+            LedgerError::Corrupt(format!("a record names the bundle {digest}, whose files nobody gave"))
+        })?;
         self.archive_whole(&bundle.digest, archive)
     }
 

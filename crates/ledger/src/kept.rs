@@ -1,6 +1,8 @@
 //! What a reader finds beside the records: kept requests, results and facts, and archived bundles.
 
-use portcullis_protocol::{AgentId, BundleDigest, DecisionRecord, Digest, KeptRequest, SourceName};
+use portcullis_protocol::{
+    AgentId, BundleDigest, DecisionRecord, Digest, KeptRequest, OutcomeRecord, Record, SourceName,
+};
 
 use crate::archive;
 use crate::bundle_archive;
@@ -68,6 +70,24 @@ impl LedgerReader {
     ) -> Result<Kept<bool>, LedgerError> {
         Ok(match payloads::open(&self.connection, master, seq, agent)? {
             Kept::Here(opened) => Kept::Here(payloads::committed_result(&opened, body).is_some()),
+            Kept::Erased => Kept::Erased,
+            Kept::Nothing => Kept::Nothing,
+        })
+    }
+
+    /// What is kept of an outcome's result, of an agent's PERMIT: `None` if it is not what the record commits to.
+    ///
+    /// # Errors
+    /// If the database cannot be read, or what is there does not open.
+    pub fn kept_result(
+        &self,
+        master: &MasterKey,
+        agent: &AgentId,
+        entry: &OutcomeRecord,
+    ) -> Result<Kept<Option<String>>, LedgerError> {
+        let body = Record::Outcome(entry.clone()).to_bytes()?;
+        Ok(match payloads::open(&self.connection, master, entry.seq, agent)? {
+            Kept::Here(opened) => Kept::Here(payloads::committed_result(&opened, &body)),
             Kept::Erased => Kept::Erased,
             Kept::Nothing => Kept::Nothing,
         })

@@ -53,7 +53,8 @@ impl Spooling {
     }
 
     /// Answers calls that are refused because of `tripped`, at this time: `spooled` only what is durable in the spool by
-    /// then. The others are counted, as far as they have no record.
+    /// then. The others are counted, as far as they have no record, and what the spool was to keep and does not is refused
+    /// because evidence of it can be written nowhere.
     pub(crate) fn answer(
         &self,
         refused: Vec<Unkept>,
@@ -73,11 +74,18 @@ impl Spooling {
         let (kept, rest): (Vec<_>, Vec<_>) = refused.into_iter().partition(|unkept| may(unkept, quota));
         let attempts = kept.iter().map(|unkept| attempted(unkept, now)).collect();
         let durable = self.0.as_ref().map_or(0, |spool| spool.keep(attempts));
-        let captured = |index: usize| if index < durable { Captured::Spooled } else { Captured::None };
-        let kept = kept.into_iter().enumerate().map(|(index, unkept)| (unkept, captured(index)));
-        for (unkept, captured) in kept.chain(rest.into_iter().map(|unkept| (unkept, Captured::None))) {
-            let Unkept { reply, intake, code, on_record } = unkept;
-            reply(unrecorded(code, None, captured));
+        let told = |(index, unkept): (usize, Unkept)| match (index < durable, unkept.code) {
+            (true, code) => (unkept, code, Captured::Spooled),
+            (false, code) => (unkept, nowhere(code), Captured::None),
+        };
+        let rest = rest.into_iter().map(|unkept| {
+            let code = unkept.code;
+            (unkept, code, Captured::None)
+        });
+        for (unkept, code, captured) in kept.into_iter().enumerate().map(told).chain(rest) {
+            let Unkept { reply, intake, code: first, on_record } = unkept;
+            let detail = (code != first).then(|| format!("`{first}`, and the spool is full or fails"));
+            reply(unrecorded(code, detail, captured));
             if captured == Captured::None && !on_record {
                 let agent = intake.request.agent;
                 counts.with(|counts| counts.count(Some(code), Some(agent), now));
@@ -105,6 +113,12 @@ impl Spooling {
     pub(crate) fn status(&self) -> Option<SpoolStatus> {
         self.0.as_ref().map(Spool::status)
     }
+}
+
+/// Why an attempt is refused that the spool does not keep either, if it was to be refused for this. What comes before evidence
+/// is the reason still.
+fn nowhere(code: ReasonCode) -> ReasonCode {
+    if code.precondition() == Precondition::Evidence { ReasonCode::EvidenceUnwritable } else { code }
 }
 
 fn attempted(unkept: &Unkept, now: Millis) -> Attempted {

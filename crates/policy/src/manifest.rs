@@ -120,6 +120,7 @@ struct SurfaceText {
 enum Kept {
     Request,
     Result,
+    Arguments,
 }
 
 struct BundleName(String);
@@ -297,12 +298,14 @@ impl SurfaceText {
         let default = Keep::by_default(idempotency);
         let keep = match &self.keep {
             None => default,
-            Some(kept) if kept.len() > 2 || kept.first().is_some_and(|first| kept.get(1) == Some(first)) => {
+            Some(kept) if kept.iter().any(|one| kept.iter().filter(|other| *other == one).count() > 1) => {
                 return Err("`keep` names one twice");
             }
             Some(kept) => {
-                let (request, result) = (kept.contains(&Kept::Request), kept.contains(&Kept::Result));
-                Keep { request, result, ..default }
+                let [request, result, arguments] =
+                    [Kept::Request, Kept::Result, Kept::Arguments].map(|what| kept.contains(&what));
+                // Without their request nobody could hold arguments against the record.
+                Keep { request: request || arguments, result, arguments, ..default }
             }
         };
         if self.keep_for.is_some() && !keep.request && !keep.result {

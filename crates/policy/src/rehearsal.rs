@@ -116,7 +116,7 @@ fn terms(spec: &SurfaceSpec) -> impl PartialEq + use<> {
         tools: _,
         resource: _,
         context: _,
-        // What is left of a request when it is decided.
+        // What is left of a request when it is decided. That its arguments come with it is its gate's affair.
         keep: _,
     } = spec;
     (*tier, *on_silence, *permit_ttl_ms, *outcome_within_ms, *witnessed)

@@ -48,7 +48,7 @@ pub use limits::{LimitUse, MOST_COUNTED};
 pub use listing::{LONGEST_LISTED, ListingRecord, MOST_LISTED, check_listed};
 pub use obligations::{ApprovalNeed, Obligations};
 pub use order::{Order, Ordered, Resolution};
-pub use payload::{KeptRequest, KeptResult};
+pub use payload::{KeptRequest, KeptResult, Payload};
 pub use pins::{ArgumentsSeen, CalledTool, ToolPins, ToolSeen};
 pub use proving::{ProofDemand, ProofRef, Vetted, may_follow};
 pub use reason::{Precondition, ReasonCode};

@@ -183,7 +183,15 @@ fn has_named_fields(body: &Value) -> bool {
 /// # Errors
 /// A `request.*` code and what exactly was refused.
 pub fn parse_strict<T: serde::de::DeserializeOwned>(text: &[u8]) -> Result<T, Refused> {
-    if !has_named_fields(&Value::parse(text, Limits::REQUEST)?) {
+    parse_within(text, Limits::REQUEST)
+}
+
+/// The same within other limits.
+pub(crate) fn parse_within<T: serde::de::DeserializeOwned>(
+    text: &[u8],
+    limits: Limits,
+) -> Result<T, Refused> {
+    if !has_named_fields(&Value::parse(text, limits)?) {
         let detail = "an array where an object with named fields is expected".to_owned();
         return Err(Refused { code: ReasonCode::RequestMalformed, detail });
     }

@@ -70,6 +70,9 @@ pub struct Keep {
     pub request: bool,
     /// Whether results are kept, so that repeats of a key get them.
     pub result: bool,
+    /// Whether the arguments of calls are kept with their requests. A call that does not bring them is refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub arguments: bool,
     /// For how long, in milliseconds.
     pub for_ms: u64,
 }
@@ -79,7 +82,8 @@ impl Keep {
     pub const DEFAULT_MS: u64 = 90 * 24 * 60 * 60 * 1_000;
 
     /// What is kept of requests on surfaces that no bundle declares: what replaying their refusal needs.
-    pub const UNDECLARED: Self = Self { request: true, result: false, for_ms: Self::DEFAULT_MS };
+    pub const UNDECLARED: Self =
+        Self { request: true, result: false, arguments: false, for_ms: Self::DEFAULT_MS };
 
     /// The default: what replay needs, and for surfaces with keys what their repeats get.
     #[must_use]
@@ -88,7 +92,7 @@ impl Keep {
             Idempotency::None => false,
             Idempotency::Key | Idempotency::Derived => true,
         };
-        Self { request: true, result, for_ms: Self::DEFAULT_MS }
+        Self { request: true, result, arguments: false, for_ms: Self::DEFAULT_MS }
     }
 }
 

@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 use crate::canonical;
 use crate::digest::Digest;
 use crate::ids::{AgentId, AttemptId, GateId, Millis, OrderReason, PrincipalId, Salt, ServerName, ToolName};
-use crate::json::{Limits, Value};
+use crate::json::{JsonError, Limits, Value};
 use crate::late::Spooled;
 use crate::listing::check_listed;
 use crate::order::Order;
+use crate::payload::Payload;
 use crate::reason::ReasonCode;
 use crate::record::{BundleRef, Outcome};
-use crate::request::{Ask, Refused, parse_strict};
+use crate::request::{Ask, Refused, parse_strict, parse_within};
 use crate::verdict::{Captured, Decision};
 
 /// `POST /v1/decisions`: a request, and the attempt that it is asked for. The bearer key names the agent.
@@ -30,6 +31,37 @@ pub struct DecisionCall {
     pub gate: GateId,
     /// How long the gate waits for an answer, in milliseconds.
     pub deadline_ms: u64,
+    /// What the request's payload digest is of, where the surface has arguments kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Payload>,
+}
+
+impl DecisionCall {
+    /// Longest body of a call, in bytes: a request, and a payload of which each byte is escaped.
+    pub const LONGEST: usize = Limits::REQUEST.bytes + 6 * Payload::LONGEST;
+
+    /// Reads the body of a call. But for the payload that comes with it, it is no longer than any request may be.
+    ///
+    /// # Errors
+    /// A `request.*` code and what exactly was refused.
+    pub fn parse(body: &[u8]) -> Result<Self, Refused> {
+        if body.len() <= Limits::REQUEST.bytes {
+            return parse_strict(body);
+        }
+        let too_large = || Refused::from(JsonError::TooLarge { limit: Limits::REQUEST.bytes });
+        let read = parse_within(body, Limits { bytes: Self::LONGEST, ..Limits::REQUEST });
+        // What is no call brings nothing that its length could be for.
+        let call: Self =
+            read.map_err(
+                |refused: Refused| {
+                    if refused.code == ReasonCode::RequestMalformed { too_large() } else { refused }
+                },
+            )?;
+        let brought =
+            call.payload.as_ref().map_or(0, |brought| serde_json::to_vec(brought).map_or(0, |it| it.len()));
+        let rest = body.len().saturating_sub(brought);
+        if rest > Limits::REQUEST.bytes { Err(too_large()) } else { Ok(call) }
+    }
 }
 
 /// Why a request was refused, as callers are told.
@@ -314,4 +346,49 @@ impl ListingCall {
 pub struct ListingReply {
     /// The record's receipt, a C2SP tlog-proof.
     pub receipt: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(context: usize, arguments: Option<usize>) -> Vec<u8> {
+        let text = |bytes| "\u{1}".repeat(bytes);
+        let ask = format!(
+            r#"{{"surface":"a.b","action":"b","resource":{{"type":"R","id":"r"}},"context":{{"x":"{}"}}}}"#,
+            "x".repeat(context)
+        );
+        let [server, method, name] = ["srv", "tools/call", "t"].map(str::to_owned);
+        let payload = |bytes| Payload { server, method, name, arguments: text(bytes), rest: String::new() };
+        let call = DecisionCall {
+            request: serde_json::from_str(&ask).unwrap(),
+            attempt: AttemptId::from_bytes([1; 32]),
+            salt: Salt::from_bytes([2; 32]),
+            gate: "gate".parse().unwrap(),
+            deadline_ms: 1_000,
+            payload: arguments.map(payload),
+        };
+        serde_json::to_vec(&call).unwrap()
+    }
+
+    #[test]
+    fn what_comes_with_a_call_makes_room_for_itself_and_for_no_longer_request() {
+        let limit = Limits::REQUEST.bytes;
+        let room = limit - call(0, None).len();
+        let refused = |body: &[u8]| DecisionCall::parse(body).err().map(|refused| refused.code);
+        assert_eq!(refused(&call(room, None)), None);
+        assert_eq!(refused(&call(room + 1, None)), Some(ReasonCode::RequestTooLarge));
+        // Each byte of the arguments is escaped as six.
+        let longest = Payload::LONGEST - "srvtools/callt".len();
+        let most = call(room - 20, Some(longest));
+        assert!(most.len() <= DecisionCall::LONGEST && most.len() > 6 * longest);
+        assert_eq!(DecisionCall::parse(&most).unwrap().payload.unwrap().arguments.len(), longest);
+        assert_eq!(refused(&call(room + 1, Some(longest))), Some(ReasonCode::RequestTooLarge));
+        assert_eq!(refused(&call(room + 1, Some(1))), Some(ReasonCode::RequestTooLarge));
+        // What is read strictly of a short call is read so of a long one.
+        let twice = String::from_utf8(most).unwrap().replacen('{', r#"{"gate":"gate","#, 1);
+        assert_eq!(refused(twice.as_bytes()), Some(ReasonCode::RequestDuplicateKey));
+        let unknown = String::from_utf8(call(0, Some(longest))).unwrap().replacen('{', r#"{"dry":1,"#, 1);
+        assert_eq!(refused(unknown.as_bytes()), Some(ReasonCode::RequestUnknownField));
+    }
 }

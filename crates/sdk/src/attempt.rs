@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use portcullis_protocol::wire::{DecisionCall, OutcomeCall};
 use portcullis_protocol::{
-    AttemptId, Attempted, Decision, DecisionRecord, Digest, GateId, Millis, Nonce, Outcome, ReasonCode,
-    Record, Request, Salt, SurfaceName, SurfaceTable,
+    AttemptId, Attempted, Decision, DecisionRecord, Digest, GateId, Millis, Nonce, Outcome, Payload,
+    ReasonCode, Record, Request, Salt, SurfaceName, SurfaceTable,
 };
 use portcullis_verify::{LogKey, LogKeys, Quorum, Standing, UnverifiedReceipt, VerifiedReceipt, VerifierKey};
 
@@ -149,6 +149,7 @@ pub struct Attempt {
     gate: GateId,
     request: Request,
     commitment: Digest,
+    payload: Option<Payload>,
     started: BootInstant,
 }
 
@@ -166,7 +167,15 @@ impl Attempt {
         let salt = Salt::from_bytes(salt);
         let commitment = request.commitment(&salt).map_err(|error| unavailable(&error.to_string()))?;
         let started = BootInstant::now();
-        Ok(Self { nonce: Nonce::from_bytes(nonce), salt, gate, request, commitment, started })
+        let nonce = Nonce::from_bytes(nonce);
+        Ok(Self { nonce, salt, gate, request, commitment, payload: None, started })
+    }
+
+    /// The same, bringing along what the request's payload digest is of, for the arbiter to keep. Where the surface has
+    /// arguments kept nothing is permitted without it; elsewhere it is not kept, and need not be brought.
+    #[must_use]
+    pub fn bringing(self, payload: Payload) -> Self {
+        Self { payload: Some(payload), ..self }
     }
 
     /// The attempt's public name.
@@ -191,6 +200,7 @@ impl Attempt {
             salt: self.salt,
             gate: self.gate.clone(),
             deadline_ms: u64::try_from(deadline.as_millis()).map_or(u64::MAX, |milliseconds| milliseconds),
+            payload: self.payload.clone(),
         }
     }
 

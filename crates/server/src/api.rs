@@ -26,7 +26,7 @@ use crate::refused::{order_code, outcome_code};
 use crate::service::{Arbiter, is_permit, is_reportable};
 
 /// Longest body of a decision call, in bytes; the request in it is bounded by the protocol.
-const DECISION_BODY: usize = 64 * 1024;
+const DECISION_BODY: usize = DecisionCall::LONGEST;
 /// Longest body of an outcome call, in bytes: a result of 1 MiB, escaped.
 const OUTCOME_BODY: usize = 7 * 1024 * 1024;
 /// Longest body of entries to be entered late, in bytes.
@@ -254,7 +254,7 @@ async fn decide(State(arbiter): Shared, AsAgent(credential): AsAgent, Content(co
         Ok(body) => body,
         Err((code, detail)) => return refuse(&arbiter, &credential, code, Some(detail)),
     };
-    let call: DecisionCall = match parse_strict(&body) {
+    let call = match DecisionCall::parse(&body) {
         Ok(call) => call,
         Err(Refused { code, detail }) => return refuse(&arbiter, &credential, code, Some(detail)),
     };

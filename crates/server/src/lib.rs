@@ -20,6 +20,7 @@ mod host;
 mod identity;
 mod in_force;
 mod kept_facts;
+mod kept_payloads;
 mod late;
 mod listen;
 mod local;
@@ -66,6 +67,7 @@ pub use export::{ExportError, Exported, UNFINISHED, export_log, open_cosigned_lo
 pub use host::{HostError, Node};
 pub use identity::{Algorithm, KeyAges, Place, TokenRefused, TokenRules, TokenType};
 pub use in_force::{InForceError, archived_bundle, place_in_force};
+pub use kept_payloads::{KeptContent, KeptPayload, PayloadError, kept_payload};
 pub use local::LocalAuthorizer;
 pub use making::{new_file, replace_file, sign_bundle, sign_root, write_bundle, write_draft, write_pins};
 pub use metrics::Metrics;

@@ -259,7 +259,7 @@ fn decide(
         }
         bundles.gather(entry.bundle.as_ref(), &entry.facts.sources)?;
         let known = (bundles.of(entry.bundle.as_ref())?, bundles.gathered.as_ref());
-        let replay = Replay::prepare_informed(entry, kept.request, kept.salt, known, state.standing());
+        let replay = Replay::prepare_informed(entry, kept, known, state.standing());
         let replay = replay.map_err(different)?;
         operation = Some(replay.intake().operation);
         let stored = match state.prior(replay.intake().key_commitment().as_ref()) {

@@ -30,6 +30,7 @@ async fn a_call_too_many_is_told_that_it_is_shed() {
         salt: Salt::from_bytes([0; 32]),
         gate: "gate".parse().unwrap(),
         deadline_ms: 20_000,
+        payload: None,
     };
     let taken = arbiter.places.acquire_many(256).await.unwrap();
     let shed = arbiter.decide(call(1), &credential).await;

@@ -178,3 +178,29 @@ fn a_spool_has_one_holder_and_no_directory_is_made_for_it() {
     let nowhere = scene.folder.path().join("not-mounted/spool");
     assert!(SpoolFile::open(&nowhere, BOUNDS, &scene.entries).is_err());
 }
+
+#[test]
+fn what_is_larger_than_any_spool_is_not_read_and_left_as_it_is() {
+    let scene = Scene::new();
+    // Holes: it takes no room.
+    File::create(scene.path()).unwrap().set_len(LARGEST + 1).unwrap();
+    let opened = SpoolFile::open(&scene.path(), BOUNDS, &scene.entries);
+    assert!(matches!(opened, Err(SpoolError::TooLarge(bytes)) if bytes == LARGEST + 1));
+    assert_eq!(fs::metadata(scene.path()).unwrap().len(), LARGEST + 1);
+}
+
+#[test]
+fn beside_sixteen_damaged_spools_no_other_is_set_aside_and_nothing_is_lost() {
+    let scene = Scene::new();
+    let beside = |name: &str, number| scene.folder.path().join(format!("spool.{name}.{number}"));
+    for number in 1..=16 {
+        fs::write(beside(if number % 2 == 0 { "damaged" } else { "set-aside" }, number), "lost\n").unwrap();
+    }
+    fs::write(scene.path(), "no entry\n").unwrap();
+    let opened = SpoolFile::open(&scene.path(), BOUNDS, &scene.entries).map(drop);
+    assert!(opened.unwrap_err().to_string().contains("look at them, and remove them"));
+    assert_eq!(fs::read(scene.path()).unwrap(), b"no entry\n");
+    fs::remove_file(beside("set-aside", 7)).unwrap();
+    drop(scene.open());
+    assert_eq!(fs::read(beside("damaged", 7)).unwrap(), b"no entry\n");
+}

@@ -148,4 +148,16 @@ pub(crate) mod tests {
             prop_assert_eq!(parse(&bytes).entries.len(), 0);
         }
     }
+
+    #[test]
+    fn what_is_too_long_for_a_record_is_no_entry() {
+        let long = |bytes: usize| Attempted {
+            resource: Resource { kind: "Surface".into(), id: "a".repeat(bytes) },
+            ..attempted("bot")
+        };
+        let bytes =
+            encode(&Spooled { spool: SpoolId::from_bytes([0; 32]), number: u64::MAX, attempted: long(0) });
+        let room = LONGEST - bytes.unwrap().len();
+        assert!(is_short(&long(room)) && !is_short(&long(room + 1)));
+    }
 }

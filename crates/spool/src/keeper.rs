@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use portcullis_protocol::{Attempted, Spooled};
@@ -37,13 +37,36 @@ struct Shared {
     entries: Entries,
     bytes: AtomicU64,
     entered: AtomicU64,
-    unreadable: AtomicU64,
+    /// What of the open spool could not be read and is not on record yet.
+    damage: Mutex<Option<Damage>>,
+    /// Spools whose damage is on record, and whose damaged files are still called as if it were not.
+    reported: Mutex<Vec<PathBuf>>,
     /// Whether the disk has been waited for in vain, and has not answered since.
     hangs: AtomicBool,
     failing: Mutex<Option<String>>,
 }
 
+/// What could not be read of a spool, and was set aside beside it.
+#[derive(Debug)]
+struct Damage {
+    /// The spool's file.
+    spool: PathBuf,
+    bytes: u64,
+}
+
 impl Shared {
+    fn damage(&self) -> MutexGuard<'_, Option<Damage>> {
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reported(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unreadable(&self) -> Option<u64> {
+        self.damage().as_ref().map(|damage| damage.bytes)
+    }
+
     fn fails(&self, why: Option<String>) {
         *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
@@ -141,12 +164,13 @@ impl Spool {
     /// Bytes that could not be read and were set aside, and that are not on record yet; `None` if there are none.
     #[must_use]
     pub fn unreadable(&self) -> Option<u64> {
-        Some(self.shared.unreadable.load(Ordering::Acquire)).filter(|bytes| *bytes > 0)
+        self.shared.unreadable()
     }
 
-    /// They are on record now.
+    /// They are on record now: those of the spool that [`Self::unreadable`] spoke of, for it goes over to no other before.
     pub fn reported(&self) {
-        self.shared.unreadable.store(0, Ordering::Release);
+        let Some(damage) = self.shared.damage().take() else { return };
+        self.shared.reported().push(damage.spool);
         self.tell(Job::Reported);
     }
 
@@ -158,7 +182,7 @@ impl Spool {
             waiting: u64::try_from(waiting).map_or(u64::MAX, |waiting| waiting),
             bytes: self.shared.bytes.load(Ordering::Relaxed),
             entered: self.shared.entered.load(Ordering::Relaxed),
-            unreadable: self.shared.unreadable.load(Ordering::Relaxed),
+            unreadable: self.shared.unreadable().map_or(0, |bytes| bytes),
             failing: self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
@@ -209,6 +233,7 @@ impl Attendant {
                 }
                 Err(RecvTimeoutError::Disconnected) => true,
             };
+            self.rename_reported();
             self.trim();
             self.shared.hangs.store(false, Ordering::Release);
             if ended {
@@ -226,9 +251,21 @@ impl Attendant {
                     self.shared.fails(None);
                 }
             }
-            Job::Entered => {}
-            Job::Reported => set_aside::reported(&self.path),
+            Job::Entered | Job::Reported => {}
         }
+    }
+
+    /// Has the damaged files of spools whose damage is on record called so.
+    fn rename_reported(&self) {
+        let spools = std::mem::take(&mut *self.shared.reported());
+        spools.iter().for_each(|spool| set_aside::reported(spool));
+    }
+
+    /// Looks for what of the open spool is not on record yet.
+    fn examine(&self) {
+        let bytes = set_aside::unreported(&self.path);
+        let damage = (bytes > 0).then(|| Damage { spool: self.path.clone(), bytes });
+        *self.shared.damage() = damage;
     }
 
     fn open(&mut self) {
@@ -241,7 +278,7 @@ impl Attendant {
             file
         });
         if self.open.is_some() {
-            self.shared.unreadable.store(set_aside::unreported(&self.path), Ordering::Release);
+            self.examine();
         }
         self.measure();
     }
@@ -259,17 +296,17 @@ impl Attendant {
         Err(SpoolError::Held)
     }
 
-    /// Goes over to what somebody who is gone has left, once nothing of its own is left to be entered.
+    /// Goes over to what somebody who is gone has left, once nothing of its own is left to be entered or to be put on record.
     fn take_over(&mut self) {
         let done = self.open.as_ref().is_some_and(|open| open.bytes() == 0);
-        if !done || !locked(&self.shared.entries).is_empty() {
+        if !done || !locked(&self.shared.entries).is_empty() || self.shared.unreadable().is_some() {
             return;
         }
         let left = |path: &&PathBuf| **path != self.path && has_entries(path);
         let left: Vec<_> = self.paths.iter().filter(left).cloned().collect();
         if let (false, Ok((path, file))) = (left.is_empty(), self.first(&left)) {
             (self.path, self.open) = (path, Some(file));
-            self.shared.unreadable.store(set_aside::unreported(&self.path), Ordering::Release);
+            self.examine();
             self.measure();
         }
     }

@@ -98,3 +98,42 @@ fn of_several_paths_one_that_nobody_holds_is_taken_and_what_others_left_is_taken
     third.entered(1);
     assert_eq!(agents(&first), ["a"]);
 }
+
+/// The damage that was told was of the spool that it had, and the files that were then called as if they had been looked at
+/// were those of the spool that it had gone over to: nobody ever heard of them, nor of the others again.
+#[test]
+fn what_is_on_record_of_one_damaged_spool_renamed_the_files_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths: Vec<_> = ["own", "left"].iter().map(|name| folder.path().join(name)).collect();
+    let beside = |name: &str| folder.path().join(name).exists();
+    fs::write(&paths[0], "no entry at all\n").unwrap();
+    assert_eq!(Spool::start(&paths[1], BOUNDS, DEADLINE).unwrap().keep(vec![attempted("a")]), 1);
+    fs::write(folder.path().join("left.damaged.1"), "lost\n").unwrap();
+    let shared = Arc::new(Shared::default());
+    let mut attendant = Attendant {
+        paths: paths.clone(),
+        path: PathBuf::new(),
+        bounds: BOUNDS,
+        shared: Arc::clone(&shared),
+        open: None,
+    };
+    let (jobs, queue) = sync_channel(WAITING);
+    let (_end, ended) = sync_channel(1);
+    let spool = Spool { jobs: Some(jobs), shared, deadline: Duration::ZERO, ended: Mutex::new(ended) };
+    attendant.open();
+    assert_eq!((&attendant.path, spool.unreadable()), (&paths[0], Some(16)));
+    attendant.take_over();
+    assert_eq!((&attendant.path, spool.unreadable()), (&paths[0], Some(16)), "that is not on record yet");
+    spool.reported();
+    // It goes over before it comes to what it was told.
+    attendant.take_over();
+    assert_eq!((&attendant.path, spool.unreadable()), (&paths[1], Some(5)));
+    assert_eq!(agents(&spool), ["a"]);
+    attendant.attend(queue.try_recv().unwrap());
+    attendant.rename_reported();
+    assert!(beside("own.set-aside.1") && !beside("own.damaged.1"), "what is on record is called so");
+    assert!(beside("left.damaged.1") && !beside("left.set-aside.1"), "of this nobody has heard");
+    spool.reported();
+    attendant.rename_reported();
+    assert!(beside("left.set-aside.1") && !beside("left.damaged.1"));
+}

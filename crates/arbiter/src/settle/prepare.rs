@@ -8,6 +8,7 @@ use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{LabelName, ReasonCode};
 
 use super::{Credential, Intake};
+use crate::brought::Brought;
 use crate::fact::Fact;
 use crate::sources::Informed;
 
@@ -57,6 +58,7 @@ impl Intake {
         let request = call.request.by(credential.agent);
         let commitment = request.commitment(&call.salt).map_err(|_| ReasonCode::RequestMalformed)?;
         let operation = request.operation().map_err(|_| ReasonCode::RequestMalformed)?;
+        let brought = Brought::of(call.payload, request.ask.payload.as_ref());
         Ok(Self {
             attempt: call.attempt,
             gate: call.gate,
@@ -64,6 +66,7 @@ impl Intake {
             commitment,
             operation,
             key: None,
+            brought,
             bundle: None,
             archive: None,
             spec: None,

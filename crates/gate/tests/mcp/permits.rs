@@ -5,7 +5,7 @@ use portcullis_protocol::{Digest, Domain, Outcome, PrincipalId, ReasonCode};
 use serde_json::json;
 
 use super::arbiter::Act;
-use super::support::{Gate, code, told};
+use super::support::{Gate, code, table, told};
 
 const PAY: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"pay","arguments":{"amount":"12.50"},"_meta":{"portcullis/idempotency-key":"k-1"}}}"#;
 
@@ -211,4 +211,25 @@ async fn a_hanging_report_holds_up_the_answer_no_longer_than_the_deadline() {
     assert_eq!(gate.ask(PAY).await["result"]["isError"], false);
     let (ending, _) = gate.close().await;
     assert_eq!(ending.unreported, 1);
+}
+
+/// Arguments go to the arbiter where the bundle in force has them kept, and nowhere else.
+#[tokio::test]
+async fn arguments_are_brought_where_the_bundle_has_them_kept_and_nowhere_else() {
+    let mut gate = Gate::start();
+    let mut keeping = table(1);
+    keeping.surfaces.get_mut(&"rec.read".parse().unwrap()).unwrap().keep.arguments = true;
+    *gate.arbiter.table.lock().unwrap() = Ok(keeping);
+    assert_eq!(gate.tool(1, "read", r#"{"b":1,"a":"canary"}"#).await["result"]["isError"], false);
+    assert_eq!(gate.tool(2, "write", r#"{"path":"/canary"}"#).await["result"]["isError"], false);
+    let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(256 * 1024));
+    gate.arbiter.will(Act::Refuse(ReasonCode::SurfaceArgumentsUnkept));
+    let refused = gate.tool(3, "read", &long).await;
+    assert_eq!(code(&refused), "surface.arguments_unkept");
+    assert!(told(&refused)["reason"]["detail"].as_str().unwrap().contains("262,144"), "{refused}");
+    let asked = gate.arbiter.questions();
+    let brought = asked[0].payload.as_ref().unwrap();
+    assert_eq!((brought.arguments.as_str(), brought.name.as_str()), (r#"{"a":"canary","b":1}"#, "read"));
+    assert_eq!(asked[0].request.payload, Some(brought.digest()));
+    assert_eq!((&asked[1].payload, &asked[2].payload), (&None, &None));
 }

@@ -48,18 +48,8 @@ impl Batch<'_> {
 
     /// Keeps what deriving the list again takes: the bundle's files, and the facts of its sources.
     fn keep_for_list(&mut self, intake: &ListingIntake, entry: &ListingRecord) -> Result<(), LedgerError> {
-        if let Some(until) = intake.keeps_until(self.health.now) {
-            for (source, used) in &entry.sources {
-                let given = intake.snapshots().iter().find(|(digest, _)| *digest == used.digest);
-                // A record whose facts are nowhere could never be answered again.
-                let (digest, entities) = given.ok_or_else(|| {
-                    LedgerError::Corrupt(format!(
-                        "a list names facts of `{source}` that it was not computed by"
-                    ))
-                })?;
-                self.archive.keep(self.connection, (source, *digest), entities, until)?;
-            }
-        }
-        intake.archive.as_ref().map_or(Ok(()), |archive| self.archive_whole(&entry.bundle.digest, archive))
+        let until = intake.keeps_until(self.health.now);
+        self.keep_facts(&entry.sources, intake.snapshots(), until)?;
+        self.archive_named(&entry.bundle, intake.archive.as_deref())
     }
 }

@@ -6,10 +6,25 @@ use portcullis_protocol::{ReasonCode, Verdict};
 use super::Writer;
 use crate::command::{Decided, Reply};
 use crate::elsewhere::Seen;
+use crate::error::LedgerError;
 use crate::health::{displaced, tripped};
 use crate::held::Proved;
 use crate::refuted;
 use crate::store;
+
+/// Why a PERMIT that was held is kept back.
+enum NotReleased {
+    /// It would not be released now.
+    Refused(ReasonCode),
+    /// The ledger fails, or is damaged.
+    Failed(LedgerError),
+}
+
+impl From<ReasonCode> for NotReleased {
+    fn from(code: ReasonCode) -> Self {
+        Self::Refused(code)
+    }
+}
 
 impl Writer {
     /// Whether those outside let the ledger that was opened go on. They are asked once in the life of a process that
@@ -47,46 +62,50 @@ impl Writer {
         health: &Health,
         reply: Reply<Result<Box<Decided>, ReasonCode>>,
     ) {
-        match self.may_release(&proved, health) {
+        let code = match self.may_release(&proved, health) {
             Ok(()) => {
                 self.holds.released(proved.attempt());
-                reply(Ok(proved.into_decided()));
+                return reply(Ok(proved.into_decided()));
             }
-            Err(code) => {
-                drop(proved);
-                reply(Err(code));
+            Err(NotReleased::Refused(code)) => code,
+            // What is met here is met no less than by a batch.
+            Err(NotReleased::Failed(error)) => {
+                self.poison(&error, Vec::new(), true, health.now);
+                error.code()
             }
-        }
+        };
+        drop(proved);
+        reply(Err(code));
     }
 
-    fn may_release(&mut self, proved: &Proved, health: &Health) -> Result<(), ReasonCode> {
+    fn may_release(&mut self, proved: &Proved, health: &Health) -> Result<(), NotReleased> {
         match health.gate {
             Fact::Known(GateState::Open) => {}
-            Fact::Known(GateState::Shut) => return Err(ReasonCode::GateShut),
-            Fact::Unknown => return Err(ReasonCode::GateUnknown),
+            Fact::Known(GateState::Shut) => return Err(ReasonCode::GateShut.into()),
+            Fact::Unknown => return Err(ReasonCode::GateUnknown.into()),
         }
         if let Some(code) = tripped(health) {
-            return Err(code);
+            return Err(code.into());
         }
-        let opened = self.phase.as_mut().map_err(|code| *code)?;
+        let opened = self.phase.as_mut().map_err(|code| NotReleased::Refused(*code))?;
         if let Some(code) = opened.pending.or(displaced(opened, &self.lock)) {
-            return Err(code);
+            return Err(code.into());
         }
         let permit = store::permit(&opened.store.connection, &proved.attempt());
-        let permit = permit.map_err(|_| ReasonCode::StateUnreachable)?;
+        let permit = permit.map_err(|error| NotReleased::Failed(error.into()))?;
         let Some(permit) = permit.filter(|permit| permit.outcome.is_none()) else {
-            return Err(ReasonCode::RequestAttemptReused);
+            return Err(ReasonCode::RequestAttemptReused.into());
         };
-        let (entry, beside) = opened.beside(permit.seq, health.now).map_err(|error| error.code())?;
+        let (entry, beside) = opened.beside(permit.seq, health.now).map_err(NotReleased::Failed)?;
         // Its witnesses have seen it, whether or not they answer now; its key is consumed by itself, and
         // what it takes of limits is reserved, and what labels it gives, it gave itself.
         let health = Health { witnesses: Fact::Known(true), ..health.clone() };
         match settle(proved.intake(), &health, Fact::Known(None), Room::Taken(&opened.standing, &beside)) {
-            Settled::Decided(Verdict::Refuse(code, _)) => Err(code),
+            Settled::Decided(Verdict::Refuse(code, _)) => Err(code.into()),
             Settled::Decided(verdict) if proved.intake().is_permit_of(&verdict, &entry, health.now) => Ok(()),
             // It would be permitted on other terms than those on record, by an exception for one.
-            Settled::Decided(Verdict::Permit(_)) => Err(ReasonCode::OverloadContended),
-            Settled::EvaluateAgain => Err(ReasonCode::OverloadContended),
+            Settled::Decided(Verdict::Permit(_)) => Err(ReasonCode::OverloadContended.into()),
+            Settled::EvaluateAgain => Err(ReasonCode::OverloadContended.into()),
         }
     }
 }

@@ -182,3 +182,17 @@ fn an_archive_that_was_nobody_s_stays_once_a_decision_names_it() {
     assert_eq!(done(&archive(&ledger, digest("next"), &large(1))), Ok(()));
     assert_eq!(world.reader().bundle(&own).unwrap().as_deref(), Some(&world.bundle.archive()[..]));
 }
+
+/// A decision by it could be replayed by nobody.
+#[test]
+fn a_decision_by_a_bundle_whose_files_nobody_gave_was_on_record_without_them() {
+    let world = World::new();
+    let ledger = world.start();
+    let mut intake = world.intake(&Call::read(1));
+    intake.archive = None;
+    let (sender, receiver) = channel();
+    ledger.decide(intake, move |reply| sender.send(reply).unwrap()).unwrap();
+    assert_eq!(answer(&receiver).verdict.reason(), Some(ReasonCode::EvidenceCorrupt));
+    drop(ledger);
+    assert_eq!(world.permits(), []);
+}

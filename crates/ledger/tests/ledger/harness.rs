@@ -19,7 +19,7 @@ use portcullis_policy::{Bundle, FactSnapshot, Gathered, Given, Snapshot, Trust, 
 use portcullis_protocol::wire::DecisionCall;
 use portcullis_protocol::{
     AttemptId, BundleDigest, Decision, DecisionRecord, Digest, Event, InForce, LabelName, Millis, Outcome,
-    ReasonCode, Record, Salt, Snapshots, Succession, request::Ask,
+    Payload, ReasonCode, Record, Salt, Snapshots, Succession, request::Ask,
 };
 use portcullis_verify::{Checkpoint, UnverifiedReceipt, VerifiedReceipt, VerifierKey};
 use tempfile::TempDir;
@@ -736,6 +736,8 @@ pub(crate) struct Call {
     may_act_for: Vec<&'static str>,
     attempt: u64,
     ask: String,
+    /// What the request commits to, and what comes with it.
+    brings: (Option<Digest>, Option<Payload>),
 }
 
 impl Call {
@@ -746,7 +748,7 @@ impl Call {
             r#"{{"surface":"demo.charge","action":"demo.charge","resource":{{"type":"Surface","id":"demo.charge"}},
             "context":{{"account":"a","amount":"{amount}"}}{key}}}"#
         );
-        Self { agent: "demo-agent", may_act_for: Vec::new(), attempt, ask }
+        Self { agent: "demo-agent", may_act_for: Vec::new(), attempt, ask, brings: (None, None) }
     }
 
     /// The same on another resource.
@@ -765,7 +767,13 @@ impl Call {
     pub(crate) fn read(attempt: u64) -> Self {
         let ask = r#"{"surface":"demo.read_balance","action":"demo.read_balance",
             "resource":{"type":"Surface","id":"demo.read_balance"},"context":{"account":"a"}}"#;
-        Self { agent: "demo-agent", may_act_for: Vec::new(), attempt, ask: ask.to_owned() }
+        Self {
+            agent: "demo-agent",
+            may_act_for: Vec::new(),
+            attempt,
+            ask: ask.to_owned(),
+            brings: (None, None),
+        }
     }
 
     /// A read of an account that a label may hang on.
@@ -777,7 +785,13 @@ impl Call {
     /// Something that nothing governs: SILENCE.
     pub(crate) fn ungoverned(attempt: u64) -> Self {
         let ask = r#"{"surface":"demo.other","action":"demo.other","resource":{"type":"Surface","id":"x"}}"#;
-        Self { agent: "demo-agent", may_act_for: Vec::new(), attempt, ask: ask.to_owned() }
+        Self {
+            agent: "demo-agent",
+            may_act_for: Vec::new(),
+            attempt,
+            ask: ask.to_owned(),
+            brings: (None, None),
+        }
     }
 
     /// A read of a resource called `poison`: SILENCE, for policy does not know it.
@@ -788,6 +802,21 @@ impl Call {
 
     pub(crate) fn by(self, agent: &'static str) -> Self {
         Self { agent, ..self }
+    }
+
+    /// The same, made with this payload, which comes with it.
+    pub(crate) fn bringing(self, payload: Payload) -> Self {
+        self.committing(&payload).bringing_only(payload)
+    }
+
+    /// The same, made with this payload.
+    pub(crate) fn committing(self, payload: &Payload) -> Self {
+        Self { brings: (Some(payload.digest()), None), ..self }
+    }
+
+    /// The same with this payload, whatever it was made with.
+    pub(crate) fn bringing_only(self, payload: Payload) -> Self {
+        Self { brings: (self.brings.0, Some(payload)), ..self }
     }
 
     /// The same for somebody for whom the credential lets the agent act.
@@ -816,11 +845,12 @@ impl Call {
 
     fn wire(&self) -> DecisionCall {
         DecisionCall {
-            request: Ask::parse(self.ask.as_bytes()).unwrap(),
+            request: Ask { payload: self.brings.0, ..Ask::parse(self.ask.as_bytes()).unwrap() },
             attempt: self.attempt(),
             salt: Salt::from_bytes([2; 32]),
             gate: "gate".parse().unwrap(),
             deadline_ms: 1_000_000,
+            payload: self.brings.1.clone(),
         }
     }
 }

@@ -188,6 +188,17 @@ fn a_held_permit_was_released_though_its_bundle_was_replaced_or_had_expired_mean
     }
 }
 
+/// It was said that the state cannot be reached, the ledger went on as if it were sound, and nobody read it.
+#[test]
+fn damage_that_a_release_met_was_told_as_a_state_that_cannot_be_reached() {
+    let scene = Scene::new();
+    let proved = scene.prove(scene.held(&charge(1)));
+    scene.world.sql("UPDATE permits SET outcome = 'maybe'");
+    assert_eq!(scene.release(proved).unwrap_err(), ReasonCode::EvidenceCorrupt);
+    assert_eq!(scene.world.tripped(&scene.ledger), Some(ReasonCode::EvidenceCorrupt));
+    assert_eq!(scene.world.refused(&scene.ledger, &Call::read(2)), ReasonCode::EvidenceCorrupt);
+}
+
 #[test]
 fn an_attempt_held_twice_ends_one_way() {
     let scene = Scene::new();

@@ -62,7 +62,7 @@ pub(crate) fn replay(world: &World) -> (Vec<DecisionRecord>, Vec<Contradiction>)
                 panic!("everything is kept")
             };
             let bundle = entry.bundle.as_ref().map(|_| world.bundle.as_ref());
-            let replay = Replay::prepare(entry, kept.request, kept.salt, bundle, state.standing()).unwrap();
+            let replay = Replay::prepare_informed(entry, kept, (bundle, None), state.standing()).unwrap();
             let Prior::Known(stored) = state.prior(replay.intake().key_commitment().as_ref()) else {
                 panic!("every operation is known")
             };

@@ -1,5 +1,6 @@
 use std::fs;
 
+use portcullis_arbiter::{Fact, GateState};
 use portcullis_ledger::{Ledger, SignError};
 use portcullis_protocol::{Captured, Event, Keeper, LateRecord, Outcome, ReasonCode, Record};
 use rusqlite::Connection;
@@ -19,11 +20,16 @@ fn pull(world: &World, away: bool) {
     *world.behaviour.ready.lock().unwrap() = away.then(|| SignError::Unavailable("pulled".into()));
 }
 
-/// The call is refused while evidence is down, and said to be kept so.
+/// The call is refused while evidence is down, and said to be kept so. What is kept nowhere can be written nowhere.
 #[track_caller]
 fn refused(world: &World, ledger: &Ledger, call: &Call, captured: Captured) {
     let decided = world.decide(ledger, call);
-    assert_eq!(decided.verdict.reason(), Some(ReasonCode::SignerUnavailable));
+    let nowhere = "`signer.unavailable`, and the spool is full or fails".to_owned();
+    let (code, detail) = match captured {
+        Captured::None => (ReasonCode::EvidenceUnwritable, Some(nowhere)),
+        Captured::Spooled | Captured::Logged => (ReasonCode::SignerUnavailable, None),
+    };
+    assert_eq!((decided.verdict.reason(), decided.detail), (Some(code), detail));
     assert_eq!((decided.captured, decided.receipt), (captured, None));
 }
 
@@ -199,6 +205,11 @@ fn a_spool_that_is_full_or_gone_says_so_and_what_it_does_not_keep_is_counted() {
     refused(&world, &ledger, &Call::read(1), Captured::Spooled);
     refused(&world, &ledger, &Call::read(2), Captured::Spooled);
     refused(&world, &ledger, &Call::read(3), Captured::None);
+    // What comes before evidence is the reason still.
+    *world.ports.gate.lock().unwrap() = Fact::Known(GateState::Shut);
+    let shut = world.decide(&ledger, &Call::read(6));
+    assert_eq!((shut.verdict.reason(), shut.captured), (Some(ReasonCode::GateShut), Captured::None));
+    *world.ports.gate.lock().unwrap() = Fact::Known(GateState::Open);
     let folder = world.spool_path().parent().unwrap().to_owned();
     fs::rename(&folder, folder.with_extension("away")).unwrap();
     refused(&world, &ledger, &Call::read(4), Captured::None);
@@ -208,7 +219,9 @@ fn a_spool_that_is_full_or_gone_says_so_and_what_it_does_not_keep_is_counted() {
     world.permitted(&ledger, &Call::read(5));
     drop(ledger);
     assert_eq!(late(&world).len(), 2);
-    assert_eq!(world.counted().get(&Some(ReasonCode::SignerUnavailable)), Some(&2));
+    let counted = world.counted();
+    assert_eq!(counted.get(&Some(ReasonCode::EvidenceUnwritable)), Some(&2), "as their callers were told");
+    assert_eq!(counted.get(&Some(ReasonCode::SignerUnavailable)), None);
 }
 
 #[test]
@@ -219,6 +232,9 @@ fn nobody_crowds_others_out_of_the_spool() {
     let kept =
         (0..400).filter(|attempt| world.decide(&ledger, &Call::read(*attempt)).captured == Captured::Spooled);
     assert_eq!(kept.count(), 200, "an agent's share");
+    let over = world.decide(&ledger, &Call::read(999));
+    let told = (over.verdict.reason(), over.captured, over.detail);
+    assert_eq!(told, (Some(ReasonCode::SignerUnavailable), Captured::None, None), "the spool is not full");
     refused(&world, &ledger, &Call::read(1_000).by("stranger-agent"), Captured::Spooled);
 }
 
@@ -297,4 +313,19 @@ fn a_state_that_would_leave_entries_out_is_found() {
     let (_, world) = change("INSERT INTO spools (series, next, seq) VALUES (x'00', 1, 0)");
     let (_, contradictions) = replay(&world);
     assert_eq!(contradictions.len(), 1, "{contradictions:?}");
+}
+
+/// What is given to the spool is kept up to the first that has no room: one that no entry can hold stood before the others.
+#[test]
+fn an_attempt_that_is_too_long_for_the_spool_stood_before_the_others() {
+    let world = spooling(10);
+    let ledger = world.start();
+    let held = Held::hold(&world, &ledger, 0);
+    let long = "a".repeat(33 * 1024);
+    let calls = [Call::charge(1, "1.00", Some("k")).on(&long), Call::read(2), Call::read(3)];
+    let replies: Vec<_> = calls.iter().map(|call| world.ask(&ledger, call)).collect();
+    pull(&world, true);
+    held.release();
+    let captured: Vec<_> = replies.iter().map(|reply| answer(reply).captured).collect();
+    assert_eq!(captured, [Captured::None, Captured::Spooled, Captured::Spooled]);
 }

@@ -2,8 +2,8 @@ use std::fs;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use portcullis_ledger::ReportedOutcome;
-use portcullis_protocol::{Event, Millis, Outcome, ReasonCode, Record};
+use portcullis_ledger::{Kept, MasterKey, ReportedOutcome};
+use portcullis_protocol::{DecisionRecord, Event, KeptRequest, Millis, Outcome, Payload, ReasonCode, Record};
 
 use crate::harness::{Call, Held, World, answer};
 use crate::scrub::scrubbed;
@@ -292,4 +292,81 @@ fn whoever_called_waited_until_all_that_was_over_was_removed() {
     let removed: Vec<_> = removed.collect();
     assert_eq!(removed.iter().sum::<u64>(), 600);
     assert!(removed.iter().all(|count| *count <= 256), "{removed:?}");
+}
+
+/// What the charge was called with, beside what policy reads.
+const ARGUMENTS: &str = r#"{"amount":"57.31","note":"for the canary"}"#;
+
+fn payload() -> Payload {
+    let [server, method, name] = ["demo", "tools/call", "charge"].map(str::to_owned);
+    Payload { server, method, name, arguments: ARGUMENTS.to_owned(), rest: String::new() }
+}
+
+/// What is kept of the request of a record.
+fn kept(world: &World, entry: &DecisionRecord) -> Kept<KeptRequest> {
+    world.reader().kept_request(&MasterKey::read(&world.vault_key()).unwrap(), entry).unwrap()
+}
+
+#[test]
+fn arguments_that_the_bundle_has_kept_lie_sealed_with_their_request_and_go_with_it() {
+    let world = World::keeping("keep = [\"arguments\"]\nkeep_for = \"1m\"");
+    let ledger = world.start();
+    let call = Call::charge(1, "57.31", Some(KEY)).bringing(payload());
+    let entry = world.permitted(&ledger, &call);
+    world.report(&ledger, &call, Outcome::Ok, Some(RESULT)).unwrap();
+    let Kept::Here(found) = kept(&world, &entry) else { panic!("{entry:?}") };
+    assert_eq!(found.payload.as_ref(), Some(&payload()));
+    assert!(found.is_committed_to(&entry.agent, &entry.request));
+    assert_eq!(entry.kept_until, Some(entry.time.plus(60_000)));
+    let held = |text: &str| bytes_on_disk(&world).windows(text.len()).any(|found| found == text.as_bytes());
+    assert!(!held("canary") && !held(ARGUMENTS), "in clear");
+    // A repeat is the same operation, and brings the same; it is refused, and what it brought is kept with that.
+    let repeat = world.decide(&ledger, &Call::charge(2, "57.31", Some(KEY)).bringing(payload()));
+    assert_eq!(repeat.verdict.reason(), Some(ReasonCode::IdempotencyCompleted));
+    assert_eq!(crate::replay::replay(&world), (vec![], vec![]));
+    drop(ledger);
+    assert_eq!(scrubbed(&world, &world.start()), None, "what is kept is as the records say");
+    world.clocks.advance(10 * 60_000);
+    let ledger = world.start();
+    world.permitted(&ledger, &Call::read(3));
+    drop(ledger);
+    assert_eq!((kept(&world, &entry), count(&world, "payloads")), (Kept::Nothing, 1));
+}
+
+#[test]
+fn a_permit_whose_arguments_were_to_be_kept_is_never_without_them() {
+    let world = World::keeping("keep = [\"arguments\"]");
+    let ledger = world.start();
+    let other = Payload { arguments: "{}".into(), ..payload() };
+    let charge = |attempt| Call::charge(attempt, "57.31", Some(KEY)).committing(&payload());
+    for call in [charge(1), charge(2).bringing_only(other), Call::charge(3, "1.00", Some("k"))] {
+        assert_eq!(world.refused(&ledger, &call), ReasonCode::SurfaceArgumentsUnkept);
+    }
+    // The key is not consumed, and with its arguments it runs.
+    let entry = world.permitted(&ledger, &charge(4).bringing(payload()));
+    // The same attempt again, without them: what is on record stands, and is not handed out.
+    assert_eq!(world.refused(&ledger, &charge(4)), ReasonCode::SurfaceArgumentsUnkept);
+    assert!(matches!(kept(&world, &entry), Kept::Here(kept) if kept.payload.is_some()));
+    assert_eq!(crate::replay::replay(&world), (vec![], vec![]));
+    drop(ledger);
+    for refused in world.records() {
+        if let Record::Decision(entry) = refused
+            && entry.reason == Some(ReasonCode::SurfaceArgumentsUnkept)
+        {
+            assert!(matches!(kept(&world, &entry), Kept::Here(kept) if kept.payload.is_none()));
+        }
+    }
+}
+
+#[test]
+fn arguments_that_no_bundle_has_kept_are_not_kept_though_they_come() {
+    let world = World::new();
+    let ledger = world.start();
+    let entry = world.permitted(&ledger, &Call::charge(1, "57.31", Some(KEY)).bringing(payload()));
+    assert!(matches!(kept(&world, &entry), Kept::Here(kept) if kept.payload.is_none()));
+    drop(ledger);
+    let nothing = World::keeping("keep = []");
+    let ledger = nothing.start();
+    let entry = nothing.permitted(&ledger, &Call::charge(1, "57.31", Some(KEY)).bringing(payload()));
+    assert_eq!((kept(&nothing, &entry), count(&nothing, "payloads")), (Kept::Nothing, 0));
 }

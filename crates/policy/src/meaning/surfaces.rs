@@ -137,7 +137,8 @@ fn moved_tools(changes: &mut Changes, surface: &SurfaceName, (before, after): (&
 }
 
 fn kept(changes: &mut Changes, old: Keep, new: Keep) {
-    let Keep { request, result, for_ms } = old;
+    let Keep { request, result, arguments, for_ms } = old;
+    changes.asked((arguments, new.arguments), "that a call brings its arguments, to be kept,");
     for (what, pair) in [("requests", (request, new.request)), ("results", (result, new.result))] {
         match pair {
             (true, false) => {

@@ -518,3 +518,25 @@ fn warnings_are_in_the_report() {
     let report = Snapshot::from_files(with_policies("")).unwrap().check().unwrap();
     assert_eq!(report.warnings, ["the bundle has no policy: it grants nothing"]);
 }
+
+#[test]
+fn what_is_kept_is_what_a_surface_says_and_arguments_are_kept_with_their_request() {
+    const KEYED: &str = "idempotency = \"key\"";
+    let keep = |said: &str| {
+        let bundle = bundle(with(TOML, KEYED, &format!("{KEYED}\n{said}")));
+        let keep = bundle.surfaces().surfaces[&"pay.charge".parse().unwrap()].keep;
+        (keep.request, keep.result, keep.arguments)
+    };
+    assert_eq!(keep(""), (true, true, false));
+    assert_eq!(keep("keep = []"), (false, false, false));
+    assert_eq!(keep("keep = [\"arguments\"]"), (true, false, true), "what they are of is kept with them");
+    assert_eq!(
+        keep("keep = [\"request\", \"result\", \"arguments\"]\nkeep_for = \"7d\""),
+        (true, true, true)
+    );
+    for twice in ["[\"result\", \"result\"]", "[\"arguments\", \"request\", \"arguments\"]"] {
+        refuse(TOML, KEYED, &format!("{KEYED}\nkeep = {twice}"), "names one twice");
+    }
+    refuse(TOML, KEYED, &format!("{KEYED}\nkeep = [\"argument\"]"), "unknown variant");
+    refuse(TOML, KEYED, &format!("{KEYED}\nkeep = []\nkeep_for = \"7d\""), "something that is kept");
+}

@@ -132,7 +132,7 @@ impl<'a> Course<'a> {
     fn ask(&mut self, traced: &Traced, now: Millis, gate: &GateId) -> Result<DecisionRecord, String> {
         let (seq, labels) = (traced.line, traced.labels.clone());
         let facts = self.surroundings(traced, now);
-        let occasion = Occasion { seq, time: now, gate: gate.clone(), facts, labels };
+        let occasion = Occasion { seq, time: now, gate: gate.clone(), facts, labels, brings: true };
         let request = self.keyed(traced)?;
         let said = self.shadow.decide(&occasion, request, self.bundle, self.facts.as_ref());
         let said = said.map_err(|error| error.to_string())?;

@@ -101,7 +101,7 @@ macro_rules! arbiter_codes {
             EvidenceUnwritable = "evidence.unwritable", Silence, Evidence, 503 {
                 message: "evidence cannot be written, so nothing is permitted",
                 remedy: "Ask an operator to restore the ledger's storage; it clears by itself when writing works again.",
-                doc: "The ledger cannot be written, synced or found where it was opened."
+                doc: "The ledger cannot be written, synced or found where it was opened; or nothing can be put on record now, for the reason that the detail names, and the spool that was to keep the attempt is full or fails."
             }
             EvidenceRecovering = "evidence.recovering", Silence, Evidence, 503 {
                 message: "the ledger is being rebuilt after a failed write",

@@ -181,6 +181,11 @@ macro_rules! governed_codes {
                 remedy: "Send exactly the declared context, in the declared types.",
                 doc: "A context key is undeclared, missing, or of another type than declared."
             }
+            SurfaceArgumentsUnkept = "surface.arguments_unkept", Silence, Surface, 400 {
+                message: "the arguments of calls on this surface are kept, and those of this one cannot be",
+                remedy: "Call through a gate of this version, with less at once if the detail says that they are too long.",
+                doc: "The bundle has the arguments of the surface's calls kept (`keep = [\"arguments\"]`), and this call's did not come with the request, are not those that it commits to, or are too long. Nothing runs whose arguments would be missing."
+            }
             IdempotencyKeyMissing = "idempotency.key_missing", Silence, Idempotency, 400 {
                 message: "the surface needs an idempotency key",
                 remedy: "Send a key that stays the same for retries of one intent.",
