@@ -121,6 +121,9 @@ fn what_cannot_decide_is_not_activated_and_the_bundle_in_force_stays() {
     run(&["bundle", "sign", &strangers, "--key", &other]).ok();
     let expired = sign(edited(8, "bundle.toml", "valid_until = \"2099-01", "valid_until = \"2025-06"));
     let failing = sign(edited(9, "tests/demo.toml", "amount = \"100.00\"", "amount = \"100.01\""));
+    let untested = copy(&place, 13, false);
+    std::fs::remove_dir_all(untested.join("tests")).unwrap();
+    let untested = sign(text(&untested));
     // Signed by the same people, and for another place.
     let elsewhere = sign(edited(12, "bundle.toml", "name = \"demo\"", "name = \"demo-staging\""));
     for (bundle, code, by_arbiter) in [
@@ -129,6 +132,7 @@ fn what_cannot_decide_is_not_activated_and_the_bundle_in_force_stays() {
         (&strangers, "policy.untrusted_key", "policy.untrusted_key"),
         (&expired, "policy.expired", "policy.expired"),
         (&failing, "fails", "policy.corrupt"),
+        (&untested, "policy.untested", "policy.untested"),
         (&release(&place, 5, false), "higher", "policy.rolled_back"),
         (&release(&place, 4, true), "higher", "policy.rolled_back"),
     ] {

@@ -199,8 +199,16 @@ fn a_key_that_the_next_root_leaves_out_signs_no_more() {
     let (root, pin, [alice, bob, carol]) = team(folder.path());
     let at = text(&folder.path().join("payments"));
     run(&["bundle", "new", &at]).ok();
-    run(&["bundle", "sign", &at, "--key", &alice]).ok();
-    run(&["bundle", "sign", &at, "--key", &bob]).ok();
+    let sign = || {
+        run(&["bundle", "sign", &at, "--key", &alice]).ok();
+        run(&["bundle", "sign", &at, "--key", &bob]).ok();
+    };
+    sign();
+    assert_eq!(verified(&at, &root, &pin)["reason"], "policy.untested", "it could not decide");
+    let manifest = folder.path().join("payments/bundle.toml");
+    let said = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, said.replace("\nversion = 1\n", "\nversion = 1\nuntested = true\n")).unwrap();
+    sign();
     assert_eq!(verified(&at, &root, &pin)["verified"], true);
     let (dora, dora_key) = key(folder.path(), "dora");
     let terms = ["--threshold", "2", "--until", "2091-01-01T00:00:00Z"];

@@ -23,10 +23,11 @@ fn place(manifest: &str, policies: &str) -> Place {
 fn edited(manifest: &str, policies: &str, edits: &[(&str, &str, &str)]) -> Place {
     let mut bundle = bundles::demo();
     bundle.retain(|path, _| !path.starts_with("tests/"));
-    for (path, from, to) in edits {
-        let text = String::from_utf8(bundle[*path].clone()).unwrap();
+    let untested = ("bundle.toml", "\nversion = 1\n", "\nversion = 1\nuntested = true\n");
+    for (path, from, to) in [&[untested], edits].concat() {
+        let text = String::from_utf8(bundle[path].clone()).unwrap();
         assert!(text.contains(from), "{text}");
-        bundle.insert((*path).into(), text.replace(from, to).into_bytes());
+        bundle.insert(path.into(), text.replace(from, to).into_bytes());
     }
     bundle.get_mut("bundle.toml").unwrap().extend_from_slice(manifest.as_bytes());
     bundle.insert("policies/more.cedar".into(), policies.into());

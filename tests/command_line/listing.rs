@@ -56,6 +56,7 @@ fn grouped(policies: &str) -> Place {
         assert!(text.contains(from), "{text}");
         bundle.insert(path.into(), text.replacen(from, to, 1).into_bytes());
     };
+    edit("bundle.toml", "\nversion = 1\n", "\nversion = 1\nuntested = true\n");
     edit("schema.cedarschema", "entity Agent;", "entity Group;\nentity Agent in [Group];");
     let member = r#""id": "demo-agent" }, "attrs": {}, "parents": [{ "type": "Group", "id": "tellers" }] }"#;
     edit("entities.json", r#""id": "demo-agent" }, "attrs": {}, "parents": [] }"#, member);

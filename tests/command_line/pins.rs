@@ -172,6 +172,7 @@ fn the_server_of_everything_is_pinned_and_called_and_a_tool_that_it_adds_is_not(
     let grants = bundle.join("policies/grants.cedar");
     change(&grants, "//@id(\"every.echo\")\n//permit", "@id(\"every.echo\")\npermit");
     std::fs::remove_dir_all(bundle.join("tests")).unwrap();
+    change(&bundle.join("bundle.toml"), "\nversion = 1\n", "\nversion = 1\nuntested = true\n");
     let place = Place::deploy(read(&bundle), &["assistant"], "every");
     pinned(&place, &server);
     let config = text(&place.config_path);

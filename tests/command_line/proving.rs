@@ -34,7 +34,8 @@ fn release(place: &Place, version: u64, proofs: &str, most: &str) -> String {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         let mut content = String::from_utf8(bytes.to_vec()).unwrap();
         if path == "bundle.toml" {
-            content = content.replace("\nversion = 1\n", &format!("\nversion = {version}\n")) + proofs;
+            let said = format!("\nversion = {version}\nuntested = true\n");
+            content = content.replace("\nversion = 1\n", &said) + proofs;
         }
         std::fs::write(file, content.replace("decimal(\"100.00\")", &format!("decimal(\"{most}\")")))
             .unwrap();

@@ -21,6 +21,7 @@ fn labelled() -> Place {
         bundle.insert(path.into(), text.replace(from, to).into_bytes());
     };
     edit("schema.cedarschema", "amount: decimal", "amount: decimal, labels: Set<String>");
+    edit("bundle.toml", "\nversion = 1\n", "\nversion = 1\nuntested = true\n");
     let begin = "[surfaces.\"demo.read_balance\"]";
     let labels = "[labels.untrusted-input]\nlifetime = \"8h\"\n[labels.confidential]\nlifetime = \"8h\"\n";
     edit("bundle.toml", begin, &format!("{labels}{begin}"));

@@ -40,6 +40,7 @@ fn delegated(max: usize, credentials: &[(&str, &str)]) -> Place {
         bundle.insert(path.into(), text.replacen(from, to, 1).into_bytes());
     };
     edit("schema.cedarschema", "amount: decimal", "amount: decimal, labels: Set<String>, acts_for?: User");
+    edit("bundle.toml", "\nversion = 1\n", "\nversion = 1\nuntested = true\n");
     edit("schema.cedarschema", "entity Agent;", "entity Group;\nentity User in [Group];\nentity Agent;");
     edit("entities.json", "[", PEOPLE);
     let begin = "[surfaces.\"demo.read_balance\"]";

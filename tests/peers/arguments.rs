@@ -18,6 +18,7 @@ fn editing() -> Desk {
     let granted = "@id(\"files.edit_file\")\npermit";
     change(&gate.join("draft/policies/grants.cedar"), "//@id(\"files.edit_file\")\n//permit", granted);
     std::fs::remove_dir_all(gate.join("draft/tests")).unwrap();
+    change(&gate.join("draft/bundle.toml"), "\nversion = 1\n", "\nversion = 1\nuntested = true\n");
     std::fs::rename(gate.join("bundle"), gate.join("starter")).unwrap();
     std::fs::rename(gate.join("draft"), gate.join("bundle")).unwrap();
     let server: Vec<&str> = server.iter().map(String::as_str).collect();

@@ -67,9 +67,10 @@ fn bundle() -> BTreeMap<String, Vec<u8>> {
         .map(|tool| format!("{SERVER}.{tool}"))
         .chain(METHODS.iter().map(|method| format!("{SERVER}.mcp.{method}")))
         .collect();
-    let mut manifest = "name = \"conformance\"\nversion = 1\nvalid_from = \"2025-01-01T00:00:00Z\"\n\
+    let mut manifest =
+        "name = \"conformance\"\nversion = 1\nuntested = true\nvalid_from = \"2025-01-01T00:00:00Z\"\n\
                         valid_until = \"2099-01-01T00:00:00Z\"\n"
-        .to_owned();
+            .to_owned();
     for surface in &surfaces {
         let rules = "tier = \"read\"\non_silence = \"terminate\"\npermit_ttl = \"5s\"\n";
         write!(manifest, "[surfaces.\"{surface}\"]\n{rules}").unwrap();

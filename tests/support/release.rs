@@ -9,15 +9,16 @@ use super::{Place, program, text};
 
 const FORBID: &str = "@id(\"nothing\")\nforbid (principal, action, resource);\n";
 
-/// A copy of the deployment's bundle with another version, and with a policy that forbids everything if `shut`, unsigned.
+/// A copy of the deployment's bundle with another version, and with a policy that forbids everything and no cases if `shut`, unsigned.
 pub(crate) fn copy(place: &Place, version: u64, shut: bool) -> PathBuf {
     let at = place.path(&format!("bundle-{version}-{shut}"));
     let snapshot = Snapshot::read(&place.config.bundle).unwrap();
     for (path, bytes) in snapshot.files().filter(|(path, _)| *path != "bundle.sig") {
         let file = at.join(path);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        let manifest =
-            String::from_utf8_lossy(bytes).replace("\nversion = 1\n", &format!("\nversion = {version}\n"));
+        let untested = if shut { "untested = true\n" } else { "" };
+        let said = format!("\nversion = {version}\n{untested}");
+        let manifest = String::from_utf8_lossy(bytes).replace("\nversion = 1\n", &said);
         std::fs::write(file, if path == "bundle.toml" { manifest.as_bytes() } else { bytes }).unwrap();
     }
     if shut {

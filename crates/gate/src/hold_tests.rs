@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-const WAITED_FOR: [&str; 41] = [
+const WAITED_FOR: [&str; 42] = [
     "gate.shut",
     "gate.unknown",
     "clock.unreadable",
@@ -38,6 +38,7 @@ const WAITED_FOR: [&str; 41] = [
     "policy.too_deep",
     "policy.unproved",
     "policy.proofs_dropped",
+    "policy.untested",
     "policy.root_expired",
     "policy.not_yet_valid",
     "policy.expired",

@@ -1,4 +1,4 @@
-//! What policies ask of that which the arbiter gives: an agent's labels, and for whom it acts.
+//! What policies ask of that which the arbiter gives, an agent's labels and for whom it acts, and whether keys are there.
 //!
 //! To Cedar a label is any text, and one that no agent can have is in no set, without an error: a `forbid` on it would never
 //! apply. `has` of a key that an action's schema lacks is false, and nothing behind it is looked at.
@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use cedar_policy::{ActionConstraint, Entities, Policy};
-use portcullis_protocol::ActionName;
+use portcullis_protocol::{ActionName, SurfaceSpec};
 use serde_json::Value;
 
 use crate::entities::action_uid;
@@ -17,6 +17,9 @@ use crate::manifest::Manifest;
 use crate::policies::Named;
 use crate::principals;
 use crate::schema::Sight;
+
+/// What a policy's text has in it that asks whether a key is there.
+const HAS: &str = "has";
 
 /// What a bundle declares of it.
 #[derive(Clone, Copy)]
@@ -35,30 +38,71 @@ struct Asked<'a> {
     is_unread: bool,
     has_labels: bool,
     has_principal: bool,
+    /// Keys of surfaces of which it asks whether they are there.
+    keys: BTreeSet<&'a str>,
 }
 
 impl Declared<'_> {
     /// Refuses policies, or invariants, that ask for what can never be there, or pass over actions without a word.
-    pub(crate) fn refuse_unmet(&self, files: &Files, named: &Named) -> Result<(), BundleError> {
-        // Most policies ask for neither, and a policy's JSON takes as long to make as all the rest of it.
-        let named_in = |text: &str| {
-            [labels::CONTEXT_KEY, principals::CONTEXT_KEY, "\\"].into_iter().any(|key| text.contains(key))
-        };
+    pub(crate) fn refuse_unmet(
+        &self,
+        files: &Files,
+        named: &Named,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), BundleError> {
+        // Most policies ask for nothing of it, and a policy's JSON takes as long to make as all the rest of it.
+        let gives = [labels::CONTEXT_KEY, principals::CONTEXT_KEY, "\\"];
+        let is_given = |text: &str| gives.into_iter().any(|key| text.contains(key));
         for (id, policy) in &named.policies {
             let Some(path) = named.ids.get(id) else { continue };
-            if !named_in(files::text(files, path)?) || !named_in(&policy.to_string()) {
+            let text = files::text(files, path)?;
+            if !is_given(text) && !text.contains(HAS) {
                 continue;
             }
-            self.refuse(policy).map_err(|fault| BundleError::corrupt(path, fault))?;
+            let corrupt = |fault| BundleError::corrupt(path, fault);
+            let own = policy.to_string();
+            let is_given = is_given(&own);
+            if !is_given && !own.contains(HAS) {
+                continue;
+            }
+            let json =
+                policy.to_json().map_err(|error| corrupt(Fault::Policy { message: error.to_string() }))?;
+            let conditions = json.get("conditions");
+            let unread = || corrupt(Fault::LabelsUnread { policy: id.to_string() });
+            let mut asked = Asked::default();
+            asked.note(conditions.ok_or_else(unread)?);
+            warnings.extend(self.refuse_absent(policy, &asked.keys).map_err(corrupt)?);
+            if is_given {
+                self.refuse(policy, asked).map_err(corrupt)?;
+            }
         }
         Ok(())
     }
 
-    fn refuse(&self, policy: &Policy) -> Result<(), Fault> {
+    /// Refuses one that asks whether a key is there which no action of its scope has, and tells which of them have not.
+    fn refuse_absent(&self, policy: &Policy, keys: &BTreeSet<&str>) -> Result<Vec<String>, Fault> {
+        let mut told = Vec::new();
+        for key in keys {
+            let has = |spec: &SurfaceSpec| spec.context.contains_key(*key);
+            let (with, without): (Vec<_>, Vec<_>) = self.in_scope(policy).partition(|(_, spec)| has(spec));
+            let names: Vec<_> = without.iter().map(|(action, _)| format!("`{action}`")).collect();
+            if with.is_empty() && !without.is_empty() {
+                return Err(Fault::KeyAbsent { policy: policy.id().to_string(), key: (*key).to_owned() });
+            }
+            if !names.is_empty() {
+                told.push(format!(
+                    "policy `{}`: `context has {key}` is false on what has no such key ({}), and what is asked behind it is not \
+                     looked at there",
+                    policy.id(),
+                    names.join(", ")
+                ));
+            }
+        }
+        Ok(told)
+    }
+
+    fn refuse(&self, policy: &Policy, asked: Asked<'_>) -> Result<(), Fault> {
         let id = || policy.id().to_string();
-        let json = policy.to_json().map_err(|error| Fault::Policy { message: error.to_string() })?;
-        let mut asked = Asked::default();
-        asked.note(json.get("conditions").ok_or_else(|| Fault::LabelsUnread { policy: id() })?);
         if asked.has_labels {
             return Err(Fault::LabelsAsked { policy: id() });
         }
@@ -74,9 +118,15 @@ impl Declared<'_> {
 
     /// An action of the policy's scope on which it does not see for whom the agent acts.
     fn blind(&self, policy: &Policy) -> Option<String> {
-        let actions = self.manifest.surfaces.values().flat_map(|spec| &spec.actions);
-        let mut unseen = actions.filter(|action| !self.sight.principals.contains(*action));
-        unseen.find(|action| self.is_in_scope(action, policy)).map(ToString::to_string)
+        let mut actions = self.in_scope(policy).map(|(action, _)| action);
+        actions.find(|action| !self.sight.principals.contains(*action)).map(ToString::to_string)
+    }
+
+    /// The actions of a policy's scope, each with its surface.
+    fn in_scope<'a>(&'a self, policy: &'a Policy) -> impl Iterator<Item = (&'a ActionName, &'a SurfaceSpec)> {
+        let surfaces = self.manifest.surfaces.values();
+        let all = surfaces.flat_map(|spec| spec.actions.iter().map(move |action| (action, spec)));
+        all.filter(move |(action, _)| self.is_in_scope(action, policy))
     }
 
     fn is_in_scope(&self, action: &ActionName, policy: &Policy) -> bool {
@@ -119,10 +169,14 @@ impl<'a> Asked<'a> {
             "Value" => {}
             // The keys of a record are its author's, and could be called as an operator is.
             "Record" => inner.as_object().into_iter().flat_map(|it| it.values()).for_each(|it| self.note(it)),
-            "has" if of_context => {
-                self.has_labels |= attribute == Some(labels::CONTEXT_KEY);
-                self.has_principal |= attribute == Some(principals::CONTEXT_KEY);
-            }
+            "has" if of_context => match attribute {
+                Some(labels::CONTEXT_KEY) => self.has_labels = true,
+                Some(principals::CONTEXT_KEY) => self.has_principal = true,
+                Some(key) => {
+                    self.keys.insert(key);
+                }
+                None => self.is_unread = true,
+            },
             "." if of_context => {}
             "isEmpty" if side("arg").is_some_and(is_labels) => {}
             "contains" | "containsAll" | "containsAny" => match (side("left"), side("right")) {

@@ -1,7 +1,7 @@
 use crate::Fault;
 use crate::labels::tests::labelled;
 use crate::principals::tests::delegated;
-use crate::testing::{edit, fault};
+use crate::testing::{edit, fault, files};
 
 const TAINTED: &str = "context.labels.contains(\"untrusted\")";
 
@@ -103,6 +103,44 @@ fn a_forbid_that_asks_whether_there_are_labels_passed_over_the_actions_without()
         assert!(matches!(fault(broad), Fault::LabelsAsked { .. }), "{asked}");
         assert!(matches!(asking(asked), Some(Fault::LabelsAsked { .. })), "{asked}");
     }
+}
+
+/// A misspelt key is absent from every request, and `has` of it false without an error: a `forbid` behind it never applied,
+/// and a `permit` unless it is there always did. Where some of a policy's actions have the key, it is told of which not.
+#[test]
+fn a_policy_that_asks_whether_a_key_is_there_that_no_action_has_loaded() {
+    let asking = |scope: &str, condition: &str| {
+        let policy =
+            format!("@id(\"asks\") forbid (principal, {scope}, resource) {condition};\n@id(\"may-charge\")");
+        edit(files(), "policies/main.cedar", "@id(\"may-charge\")", &policy)
+    };
+    for (scope, condition) in [
+        ("action", "when { context has notes }"),
+        ("action", "unless { context has \"n\\u{6f}tes\" }"),
+        ("action", "when { !(context has notes) && principal == Agent::\"bot\" }"),
+        ("action == Action::\"charge\"", "when { context has tags }"),
+        ("action in [Action::\"charge\", Action::\"refund\"]", "when { context has path }"),
+    ] {
+        let Fault::KeyAbsent { policy, .. } = fault(asking(scope, condition)) else { panic!("{condition}") };
+        assert_eq!(policy, "asks", "{scope} {condition}");
+    }
+    let warnings = |files| crate::Snapshot::from_files(files).unwrap().check().unwrap().warnings;
+    for (scope, condition) in [
+        ("action == Action::\"charge\"", "when { context has note }"),
+        ("action == Action::\"fs.read\"", "when { { \"has\": context has tags }[\"has\"] }"),
+    ] {
+        assert_eq!(warnings(asking(scope, condition)), [""; 0], "{scope} {condition}");
+    }
+    let told = warnings(asking("action", "when { context has note && context.note == \"x\" }"));
+    assert_eq!(
+        told,
+        [
+            "policy `asks`: `context has note` is false on what has no such key (`fs.read`), and what is asked behind it is not \
+          looked at there"
+        ]
+    );
+    let told = warnings(asking("action in Action::\"any\"", "when { context has tags }"));
+    assert!(told.len() == 1 && told[0].contains("(`charge`, `refund`)"), "{told:?}");
 }
 
 #[test]

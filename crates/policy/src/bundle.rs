@@ -13,6 +13,7 @@ use portcullis_verify::VerifierKey;
 use crate::authority::Authority;
 use crate::compile::Compiled;
 use crate::content;
+use crate::error::{BundleError, Untested};
 use crate::letting_go::Shared;
 use crate::limits::{Counting, Limit};
 use crate::proof::{self, ProofReport, Prover};
@@ -147,6 +148,17 @@ impl Bundle {
     #[must_use]
     pub fn proof_demand(&self) -> ProofDemand {
         self.compiled.manifest.proofs
+    }
+
+    /// Refuses a bundle that has no case and does not say so. To be asked of whatever is to decide.
+    ///
+    /// # Errors
+    /// [`BundleError::Untested`].
+    pub fn refuse_untested(&self) -> Result<(), BundleError> {
+        if self.compiled.cases.is_empty() && !self.compiled.manifest.untested {
+            return Err(BundleError::Untested(Untested(self.reference.clone())));
+        }
+        Ok(())
     }
 
     /// Has a solver prove what [`crate::Snapshot::prove`] proves, of this very bundle.

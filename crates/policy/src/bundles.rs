@@ -51,6 +51,8 @@ valid_until = "{valid_until}"
 # on_silence = "terminate"
 # permit_ttl = "5s"
 # context.path = {{ type = "path", from = "/path" }}
+#
+# A bundle that nothing tries does not come into force: write cases into tests/main.toml (docs/bundle-tests.md).
 "#
     );
     let schema = r#"// What policies of this bundle can speak about. The context of each action must equal the context that its surface

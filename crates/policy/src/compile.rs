@@ -10,7 +10,7 @@ use portcullis_protocol::{
 use crate::annotations::Annotations;
 use crate::asks::Declared;
 use crate::entities::{self, Types};
-use crate::error::BundleError;
+use crate::error::{BundleError, Fault};
 use crate::exceptions::Exception;
 use crate::files::{self, Files};
 use crate::invariants::{self, Invariant};
@@ -21,7 +21,7 @@ use crate::schema::Sight;
 use crate::slices::Slices;
 use crate::sources::{self, FactSource, Sourced};
 use crate::trial::Case;
-use crate::{ENTITIES_FILE, labels, mapping, policies, principals, schema, trial};
+use crate::{ENTITIES_FILE, MANIFEST_FILE, labels, mapping, policies, principals, schema, trial};
 
 #[cfg(test)]
 #[path = "property_tests.rs"]
@@ -83,6 +83,10 @@ pub struct CheckReport {
     pub roster: Option<Roster>,
     /// What it says of proofs.
     pub proofs: ProofDemand,
+    /// How many cases try it.
+    pub cases: usize,
+    /// Whether it says that none does. One that has no case and does not say so does not come into force.
+    pub untested: bool,
     /// The tools that it pins, by the names of their MCP servers.
     pub pins: BTreeMap<String, Vec<String>>,
     /// Whether tools of servers without pins are refused.
@@ -113,7 +117,7 @@ impl Compiled {
         labels::refuse_undeclared(&manifest.labels, &set.annotations, &set.ids)?;
         labels::warn(&manifest.labels, &set.annotations, &mut warnings);
         let declared = Declared { manifest: &manifest, sight: &sight, entities: &entities };
-        declared.refuse_unmet(files, &set)?;
+        declared.refuse_unmet(files, &set, &mut warnings)?;
         let invariants = invariants::load(files, &schema, (declared, &sourced), &mut warnings)?;
         let agents = entities::agents(&entities, &types);
         principals::refuse_namesakes(&types, &entities, (&agents, manifest.roster.as_ref()))?;
@@ -145,6 +149,9 @@ impl Compiled {
         };
         let cases = trial::cases(files, &compiled.manifest)?;
         compiled.cases = trial::inform(cases, files, &compiled)?;
+        if compiled.manifest.untested && !compiled.cases.is_empty() {
+            return Err(BundleError::corrupt(MANIFEST_FILE, Fault::Tested));
+        }
         Ok(compiled)
     }
 
@@ -155,8 +162,8 @@ impl Compiled {
             |(server, tools): (String, PinnedTools)| (server, tools.tools().keys().cloned().collect());
         let pins = self.pinned.into_iter().map(named).collect();
         let Manifest { name, version, valid_from, valid_until, .. } = self.manifest;
-        let Manifest { surfaces, limits, roster, sources, exceptions, proofs, require_pins, .. } =
-            self.manifest;
+        let Manifest { surfaces, limits, roster, sources, exceptions, .. } = self.manifest;
+        let Manifest { proofs, untested, require_pins, .. } = self.manifest;
         CheckReport {
             name,
             version,
@@ -172,6 +179,8 @@ impl Compiled {
             exceptions,
             roster,
             proofs,
+            cases: self.cases.len(),
+            untested,
             pins,
             require_pins,
             unpinned,

@@ -153,7 +153,8 @@ fn of(files: &Files, error: &BundleError) -> Diagnosis {
         | BundleError::SignatureInvalid(_)
         | BundleError::RolledBack(_)
         | BundleError::PinMismatch(_)
-        | BundleError::Unproved(_) => Diagnosis {
+        | BundleError::Unproved(_)
+        | BundleError::Untested(_) => Diagnosis {
             file: String::new(),
             message: error.to_string(),
             help: None,

@@ -41,6 +41,9 @@ pub enum BundleError {
     /// [`ReasonCode::PolicyUnproved`]
     #[error(transparent)]
     Unproved(Unproved),
+    /// [`ReasonCode::PolicyUntested`]
+    #[error(transparent)]
+    Untested(Untested),
 }
 
 impl BundleError {
@@ -72,6 +75,7 @@ impl BundleError {
             }
             Self::Corrupt(_) => ReasonCode::PolicyCorrupt,
             Self::Unproved(_) => ReasonCode::PolicyUnproved,
+            Self::Untested(_) => ReasonCode::PolicyUntested,
         }
     }
 
@@ -88,7 +92,8 @@ impl BundleError {
             | Self::SignatureInvalid(_)
             | Self::RolledBack(_)
             | Self::PinMismatch(_)
-            | Self::Unproved(_) => self.code().remedy(),
+            | Self::Unproved(_)
+            | Self::Untested(_) => self.code().remedy(),
         }
     }
 
@@ -193,6 +198,11 @@ pub struct Unproved {
     /// Who demands it.
     pub by: &'static str,
 }
+
+/// A bundle that nothing tries, and that does not say so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} version {} has no test cases, and does not say `untested = true`", .0.name, .0.version)]
+pub struct Untested(pub BundleRef);
 
 /// Something in a bundle that this version does not accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -311,6 +321,10 @@ faults! {
     PrincipalUnseen { policy: String, action: String } =
         "policy `{policy}` asks whether `context has acts_for`, which the schema does not have for action `{action}`",
         "Declare `acts_for?` for each action of the policy's scope, or name in its scope those that have it: elsewhere it is false for whomever the agent acts.";
+    /// A condition that asks for what never comes.
+    KeyAbsent { policy: String, key: String } =
+        "policy `{policy}` asks whether `context has {key}`, which no action of its scope has",
+        "Correct the key or the scope: on every action the answer would be no, and what is asked behind it never looked at.";
     /// More labels than a record has room for.
     TooManyLabels = "the bundle has more than 64 labels", "Merge labels.";
     /// A surface that lets its callers say which labels they have.
@@ -414,6 +428,8 @@ faults! {
     /// A person who is called like an agent.
     Namesake { person: String, agent: String } = "person `{person}` of the roster looks like agent `{agent}`",
         "Rename one of them: who asks and who approves must not be taken for each other.";
+    /// `untested = true` beside cases.
+    Tested = "`untested = true` stands beside cases", "Remove it: it says that nothing tries the bundle.";
     /// A case that cannot be one.
     Case { message: String } = "{message}", "Correct the case; docs/bundle-tests.md says what one is made of.";
     /// A policy that Cedar's strict validation refuses.

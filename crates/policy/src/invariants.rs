@@ -55,7 +55,7 @@ pub(crate) fn load(
     }
     policies::validate(files, &named, schema, warnings)?;
     policies::refuse_absent_entities(&named, declared.entities, sourced)?;
-    declared.refuse_unmet(files, &named)?;
+    declared.refuse_unmet(files, &named, warnings)?;
     invariants.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(invariants)
 }

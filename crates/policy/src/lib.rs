@@ -93,7 +93,7 @@ pub use diff::Difference;
 pub use draft::{Draft, DraftError, Heading, LeftOut};
 pub use error::{
     BundleError, Defect, Fault, Missing, PinMismatch, SignError, SignatureInvalid, TooFewSignatures,
-    Unproved, Unsigned, UntrustedKey,
+    Unproved, Unsigned, Untested, UntrustedKey,
 };
 pub use exceptions::Exception;
 pub use explained::Otherwise;

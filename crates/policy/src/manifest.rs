@@ -40,6 +40,8 @@ pub(crate) struct Manifest {
     pub(crate) people: Option<String>,
     pub(crate) roster: Option<Roster>,
     pub(crate) proofs: ProofDemand,
+    /// Whether it says that it has no cases.
+    pub(crate) untested: bool,
     pub(crate) sources: Sources,
     pub(crate) exceptions: Vec<Exception>,
     /// Whether tools of MCP servers without pins are refused.
@@ -53,6 +55,8 @@ struct ManifestText {
     version: Version,
     valid_from: Instant,
     valid_until: Instant,
+    #[serde(default)]
+    untested: bool,
     #[serde(default)]
     surfaces: BTreeMap<SurfaceName, SurfaceText>,
     #[serde(default)]
@@ -201,7 +205,7 @@ impl Manifest {
         let sources = sources::load(parsed.facts)?;
         let (name, version, roster) = (parsed.name.0, parsed.version.0, parsed.roster);
         let people = parsed.principals.map(|principals| principals.kind);
-        let proofs = ProofsText::demand(parsed.proofs.as_ref());
+        let (proofs, untested) = (ProofsText::demand(parsed.proofs.as_ref()), parsed.untested);
         let exceptions = Vec::new();
         let require_pins = parsed.mcp.is_some_and(|mcp| mcp.require_pins);
         let mut manifest = Self {
@@ -217,6 +221,7 @@ impl Manifest {
             sources,
             exceptions,
             proofs,
+            untested,
             require_pins,
         };
         manifest.exceptions = exceptions::load(parsed.exceptions, &manifest)?;

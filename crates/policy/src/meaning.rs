@@ -232,6 +232,8 @@ fn manifest(changes: &mut Changes, old: &Manifest, new: &Manifest) {
         sources,
         exceptions,
         proofs,
+        // Beside the cases.
+        untested: _,
         // Beside the pins, which are no part of the manifest.
         require_pins: _,
     } = old;
@@ -307,6 +309,27 @@ fn held(changes: &mut Changes, old: &Compiled, new: &Compiled) {
         all.collect()
     };
     kept(changes, "case", (&cases(old), &cases(new)), "no test notices any more if it is decided otherwise");
+    tried(changes.at("bundle", &"tests"), old, new);
+}
+
+/// Whether anything tries it at all.
+fn tried(changes: &mut Changes, old: &Compiled, new: &Compiled) {
+    let by = |content: &Compiled| (!content.cases.is_empty(), content.manifest.untested);
+    match (by(old), by(new)) {
+        ((true, _), (false, true)) => {
+            changes.say(Tendency::Unknown, "nothing tries it any more, and it says so: `untested = true`");
+        }
+        ((_, true) | (true, _), (false, false)) => {
+            let sentence = "it has no case and does not say `untested = true`: it does not come into force";
+            changes.say(Tendency::Stricter, sentence);
+        }
+        ((false, false), (false, true)) => {
+            changes
+                .say(Tendency::Unknown, "it comes into force although nothing tries it: `untested = true`");
+        }
+        ((false, _), (true, _)) => changes.say(Tendency::Stricter, "cases try it, which had none"),
+        ((true, _), (true, _)) | ((false, false), (false, false)) | ((false, true), (false, true)) => {}
+    }
 }
 
 fn kept(
@@ -342,7 +365,7 @@ const READ: [&str; 10] = [
     "mcp",
     "entity",
 ];
-const READ_KEYS: [&str; 4] = ["name", "version", "valid_from", "valid_until"];
+const READ_KEYS: [&str; 5] = ["name", "version", "valid_from", "valid_until", "untested"];
 
 /// A difference that nothing above has read.
 fn unread(difference: Difference) -> Option<Change> {

@@ -58,6 +58,8 @@ fn each_change_of_the_manifest_says_in_which_direction_it_goes() {
         less,
         "it decides only if it was proved",
     );
+    let untested = "version = 7\nuntested = true";
+    told("version = 7", untested, (Unknown, Stricter), "it comes into force although nothing tries it");
     told(
         "[roster.people.ada]",
         "[proofs]\nrequired = false\n\n[roster.people.ada]",
@@ -544,6 +546,34 @@ fn what_holds_a_bundle_to_what_was_meant_is_missed_when_it_goes() {
     assert_eq!(one(files(), with.clone()).0, Stricter);
     let weaker = edit(with.clone(), "invariants/main.cedar", "100.00", "1000.00");
     assert_eq!(one(with, weaker).0, Unknown);
+}
+
+#[test]
+fn a_bundle_that_lost_its_last_case_was_told_only_as_so_many_cases_less() {
+    let case = "[[case]]\nname = \"a\"\nagent = \"bot\"\nsurface = \"fs.read\"\ncontext = { path = \"/x\" }\n\
+                expect = \"deny\"\nreason = \"policy.no_grant\"\n";
+    let mut tried = files();
+    tried.insert("tests/main.toml".into(), case.as_bytes().to_vec());
+    let untested = with(TOML, "version = 7", "version = 7\nuntested = true");
+    let told = |old: &Files, new: &Files| {
+        let of_tests = |change: &Change| change.part == "bundle" && change.name == "tests";
+        let found: Vec<_> = changes(old.clone(), new.clone()).into_iter().filter(of_tests).collect();
+        found.into_iter().map(|change| (change.tendency, change.sentence)).collect::<Vec<_>>()
+    };
+    for (old, new, expected) in [
+        (&tried, &files(), Some((Stricter, "it does not come into force"))),
+        (&tried, &untested, Some((Unknown, "nothing tries it any more"))),
+        (&untested, &tried, Some((Stricter, "cases try it"))),
+        (&untested, &untested, None),
+        (&files(), &files(), None),
+        (&tried, &tried, None),
+    ] {
+        let told = told(old, new);
+        assert_eq!(told.len(), usize::from(expected.is_some()), "{told:?}");
+        for ((tendency, sentence), (expected, words)) in told.iter().zip(expected) {
+            assert!(*tendency == expected && sentence.contains(words), "{told:?}");
+        }
+    }
 }
 
 #[test]

@@ -265,6 +265,28 @@ fn a_solver_that_does_not_answer_proves_nothing() {
     }
 }
 
+/// A model of no question at all: what makes questions of policies holds it against the one that it has put.
+#[test]
+fn a_model_of_another_question_was_shown_as_an_example() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = format!("printf '%s\\n' \"$q\" | grep -v '^(assert ' | {} \"$@\"", cvc5().display());
+    let report = proved_by(&fake(folder.path(), &other), asking());
+    let Proof::NotProved { cause } = statement(&report, "sum") else { panic!("{report:#?}") };
+    assert!(cause.contains("model is invalid"), "{cause}");
+}
+
+#[test]
+fn a_bundle_that_is_not_proved_was_kept_as_proved() {
+    let sum = "@id(\"sum\") permit (principal, action == Action::\"charge\", resource) when { context.count + 1 > 0 };";
+    let refuted = proved_by(&cvc5(), with_policies(sum));
+    assert!(refuted.solver.is_some() && !refuted.proved(), "{refuted:#?}");
+    assert_eq!(refuted.kept(), None);
+    let folder = tempfile::tempdir().unwrap();
+    let unknown = proved_by(&fake(folder.path(), "echo unknown"), asking());
+    assert_eq!(unknown.kept(), None);
+    assert!(proved_by(&cvc5(), with_invariants(files(), NO_SUSPENDED)).kept().is_some());
+}
+
 #[test]
 fn a_solver_without_end_is_killed_with_all_that_it_started() {
     let folder = tempfile::tempdir().unwrap();

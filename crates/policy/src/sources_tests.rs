@@ -1,6 +1,7 @@
 use super::*;
 use std::collections::BTreeSet;
 
+use crate::principals::tests::delegated;
 use crate::testing::{DIRECTORY, GIVEN, bundle, charge, defect, edit, files, given, said, sourced, with};
 
 fn labels() -> BTreeSet<portcullis_protocol::LabelName> {
@@ -68,6 +69,30 @@ fn what_a_source_gives_must_fit_and_lack_nothing_that_is_named() {
     ] {
         let found = refused(entities);
         assert!(found.contains(told), "{found}, and not {told}");
+    }
+}
+
+/// The bundle's own people are held against its own agents when it loads; those of a source were held against nobody.
+#[test]
+fn a_person_of_a_source_could_be_taken_for_an_agent_or_for_another_in_the_roster() {
+    let directory = DIRECTORY.replace("\"Group\"", "\"Group\", \"User\"");
+    let ada = "[roster.people.ada]";
+    let mut files = edit(delegated(), "bundle.toml", ada, &format!("{directory}\n{ada}"));
+    let all: Vec<serde_json::Value> = serde_json::from_slice(&files["entities.json"]).unwrap();
+    let is_account = |entity: &serde_json::Value| entity["uid"]["type"] == "Account";
+    let (own, theirs): (Vec<_>, Vec<_>) = all.into_iter().partition(is_account);
+    files.insert("entities.json".into(), serde_json::to_vec(&own).unwrap());
+    let theirs = serde_json::to_string(&theirs).unwrap();
+    let bundle = bundle(files);
+    let renamed =
+        |name: &str| bundle.gather(&given(&theirs.replace("\"maya\"", &format!("\"{name}\""))), None);
+    assert!(
+        renamed("maya").is_ok() && renamed("ada").is_ok(),
+        "who is in the roster by the same name is the same person"
+    );
+    for name in ["bot", "b0t", "Ada", "z0e"] {
+        let refused = renamed(name).unwrap_err().to_string();
+        assert!(refused.contains(&format!("person `{name}` looks like")), "{refused}");
     }
 }
 

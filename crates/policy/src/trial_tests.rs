@@ -283,6 +283,23 @@ fn a_case_that_is_none_does_not_load() {
 
 /// They are signed with the policies: whoever reviews a bundle reviews what it was tried with.
 #[test]
+fn a_bundle_without_cases_decided_without_a_word_of_it() {
+    let said = |files: Files| {
+        let version = "version = 7\n";
+        crate::testing::edit(files, "bundle.toml", version, &format!("{version}untested = true\n"))
+    };
+    let bundle = |files| crate::testing::bundle(files).refuse_untested();
+    assert!(matches!(bundle(files()), Err(BundleError::Untested(_))));
+    assert_eq!(bundle(said(files())), Ok(()));
+    assert_eq!(bundle(tried_with(&thorough())), Ok(()));
+    // What says that it is not tried, and is, would go on saying so when its cases are gone.
+    assert_eq!(defect(said(tried_with(&thorough()))), "bundle.toml: `untested = true` stands beside cases");
+    let report = |files| Snapshot::from_files(files).unwrap().check().unwrap();
+    let report = [files(), said(files()), tried_with(&thorough())].map(report);
+    assert_eq!(report.map(|report| (report.cases, report.untested)), [(0, false), (0, true), (3, false)]);
+}
+
+#[test]
 fn cases_are_part_of_the_digest_and_lie_where_they_must() {
     let digest = |files| Snapshot::from_files(files).unwrap().digest();
     assert_ne!(digest(tried_with(&thorough())), digest(with_policies(POLICY)));

@@ -204,7 +204,8 @@ impl Bundles {
     }
 
     /// Finds out whether a bundle that was offered is sound at `now`: signed, by enough keys of the root as it is now,
-    /// newer than every other, whole, valid, right about its own cases, and not silent about proofs that are demanded.
+    /// newer than every other, whole, valid, right about its own cases, which it has or says that it has not, and not silent
+    /// about proofs that are demanded.
     ///
     /// # Errors
     /// Why it is not to be activated.
@@ -231,6 +232,7 @@ impl Bundles {
         let (source, bundle) = self.loaded(wanted, &succession).map_err(refused)?;
         let now = now.ok_or(OrderRefused::Bundle(ReasonCode::ClockUnreadable))?;
         bundle.validity_at(now).map_err(OrderRefused::Bundle)?;
+        bundle.refuse_untested().map_err(refused)?;
         if self.stages.timed(Stage::Try, || bundle.failed_case()).is_some() {
             return Err(OrderRefused::CaseFailed);
         }

@@ -17,11 +17,18 @@ fn bundles() -> (tempfile::TempDir, Bundles) {
 const REQUIRED: &str = "\n[proofs]\nrequired = true\n";
 const WAIVED: &str = "\n[proofs]\nrequired = false\n";
 
+type Files = std::collections::BTreeMap<String, Vec<u8>>;
+
 /// A deployment whose pinned bundle has this in its manifest, and the arbiter's bundles before its log was read.
 fn bundles_of(said: &str) -> (tempfile::TempDir, Bundles) {
+    bundles_from(|files| files.get_mut("bundle.toml").unwrap().extend_from_slice(said.as_bytes()))
+}
+
+/// The same, with the demo's bundle changed otherwise.
+fn bundles_from(change: impl FnOnce(&mut Files)) -> (tempfile::TempDir, Bundles) {
     let folder = tempfile::tempdir().unwrap();
     let mut bundle = portcullis_policy::bundles::demo();
-    bundle.get_mut("bundle.toml").unwrap().extend_from_slice(said.as_bytes());
+    change(&mut bundle);
     let agents = ["demo-agent", "stranger-agent"];
     let deployment = Deployment {
         bundle,
@@ -38,14 +45,21 @@ fn bundles_of(said: &str) -> (tempfile::TempDir, Bundles) {
 
 /// The pinned bundle with another version and this in its manifest, signed and offered.
 fn next(bundles: &Bundles, said: &str) -> Offer {
+    next_of(bundles, |files| {
+        let manifest = String::from_utf8(files["bundle.toml"].clone()).unwrap();
+        let manifest = manifest.replace(REQUIRED, "").replace(WAIVED, "");
+        files.insert("bundle.toml".into(), format!("{manifest}{said}").into_bytes());
+    })
+}
+
+/// The pinned bundle changed, under another version, signed and offered.
+fn next_of(bundles: &Bundles, change: impl FnOnce(&mut Files)) -> Offer {
     let pinned = Snapshot::read(&bundles.config.bundle).unwrap();
     let files = pinned.files().filter(|(path, _)| *path != "bundle.sig");
-    let mut files: std::collections::BTreeMap<_, _> =
-        files.map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect();
+    let mut files: Files = files.map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect();
+    change(&mut files);
     let manifest = String::from_utf8(files["bundle.toml"].clone()).unwrap();
-    let manifest =
-        manifest.replace("\nversion = 1\n", "\nversion = 9\n").replace(REQUIRED, "").replace(WAIVED, "");
-    files.insert("bundle.toml".into(), format!("{manifest}{said}").into_bytes());
+    files.insert("bundle.toml".into(), manifest.replace("\nversion = 1\n", "\nversion = 9\n").into_bytes());
     let place = bundles.config.data.parent().unwrap().join("next");
     for (path, bytes) in &files {
         std::fs::create_dir_all(place.join(path).parent().unwrap()).unwrap();
@@ -59,6 +73,17 @@ fn next(bundles: &Bundles, said: &str) -> Offer {
 /// The deployment's own bundle, offered.
 fn offered(bundles: &Bundles) -> Offer {
     Offer::new(&bundles.config, &Snapshot::read(&bundles.config.bundle).unwrap()).unwrap()
+}
+
+/// What the ledger's writer looks at.
+fn surroundings(bundles: Bundles) -> crate::surroundings::Surroundings {
+    crate::surroundings::Surroundings {
+        data: bundles.config.data.clone(),
+        facts: Arc::new(crate::facts::Facts::new(&bundles.config)),
+        bundles: Arc::new(bundles),
+        found: Mutex::default(),
+        witnesses: None,
+    }
 }
 
 const NOW: Option<Millis> = Some(Millis(1_800_000_000_000));
@@ -129,6 +154,82 @@ fn what_a_pinned_bundle_demanded_of_the_one_after_it_bound_nobody() {
     }
 }
 
+/// Takes its cases out of a bundle, and says this of it.
+fn without_cases(bundle: &mut Files, said: &str) {
+    bundle.retain(|path, _| !path.starts_with("tests/"));
+    let manifest = String::from_utf8(bundle["bundle.toml"].clone()).unwrap();
+    let manifest = manifest.replacen("\nversion = ", &format!("\n{said}version = "), 1);
+    bundle.insert("bundle.toml".into(), manifest.into_bytes());
+}
+
+#[test]
+fn a_bundle_whose_case_fails_or_whose_time_is_over_came_into_force() {
+    let edited = |path: &str, from: &str, to: &str| {
+        let (_folder, bundles) = bundles();
+        bundles.stands(&Succession::default());
+        let offer = next_of(&bundles, |files| {
+            let text = String::from_utf8(files[path].clone()).unwrap();
+            assert!(text.contains(from), "{text}");
+            files.insert(path.into(), text.replace(from, to).into_bytes());
+        });
+        bundles.make_ready(offer.bundle(), NOW).map(drop)
+    };
+    let failing = edited("tests/demo.toml", "amount = \"100.00\"", "amount = \"100.01\"");
+    assert_eq!(failing, Err(OrderRefused::CaseFailed));
+    let over = edited("bundle.toml", "valid_until = \"2099-", "valid_until = \"2026-");
+    assert_eq!(over, Err(OrderRefused::Bundle(ReasonCode::PolicyExpired)));
+    assert_eq!(edited("README.md", "\n", "\n "), Ok(()));
+}
+
+/// Time passes while a bundle is held.
+#[test]
+fn a_bundle_whose_time_is_over_went_on_deciding() {
+    let (_folder, bundles) = bundles();
+    let digest = bundles.current().unwrap().reference().digest;
+    let surroundings = surroundings(bundles);
+    let ends = 4_070_908_800_000;
+    for (now, validity) in
+        [(ends - 1, Validity::Valid), (ends, Validity::Expired), (ends + 1, Validity::Expired)]
+    {
+        let policy = PolicyNow { digest: Some(digest), policy: Policy::InForce(validity) };
+        assert_eq!(surroundings.policy(Millis(now)), Fact::Known(policy), "{now}");
+    }
+}
+
+/// Nothing was tried of it, and nobody had said that this was meant.
+#[test]
+fn a_bundle_with_cases_was_followed_by_one_that_has_none() {
+    for (said, expected) in
+        [("", Err(OrderRefused::Bundle(ReasonCode::PolicyUntested))), ("untested = true\n", Ok(()))]
+    {
+        let (_folder, bundles) = bundles();
+        bundles.stands(&Succession::default());
+        let offer = next_of(&bundles, |files| without_cases(files, said));
+        assert_eq!(bundles.make_ready(offer.bundle(), NOW).map(drop), expected, "{said}");
+        assert_eq!(bundles.current().map(drop), Ok(()), "the one in force stays");
+        // However it came to be laid there and on record, it does not decide.
+        let activated = Some(offer.bundle().clone());
+        let succession = Succession { version: 9, activated, ..Succession::default() };
+        bundles.stands(&succession);
+        let decides = deciding_source(&bundles.config, &succession).current();
+        let decides = decides.map(drop).map_err(|error| OrderRefused::Bundle(error.code()));
+        assert_eq!(decides, expected, "{said}");
+        assert_eq!(bundles.current().is_ok(), expected.is_ok(), "{said}");
+    }
+}
+
+#[test]
+fn a_pinned_bundle_without_cases_decided_from_the_start() {
+    for (said, expected) in [("", Err(ReasonCode::PolicyUntested)), ("untested = true\n", Ok(()))] {
+        let (_folder, bundles) = bundles_from(|files| without_cases(files, said));
+        assert_eq!(bundles.current().map(drop).map_err(|error| error.code()), expected, "{said}");
+        // Another one, which has cases, can be activated in its place.
+        bundles.stands(&Succession::default());
+        let offer = next_of(&bundles, |files| *files = portcullis_policy::bundles::demo());
+        assert_eq!(bundles.make_ready(offer.bundle(), NOW).map(drop), Ok(()), "{said}");
+    }
+}
+
 /// What was in force before, and is lost, may have demanded a proof of whatever comes after it: a pin is none.
 #[test]
 fn a_pinned_bundle_decided_after_lost_records_that_may_have_demanded_a_proof() {
@@ -168,13 +269,7 @@ fn after_a_log_was_given_up_no_bundle_was_new_enough_to_take_the_place_of_a_pinn
 #[test]
 fn the_ledgers_writer_waited_for_a_bundle_that_had_to_be_compiled() {
     let (_folder, bundles) = bundles();
-    let surroundings = crate::surroundings::Surroundings {
-        data: bundles.config.data.clone(),
-        facts: Arc::new(crate::facts::Facts::new(&bundles.config)),
-        bundles: Arc::new(bundles),
-        found: Mutex::default(),
-        witnesses: None,
-    };
+    let surroundings = surroundings(bundles);
     let now = NOW.unwrap();
     // What was asked of another one is asked again.
     let digest = Some(surroundings.bundles.config.pin);

@@ -435,7 +435,8 @@ impl Bundles<'_> {
             | BundleError::SignatureInvalid(_)
             | BundleError::PinMismatch(_)
             | BundleError::Corrupt(_)
-            | BundleError::Unproved(_) => wrong(format!("its bundle {digest} cannot be used: {error}")),
+            | BundleError::Unproved(_)
+            | BundleError::Untested(_) => wrong(format!("its bundle {digest} cannot be used: {error}")),
         })
     }
 }

@@ -102,9 +102,10 @@ pub(crate) enum BundleCommand {
     Diff(DiffArgs),
     /// Make a bundle the one that decides, on a running arbiter, without a moment in between.
     ///
-    /// It is verified, compiled and tried with its own cases first; on any failure the one in force stays. Its version must
-    /// be higher than every one that was in force: to go back, sign the old content under a higher version. From the first
-    /// activation on, the log says which bundle decides, and `policy.bundle` and `policy.pin` do no more.
+    /// It is verified, compiled and tried with its own cases first, and one without any must say so (`untested = true`); on any
+    /// failure the one in force stays. Its version must be higher than every one that was in force: to go back, sign the old
+    /// content under a higher version. From the first activation on, the log says which bundle decides, and `policy.bundle` and
+    /// `policy.pin` do no more.
     Activate {
         /// The bundle's file or directory, or where its file is: `https://HOST/PATH`, `oci://HOST/REPOSITORY:TAG`.
         bundle: PathBuf,

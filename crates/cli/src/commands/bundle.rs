@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use portcullis_policy::Snapshot;
+use portcullis_policy::{CheckReport, Snapshot};
 use portcullis_protocol::{BundleDigest, Millis, ProofDemand, Succession};
 use portcullis_server::config::{ArbiterConfig, SourceConfig};
 use portcullis_server::{
@@ -161,11 +161,16 @@ fn pinned(config: &Config) -> Result<(BundleDigest, BundleDigest), ExitCode> {
 
 /// What there is to do after a pin. A pin is no proof.
 fn then(config: &Config) -> &'static str {
-    let demands = config.arbiter().is_ok_and(|arbiter| {
+    let (mut demands, mut is_untested) = (false, false);
+    if let Ok(arbiter) = config.arbiter() {
         let report = Snapshot::read(&arbiter.bundle).and_then(|snapshot| snapshot.check());
-        arbiter.proofs.required || report.is_ok_and(|report| report.proofs == ProofDemand::Required)
-    });
-    if demands {
+        let said = |said: fn(&CheckReport) -> bool| report.as_ref().is_ok_and(said);
+        demands = arbiter.proofs.required || said(|report| report.proofs == ProofDemand::Required);
+        is_untested = said(|report| report.cases == 0 && !report.untested);
+    }
+    if is_untested {
+        "It has no test cases and does not say `untested = true`: nothing is permitted by it (policy.untested)."
+    } else if demands {
         "A proof is demanded, and a pin is none: nothing is permitted until `portcullis bundle activate` makes it decide."
     } else {
         "Start the arbiter again to make it decide."

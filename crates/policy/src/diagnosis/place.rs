@@ -125,6 +125,9 @@ fn in_others(fault: &Fault) -> Wanted<'_> {
     if let Fault::PrincipalUnseen { policy, .. } = fault {
         return Wanted::Within(policy, "has acts_for");
     }
+    if let Fault::KeyAbsent { policy, key } = fault {
+        return Wanted::Within(policy, key);
+    }
     if let Fault::Unanswerable { policy, .. } = fault {
         return Wanted::Policy(policy, "approval_roles");
     }

@@ -229,3 +229,39 @@ fn told_entities(entities: &Entities) -> Result<serde_json::Value, String> {
     items.sort_by_cached_key(ToString::to_string);
     Ok(items.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use cedar_policy::{Entities, Request, Schema};
+    use cedar_policy_symcc::Env;
+
+    use super::super::solver::{Known, SolverLimits};
+    use super::super::tests::cvc5;
+    use super::{Room, Truth};
+
+    /// Whoever makes questions of policies may be as wrong as whoever answers them.
+    #[test]
+    fn an_example_that_cedar_does_not_confirm_was_shown_as_one() {
+        let text = "entity Agent; entity Surface;\n\
+                    action \"a\" appliesTo { principal: Agent, resource: Surface, context: {} };";
+        let (schema, _) = Schema::from_cedarschema_str(text).unwrap();
+        let (program, stop) = (cvc5(), AtomicBool::new(false));
+        let solver = Known::meet(&program, SolverLimits::default(), &stop).unwrap();
+        let env = schema.request_envs().next().unwrap();
+        let room = Room { schema: &schema, env, solver: &solver };
+        let example = || {
+            let [principal, action, resource] =
+                ["Agent::\"x\"", "Action::\"a\"", "Surface::\"y\""].map(|uid| uid.parse().unwrap());
+            let context = cedar_policy::Context::empty();
+            let request = Request::new(principal, action, resource, context, None).unwrap();
+            Ok(Some(Env { request, entities: Entities::empty() }))
+        };
+        assert!(matches!(room.weigh(example(), |_| true), Truth::Fails(_)));
+        let Truth::Open(cause) = room.weigh(example(), |_| false) else { panic!("it is shown") };
+        assert!(cause.ends_with("is none by the policy engine's own evaluation"), "{cause}");
+        assert_eq!(room.weigh(Ok(None), |_| false), Truth::Holds);
+        assert_eq!(room.weigh(Err("no".to_owned()), |_| true), Truth::Open("no".to_owned()));
+    }
+}

@@ -19,7 +19,8 @@ pub fn deciding_source(config: &ArbiterConfig, succession: &Succession) -> Decid
     Deciding::new(config, Arc::new(source), succession)
 }
 
-/// A bundle that decides, as long as it is there and, where a proof of it is demanded, the log names one.
+/// A bundle that decides, as long as it is there, has cases or says that it has none, and, where a proof of it is demanded,
+/// the log names one.
 #[derive(Debug)]
 pub struct Deciding {
     pub(super) source: Arc<BundleSource>,
@@ -51,6 +52,7 @@ impl Deciding {
     }
 
     fn admit(&self, bundle: Arc<Bundle>) -> Result<Arc<Bundle>, BundleError> {
+        bundle.refuse_untested()?;
         let by = match bundle.proof_demand() {
             _ if self.proved => return Ok(bundle),
             ProofDemand::Required => "it",

@@ -248,7 +248,10 @@ const fn is_of_the_file(error: &BundleError) -> bool {
         | BundleError::SignatureInvalid(_)
         | BundleError::PinMismatch(_)
         | BundleError::Corrupt(_) => true,
-        BundleError::Root(_) | BundleError::RolledBack(_) | BundleError::Unproved(_) => false,
+        BundleError::Root(_)
+        | BundleError::RolledBack(_)
+        | BundleError::Unproved(_)
+        | BundleError::Untested(_) => false,
     }
 }
 

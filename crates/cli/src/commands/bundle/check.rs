@@ -75,8 +75,23 @@ fn tell(report: &CheckReport) {
         roster::tell(roster);
     }
     tell_pins(report);
+    tell_cases(report);
     for warning in &report.warnings {
         say::note(&format!("warning: {}", say::harmless(warning)));
+    }
+}
+
+/// How many cases try it, and what it means that none does.
+fn tell_cases(report: &CheckReport) {
+    match (report.cases, report.untested) {
+        (0, true) => say::line("  cases   none, as the bundle says (`untested = true`): nothing tries it"),
+        (0, false) => say::note(
+            "warning: nothing tries the bundle, so that it does not come into force (policy.untested): write cases \
+             (docs/bundle-tests.md), or say `untested = true` in bundle.toml",
+        ),
+        (cases, _) => {
+            say::line(&format!("  cases   {cases} (portcullis bundle test says how they come out)"))
+        }
     }
 }
 
@@ -122,6 +137,8 @@ fn report_json(report: &CheckReport) -> Value {
         agents,
         sources,
         exceptions,
+        cases,
+        untested,
         pins,
         require_pins,
         unpinned,
@@ -131,8 +148,8 @@ fn report_json(report: &CheckReport) -> Value {
     json!({
         "sound": true, "name": name, "version": version, "digest": digest, "surfaces": surfaces, "limits": limits,
         "policies": policies, "invariants": invariants, "agents": agents, "facts": sources,
-        "exceptions": exceptions, "pins": pins, "require_pins": require_pins, "unpinned": unpinned,
-        "warnings": warnings,
+        "exceptions": exceptions, "cases": cases, "untested": untested, "pins": pins, "require_pins": require_pins,
+        "unpinned": unpinned, "warnings": warnings,
     })
 }
 

@@ -57,7 +57,8 @@ pub(super) fn verify(read: Result<Snapshot, SourceError>, authority: Authority, 
         Ok(now) => now,
         Err(code) => return code,
     };
-    let valid = bundle.validity_at(now);
+    let tried = bundle.refuse_untested().map_err(|error| error.code());
+    let valid = tried.and_then(|()| bundle.validity_at(now));
     if json {
         say::line(&told(&bundle, valid.err()).to_string());
     } else {

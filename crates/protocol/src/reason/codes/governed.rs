@@ -69,6 +69,11 @@ macro_rules! governed_codes {
                 remedy: "Ask the bundle's author to say `[proofs]` with `required = true`, or `required = false` to end the demand.",
                 doc: "A demand for proofs ends only in a proved bundle that says so, under its signatures. One that says nothing of them does not follow one that demands them."
             }
+            PolicyUntested = "policy.untested", Silence, Policy, 503 {
+                message: "the policy bundle has no test cases, and does not say so",
+                remedy: "Ask the bundle's author to write cases into `tests/`, or to say `untested = true` in `bundle.toml`.",
+                doc: "A bundle is tried with its cases before it comes into force. One without any decides only if it says, under its signatures, that nothing tries it."
+            }
             PolicyRootExpired = "policy.root_expired", Silence, Policy, 503 {
                 message: "the root of the policy bundle's keys has expired",
                 remedy: "Ask the root's signers for the next root, and add it to the chain.",
