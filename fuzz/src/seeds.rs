@@ -194,6 +194,7 @@ fn messages() -> Seeds {
         ("tool", definitions.to_vec()),
         ("page", vec![page.to_string().into_bytes()]),
         ("fit", lines(&FITTING)),
+        ("output", FITTING.iter().filter_map(|seed| seed.lines().next()).map(|line| line.into()).collect()),
         ("draft", drafts),
     ]
 }

@@ -19,7 +19,7 @@ use crate::endpoint::headers;
 pub(crate) type Target = fn(&[u8]);
 
 /// Every target. `planted` is broken on purpose: a campaign that does not find it explores nothing.
-pub(crate) const ALL: [(&str, Target); 35] = [
+pub(crate) const ALL: [(&str, Target); 36] = [
     ("planted", planted),
     ("json", texts::json),
     ("request", texts::request),
@@ -55,6 +55,7 @@ pub(crate) const ALL: [(&str, Target); 35] = [
     ("tool", tools::tool),
     ("page", tools::page),
     ("fit", schemas::fit),
+    ("output", schemas::output),
 ];
 
 /// Eight bytes in a row: never by chance, and within seconds by whoever sees which branches are taken.

@@ -37,6 +37,7 @@ mod receipts;
 mod registries;
 mod replay;
 mod simulate;
+mod simulated;
 mod sources;
 mod wrap;
 

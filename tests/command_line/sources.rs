@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis_policy::Snapshot;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::bundles::decided;
 use crate::support::http::{Server, get};

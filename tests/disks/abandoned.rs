@@ -99,7 +99,8 @@ fn given_up(place: &Place) -> EventRecord {
         | Record::Aggregate(_)
         | Record::Event(_)
         | Record::Late(_)
-        | Record::Listing(_) => None,
+        | Record::Listing(_)
+        | Record::Simulation(_) => None,
     });
     found.unwrap()
 }

@@ -337,7 +337,8 @@ fn an_arbiter_that_does_not_know_the_token_permits_nothing_and_the_log_says_that
         | Record::Outcome(_)
         | Record::Event(_)
         | Record::Late(_)
-        | Record::Listing(_) => None,
+        | Record::Listing(_)
+        | Record::Simulation(_) => None,
     });
     assert_eq!(counted, Some(1));
     assert_eq!(log.events().last(), Some(&Event::Closed));

@@ -333,7 +333,8 @@ impl Campaign {
                 | Record::Event(_)
                 | Record::Aggregate(_)
                 | Record::Late(_)
-                | Record::Listing(_) => {}
+                | Record::Listing(_)
+                | Record::Simulation(_) => {}
             }
         }
         self.recorded.next = ledger.head().size();

@@ -76,7 +76,8 @@ fn reserved(place: &Place) -> (usize, usize) {
             | Record::Aggregate(_)
             | Record::Event(_)
             | Record::Late(_)
-            | Record::Listing(_) => {}
+            | Record::Listing(_)
+            | Record::Simulation(_) => {}
         })
         .unwrap();
     (most, now)

@@ -80,5 +80,6 @@ fn config(command: Vec<OsString>) -> Option<McpGate> {
         beside: Vec::new(),
         spool: None,
         listed_within: McpGate::LISTED_WITHIN,
+        simulation: None,
     })
 }

@@ -4,7 +4,7 @@
 //! `recording_server JOURNAL`. What it does about a tool call depends on the tool's name. What it answers to `tools/list` is
 //! in `JOURNAL.tools`, if that is there: `{"pages": [[…], …]}`, `{"raw": TEXT}`, `{"error": …}`, or anything else for no
 //! answer. With `"then"` beside it, that takes its place once it was answered; with `"announce"`, the next ping is answered
-//! behind word that the tools changed. With `"acknowledges"`, that is what it says that it does of a subscription, and with `"updates"`, of these resources it says at once that they changed. With `"slow"`, it takes so many milliseconds for a list of tools. With `"greeting"`, that is in the answer to `initialize`; with `"hush"`, there is none as long
+//! behind word that the tools changed. With `"acknowledges"`, that is what it says that it does of a subscription, and with `"updates"`, of these resources it says at once that they changed. With `"slow"`, it takes so many milliseconds for a list of tools. With `"asks"`, it asks the client for that before it answers a ping. With `"greeting"`, that is in the answer to `initialize`; with `"hush"`, there is none as long
 //! as it says so.
 
 use std::ffi::OsString;
@@ -92,6 +92,12 @@ impl Server {
                 say(&json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed" }))?;
                 answer(&id, &json!({ "pong": "ping" }))
             }
+            Some("ping") if self.asks().is_some() => {
+                say(
+                    &json!({ "jsonrpc": "2.0", "id": "s-2", "method": self.asks(), "params": { "messages": [] } }),
+                )?;
+                answer(&id, &json!({ "pong": "ping" }))
+            }
             Some(_) if message.pointer("/params/answer").is_some() => {
                 answer(&id, message.pointer("/params/answer").unwrap_or(&Value::Null))
             }
@@ -123,6 +129,11 @@ impl Server {
     /// What it lists besides tools.
     fn lists(&self, method: &str) -> Option<Value> {
         if method == "tools/list" { None } else { self.said()?.get(method).cloned() }
+    }
+
+    /// What it asks the client for when it is pinged.
+    fn asks(&self) -> Option<Value> {
+        self.said()?.get("asks").cloned()
     }
 
     fn said(&self) -> Option<Value> {

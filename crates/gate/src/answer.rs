@@ -1,5 +1,7 @@
 //! What the asker of a blocked request is told.
 
+pub(crate) mod simulated;
+
 use portcullis_protocol::wire::{ReasonBody, StoredResult};
 use portcullis_protocol::{AttemptId, Captured, Decision, Enforcement, Outcome, ReasonCode};
 use portcullis_sdk::Refusal;
@@ -33,6 +35,14 @@ struct Told {
     /// The attempt that a receipt is kept for.
     receipt: Option<AttemptId>,
     waiting_helps: bool,
+    /// Whether it was decided at all, or only what would have been.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
+    /// The index of the record, and the receipt itself, where it is not found by its attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<String>,
 }
 
 impl Told {
@@ -45,6 +55,9 @@ impl Told {
             captured,
             receipt: refusal.receipt().map(|receipt| receipt.attempt),
             waiting_helps: refusal.waiting_helps(),
+            simulated: false,
+            record: None,
+            proof: None,
         }
     }
 
@@ -57,13 +70,19 @@ impl Told {
             captured: Captured::Logged,
             receipt: Some(attempt),
             waiting_helps: false,
+            simulated: false,
+            record: None,
+            proof: None,
         }
     }
 
     /// A tool's result, or for other methods an error.
     fn reply(&self, form: Form, text: &str) -> Reply {
         let content = json!([{ "type": "text", "text": text }]);
-        let (meta, data) = (json!({ DECISION: self }), json!({ "portcullis": self }));
+        let (mut meta, data) = (json!({ DECISION: self }), json!({ "portcullis": self }));
+        if let (true, Some(meta)) = (self.simulated, meta.as_object_mut()) {
+            meta.insert(simulated::SIMULATED.to_owned(), true.into());
+        }
         match form {
             Form::Error => {
                 Reply::Error(json!({ "code": BLOCKED, "message": text, "data": data }).to_string())
@@ -220,7 +239,7 @@ pub(crate) fn not_to_be_asked(attempt: Option<AttemptId>, refusal: &Refusal, for
         outcome: None,
         captured: attempt.map_or_else(|| refusal.captured(), |_| Captured::Logged),
         receipt: attempt,
-        waiting_helps: refusal.waiting_helps(),
+        ..Told::blocked(refusal, refusal.captured())
     };
     told.reply(form, &text)
 }

@@ -13,6 +13,7 @@ use crate::credential::CredentialSource;
 use crate::junction::names;
 use crate::remote::RemoteServer;
 use crate::room::Rooms;
+use crate::simulated::Examples;
 use crate::upstream::OWN_PREFIX;
 
 /// A gate in front of one MCP server.
@@ -39,6 +40,9 @@ pub struct McpGate {
     /// How old the gate's own list of the server's tools may be when a call is judged by it, where the bundle pins tools of the
     /// server. [`McpGate::LISTED_WITHIN`], unless there is a reason.
     pub listed_within: Duration,
+    /// If it is there, this gate only simulates: what takes a decision is asked as a simulation, nothing of it is ever sent, to the server
+    /// or to the client, and what would be permitted is answered from these examples or from the tool's output schema.
+    pub simulation: Option<Arc<Examples>>,
 }
 
 /// One of several servers behind a gate.

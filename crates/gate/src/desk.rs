@@ -1,5 +1,7 @@
 //! Asks the arbiter, by the rules of the surfaces in force.
 
+mod simulating;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -7,8 +9,8 @@ use std::time::Duration;
 use portcullis_protocol::canonical::NotCanonical;
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::{
-    AgentId, Attempted, BundleDigest, CalledTool, Digest, Fit, GateId, Keeper, OnSilence, PrincipalId,
-    ReasonCode, Request, SurfaceTable, ToolName, ToolPins,
+    AgentId, Attempted, BundleDigest, CalledTool, Digest, Fit, GateId, Keeper, OnSilence, Payload,
+    PrincipalId, ReasonCode, Request, SurfaceTable, ToolName, ToolPins,
 };
 use portcullis_sdk::{Attempt, Authorizer, GivenUp, Permit, Refusal, TrustedLog, authorize};
 use tokio::sync::Mutex;
@@ -68,6 +70,16 @@ pub(crate) struct Denied {
     pub(crate) attempted: Option<Attempted>,
     /// What no answer came to: there may be a PERMIT of it.
     pub(crate) unanswered: Option<GivenUp>,
+}
+
+/// A question about an operation, as the rules have it.
+struct Question {
+    ask: Ask,
+    /// What is to be kept with it.
+    payload: Option<Payload>,
+    terms: Terms,
+    /// What of its arguments does not fit, or cannot be kept.
+    misfit: Option<String>,
 }
 
 /// What was asked last.
@@ -144,13 +156,7 @@ impl Desk {
     ) -> Result<(Permit, Terms), Refusal> {
         let (rules, fresh) = self.surfaces(None).await?;
         let first = self.by(&rules, operation, end, tried).await;
-        let stale = match &first {
-            Ok(_) => false,
-            // The call may be in order by the rules of a newer bundle; in the end the arbiter compares the two.
-            Err(Unasked(_)) => !fresh,
-            Err(Answered(refusal)) => refusal.code() == ReasonCode::SurfaceMappingChanged,
-        };
-        if !stale {
+        if !is_stale(&first, fresh) {
             return first.map_err(Refusal::from);
         }
         let (rules, _) = self.surfaces(Some(rules.digest)).await?;
@@ -164,6 +170,28 @@ impl Desk {
         end: Instant,
         tried: &mut Tried,
     ) -> Result<(Permit, Terms), NoPermit> {
+        let Question { ask, payload, terms, misfit } = self.question(rules, operation, end).await?;
+        let attempt = Attempt::new(self.gate.clone(), self.request(ask)).map_err(Answered)?;
+        let attempt = match payload {
+            Some(payload) => attempt.bringing(payload),
+            None => attempt,
+        };
+        *tried = Tried {
+            attempted: wall().map(|now| attempt.attempted(now, ReasonCode::ArbiterTimeout)),
+            unanswered: Some(attempt.given_up()),
+        };
+        let left = end.saturating_duration_since(Instant::now());
+        let permit = authorize(self.arbiter.as_ref(), attempt, &self.log, left).await;
+        Ok((permit.map_err(|refusal| Answered(with_misfit(refusal, misfit)))?, terms))
+    }
+
+    /// The question about an operation, by these rules.
+    async fn question(
+        &self,
+        rules: &Rules,
+        operation: &Operation,
+        end: Instant,
+    ) -> Result<Question, NoPermit> {
         let (mut ask, mut terms) = operation.ask(&rules.surfaces, &self.run).map_err(Unasked)?;
         ask.mapped_with = Some(rules.digest);
         let misfit = match operation.tool() {
@@ -174,19 +202,10 @@ impl Desk {
             None => None,
         };
         let keeps = rules.surfaces.surfaces.get(&ask.surface).is_some_and(|spec| spec.keep.arguments);
-        let attempt = Attempt::new(self.gate.clone(), self.request(ask)).map_err(Answered)?;
-        let (attempt, unkept) = match operation.payload().filter(|_| keeps) {
-            Some(payload) => (attempt.bringing(payload.clone()), None),
-            // What is too long to be kept is not brought: the arbiter refuses that, on record.
-            None => (attempt, keeps.then(|| TOO_LONG.to_owned())),
-        };
-        *tried = Tried {
-            attempted: wall().map(|now| attempt.attempted(now, ReasonCode::ArbiterTimeout)),
-            unanswered: Some(attempt.given_up()),
-        };
-        let left = end.saturating_duration_since(Instant::now());
-        let permit = authorize(self.arbiter.as_ref(), attempt, &self.log, left).await;
-        Ok((permit.map_err(|refusal| Answered(with_misfit(refusal, misfit.or(unkept))))?, terms))
+        let payload = operation.payload().filter(|_| keeps).cloned();
+        // What is too long to be kept is not brought: the arbiter refuses that, on record.
+        let unkept = (keeps && payload.is_none()).then(|| TOO_LONG.to_owned());
+        Ok(Question { ask, payload, terms, misfit: misfit.or(unkept) })
     }
 
     /// Holds the tool that is to be called against the pins. What was seen of it is part of the question, so that the arbiter
@@ -289,6 +308,16 @@ fn with_misfit(refusal: Refusal, misfit: Option<String>) -> Refusal {
 }
 
 use NoPermit::{Answered, Unasked};
+
+/// Whether a call was read by rules that may be in force no more, by what came of it.
+fn is_stale<T>(asked: &Result<T, NoPermit>, fresh: bool) -> bool {
+    match asked {
+        Ok(_) => false,
+        // The call may be in order by the rules of a newer bundle; in the end the arbiter compares the two.
+        Err(Unasked(_)) => !fresh,
+        Err(Answered(refusal)) => refusal.code() == ReasonCode::SurfaceMappingChanged,
+    }
+}
 
 enum NoPermit {
     /// The call does not fit its surface, so nothing was asked.

@@ -31,6 +31,7 @@ use crate::room::{Rooms, WAITING};
 use crate::session::{
     CALLS, CLIENT_LINE, Shared, UPSTREAM_CALLS, UPSTREAM_LINE, from_client, from_upstream, upstream_gone,
 };
+use crate::simulated::OnlySimulates;
 use crate::supervise::arguments;
 use crate::upstream::Process;
 use crate::visible::Visible;
@@ -106,7 +107,7 @@ where
 /// What the sessions with all servers behind a gate have in common.
 #[derive(Clone)]
 pub(crate) struct Basis {
-    arbiter: Arc<dyn Authorizer>,
+    pub(crate) arbiter: Arc<dyn Authorizer>,
     log: TrustedLog,
     pub(crate) notes: Notes,
     outcomes: Outcomes,
@@ -119,19 +120,28 @@ pub(crate) struct Basis {
 }
 
 impl Basis {
-    fn of(
+    pub(crate) fn of(
         config: &McpGate,
         arbiter: Arc<dyn Authorizer>,
         log: TrustedLog,
         notes: Notes,
         run: Option<[u8; 32]>,
     ) -> Result<Self, GateError> {
-        let McpGate { agent, gate, deadline, spool, .. } = config;
+        let McpGate { agent, gate, deadline, .. } = config;
         let run = run.map_or_else(random, Ok)?;
+        let arbiter: Arc<dyn Authorizer> = match config.simulation {
+            None => arbiter,
+            Some(_) => {
+                notes.say("this gate only simulates: nothing that takes a decision is sent to a tool server");
+                Arc::new(OnlySimulates(arbiter))
+            }
+        };
         let remarks = notes.clone();
         let outcomes = Outcomes::start(Arc::clone(&arbiter), *deadline, move |remark| remarks.say(remark));
+        // What is only simulated is no attempt, and what an earlier gate kept is not this one's to bring.
+        let spool = config.spool.as_deref().filter(|_| config.simulation.is_none());
         let asked = Arc::clone(&arbiter);
-        let attempts = Attempts::start(spool.as_deref(), (agent, gate), asked, *deadline, notes.clone());
+        let attempts = Attempts::start(spool, (agent, gate), asked, *deadline, notes.clone());
         let attempts = Arc::new(attempts.map_err(GateError::Start)?);
         let company = Arc::new(Company::of(config.servers().into_iter().map(|server| server.name)));
         Ok(Self { arbiter, log, notes, outcomes, attempts, run, unsent: WAITING, company })
@@ -277,12 +287,15 @@ fn shared(
     (client, upstream): (Peer, Peer),
     (reach, lost): (Reach, watch::Sender<bool>),
 ) -> Arc<Shared> {
-    let McpGate { agent, acts_for, gate, deadline, listed_within, .. } = config.clone();
+    let McpGate { agent, acts_for, gate, deadline, listed_within, simulation, .. } = config.clone();
     let Basis { arbiter, log, notes, outcomes, attempts, run, unsent, company } = basis.clone();
     let (table, last) = (tokio::sync::Mutex::new(None), Mutex::new(None));
     let keeps = attempts.are_kept();
     let tools =
         Tools::new((server.clone(), Arc::clone(&company)), upstream.clone(), listed_within, notes.clone());
+    if simulation.is_some() {
+        tools.schemas.outputs.keep();
+    }
     let tools = Arc::new(tools);
     let desk = Desk {
         server: server.clone(),
@@ -315,6 +328,7 @@ fn shared(
         held,
         given: Given::default(),
         handles: Handles::default(),
+        simulation,
         client,
         upstream,
         tasks,

@@ -40,6 +40,7 @@ mod remote;
 mod room;
 mod schemas;
 mod session;
+mod simulated;
 mod subscription;
 pub mod supervise;
 mod table;
@@ -55,3 +56,4 @@ pub use credential::{
 pub use gate::serve;
 pub use listing::{ListingError, ToolListing, list_remote_tools, list_tools};
 pub use remote::{InvalidUrl, NotHeard, RemoteServer, ServerUrl, Trust, asks_for_token};
+pub use simulated::{ExampleFault, Examples, ExamplesError};

@@ -41,6 +41,10 @@ pub(crate) struct Operation {
     continues: Option<Continued>,
     /// Whether the asker speaks the stateless revision.
     pub(crate) stateless: bool,
+    /// What kind of request it is.
+    pub(crate) method: String,
+    /// Whether it is to be begun as a task.
+    pub(crate) as_task: bool,
     /// What it asks about a task, if it does.
     pub(crate) task: Option<Wanted>,
     /// Under which token, as raw JSON, the asker wants to hear of progress, if it does.
@@ -118,7 +122,8 @@ impl Operation {
         let sent = params.filter(|_| tool).and_then(|params| params.raw.get("arguments"));
         let sent = sent.map(str::to_owned);
         let stateless = body.revision().is_some();
-        let server = server.to_owned();
+        let (server, method) = (server.to_owned(), body.method.clone());
+        let as_task = params.is_some_and(|params| tool && params.read.contains_key("task"));
         let task = params.filter(|_| way == Way::ToUpstream);
         let task = task.and_then(|params| params.read.get("taskId")?.as_str());
         let task = task.and_then(|task| Wanted::by(&body.method, task));
@@ -136,6 +141,8 @@ impl Operation {
             key,
             continues,
             stateless,
+            method,
+            as_task,
             task,
             progress,
         })
@@ -168,6 +175,14 @@ impl Operation {
     pub(crate) fn tool(&self) -> Option<ToolName> {
         let Target::Tool(name) = &self.target else { return None };
         format!("{}/{name}", self.server).parse().ok()
+    }
+
+    /// The name of the tool that it calls, as its server knows it.
+    pub(crate) fn called(&self) -> Option<&str> {
+        match &self.target {
+            Target::Tool(name) => Some(name),
+            Target::Method(_) => None,
+        }
     }
 
     /// The arguments of a tool's call, as JSON. Without any they are an empty object.

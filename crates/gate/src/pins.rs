@@ -252,7 +252,7 @@ impl Tools {
     }
 
     /// Sees to it that there is a list that is not too old, in time. Whether there is one.
-    async fn list_until(&self, end: Instant) -> bool {
+    pub(crate) async fn list_until(&self, end: Instant) -> bool {
         let listed = timeout_at(end, self.list()).await;
         if listed.is_err() {
             self.notes.say("the tool server does not list its tools to the gate in time");

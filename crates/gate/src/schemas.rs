@@ -10,6 +10,8 @@ use portcullis_protocol::{
 };
 use tokio::task::spawn_blocking;
 
+use crate::simulated::Outputs;
+
 /// How large the patterns of all pinned tools of a server may be together, in bytes, once they are compiled.
 const PATTERNS_SIZE: usize = 8 * 1024 * 1024;
 
@@ -55,7 +57,11 @@ fn compiled(tool: &ToolDefinition, digest: Digest, room: usize) -> Arc<Compiled>
 
 /// By the digests of the definitions.
 #[derive(Default)]
-pub(crate) struct Schemas(Arc<Mutex<State>>);
+pub(crate) struct Schemas {
+    inner: Arc<Mutex<State>>,
+    /// What they say of their results, where that is kept.
+    pub(crate) outputs: Outputs,
+}
 
 #[derive(Default)]
 struct State {
@@ -78,7 +84,7 @@ impl State {
 
 impl Schemas {
     fn state(&self) -> MutexGuard<'_, State> {
-        locked(&self.0)
+        locked(&self.inner)
     }
 
     /// Takes up which definitions are pinned.
@@ -100,9 +106,10 @@ impl Schemas {
 
     /// Takes up a definition that the gate was given by the server, if it is pinned and not known yet.
     pub(crate) async fn hear(&self, tool: &ToolDefinition) {
+        self.outputs.hear(tool);
         let digest = tool.digest();
         let Some(room) = self.state().room_for(&digest) else { return };
-        let (tool, state) = (tool.clone(), Arc::clone(&self.0));
+        let (tool, state) = (tool.clone(), Arc::clone(&self.inner));
         // What was compiled is kept, whether or not it is waited for that long. What was not is not known.
         let compiling = spawn_blocking(move || {
             let schema = compiled(&tool, digest, room);

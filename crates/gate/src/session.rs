@@ -27,6 +27,7 @@ use crate::pins::{Tools, asking};
 use crate::questions::{Given, no_answers};
 use crate::reach::Reach;
 use crate::room::{Room, Rooms};
+use crate::simulated::{Examples, Rehearsal};
 use crate::table::{Cancelled, Heard, NotTaken, Route};
 use crate::visible::Visible;
 
@@ -67,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) visible: Visible,
     pub(crate) given: Given,
     pub(crate) handles: Handles,
+    /// Whether calls are only simulated, and what they are answered with.
+    pub(crate) simulation: Option<Arc<Examples>>,
     /// For what the server says.
     pub(crate) rooms: Rooms,
     /// For what it asks, until that is answered. How long the client takes for it holds up nothing else that the server says.
@@ -125,7 +128,14 @@ impl Shared {
             None => None,
             Some(id) => Some(Asker { id: id.clone(), cancelled: table.open(id).map_err(not_taken)? }),
         };
-        self.spawn(Case { shared: Arc::clone(self), way, asker, operation, slot, _room: room }.run());
+        let shared = Arc::clone(self);
+        match self.simulation.clone() {
+            None => self.spawn(Case { shared, way, asker, operation, slot, _room: room }.run()),
+            Some(examples) => {
+                let rehearsal = Rehearsal { shared, examples, way, asker, operation, slot, _room: room };
+                self.spawn(rehearsal.run());
+            }
+        }
         Ok(())
     }
 }

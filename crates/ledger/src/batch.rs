@@ -35,6 +35,7 @@ mod events;
 mod held;
 mod keys;
 mod lists;
+mod simulations;
 
 /// Longest result that is kept for repeats of a key, in bytes. Of a longer one only the digest is recorded.
 const LONGEST_RESULT: usize = 1024 * 1024;
@@ -323,6 +324,7 @@ impl Batch<'_> {
             }
             Command::Late(entries, reply) => self.take_late(&entries, reply, quota),
             Command::List(intake, reply) => self.take_list(&intake, reply, quota),
+            Command::Simulate(intake, reply) => self.take_simulation(&intake, reply, quota),
             Command::Archive(..)
             | Command::Release(..)
             | Command::Find(..)

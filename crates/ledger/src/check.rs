@@ -352,7 +352,8 @@ impl Check {
             | Record::Outcome(_)
             | Record::Aggregate(_)
             | Record::Late(_)
-            | Record::Listing(_) => None,
+            | Record::Listing(_)
+            | Record::Simulation(_) => None,
         };
         let computed = Chains::of_entries(connection, mark.seq)?.digest().to_string();
         let stored = Chains::load(connection, mark.slot)?.digest().to_string();

@@ -54,6 +54,24 @@ pub enum ListReply {
     Again,
 }
 
+/// The answer to a question what would be decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SimulateReply {
+    /// It is on record, as a simulation.
+    Simulated {
+        /// What would have been decided.
+        verdict: Verdict,
+        /// Particulars for the caller.
+        detail: Option<String>,
+        /// The record's receipt.
+        receipt: String,
+    },
+    /// Nothing is on record. Under which code a call would be refused now, or this question is.
+    Refused(ReasonCode, Option<String>),
+    /// Bundle, facts or labels changed: prepare it again.
+    Again,
+}
+
 /// An outcome to be recorded. That its reporter held the attempt's nonce was checked.
 #[derive(Clone, Debug)]
 pub struct ReportedOutcome {
@@ -207,6 +225,7 @@ pub(crate) enum Command {
     Archive(BundleDigest, Arc<[u8]>, Reply<Result<(), ReasonCode>>),
     Late(Vec<Spooled>, Reply<Result<u64, ReasonCode>>),
     List(Box<ListingIntake>, Reply<ListReply>),
+    Simulate(Box<Intake>, Reply<SimulateReply>),
     Release(Box<Proved>, Reply<Result<Box<Decided>, ReasonCode>>),
     Find(AttemptId, Reply<Option<Found>>),
     Status(Reply<Status>),

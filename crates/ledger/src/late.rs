@@ -85,7 +85,8 @@ fn prove_entered(
         | Record::Outcome(_)
         | Record::Aggregate(_)
         | Record::Event(_)
-        | Record::Listing(_) => Err(differs()),
+        | Record::Listing(_)
+        | Record::Simulation(_) => Err(differs()),
     }
 }
 

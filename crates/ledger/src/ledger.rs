@@ -17,7 +17,7 @@ use crate::archive_audit::{BundleDigestOf, Means};
 use crate::clock::Clocks;
 use crate::command::{
     Command, DecideReply, Decided, Found, Given, ListReply, OrderRefused, OutcomeRefused, Reply,
-    ReportedOutcome, Status,
+    ReportedOutcome, SimulateReply, Status,
 };
 use crate::elsewhere::{Elsewhere, Nobody};
 use crate::heads::Heads;
@@ -240,6 +240,24 @@ impl Ledger {
             reply(answer);
         });
         self.send(Command::List(Box::new(intake), reply))
+    }
+
+    /// Puts on record what would be decided of a call, as a simulation. `reply` is called once; if the writer is gone it is dropped
+    /// instead.
+    ///
+    /// # Errors
+    /// [`Overloaded`]: it is shed.
+    pub fn simulate(
+        &self,
+        intake: Intake,
+        reply: impl FnOnce(SimulateReply) + Send + 'static,
+    ) -> Result<(), Overloaded> {
+        let place = self.place()?;
+        let reply: Reply<SimulateReply> = Box::new(move |answer| {
+            drop(place);
+            reply(answer);
+        });
+        self.send(Command::Simulate(Box::new(intake), reply))
     }
 
     /// A place among the calls that wait for the writer.

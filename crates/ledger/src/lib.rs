@@ -87,7 +87,7 @@ pub use checkpoints::Checkpoints;
 pub use clock::{Clocks, SystemClocks};
 pub use command::{
     DecideReply, Decided, Found, Given, ListReply, OrderRefused, OutcomeRefused, ReportedOutcome,
-    ScrubStatus, Status,
+    ScrubStatus, SimulateReply, Status,
 };
 pub use cosigner::{Cosigner, generate_cosigner};
 pub use doubt::InDoubt;

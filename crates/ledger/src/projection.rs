@@ -211,7 +211,8 @@ impl<'a> Projection<'a> {
                 | Record::Aggregate(_)
                 | Record::Event(_)
                 | Record::Late(_)
-                | Record::Listing(_) => Err(differs(permit)),
+                | Record::Listing(_)
+                | Record::Simulation(_) => Err(differs(permit)),
             };
         }
         let body = store::record(self.connection, permit)?.ok_or_else(|| differs(permit))?;
@@ -346,7 +347,8 @@ pub(crate) fn said(seq: u64, body: &[u8]) -> Result<Said, LedgerError> {
                 | Record::Outcome(_)
                 | Record::Aggregate(_)
                 | Record::Late(_)
-                | Record::Listing(_) => Err(damaged(seq)),
+                | Record::Listing(_)
+                | Record::Simulation(_) => Err(damaged(seq)),
             }
         }
         ("event", _) if fields.event.is_none() => Err(damaged(seq)),
@@ -356,8 +358,11 @@ pub(crate) fn said(seq: u64, body: &[u8]) -> Result<Said, LedgerError> {
             | Record::Decision(_)
             | Record::Outcome(_)
             | Record::Aggregate(_)
-            | Record::Listing(_) => Err(damaged(seq)),
+            | Record::Listing(_)
+            | Record::Simulation(_) => Err(damaged(seq)),
         },
+        // What would have been decided has left nothing.
+        ("simulation", Some("PERMIT" | "DENY" | "SILENCE")) => Ok(Said::Nothing),
         ("aggregate" | "event" | "listing", None) => Ok(Said::Nothing),
         (_, _) => Err(damaged(seq)),
     }

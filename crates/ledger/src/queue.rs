@@ -52,6 +52,7 @@ fn can_be_held(command: &Command) -> bool {
         | Command::Archive(..)
         | Command::Late(..)
         | Command::List(..)
+        | Command::Simulate(..)
         | Command::Release(..)
         | Command::Find(..)
         | Command::Status(_)
@@ -68,6 +69,7 @@ pub(crate) const fn writes(command: &Command) -> bool {
         | Command::Archive(..)
         | Command::Late(..)
         | Command::List(..)
+        | Command::Simulate(..)
         | Command::Close(_) => true,
         Command::Release(..) | Command::Find(..) | Command::Status(_) => false,
     }
@@ -85,6 +87,7 @@ pub(crate) fn erases(command: &Command) -> bool {
         | Command::Archive(..)
         | Command::Late(..)
         | Command::List(..)
+        | Command::Simulate(..)
         | Command::Release(..)
         | Command::Find(..)
         | Command::Status(_)

@@ -212,6 +212,10 @@ impl<'a> StateReplay<'a> {
                 Ok(())
             }
             Record::Event(entry) if entry.event == Event::Marked => self.mark(seq, entry),
+            Record::Simulation(entry) => {
+                self.counted(seq, entry);
+                Ok(())
+            }
             Record::Event(_) | Record::Aggregate(_) | Record::Listing(_) => Ok(()),
         }
     }
@@ -225,7 +229,11 @@ impl<'a> StateReplay<'a> {
             }
             Record::Decision(entry) if entry.decision == Decision::Permit => Step::Permit,
             Record::Outcome(entry) => Step::Ended { permit: entry.permit, outcome: entry.outcome },
-            Record::Decision(_) | Record::Late(_) | Record::Aggregate(_) | Record::Listing(_) => Step::Other,
+            Record::Decision(_)
+            | Record::Late(_)
+            | Record::Aggregate(_)
+            | Record::Listing(_)
+            | Record::Simulation(_) => Step::Other,
         };
         let stepped = self.following.step(seq, record.time(), step);
         let Record::Outcome(entry) = record else { return stepped };
@@ -252,7 +260,7 @@ impl<'a> StateReplay<'a> {
         Ok(())
     }
 
-    /// Whether a decision, which comes next, was made by the bundle that the log so far says was in force, and with the gate
+    /// Whether a decision or a simulation, which comes next, was made by the bundle that the log so far says was in force, and with the gate
     /// as an operator had left it.
     ///
     /// # Errors
@@ -275,9 +283,8 @@ impl<'a> StateReplay<'a> {
         &self.standing
     }
 
-    /// Compares what a decision says that limits had counted with what the records before it come to, and reserves
-    /// what a PERMIT takes.
-    fn limits(&mut self, seq: u64, entry: &DecisionRecord) {
+    /// Compares what a decision, or a simulation, says that limits had counted with what the records before it come to.
+    fn counted(&mut self, seq: u64, entry: &DecisionRecord) {
         for read in &entry.limits {
             let used = self.standing.used(&read.limit, &read.counter, entry.time);
             if used != read.used {
@@ -286,6 +293,11 @@ impl<'a> StateReplay<'a> {
                 self.say(seq, what);
             }
         }
+    }
+
+    /// The same of a decision, and reserves what a PERMIT takes.
+    fn limits(&mut self, seq: u64, entry: &DecisionRecord) {
+        self.counted(seq, entry);
         if entry.decision == Decision::Permit {
             self.standing.reserve(seq, &entry.agent, entry.time, &entry.limits);
             self.standing.label(&entry.agent, entry.behind(), entry.time, &entry.labels.added);

@@ -62,7 +62,8 @@ pub(crate) fn audit(connection: &Connection, tree: &TileTree) -> Result<(), Ledg
         | Record::Outcome(_)
         | Record::Aggregate(_)
         | Record::Late(_)
-        | Record::Listing(_) => return Err(differs(mark.seq)),
+        | Record::Listing(_)
+        | Record::Simulation(_) => return Err(differs(mark.seq)),
     };
     if digest(connection, mark.slot)? == said { Ok(()) } else { Err(differs(mark.seq)) }
 }

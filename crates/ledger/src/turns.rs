@@ -112,8 +112,10 @@ impl Turns {
         let glance: Glance<'_> = serde_json::from_slice(body).map_err(|_| damaged(seq))?;
         let time = glance.time;
         match (glance.kind.as_ref(), glance.decision, glance.facts) {
-            ("decision", Some(decision), Some(Facts { gate, in_force, policy })) => {
-                let step = if decision == Decision::Permit { Step::Permit } else { Step::Other };
+            (kind @ ("decision" | "simulation"), Some(decision), Some(Facts { gate, in_force, policy })) => {
+                // What was only simulated is never handed out, and never ends.
+                let permits = kind == "decision" && decision == Decision::Permit;
+                let step = if permits { Step::Permit } else { Step::Other };
                 self.push(Entry { seq, time, turn: Turn::Step(step) });
                 let named = glance.bundle.map(|bundle| bundle.digest);
                 self.named.extend(named);
@@ -142,7 +144,7 @@ impl Turns {
                 self.push(Entry { seq, time, turn: Turn::Lever(Lever::Stood(GateState::Open)) });
                 Ok(())
             }
-            ("decision" | "listing", _, _) => Err(damaged(seq)),
+            ("decision" | "simulation" | "listing", _, _) => Err(damaged(seq)),
             (_, _, _) => {
                 self.push(Entry { seq, time, turn: Turn::Step(Step::Other) });
                 Ok(())

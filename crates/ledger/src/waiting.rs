@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use portcullis_arbiter::{Fact, Health, Intake, Listed, Room, Settled, settle, settle_listing};
 use portcullis_protocol::{AgentId, Captured, LabelName, ReasonCode, Verdict};
 
-use crate::command::{Command, DecideReply, Decided, ListReply, OrderRefused, OutcomeRefused, Reply};
+use crate::command::{
+    Command, DecideReply, Decided, ListReply, OrderRefused, OutcomeRefused, Reply, SimulateReply,
+};
 use crate::error::LedgerError;
 use crate::held::{Holds, Witnessed};
 
@@ -38,6 +40,16 @@ pub(crate) enum ListAnswer {
     Again,
 }
 
+/// What a question what would be decided is answered once its batch stands.
+pub(crate) enum SimulateAnswer {
+    /// It is on record, with this verdict and particulars, at this index and with these bytes.
+    Logged(Verdict, Option<String>, u64, Vec<u8>),
+    /// It has no record, and is counted as this agent's.
+    Unlogged(ReasonCode, Option<String>, AgentId),
+    /// It is to be prepared again.
+    Again,
+}
+
 /// An attempt to be counted, for it has no record.
 pub(crate) type Uncounted = (ReasonCode, AgentId);
 
@@ -58,6 +70,7 @@ pub(crate) enum Waiting {
     Order { reply: Reply<Result<u64, OrderRefused>>, answer: Result<u64, OrderRefused> },
     Late { reply: Reply<Result<u64, ReasonCode>>, answer: Result<u64, ReasonCode> },
     List { reply: Reply<ListReply>, answer: ListAnswer },
+    Simulation { reply: Reply<SimulateReply>, answer: SimulateAnswer },
 }
 
 /// Makes the receipt of a record from its index and bytes.
@@ -88,6 +101,7 @@ impl Waiting {
                 Ok(None)
             }
             Self::List { reply, answer } => list(reply, answer, receipt),
+            Self::Simulation { reply, answer } => simulation(reply, answer, receipt),
         }
     }
 
@@ -113,6 +127,11 @@ impl Waiting {
             }
             Self::List { reply, .. } => {
                 reply(ListReply::Refused(code));
+                None
+            }
+            // The spool keeps attempts, and this is none.
+            Self::Simulation { reply, .. } => {
+                reply(SimulateReply::Refused(code, None));
                 None
             }
         }
@@ -181,6 +200,34 @@ fn list(
     }
 }
 
+/// A simulation is told by nothing but its receipt.
+fn simulation(
+    reply: Reply<SimulateReply>,
+    answer: SimulateAnswer,
+    receipt: &mut MakeReceipt<'_>,
+) -> Result<Option<Uncounted>, LedgerError> {
+    match answer {
+        SimulateAnswer::Logged(verdict, detail, seq, body) => match receipt(seq, body) {
+            Ok(receipt) => {
+                reply(SimulateReply::Simulated { verdict, detail, receipt });
+                Ok(None)
+            }
+            Err(error) => {
+                reply(SimulateReply::Refused(error.code(), None));
+                Err(error)
+            }
+        },
+        SimulateAnswer::Unlogged(code, detail, agent) => {
+            reply(SimulateReply::Refused(code, detail));
+            Ok(Some((code, agent)))
+        }
+        SimulateAnswer::Again => {
+            reply(SimulateReply::Again);
+            Ok(None)
+        }
+    }
+}
+
 /// A refusal without a record.
 pub(crate) fn unrecorded(code: ReasonCode, detail: Option<String>, captured: Captured) -> DecideReply {
     DecideReply::Decided(Box::new(Decided {
@@ -192,16 +239,25 @@ pub(crate) fn unrecorded(code: ReasonCode, detail: Option<String>, captured: Cap
     }))
 }
 
+/// Under which code a call is refused that cannot be put on record.
+fn refused_as(intake: &Intake, health: &Health, tripped: ReasonCode) -> ReasonCode {
+    match settle(intake, health, Fact::Unknown, Room::Unknown) {
+        Settled::Decided(Verdict::Refuse(code, _)) => code,
+        // What cannot be recorded is not permitted, whatever was computed.
+        Settled::Decided(Verdict::Permit(_)) | Settled::EvaluateAgain => tripped,
+    }
+}
+
 /// Answers a question while nothing can be recorded, because of `tripped`. Calls are returned, to be answered.
 pub(crate) fn refuse(command: Command, health: &Health, tripped: ReasonCode) -> Option<Unkept> {
     match command {
         Command::Decide(intake, reply) => {
-            let code = match settle(&intake, health, Fact::Unknown, Room::Unknown) {
-                Settled::Decided(Verdict::Refuse(code, _)) => code,
-                // What cannot be recorded is not permitted, whatever was computed.
-                Settled::Decided(Verdict::Permit(_)) | Settled::EvaluateAgain => tripped,
-            };
+            let code = refused_as(&intake, health, tripped);
             Some(Unkept { reply, intake, code, on_record: false })
+        }
+        Command::Simulate(intake, reply) => {
+            reply(SimulateReply::Refused(refused_as(&intake, health, tripped), None));
+            None
         }
         Command::Outcome(_, reply) => {
             reply(Err(OutcomeRefused::Unavailable(tripped)));

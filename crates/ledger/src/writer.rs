@@ -45,7 +45,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Whether a question adds what the disk's reserve is not for.
 const fn for_what_is_new(command: &Command) -> bool {
-    matches!(command, Command::Decide(..) | Command::Late(..) | Command::List(..))
+    matches!(command, Command::Decide(..) | Command::Late(..) | Command::List(..) | Command::Simulate(..))
 }
 
 /// How an open ledger failed, the worst last.
@@ -264,7 +264,8 @@ impl Writer {
                 | Command::Outcome(..)
                 | Command::Order(..)
                 | Command::Late(..)
-                | Command::List(..) => rest.push_back(command),
+                | Command::List(..)
+                | Command::Simulate(..) => rest.push_back(command),
             }
         }
         rest

@@ -56,7 +56,7 @@ pub use record::{
     AggregateRecord, BundleRef, DecisionRecord, Event, EventRecord, Outcome, OutcomeRecord, Record,
 };
 pub use request::{Request, Resource};
-pub use schema::{Fit, ToolSchema, Unusable};
+pub use schema::{Fit, OutputSchema, ToolSchema, Unusable};
 pub use sources::{Coverable, Excepted, SnapshotUse, Snapshots};
 pub use spelling::{fold, skeleton};
 pub use succession::{InForce, LostProofs, MOST_CHAINS, RolledBack, Succession};

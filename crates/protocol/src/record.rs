@@ -40,7 +40,7 @@ pub struct BundleRef {
     pub digest: BundleDigest,
 }
 
-/// A decision, as recorded.
+/// A decision, as recorded; of a simulation, the one that it would have been.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DecisionRecord {
@@ -266,6 +266,9 @@ pub enum Record {
     Late(LateRecord),
     /// A list of tools that was answered. No decision.
     Listing(Box<ListingRecord>),
+    /// What would have been decided of a call that was only simulated, by the state that the log had led to. No decision: it
+    /// permits nothing, reserves nothing and consumes nothing.
+    Simulation(Box<DecisionRecord>),
 }
 
 /// Bytes that are no record.
@@ -296,6 +299,7 @@ impl Record {
             Self::Event(record) => record.seq,
             Self::Late(record) => record.seq,
             Self::Listing(record) => record.seq,
+            Self::Simulation(record) => record.seq,
         }
     }
 
@@ -309,6 +313,7 @@ impl Record {
             Self::Event(record) => record.time,
             Self::Late(record) => record.time,
             Self::Listing(record) => record.time,
+            Self::Simulation(record) => record.time,
         }
     }
 
@@ -336,7 +341,7 @@ impl Record {
             return Err(RecordError::NotCanonical);
         }
         match &record {
-            Self::Decision(decision) => decision.check()?,
+            Self::Decision(decision) | Self::Simulation(decision) => decision.check()?,
             Self::Outcome(outcome) => outcome.check()?,
             Self::Event(event) => event.check()?,
             Self::Late(late) => late.check()?,

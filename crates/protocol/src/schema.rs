@@ -12,6 +12,7 @@ mod fit;
 mod look;
 mod marks;
 mod number;
+mod output;
 mod pattern;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use compile::{Unusable, Why};
 pub use fit::{Fit, Misfit};
 pub use look::{Kinds, Place};
+pub use output::OutputSchema;
 
 use number::{Decimal, Number};
 use pattern::Pattern;

@@ -293,6 +293,19 @@ pub struct LateReply {
     pub taken: u64,
 }
 
+/// The answer to `POST /v1/simulations`, whose body is that of a decision call: what would have been decided is on record, as a
+/// simulation. Its receipt makes no permit. An arbiter that knows no simulations has no such path, so that none is asked to decide by
+/// mistake.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SimulationReply {
+    /// Why it would have been refused, with particulars; absent if it would have been a PERMIT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<ReasonBody>,
+    /// The record's receipt, a C2SP tlog-proof. It alone says what would have been decided.
+    pub receipt: String,
+}
+
 /// `POST /v1/listings`: which of a server's tools the agent may be shown. The bearer key names the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

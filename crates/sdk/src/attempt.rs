@@ -279,7 +279,8 @@ impl Attempt {
         Ok((*record, verified))
     }
 
-    fn bound(&self, record: &DecisionRecord) -> Result<(), Refusal> {
+    /// Whether a record is of this attempt, in all that both say.
+    pub(crate) fn bound(&self, record: &DecisionRecord) -> Result<(), Refusal> {
         let ask = &self.request.ask;
         let differs = [
             (record.attempt != self.id(), "attempt"),

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::wire::{
-    DecisionCall, DecisionReply, LateCall, LateReply, ListingCall, ListingReply, OutcomeReply, WhoAmI,
+    DecisionCall, DecisionReply, LateCall, LateReply, ListingCall, ListingReply, OutcomeReply,
+    SimulationReply, WhoAmI,
 };
 use portcullis_protocol::{AgentId, Decision, GateId, Outcome, ReasonCode, SurfaceTable};
 
@@ -46,6 +47,13 @@ pub trait Authorizer: Send + Sync {
     /// believed before [`Listing::redeem`](crate::Listing::redeem) has verified it. An arbiter that knows no such question is as
     /// one that is not there.
     fn list(&self, _call: ListingCall) -> Call<'_, ListingReply> {
+        Box::pin(async { Err(Refusal::own(ReasonCode::ArbiterUnreachable, None)) })
+    }
+
+    /// Asks what would be decided, and puts that on record as a simulation. Nothing is permitted by it. Nothing that it answers is
+    /// believed before [`Simulation::redeem`](crate::Simulation::redeem) has verified it. An arbiter that knows no such question is
+    /// as one that is not there.
+    fn simulate(&self, _call: DecisionCall) -> Call<'_, SimulationReply> {
         Box::pin(async { Err(Refusal::own(ReasonCode::ArbiterUnreachable, None)) })
     }
 

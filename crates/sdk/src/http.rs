@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use portcullis_protocol::wire::{
     DecisionCall, DecisionReply, LateCall, LateReply, ListingCall, ListingReply, OrderCall, OrderReply,
-    OutcomeReply, ProofCall, ProofReply, WhoAmI,
+    OutcomeReply, ProofCall, ProofReply, SimulationReply, WhoAmI,
 };
 use portcullis_protocol::{Captured, Decision, Limits, ReasonCode, SurfaceTable, json};
 use serde::Serialize;
@@ -183,6 +183,13 @@ impl Authorizer for HttpAuthorizer {
         Box::pin(async move {
             let deadline = Duration::from_millis(call.deadline_ms);
             success(&self.within(deadline, Method::POST, "/v1/listings", body(&call)?).await?)
+        })
+    }
+
+    fn simulate(&self, call: DecisionCall) -> Call<'_, SimulationReply> {
+        Box::pin(async move {
+            let deadline = Duration::from_millis(call.deadline_ms);
+            success(&self.within(deadline, Method::POST, "/v1/simulations", body(&call)?).await?)
         })
     }
 

@@ -34,6 +34,7 @@ mod listing;
 mod outcomes;
 mod permit;
 mod refusal;
+mod simulation;
 #[cfg(test)]
 mod testing;
 
@@ -47,5 +48,6 @@ pub use listing::{Listing, list};
 pub use outcomes::Outcomes;
 pub use permit::{Lapsed, OutcomeReport, Permit, Running};
 pub use refusal::{Blocked, ReceiptRef, Refusal, Unavailable, Unverifiable};
+pub use simulation::{Simulated, Simulation, simulate};
 
 pub use portcullis_protocol as protocol;

@@ -3,10 +3,10 @@
 use portcullis_protocol::wire::{ReasonBody, StoredResult};
 use portcullis_protocol::{AttemptId, Captured, Decision, Precondition, ReasonCode};
 
-/// A verified receipt of a refusal.
+/// A verified receipt, of a refusal or of a simulation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceiptRef {
-    /// The attempt that it is for; fetch it with `GET /v1/receipts/{attempt}`.
+    /// The attempt that it is for; fetch it with `GET /v1/receipts/{attempt}`, where it is not a simulation's.
     pub attempt: AttemptId,
     /// Its index in the log.
     pub index: u64,

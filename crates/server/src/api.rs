@@ -68,6 +68,7 @@ pub const ROUTES: &[Route] = &[
     Route { method: "POST", path: "/v1/decisions/{attempt}/outcome", needs: Caller::Agent },
     Route { method: "POST", path: "/v1/late", needs: Caller::Agent },
     Route { method: "POST", path: "/v1/listings", needs: Caller::Agent },
+    Route { method: "POST", path: "/v1/simulations", needs: Caller::Agent },
     Route { method: "GET", path: "/v1/receipts/{attempt}", needs: Caller::Agent },
     Route { method: "GET", path: "/v1/surfaces", needs: Caller::Agent },
     Route { method: "GET", path: "/v1/whoami", needs: Caller::Agent },
@@ -98,6 +99,7 @@ fn handler(path: &str) -> Option<MethodRouter<Arc<Arbiter>>> {
         "/v1/decisions/{attempt}/outcome" => post(outcome).layer(DefaultBodyLimit::max(OUTCOME_BODY)),
         "/v1/late" => post(late).layer(DefaultBodyLimit::max(LATE_BODY)),
         "/v1/listings" => post(list).layer(DefaultBodyLimit::max(LISTING_BODY)),
+        "/v1/simulations" => post(simulate).layer(DefaultBodyLimit::max(DECISION_BODY)),
         "/v1/receipts/{attempt}" => get(receipt),
         "/v1/surfaces" => get(surfaces),
         "/v1/whoami" => get(whoami),
@@ -319,6 +321,26 @@ async fn list(State(arbiter): Shared, AsAgent(credential): AsAgent, Content(cont
     match arbiter.list(call, &credential).await {
         Ok(reply) => json(200, &reply),
         Err(code) => refusal(code, None),
+    }
+}
+
+/// Says what would be decided. Of what is refused without a record, that is said and no more.
+async fn simulate(
+    State(arbiter): Shared,
+    AsAgent(credential): AsAgent,
+    Content(content): Content,
+) -> Response {
+    let body = match content {
+        Ok(body) => body,
+        Err((code, detail)) => return refuse(&arbiter, &credential, code, Some(detail)),
+    };
+    let call: DecisionCall = match parse_strict(&body) {
+        Ok(call) => call,
+        Err(Refused { code, detail }) => return refuse(&arbiter, &credential, code, Some(detail)),
+    };
+    match arbiter.simulate(call, &credential).await {
+        Ok(reply) => json(200, &reply),
+        Err((code, detail)) => refusal(code, detail),
     }
 }
 

@@ -83,7 +83,7 @@ pub fn before(config: &ArbiterConfig, entry: &DecisionRecord) -> Result<Before, 
         return Ok(search.found);
     }
     let ledger = open_ledger(config).map_err(|error| error.to_string())?;
-    let is_of = |record: &Record| matches!(record, Record::Decision(own) if **own == *entry);
+    let is_of = |record: &Record| matches!(record, Record::Decision(own) | Record::Simulation(own) if **own == *entry);
     if entry.seq >= ledger.head().size()
         || !is_of(&ledger.record(entry.seq).map_err(|error| error.to_string())?)
     {
@@ -159,7 +159,8 @@ impl<'a> Search<'a> {
             | Record::Event(_)
             | Record::Aggregate(_)
             | Record::Late(_)
-            | Record::Listing(_) => {}
+            | Record::Listing(_)
+            | Record::Simulation(_) => {}
         }
     }
 

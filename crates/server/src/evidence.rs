@@ -261,7 +261,8 @@ impl Gathered {
             | Record::Aggregate(_)
             | Record::Event(_)
             | Record::Late(_)
-            | Record::Listing(_) => None,
+            | Record::Listing(_)
+            | Record::Simulation(_) => None,
         };
         if !selection.has(&record, permit.as_ref()) {
             return Ok(());
@@ -270,7 +271,7 @@ impl Gathered {
             self.permits.insert(outcome.permit);
         }
         match &record {
-            Record::Decision(decision) => {
+            Record::Decision(decision) | Record::Simulation(decision) => {
                 self.bundles.extend(decision.bundle.as_ref().map(|bundle| bundle.digest));
             }
             Record::Listing(listing) => self.bundles.extend([listing.bundle.digest]),

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use portcullis_ledger::{DirectoryLock, LockError};
 use portcullis_protocol::wire::{
-    DecisionCall, DecisionReply, LateCall, LateReply, ListingCall, ListingReply, OutcomeReply, WhoAmI,
+    DecisionCall, DecisionReply, LateCall, LateReply, ListingCall, ListingReply, OutcomeReply,
+    SimulationReply, WhoAmI,
 };
 use portcullis_protocol::{ReasonCode, SurfaceTable};
 use portcullis_sdk::{Authorizer, Call, Endpoint, HttpAuthorizer, OutcomeReport, Refusal, Token};
@@ -261,6 +262,14 @@ impl Authorizer for Visitor {
         }
     }
 
+    fn simulate(&self, call: DecisionCall) -> Call<'_, SimulationReply> {
+        match self.local() {
+            Some(Ok(local)) => Box::pin(async move { local.simulate(call).await }),
+            Some(Err(refusal)) => Box::pin(async move { Err(refusal) }),
+            None => self.client.simulate(call),
+        }
+    }
+
     fn ready(&self) -> Call<'_, bool> {
         match self.local() {
             Some(Ok(local)) => Box::pin(async move { local.ready().await }),
@@ -315,6 +324,13 @@ impl Authorizer for Node {
         match self.shared.local() {
             Some(local) => Box::pin(async move { local.list(call).await }),
             None => self.shared.client.list(call),
+        }
+    }
+
+    fn simulate(&self, call: DecisionCall) -> Call<'_, SimulationReply> {
+        match self.shared.local() {
+            Some(local) => Box::pin(async move { local.simulate(call).await }),
+            None => self.shared.client.simulate(call),
         }
     }
 

@@ -84,7 +84,9 @@ pub use remote::{
     CosigningHealth, FactsHealth, Health, Interlock, IssuerHealth, Scrubbed, SourceHealth, Spool,
     WitnessHealth, ask_health, ask_metrics,
 };
-pub use replay::{Finding, Lists, NotReplayable, ReplaySummary, ReplayWith, Replayed, replay, vault_key};
+pub use replay::{
+    Finding, Lists, NotReplayable, ReplaySummary, ReplayWith, Replayed, Simulations, replay, vault_key,
+};
 pub use rotation::{Rotated, RotationError, begin_rotation, finish_rotation, revoke_key};
 pub use serve::{ServeError, serve};
 pub use service::{Arbiter, StartError};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use portcullis_arbiter::Credential;
 use portcullis_protocol::wire::{
-    DecisionCall, DecisionReply, LateCall, LateReply, ListingCall, ListingReply, OutcomeReply, WhoAmI,
+    DecisionCall, DecisionReply, LateCall, LateReply, ListingCall, ListingReply, OutcomeReply,
+    SimulationReply, WhoAmI,
 };
 use portcullis_protocol::{Digest, ReasonCode, SurfaceTable};
 use portcullis_sdk::{Authorizer, Call, OutcomeReport, Refusal, Token};
@@ -71,6 +72,14 @@ impl Authorizer for LocalAuthorizer {
         Box::pin(async move {
             let credential = self.credential(Use::Acting).await?;
             self.arbiter.list(call, &credential).await.map_err(|code| Refusal::own(code, None))
+        })
+    }
+
+    fn simulate(&self, call: DecisionCall) -> Call<'_, SimulationReply> {
+        Box::pin(async move {
+            let credential = self.credential(Use::Acting).await?;
+            let simulated = self.arbiter.simulate(call, &credential).await;
+            simulated.map_err(|(code, detail)| Refusal::own(code, detail))
         })
     }
 

@@ -11,6 +11,7 @@ use crate::remote::Health;
 struct Counts {
     decisions: BTreeMap<(Decision, Option<ReasonCode>), u64>,
     unrecorded: BTreeMap<Option<ReasonCode>, u64>,
+    simulations: BTreeMap<(Decision, Option<ReasonCode>), u64>,
 }
 
 /// Counters since the arbiter started.
@@ -24,6 +25,13 @@ impl Metrics {
         *count = count.saturating_add(1);
     }
 
+    /// Counts what would have been decided. It counts as no decision.
+    pub(crate) fn simulated(&self, would: Decision, reason: Option<ReasonCode>) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.simulations.entry((would, reason)).or_default();
+        *count = count.saturating_add(1);
+    }
+
     pub(crate) fn unrecorded(&self, reason: Option<ReasonCode>) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.unrecorded.entry(reason).or_default();
@@ -34,15 +42,9 @@ impl Metrics {
     #[must_use]
     pub fn render(&self, health: &Health) -> String {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut text = String::from("# TYPE portcullis_decisions_total counter\n");
-        for ((decision, reason), count) in &counts.decisions {
-            let (decision, reason) = (decision.as_str(), reason.map_or("", ReasonCode::as_str));
-            line(
-                &mut text,
-                &format!("portcullis_decisions_total{{decision=\"{decision}\",reason=\"{reason}\"}}"),
-                *count,
-            );
-        }
+        let mut text = String::new();
+        decided(&mut text, "portcullis_decisions_total", &counts.decisions);
+        decided(&mut text, "portcullis_simulations_total", &counts.simulations);
         text.push_str("# TYPE portcullis_unrecorded_total counter\n");
         for (reason, count) in &counts.unrecorded {
             let reason = reason.map_or("unauthenticated", ReasonCode::as_str);
@@ -99,6 +101,15 @@ impl Metrics {
             }
         }
         text
+    }
+}
+
+/// What was decided, or would have been.
+fn decided(text: &mut String, name: &str, counted: &BTreeMap<(Decision, Option<ReasonCode>), u64>) {
+    text.push_str(&format!("# TYPE {name} counter\n"));
+    for ((decision, reason), count) in counted {
+        let (decision, reason) = (decision.as_str(), reason.map_or("", ReasonCode::as_str));
+        line(text, &format!("{name}{{decision=\"{decision}\",reason=\"{reason}\"}}"), *count);
     }
 }
 

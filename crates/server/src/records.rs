@@ -12,13 +12,15 @@ use crate::config::ArbiterConfig;
 #[error(transparent)]
 pub struct RecordsError(#[from] LedgerError);
 
-/// A decision with what became of it.
+/// A decision with what became of it, or a simulation.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// The decision.
     pub record: portcullis_protocol::DecisionRecord,
     /// The newest outcome, if it is a PERMIT that has one.
     pub outcome: Option<Outcome>,
+    /// Whether it is no decision, but what would have been one.
+    pub simulated: bool,
 }
 
 /// Opens the ledger under its anchored head. What is read of it is proved when it is read.
@@ -34,10 +36,12 @@ pub fn open_ledger(config: &ArbiterConfig) -> Result<LedgerReader, RecordsError>
 /// # Errors
 /// [`RecordsError`].
 pub fn rows(ledger: &LedgerReader) -> Result<Vec<Row>, RecordsError> {
-    newest(ledger, usize::MAX)
+    let mut rows = newest(ledger, usize::MAX)?;
+    rows.retain(|row| !row.simulated);
+    Ok(rows)
 }
 
-/// The newest decisions in the log, at most `count`, in order, each with its newest outcome. Reads no more of the log
+/// The newest decisions and simulations in the log, at most `count`, in order, each with its newest outcome. Reads no more of the log
 /// than that takes: an outcome comes after its decision.
 ///
 /// # Errors
@@ -53,7 +57,10 @@ pub fn newest(ledger: &LedgerReader, count: usize) -> Result<Vec<Row>, RecordsEr
             match listed.record {
                 Record::Decision(record) => {
                     let outcome = outcomes.remove(&record.seq);
-                    rows.push(Row { record: *record, outcome });
+                    rows.push(Row { record: *record, outcome, simulated: false });
+                }
+                Record::Simulation(record) => {
+                    rows.push(Row { record: *record, outcome: None, simulated: true });
                 }
                 Record::Outcome(record) => {
                     // Read backwards, the first is the newest.

@@ -2,6 +2,7 @@
 
 mod absent;
 mod lists;
+mod simulations;
 mod terms;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use serde::Serialize;
 
 use self::absent::Absent;
 pub use self::lists::Lists;
+pub use self::simulations::Simulations;
 use self::terms::Terms;
 use crate::config::ArbiterConfig;
 use crate::kept_facts::{FactsMissing, KeptFacts, gathered};
@@ -91,6 +93,8 @@ pub struct ReplaySummary {
     pub not_replayable: BTreeMap<NotReplayable, u64>,
     /// Lists of tools.
     pub lists: Lists,
+    /// What was only simulated.
+    pub simulations: Simulations,
     /// Bundles that records name, and for which nobody vouches whose keys are known here: too few signatures are left on them,
     /// or those of others. What was decided by them is not decided again.
     pub unvouched: BTreeSet<BundleDigest>,
@@ -153,7 +157,8 @@ pub fn replay(
         absent.follow(record);
         match record {
             Record::Decision(entry) => {
-                let (replayed, operation) = decide(&mut bundles, with.master, entry, body, state);
+                let (replayed, operation) =
+                    decide(&mut bundles, with.master, (entry, Record::Decision), body, state);
                 if !each(entry, &replayed) {
                     return ControlFlow::Break(());
                 }
@@ -182,6 +187,12 @@ pub fn replay(
                     Ok(()) | Err(Otherwise::Different(_)) => {}
                 }
                 summary.findings.extend(summary.lists.take(entry.seq, listed));
+                ControlFlow::Continue(None)
+            }
+            Record::Simulation(entry) => {
+                let replayed =
+                    simulations::again(&mut bundles, &mut absent, with.master, (entry, body), state);
+                summary.findings.extend(summary.simulations.take(entry.seq, replayed));
                 ControlFlow::Continue(None)
             }
             // What is entered late is no decision: there is nothing to decide again.
@@ -235,10 +246,11 @@ fn different(what: impl ToString) -> Otherwise {
     Otherwise::Different(what.to_string())
 }
 
+/// Decides again what a record of this kind says was decided, or would have been.
 fn decide(
     bundles: &mut Bundles<'_>,
     master: Option<&MasterKey>,
-    entry: &DecisionRecord,
+    (entry, of): (&DecisionRecord, fn(Box<DecisionRecord>) -> Record),
     body: &[u8],
     state: &StateReplay<'_>,
 ) -> (Replayed, Option<Digest>) {
@@ -268,7 +280,7 @@ fn decide(
         };
         let decided = replay.decide(stored, state.standing()).map_err(different)?;
         let said = (decided.decision, decided.reason);
-        let bytes = Record::Decision(Box::new(decided)).to_bytes().map_err(different)?;
+        let bytes = of(Box::new(decided)).to_bytes().map_err(different)?;
         if bytes == body {
             return Ok(());
         }

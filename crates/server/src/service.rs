@@ -38,6 +38,7 @@ mod health;
 mod identity;
 mod listing;
 mod orders;
+mod simulating;
 
 /// How often a verdict is computed anew when the bundle changes under it.
 const EVALUATIONS: u32 = 3;

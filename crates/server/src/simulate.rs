@@ -191,6 +191,8 @@ pub struct Simulation {
     pub changes: BTreeMap<Group, (u64, u64)>,
     /// Requests that could not be asked.
     pub not_simulated: BTreeMap<NotSimulated, u64>,
+    /// Calls on record that were only simulated themselves: they are no requests, left nothing, and are not asked again.
+    pub simulated_calls: u64,
     /// What was taken as given.
     pub assumed: Assumed,
     /// What in the ledger cannot be, by its own records. What is said of it is then worth nothing.
@@ -201,7 +203,16 @@ impl Simulation {
     fn new(other: &Rehearsal) -> Self {
         let (changes, not_simulated) = (BTreeMap::new(), BTreeMap::new());
         let (bundle, assumed) = (other.digest(), Assumed::default());
-        Self { bundle, asked: 0, unchanged: 0, changes, not_simulated, assumed, contradictions: 0 }
+        Self {
+            bundle,
+            asked: 0,
+            unchanged: 0,
+            changes,
+            not_simulated,
+            simulated_calls: 0,
+            assumed,
+            contradictions: 0,
+        }
     }
 
     /// `alike`: whether both bind it by the same terms. Where they do not, that both decide the same is no answer; that they do

@@ -285,7 +285,9 @@ impl VerifiedPack {
     /// The digests of the bundles by which the selected records were decided, or answered.
     fn named_bundles(&self) -> BTreeSet<BundleDigest> {
         let decided = self.records.values().filter_map(|record| match record {
-            Record::Decision(decision) => decision.bundle.as_ref().map(|bundle| bundle.digest),
+            Record::Decision(decision) | Record::Simulation(decision) => {
+                decision.bundle.as_ref().map(|bundle| bundle.digest)
+            }
             Record::Listing(listing) => Some(listing.bundle.digest),
             Record::Outcome(_) | Record::Aggregate(_) | Record::Event(_) | Record::Late(_) => None,
         });
@@ -323,7 +325,8 @@ impl VerifiedPack {
                 | Record::Aggregate(_)
                 | Record::Event(_)
                 | Record::Late(_)
-                | Record::Listing(_) => None,
+                | Record::Listing(_)
+                | Record::Simulation(_) => None,
             };
             if let Record::Outcome(outcome) = record {
                 explaining.insert(outcome.permit);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_protocol::{ContextKind, Exact, Fit, ToolDefinition, ToolSchema};
+use portcullis_protocol::{ContextKind, Exact, Fit, OutputSchema, ToolDefinition, ToolSchema};
 
 /// Where more keys can be declared than by name.
 const OPEN: [&str; 2] = ["additionalProperties", "patternProperties"];
@@ -45,6 +45,19 @@ pub(crate) fn fit(data: &[u8]) {
         };
         assert!(place.can_be(kind), "{kind:?} was not to be there");
     }
+}
+
+/// A schema of results. Whatever it is, the making of a smallest one ends, and what is made is one, however it is laid out.
+pub(crate) fn output(data: &[u8]) {
+    let Ok(written) = Exact::parse(data) else { return };
+    let definition = format!("{{\"name\":\"t\",\"outputSchema\":{}}}", written.to_canonical());
+    let Ok(definition) = ToolDefinition::parse(definition.as_bytes()) else { return };
+    let Some(Ok(schema)) = OutputSchema::of(&definition) else { return };
+    let Some(made) = schema.smallest() else { return };
+    assert!(schema.holds(&made), "what was made is no result: {}", made.to_canonical());
+    let read = Exact::parse(made.to_pretty().as_bytes()).expect("what was made is JSON");
+    assert_eq!(read, made);
+    assert_eq!(schema.smallest(), Some(made), "made again, it is another one");
 }
 
 /// Every name in any `properties`, wherever; and whether keys can be declared otherwise.

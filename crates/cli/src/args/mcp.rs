@@ -54,6 +54,13 @@ pub(crate) struct McpArgs {
     /// With `--listen`: a host that the endpoint is known by beside its address, as clients write it. May be given again.
     #[arg(long, value_name = "HOST", requires = "listen")]
     pub(crate) host: Vec<String>,
+    /// Only simulate: say of each call what would be decided, on record as a simulation, and never send it to the tool server. What would
+    /// be permitted is answered from recorded examples or by the tool's output schema, marked. docs/simulation.md
+    #[arg(long)]
+    pub(crate) simulate: bool,
+    /// With `--simulate`: recorded examples of results, one JSON object a line: `{"tool": "SERVER/TOOL", "arguments": {…}, "result": {…}}`.
+    #[arg(long, value_name = "FILE", requires = "simulate")]
+    pub(crate) examples: Option<PathBuf>,
     /// The tool server's command.
     #[arg(last = true, required_unless_present_any = ["url", "servers"], value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,

@@ -26,6 +26,9 @@ mod found;
 #[derive(Serialize)]
 struct Explanation {
     record: Box<DecisionRecord>,
+    /// Whether it was no decision, but what would have been one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
     /// At which precondition it was decided.
     precondition: Option<&'static str>,
     message: Option<&'static str>,
@@ -55,10 +58,18 @@ pub(crate) fn run(args: &ExplainArgs) -> ExitCode {
         Ok(record) => record,
         Err(error) => return say::misuse(&format!("{}: NOT VERIFIED: {error}", args.receipt.display())),
     };
-    let Record::Decision(record) = record else {
-        return say::misuse("verified, and the record is no decision: there is nothing to explain");
+    let (record, simulated) = match record {
+        Record::Decision(record) => (record, false),
+        Record::Simulation(record) => (record, true),
+        Record::Outcome(_)
+        | Record::Aggregate(_)
+        | Record::Event(_)
+        | Record::Late(_)
+        | Record::Listing(_) => {
+            return say::misuse("verified, and the record is no decision: there is nothing to explain");
+        }
     };
-    let explanation = explain(args, &config, record);
+    let explanation = Explanation { simulated, ..explain(args, &config, record) };
     if args.json {
         match serde_json::to_string(&explanation) {
             Ok(text) => say::line(&text),
@@ -128,6 +139,7 @@ fn explain(args: &ExplainArgs, config: &Deployed, record: Box<DecisionRecord>) -
         remedy: reason.map(ReasonCode::remedy),
         needed: needed(&record, &because),
         record,
+        simulated: false,
         policies,
         nearest,
         because,
@@ -228,10 +240,11 @@ fn request(args: &ExplainArgs, config: &Deployed, record: &DecisionRecord) -> Re
 }
 
 fn tell(explanation: &Explanation) {
-    let Explanation { record, precondition, message, policies, unsaid, .. } = explanation;
+    let Explanation { record, simulated, precondition, message, policies, unsaid, .. } = explanation;
     let (word, agent, surface) = (record.decision.as_str(), &record.agent, &record.surface);
+    let would = if *simulated { "simulated: would be " } else { "" };
     say::line(&format!(
-        "{word}: {agent}{} asked for {} on {surface}, at {}",
+        "{would}{word}: {agent}{} asked for {} on {surface}, at {}",
         say::acts_for(record.acts_for.as_ref(), record.behind().is_some()),
         record.action,
         say::time(record.time)

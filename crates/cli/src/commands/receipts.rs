@@ -116,22 +116,25 @@ impl Form {
 }
 
 fn list(rows: &[Row], json: bool) -> ExitCode {
-    for Row { record, outcome } in rows {
+    for Row { record, outcome, simulated } in rows {
         if json {
-            let record = Record::Decision(Box::new(record.clone()));
+            let of = if *simulated { Record::Simulation } else { Record::Decision };
+            let record = of(Box::new(record.clone()));
             say::line(&serde_json::json!({ "record": record, "outcome": outcome }).to_string());
             continue;
         }
-        let what = record.reason.map_or_else(|| outcome.map_or("open", Outcome::as_str), ReasonCode::as_str);
+        let became = if *simulated { "would be permitted" } else { outcome.map_or("open", Outcome::as_str) };
         let attempt = record.attempt.to_string();
+        // It is found by its index: no attempt of it is in the log's index.
+        let (attempt, mark) =
+            if *simulated { ("", "simulated") } else { (attempt.get(..12).unwrap_or_default(), "") };
         say::line(&format!(
-            "{:>8}  {:<7}  {:<28}  {:<20}  {:<32}  {}",
+            "{:>8}  {:<7}  {:<28}  {:<20}  {:<32}  {attempt}{mark}",
             record.seq,
             record.decision.as_str(),
-            what,
+            record.reason.map_or(became, ReasonCode::as_str),
             record.agent.as_str(),
             record.surface.as_str(),
-            attempt.get(..12).unwrap_or_default()
         ));
     }
     ExitCode::SUCCESS
@@ -152,11 +155,12 @@ fn show(ledger: &LedgerReader, id: &str, form: &mut Form) -> ExitCode {
     }
 }
 
-/// The decision, late record or list with an index, or the decision whose attempt begins so.
+/// The decision, late record, list or simulation with an index, or the decision whose attempt begins so.
 fn find(ledger: &LedgerReader, id: &str) -> Result<Result<u64, String>, LedgerError> {
     if let Ok(seq) = id.parse::<u64>()
         && seq < ledger.head().size()
-        && let Record::Decision(_) | Record::Late(_) | Record::Listing(_) = ledger.record(seq)?
+        && let Record::Decision(_) | Record::Late(_) | Record::Listing(_) | Record::Simulation(_) =
+            ledger.record(seq)?
     {
         return Ok(Ok(seq));
     }
@@ -170,7 +174,8 @@ fn find(ledger: &LedgerReader, id: &str) -> Result<Result<u64, String>, LedgerEr
             | Record::Aggregate(_)
             | Record::Event(_)
             | Record::Late(_)
-            | Record::Listing(_) => Err(none()),
+            | Record::Listing(_)
+            | Record::Simulation(_) => Err(none()),
         },
         [] | [_] => Err(none()),
         [_, _, ..] => Err(format!("more than one attempt begins with `{id}`; give more of it")),
@@ -199,7 +204,15 @@ fn export(ledger: &LedgerReader, directory: &Path, form: &mut Form, json: bool) 
             Err(error) => return say::error(&error),
         };
         for listed in records {
-            let Record::Decision(record) = listed.record else { continue };
+            let (record, kind) = match listed.record {
+                Record::Decision(record) => (record, ""),
+                Record::Simulation(record) => (record, "simulated-"),
+                Record::Outcome(_)
+                | Record::Aggregate(_)
+                | Record::Event(_)
+                | Record::Late(_)
+                | Record::Listing(_) => continue,
+            };
             let is_cosigned = form.is_cosigned(record.seq);
             if form.demands && !is_cosigned {
                 exported.left_out = exported.left_out.saturating_add(1);
@@ -208,7 +221,7 @@ fn export(ledger: &LedgerReader, directory: &Path, form: &mut Form, json: bool) 
             let count = if is_cosigned { &mut exported.cosigned } else { &mut exported.others };
             *count = count.saturating_add(1);
             let (decision, ending) = (record.decision.as_str(), form.ending());
-            let path = directory.join(format!("{:08}-{decision}.{ending}", record.seq));
+            let path = directory.join(format!("{:08}-{kind}{decision}.{ending}", record.seq));
             let text = match form.of(ledger, record.seq) {
                 Ok(text) => text,
                 Err(error) => return say::error(&error),

@@ -86,7 +86,16 @@ fn taken_as_given(assumed: &Assumed) {
 }
 
 fn tell(simulation: &Simulation, args: &SimulateArgs) -> ExitCode {
-    let Simulation { bundle, asked, unchanged, changes, not_simulated, assumed, contradictions } = simulation;
+    let Simulation {
+        bundle,
+        asked,
+        unchanged,
+        changes,
+        not_simulated,
+        simulated_calls,
+        assumed,
+        contradictions,
+    } = simulation;
     let place = if args.trace.is_some() { "line" } else { "record" };
     if args.json {
         let changes: Vec<_> = changes
@@ -95,7 +104,8 @@ fn tell(simulation: &Simulation, args: &SimulateArgs) -> ExitCode {
             .collect();
         let said = serde_json::json!({
             "bundle": bundle, "asked": asked, "unchanged": unchanged, "changes": changes,
-            "not_simulated": not_simulated, "assumed": assumed, "contradictions": contradictions,
+            "not_simulated": not_simulated, "simulated_calls": simulated_calls, "assumed": assumed,
+            "contradictions": contradictions,
         });
         say::line(&said.to_string());
     } else {
@@ -110,6 +120,11 @@ fn tell(simulation: &Simulation, args: &SimulateArgs) -> ExitCode {
         say::line(&format!("{asked} requests asked: {changed} changed, {unchanged} unchanged"));
         for (why, count) in not_simulated {
             say::line(&format!("{count} requests not simulated: {}", why.as_str()));
+        }
+        if *simulated_calls > 0 {
+            say::line(&format!(
+                "{simulated_calls} calls on record were only simulated: they are no requests, and were not asked"
+            ));
         }
         taken_as_given(assumed);
     }

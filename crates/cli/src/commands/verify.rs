@@ -183,6 +183,9 @@ fn describe(file: &Path, receipt: &VerifiedReceipt, record: &Record, json: bool)
         Record::Event(event) => format!("event {:?}", event.event),
         Record::Late(late) => describe_late(late),
         Record::Listing(listing) => describe_listing(listing),
+        Record::Simulation(would) => {
+            format!("simulated, no decision: would be {}", describe_decision(would))
+        }
     };
     format!(
         "{}: verified\n  record  {} of {} in {}\n  {what}",

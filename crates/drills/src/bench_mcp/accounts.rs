@@ -131,7 +131,11 @@ impl OnRecord {
             Record::Outcome(record) => {
                 newest.entry(record.permit).or_insert(record.outcome);
             }
-            Record::Aggregate(_) | Record::Event(_) | Record::Late(_) | Record::Listing(_) => {}
+            Record::Aggregate(_)
+            | Record::Event(_)
+            | Record::Late(_)
+            | Record::Listing(_)
+            | Record::Simulation(_) => {}
         }
     }
 

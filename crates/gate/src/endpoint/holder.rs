@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portcullis_protocol::wire::{
-    DecisionCall, DecisionReply, LateCall, LateReply, ListingCall, ListingReply, OutcomeReply, WhoAmI,
+    DecisionCall, DecisionReply, LateCall, LateReply, ListingCall, ListingReply, OutcomeReply,
+    SimulationReply, WhoAmI,
 };
 use portcullis_protocol::{Digest, Millis, SurfaceTable};
 use portcullis_sdk::{Authorizer, Call, OutcomeReport};
@@ -92,6 +93,11 @@ impl Authorizer for Holder {
     fn list(&self, call: ListingCall) -> Call<'_, ListingReply> {
         let arbiter = self.arbiter();
         Box::pin(async move { arbiter.list(call).await })
+    }
+
+    fn simulate(&self, call: DecisionCall) -> Call<'_, SimulationReply> {
+        let arbiter = self.arbiter();
+        Box::pin(async move { arbiter.simulate(call).await })
     }
 
     fn late(&self, call: LateCall) -> Call<'_, LateReply> {

@@ -37,6 +37,7 @@ fn sessions(bounds: Bounds) -> Sessions {
         beside: Vec::new(),
         spool: None,
         listed_within: McpGate::LISTED_WITHIN,
+        simulation: None,
     };
     let key = SigningKey::from_bytes(&[7; 32]).verifying_key().to_bytes();
     let log = TrustedLog::new(vec![VerifierKey::ed25519("gate.example/log", key).unwrap()]).unwrap();

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::wire::{
-    DecisionCall, DecisionReply, ListingCall, ListingReply, OutcomeReply, ReasonBody, StoredResult,
+    DecisionCall, DecisionReply, ListingCall, ListingReply, OutcomeReply, ReasonBody, SimulationReply,
+    StoredResult,
 };
 use portcullis_protocol::{
     AttemptId, BundleRef, Captured, Decision, ListingRecord, Millis, Nonce, Outcome, PrincipalId, ReasonCode,
@@ -71,6 +72,8 @@ pub(crate) struct TestArbiter {
     unheard: Mutex<BTreeSet<AttemptId>>,
     /// The attempt whose PERMIT was lost and is open; `None` inside once it has ended.
     lost: Mutex<Option<Option<AttemptId>>>,
+    /// Questions what would be decided, in order.
+    pub(crate) simulated: watch::Sender<Vec<DecisionCall>>,
     /// Questions for lists, in order.
     pub(crate) lists: Mutex<Vec<ListingCall>>,
     /// The tools that it hides, or why it shows none.
@@ -95,6 +98,7 @@ impl TestArbiter {
             release: Semaphore::new(0),
             unheard: Mutex::default(),
             lost: Mutex::default(),
+            simulated: watch::channel(Vec::new()).0,
             lists: Mutex::default(),
             hides: Mutex::new(Ok(BTreeSet::new())),
             forges: Mutex::default(),
@@ -298,6 +302,20 @@ impl Authorizer for TestArbiter {
     fn list(&self, call: ListingCall) -> Call<'_, ListingReply> {
         let hides = self.hides.lock().unwrap().clone();
         self.list_hiding(call, hides)
+    }
+
+    fn simulate(&self, call: DecisionCall) -> Call<'_, SimulationReply> {
+        self.simulated.send_modify(|asked| asked.push(call.clone()));
+        let act = self.act.lock().unwrap().clone();
+        Box::pin(async move {
+            let reply = self.answer(act, call.clone()).await?;
+            let code = reply.reason.as_ref().map(|reason| reason.code);
+            let would = record(&call, code, 60_000);
+            Ok(SimulationReply {
+                reason: reply.reason,
+                receipt: receipt_of(Record::Simulation(Box::new(would))),
+            })
+        })
     }
 
     fn ready(&self) -> Call<'_, bool> {

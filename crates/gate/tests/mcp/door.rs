@@ -12,7 +12,7 @@ use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use portcullis_gate::endpoint::{Bounds, Endpoint, EndpointError, serve_endpoint};
 use portcullis_protocol::wire::{
-    DecisionCall, DecisionReply, ListingCall, ListingReply, OutcomeReply, WhoAmI,
+    DecisionCall, DecisionReply, ListingCall, ListingReply, OutcomeReply, SimulationReply, WhoAmI,
 };
 use portcullis_protocol::{Digest, Millis, ReasonCode, SurfaceTable};
 use portcullis_sdk::{Authorizer, Call, OutcomeReport, Refusal, Token};
@@ -82,6 +82,10 @@ impl Authorizer for Asked {
             Some(hides) => self.arbiter.list_hiding(call, Ok(hides)),
             None => self.arbiter.list(call),
         }
+    }
+
+    fn simulate(&self, call: DecisionCall) -> Call<'_, SimulationReply> {
+        self.arbiter.simulate(call)
     }
 
     fn whoami(&self) -> Call<'_, WhoAmI> {

@@ -43,6 +43,8 @@ mod remote;
 #[cfg(test)]
 mod several;
 #[cfg(test)]
+mod simulated;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod upstreams;

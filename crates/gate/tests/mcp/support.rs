@@ -96,6 +96,7 @@ pub(crate) fn config(command: Vec<std::ffi::OsString>) -> McpGate {
         beside: Vec::new(),
         spool: None,
         listed_within: McpGate::LISTED_WITHIN,
+        simulation: None,
     }
 }
 

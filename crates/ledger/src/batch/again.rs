@@ -73,7 +73,8 @@ fn decided(connection: &Connection, seq: u64) -> Result<(Vec<u8>, Box<DecisionRe
         | Record::Aggregate(_)
         | Record::Event(_)
         | Record::Late(_)
-        | Record::Listing(_) => {
+        | Record::Listing(_)
+        | Record::Simulation(_) => {
             Err(LedgerError::Corrupt(format!("record {seq} of an attempt is no decision")))
         }
     }
@@ -151,7 +152,8 @@ impl Opened {
                 | Record::Aggregate(_)
                 | Record::Event(_)
                 | Record::Late(_)
-                | Record::Listing(_) => false,
+                | Record::Listing(_)
+                | Record::Simulation(_) => false,
             };
             let receipt = if spendable { None } else { Some(self.receipt(seq, body)?) };
             Ok(Some(Found { record, receipt }))

@@ -111,7 +111,8 @@ impl Batch<'_> {
             | Record::Aggregate(_)
             | Record::Event(_)
             | Record::Late(_)
-            | Record::Listing(_) => Err(differs()),
+            | Record::Listing(_)
+            | Record::Simulation(_) => Err(differs()),
         }
     }
 }

@@ -85,7 +85,7 @@ pub(crate) fn kept() -> World {
     world
 }
 
-fn check(world: &World, earlier: Option<CheckPosition>) -> Result<Checked, LedgerError> {
+pub(crate) fn check(world: &World, earlier: Option<CheckPosition>) -> Result<Checked, LedgerError> {
     world.check()?.run(earlier, &AtomicBool::new(false), &|_, _, _| ())
 }
 

@@ -8,6 +8,11 @@ use crate::harness::{Call, World, copy_tree};
 
 /// Decides a call in a world, and returns what a crash at the moment between commit and signature would leave.
 pub(crate) fn crash_before_signing(world: &World, ledger: &Ledger, call: &Call) -> World {
+    crash_in(world, || drop(world.permitted(ledger, call)))
+}
+
+/// The same, of whatever is done to the ledger.
+pub(crate) fn crash_in(world: &World, work: impl FnOnce()) -> World {
     let image = Arc::new(Mutex::new(None));
     let (taken, from) = (Arc::clone(&image), world.directory.path().to_owned());
     world.behaviour.before(move |size| {
@@ -18,7 +23,13 @@ pub(crate) fn crash_before_signing(world: &World, ledger: &Ledger, call: &Call) 
             *taken = Some((copy, size));
         }
     });
-    world.permitted(ledger, call);
+    work();
+    crashed(world, &image)
+}
+
+type Image = Arc<Mutex<Option<(tempfile::TempDir, u64)>>>;
+
+fn crashed(world: &World, image: &Image) -> World {
     let (copy, size) = image.lock().unwrap().take().unwrap();
     let crashed = world.at(copy);
     // The signature that was asked for may have been made; later ones were not, for the process is gone.
@@ -50,7 +61,8 @@ fn a_crash_between_commit_and_anchor_withholds_the_permit_and_gives_its_key_back
         | Record::Aggregate(_)
         | Record::Event(_)
         | Record::Late(_)
-        | Record::Listing(_) => None,
+        | Record::Listing(_)
+        | Record::Simulation(_) => None,
     });
     assert_eq!(opened.unwrap()["permits_withheld"], "1");
     crashed.behaviour.assert_one_root_for_each_size();

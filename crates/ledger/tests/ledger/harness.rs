@@ -588,7 +588,7 @@ impl World {
         answer(&reply)
     }
 
-    fn labels(&self, ledger: &Ledger, call: &Call) -> BTreeSet<LabelName> {
+    pub(crate) fn labels(&self, ledger: &Ledger, call: &Call) -> BTreeSet<LabelName> {
         let (request, mandate) = (call.wire().request, call.mandate());
         let now = Millis(self.clocks.wall.load(Ordering::SeqCst));
         ledger.labels(&call.agent.parse().unwrap(), mandate.behind(request.acts_for.as_ref()), now)
@@ -678,7 +678,8 @@ impl World {
             | Record::Aggregate(_)
             | Record::Event(_)
             | Record::Late(_)
-            | Record::Listing(_) => None,
+            | Record::Listing(_)
+            | Record::Simulation(_) => None,
         });
         entries.collect()
     }
@@ -690,7 +691,8 @@ impl World {
             | Record::Aggregate(_)
             | Record::Event(_)
             | Record::Late(_)
-            | Record::Listing(_) => None,
+            | Record::Listing(_)
+            | Record::Simulation(_) => None,
         });
         outcomes.collect()
     }
@@ -702,7 +704,8 @@ impl World {
             | Record::Aggregate(_)
             | Record::Outcome(_)
             | Record::Late(_)
-            | Record::Listing(_) => None,
+            | Record::Listing(_)
+            | Record::Simulation(_) => None,
         });
         events.collect()
     }

@@ -57,6 +57,8 @@ mod shutdown;
 #[cfg(test)]
 mod signers;
 #[cfg(test)]
+mod simulated;
+#[cfg(test)]
 mod spool;
 #[cfg(test)]
 mod succession;

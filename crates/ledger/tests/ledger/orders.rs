@@ -147,7 +147,8 @@ fn what_is_in_doubt_is_listed_with_the_key_that_it_blocks_until_it_is_resolved()
         | Record::Aggregate(_)
         | Record::Event(_)
         | Record::Late(_)
-        | Record::Listing(_) => None,
+        | Record::Listing(_)
+        | Record::Simulation(_) => None,
     });
     assert!(key.is_some());
     let read = Call::read(7);

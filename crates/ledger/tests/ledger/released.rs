@@ -84,7 +84,8 @@ fn events(world: &World) -> Vec<EventRecord> {
         | Record::Outcome(_)
         | Record::Aggregate(_)
         | Record::Late(_)
-        | Record::Listing(_) => None,
+        | Record::Listing(_)
+        | Record::Simulation(_) => None,
     });
     events.collect()
 }

@@ -47,14 +47,22 @@ fn lived() -> World {
     world
 }
 
-/// Replays a ledger: what came of each decision that was not identical, and the contradictions.
+/// Replays a ledger: what came of each decision or simulation that was not identical, and the contradictions.
 pub(crate) fn replay(world: &World) -> (Vec<DecisionRecord>, Vec<Contradiction>) {
     let reader = LedgerReader::open(&world.data(), &world.anchor(), &world.verifier).unwrap();
     let master = MasterKey::read(&world.vault_key()).unwrap();
     let mut different = Vec::new();
     let (_, found) = reader
         .replay(|record, body, state| {
-            let Record::Decision(entry) = record else { return ControlFlow::Continue(None) };
+            let (entry, of): (_, fn(Box<DecisionRecord>) -> Record) = match record {
+                Record::Decision(entry) => (entry, Record::Decision),
+                Record::Simulation(entry) => (entry, Record::Simulation),
+                Record::Outcome(_)
+                | Record::Aggregate(_)
+                | Record::Event(_)
+                | Record::Late(_)
+                | Record::Listing(_) => return ControlFlow::Continue(None),
+            };
             if state.in_force(entry).is_err() {
                 different.push(entry.as_ref().clone());
             }
@@ -66,9 +74,8 @@ pub(crate) fn replay(world: &World) -> (Vec<DecisionRecord>, Vec<Contradiction>)
             let Prior::Known(stored) = state.prior(replay.intake().key_commitment().as_ref()) else {
                 panic!("every operation is known")
             };
-            let again = Record::Decision(Box::new(replay.decide(stored, state.standing()).unwrap()))
-                .to_bytes()
-                .unwrap();
+            let decided = replay.decide(stored, state.standing()).unwrap();
+            let again = of(Box::new(decided)).to_bytes().unwrap();
             if again != body {
                 different.push(entry.as_ref().clone());
             }
@@ -80,7 +87,7 @@ pub(crate) fn replay(world: &World) -> (Vec<DecisionRecord>, Vec<Contradiction>)
 }
 
 /// Signs and anchors what the database holds now, in both places, as somebody who has the log's key can.
-fn sign(world: &World) {
+pub(crate) fn sign(world: &World) {
     sign_with(world, world.signer().as_mut());
 }
 
@@ -118,7 +125,8 @@ fn a_verdict_flipped_by_whoever_has_the_log_s_key_is_named() {
         | Record::Aggregate(_)
         | Record::Event(_)
         | Record::Late(_)
-        | Record::Listing(_) => None,
+        | Record::Listing(_)
+        | Record::Simulation(_) => None,
     });
     let mut entry = permit.unwrap();
     (entry.decision, entry.reason) = (ReasonCode::PolicyNoGrant.decision(), Some(ReasonCode::PolicyNoGrant));
@@ -147,7 +155,8 @@ fn a_decision_by_a_bundle_that_was_not_in_force_replayed_as_identical() {
         | Record::Aggregate(_)
         | Record::Event(_)
         | Record::Late(_)
-        | Record::Listing(_) => None,
+        | Record::Listing(_)
+        | Record::Simulation(_) => None,
     });
     let mut came = came.unwrap();
     let mut other = InForce::of_detail(&came.detail).unwrap();
@@ -193,7 +202,8 @@ fn records_that_cannot_follow_one_another_are_named() {
         | Record::Aggregate(_)
         | Record::Event(_)
         | Record::Late(_)
-        | Record::Listing(_) => None,
+        | Record::Listing(_)
+        | Record::Simulation(_) => None,
     });
     let outcome = outcome.expect("a late outcome");
     let cases: [(&str, Change); 4] = [
@@ -231,7 +241,8 @@ fn two_permits_that_may_have_run_under_one_key_contradicted_nothing() {
         | Record::Aggregate(_)
         | Record::Event(_)
         | Record::Late(_)
-        | Record::Listing(_) => None,
+        | Record::Listing(_)
+        | Record::Simulation(_) => None,
     });
     let permits: Vec<_> = permits.collect();
     let of = |attempt| {

@@ -173,7 +173,11 @@ fn shadowed(world: &World, other: &Rehearsal) -> BTreeMap<AttemptId, DecisionRec
                     said.insert(entry.attempt, decided);
                 }
                 Record::Outcome(entry) => shadow.end(entry.permit, entry.outcome),
-                Record::Event(_) | Record::Aggregate(_) | Record::Late(_) | Record::Listing(_) => {}
+                Record::Event(_)
+                | Record::Aggregate(_)
+                | Record::Late(_)
+                | Record::Listing(_)
+                | Record::Simulation(_) => {}
             }
             ControlFlow::Continue(None)
         })
@@ -190,7 +194,8 @@ fn decisions(world: &World) -> BTreeMap<AttemptId, DecisionRecord> {
         | Record::Aggregate(_)
         | Record::Event(_)
         | Record::Late(_)
-        | Record::Listing(_) => None,
+        | Record::Listing(_)
+        | Record::Simulation(_) => None,
     });
     entries.collect()
 }

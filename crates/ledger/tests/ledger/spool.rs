@@ -283,7 +283,8 @@ fn a_damaged_spool_is_on_record_and_what_is_whole_of_it_is_entered() {
         | Record::Outcome(_)
         | Record::Aggregate(_)
         | Record::Late(_)
-        | Record::Listing(_) => None,
+        | Record::Listing(_)
+        | Record::Simulation(_) => None,
     };
     let damage: Vec<_> = world.records().iter().filter_map(damage).collect();
     assert_eq!(damage, [line.to_string()]);

@@ -186,7 +186,8 @@ fn a_permit_forged_beyond_the_signed_head_was_signed_and_released() {
         | Record::Aggregate(_)
         | Record::Event(_)
         | Record::Late(_)
-        | Record::Listing(_) => None,
+        | Record::Listing(_)
+        | Record::Simulation(_) => None,
     });
     let mut permit = permit.unwrap();
     let call = Call::read(5_000);

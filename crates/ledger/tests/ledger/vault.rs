@@ -153,7 +153,8 @@ fn what_was_kept_for_its_time_is_removed_and_its_removal_is_on_record() {
             | Record::Outcome(_)
             | Record::Aggregate(_)
             | Record::Late(_)
-            | Record::Listing(_) => None,
+            | Record::Listing(_)
+            | Record::Simulation(_) => None,
         });
     let (time, detail) = said.expect("the removal");
     assert_eq!((time, detail["payloads"].as_str()), (Millis(1_800_000_060_000), "2"));
@@ -188,7 +189,8 @@ fn each_surface_has_its_own_time_for_which_it_keeps() {
             | Record::Outcome(_)
             | Record::Aggregate(_)
             | Record::Late(_)
-            | Record::Listing(_) => None,
+            | Record::Listing(_)
+            | Record::Simulation(_) => None,
         })
         .collect();
     let at = |minutes: u64| Millis(1_800_000_000_000 + minutes * 60_000);
@@ -287,7 +289,8 @@ fn whoever_called_waited_until_all_that_was_over_was_removed() {
         | Record::Outcome(_)
         | Record::Aggregate(_)
         | Record::Late(_)
-        | Record::Listing(_) => None,
+        | Record::Listing(_)
+        | Record::Simulation(_) => None,
     });
     let removed: Vec<_> = removed.collect();
     assert_eq!(removed.iter().sum::<u64>(), 600);

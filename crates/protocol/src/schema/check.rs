@@ -13,7 +13,7 @@ use super::{
 use crate::definition::Exact;
 
 /// The work that one call may take: a fifth of a second, about.
-const WORK: u64 = 20_000_000;
+pub(super) const WORK: u64 = 20_000_000;
 /// What it takes to divide a number by what it is to be a multiple of, once for each of its digits and power of ten.
 const DIVISIONS: u64 = 768;
 /// How deep schemas may lie in one another while one value is looked at.
@@ -38,10 +38,15 @@ impl ToolSchema {
     /// Whether any value is right, as JSON Schema has it; `None` if no answer was come to.
     #[cfg(test)]
     pub(super) fn is_right(&self, value: &Exact) -> Option<bool> {
-        match Run::new(self).value(0, value) {
-            Ok(found) => Some(found.is_some()),
-            Err(_) => None,
-        }
+        self.is_right_at(0, value, &mut { WORK })
+    }
+
+    /// The same by the schema of a node, with what work is left for it.
+    pub(super) fn is_right_at(&self, id: Id, value: &Exact, work: &mut u64) -> Option<bool> {
+        let mut run = Run { meter: Meter { left: *work }, ..Run::new(self) };
+        let found = run.value(id, value);
+        *work = run.meter.left;
+        found.map_or(None, |found| Some(found.is_some()))
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::output::below;
 use super::{
     Counted, Decimal, Kind, Members, Meter, Node, Number, Pattern, Rest, Rule, Stop, ToolSchema, shortened,
     token,
 };
 use crate::definition::{Exact, ToolDefinition};
-use crate::json::unescape;
 use crate::spelling::fold;
 
 /// The most schemas within one.
@@ -48,7 +48,10 @@ const UNKNOWN: [&str; 7] = [
     "disallow",
 ];
 
-type Object = BTreeMap<String, Exact>;
+pub(super) type Object = BTreeMap<String, Exact>;
+
+/// The node of each schema within a schema, by the address of what is written.
+pub(super) type Known = BTreeMap<usize, usize>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Dialect {
@@ -128,7 +131,15 @@ impl ToolSchema {
     pub fn of_within(tool: &ToolDefinition, room: usize) -> Result<Self, Unusable> {
         let nothing = Exact::Object(Object::new());
         let written = tool.members().get("inputSchema").map_or(&nothing, |written| written);
-        let root = written.as_object().ok_or_else(|| at("", Why::Value("inputSchema".to_owned())))?;
+        Self::of_written(("inputSchema", written), room).map(|(schema, _)| schema)
+    }
+
+    /// The schema that is written so under this name, and which of its nodes is what lies where in it.
+    pub(super) fn of_written(
+        (name, written): (&str, &Exact),
+        room: usize,
+    ) -> Result<(Self, Known), Unusable> {
+        let root = written.as_object().ok_or_else(|| at("", Why::Value(name.to_owned())))?;
         let dialect = Dialect::of(root).ok_or_else(|| at("", Why::Dialect))?;
         let (nodes, known, waiting) = (Vec::new(), BTreeMap::new(), Vec::new());
         let (patterns, size, room) = (0, 0, room.min(PATTERNS_SIZE));
@@ -140,7 +151,7 @@ impl ToolSchema {
                 node.rules = rules;
             }
         }
-        Ok(Self { nodes: compiler.nodes, size: compiler.size })
+        Ok((Self { nodes: compiler.nodes, size: compiler.size }, compiler.known))
     }
 
     /// The bytes that its patterns take, at the most.
@@ -163,7 +174,7 @@ struct Compiler<'a> {
     dialect: Dialect,
     nodes: Vec<Node>,
     /// What has a node already, by where it lies: a schema that refers to itself is one.
-    known: BTreeMap<*const Exact, usize>,
+    known: Known,
     waiting: Vec<(usize, &'a Exact, String)>,
     patterns: usize,
     /// What they take together, and what they may.
@@ -174,7 +185,7 @@ struct Compiler<'a> {
 impl<'a> Compiler<'a> {
     /// The node of a schema at this place, to be compiled.
     fn enter(&mut self, place: &str, schema: &'a Exact) -> Result<usize, Unusable> {
-        let address: *const Exact = schema;
+        let address = std::ptr::from_ref(schema).addr();
         if let Some(id) = self.known.get(&address) {
             return Ok(*id);
         }
@@ -374,25 +385,6 @@ impl<'a> Compiler<'a> {
         };
         Ok(Some(Rule::If { condition, then: branch("then")?, otherwise: branch("else")? }))
     }
-}
-
-/// What a JSON Pointer names, and the objects on the way to it; percent-encoded ones name nothing here.
-fn below<'a>(root: &'a Exact, pointer: &str, way: &mut Vec<&'a Object>) -> Option<&'a Exact> {
-    if pointer.contains('%') {
-        return None;
-    }
-    pointer.strip_prefix('/')?.split('/').try_fold(root, |value, token| match value {
-        Exact::Object(members) => {
-            way.push(members);
-            members.get(&unescape(token))
-        }
-        // An index has one form: neither `+1` nor `01`.
-        Exact::Array(items) => match token.parse::<usize>() {
-            Ok(index) if index.to_string() == token => items.get(index),
-            Ok(_) | Err(_) => None,
-        },
-        Exact::Null | Exact::Bool(_) | Exact::Number(_) | Exact::Str(_) => None,
-    })
 }
 
 /// A value that a keyword cannot have.

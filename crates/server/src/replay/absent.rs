@@ -26,7 +26,7 @@ pub(super) struct Absent {
 /// What is gone of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Gone {
-    /// A decision's request, and with it what else was kept for it.
+    /// A decision's or a simulation's request, and with it what else was kept for it.
     Request,
     /// What a list of tools was computed by.
     Facts,
@@ -38,7 +38,7 @@ impl Absent {
         while self.early.peek().is_some_and(|Reverse((until, ..))| *until <= record.time()) {
             self.early.pop();
         }
-        if let Record::Decision(entry) = record {
+        if let Record::Decision(entry) | Record::Simulation(entry) = record {
             self.given(entry);
         }
         let Record::Event(event) = record else { return };

@@ -53,6 +53,9 @@ pub fn simulate_ledger(
             Record::Decision(entry) => log.decision(entry, &mut simulation),
             Record::Outcome(entry) => log.shadow.end(entry.permit, entry.outcome),
             Record::Event(entry) if entry.event == Event::Marked => log.shadow.forget(entry.time),
+            Record::Simulation(entry) => {
+                simulation.simulated_calls += u64::from(since.is_none_or(|since| entry.time >= since));
+            }
             Record::Event(_) | Record::Aggregate(_) | Record::Late(_) | Record::Listing(_) => {}
         }
         if each(record.seq()) { ControlFlow::Continue(None) } else { ControlFlow::Break(()) }

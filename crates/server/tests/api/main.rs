@@ -18,5 +18,6 @@ mod listing;
 mod log;
 mod orders;
 mod routes;
+mod simulated;
 mod stop;
 mod support;

@@ -16,10 +16,10 @@ const FORMAT: &str = "portcullis-evidence-pack/1";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Selection {
-    /// Only this agent's decisions, their outcomes, its lists of tools, and what was counted of it.
+    /// Only this agent's decisions, their outcomes, its simulations, its lists of tools, and what was counted of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentId>,
-    /// Only decisions about this surface, and their outcomes.
+    /// Only decisions about this surface, their outcomes, and simulations of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub surface: Option<SurfaceName>,
     /// The range begins with the first record of this time or later.
@@ -46,7 +46,9 @@ impl Selection {
         let in_time = self.since.is_none_or(|since| record.time() >= since)
             && self.until.is_none_or(|until| record.time() < until);
         let named = match record {
-            Record::Decision(decision) => self.names(&decision.agent, &decision.surface),
+            Record::Decision(decision) | Record::Simulation(decision) => {
+                self.names(&decision.agent, &decision.surface)
+            }
             Record::Late(late) => self.names(&late.entry.attempted.agent, &late.entry.attempted.surface),
             Record::Outcome(_) => {
                 self.is_everything() || permit.is_some_and(|permit| self.names_decision(permit))

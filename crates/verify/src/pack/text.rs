@@ -104,6 +104,16 @@ fn records(text: &mut String, pack: &VerifiedPack) -> std::fmt::Result {
                     decision.surface
                 )
             }
+            Record::Simulation(would) => {
+                let code = would.reason.map_or("", ReasonCode::as_str);
+                format!(
+                    "simulated: would be {} {code:<28} {}{} on {}; no decision",
+                    would.decision.as_str(),
+                    would.agent,
+                    acts_for(would),
+                    would.surface
+                )
+            }
             Record::Outcome(outcome) => {
                 format!("outcome  {} of the PERMIT {}", outcome.outcome.as_str(), outcome.permit)
             }

@@ -269,6 +269,14 @@ fn list(change: impl FnOnce(&mut Value)) -> Vec<u8> {
     signed_over(bytes(&record))
 }
 
+/// The record of a simulation, in the place of the PERMIT: all that it says, of another kind.
+fn simulation(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let mut record = record(INDEX);
+    record["kind"] = json!("simulation");
+    change(&mut record);
+    signed_over(bytes(&record))
+}
+
 /// Every case.
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = valid();
@@ -316,6 +324,7 @@ fn valid() -> Vec<Case> {
         case(Kind::Receipt, "late", String::from_utf8(late(|_| ())).unwrap()),
         case(Kind::Receipt, "list", String::from_utf8(list(|_| ())).unwrap()),
         case(Kind::Receipt, "newest", log.receipt(SIZE - 1)),
+        case(Kind::Receipt, "simulation", String::from_utf8(simulation(|_| ())).unwrap()),
         case(Kind::Receipt, "only-record", Log::new(1, &[]).receipt(0)),
         case(Kind::Receipt, "signed-by-an-unknown-key-too", cosigned),
         case(Kind::Checkpoint, "signed", log.note()),
@@ -326,7 +335,7 @@ fn valid() -> Vec<Case> {
 
 type Tampered = Vec<(&'static str, Vec<u8>, &'static str)>;
 
-/// Records of lists that are none.
+/// Records of lists, and of what was only simulated, that are none.
 fn list_records() -> Tampered {
     vec![
         (
@@ -343,6 +352,11 @@ fn list_records() -> Tampered {
             "list-out-of-order",
             list(|record| record["shown"] = json!(["files/stat", "files/read"])),
             "what the log has there is not a record: not a record: its bytes are not canonical (RFC 8785)",
+        ),
+        (
+            "simulation-that-contradicts-itself",
+            simulation(|record| record["reason"] = json!("policy.no_grant")),
+            "what the log has there is not a record: not a record: decision and reason disagree",
         ),
         (
             "list-by-stale-facts",
@@ -638,7 +652,7 @@ fn receipt_records() -> Tampered {
         (
             "record-of-an-unknown-kind",
             signed("\"kind\":\"decision\"", "\"kind\":\"permission\""),
-            "what the log has there is not a record: not a record: unknown variant `permission`, expected one of `decision`, `outcome`, `aggregate`, `event`, `late`, `listing` at line 1 column 523",
+            "what the log has there is not a record: not a record: unknown variant `permission`, expected one of `decision`, `outcome`, `aggregate`, `event`, `late`, `listing`, `simulation` at line 1 column 523",
         ),
         (
             "record-of-an-unknown-verdict",

@@ -1,12 +1,13 @@
 //! `portcullis log replay`
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
 use portcullis_policy::Authority;
 use portcullis_server::{
-    COMPARED, Config, Lists, NOT_COMPARED, ReplaySummary, ReplayWith, Replayed, config::ArbiterConfig,
-    open_ledger, replay, vault_key,
+    COMPARED, Config, Lists, NOT_COMPARED, NotReplayable, ReplaySummary, ReplayWith, Replayed, Simulations,
+    config::ArbiterConfig, open_ledger, replay, vault_key,
 };
 
 use crate::args::ReplayArgs;
@@ -62,6 +63,14 @@ fn line(seq: u64, replayed: &Replayed) -> String {
     }
 }
 
+/// What came of records that are no decisions.
+fn say_again(what: &str, (identical, different): (u64, u64), not_replayable: &BTreeMap<NotReplayable, u64>) {
+    say::line(&format!("{identical} {what} identical, {different} different"));
+    for (why, count) in not_replayable {
+        say::line(&format!("{count} {what} not replayable: {}", why.as_str()));
+    }
+}
+
 fn say(summary: &ReplaySummary, json: bool) -> ExitCode {
     if json {
         match serde_json::to_value(summary) {
@@ -73,18 +82,19 @@ fn say(summary: &ReplaySummary, json: bool) -> ExitCode {
             Err(error) => return say::misuse(&error.to_string()),
         }
     } else {
-        let ReplaySummary { records, identical, different, not_replayable, lists, unvouched, findings } =
+        let ReplaySummary { records, identical, different, not_replayable, unvouched, findings, .. } =
             summary;
         say::line(&format!("{records} records: {identical} decisions identical, {different} different"));
         for (why, count) in not_replayable {
             say::line(&format!("{count} decisions not replayable: {}", why.as_str()));
         }
-        if *lists != Lists::default() {
-            let Lists { identical, different, not_replayable } = lists;
-            say::line(&format!("{identical} lists of tools identical, {different} different"));
-            for (why, count) in not_replayable {
-                say::line(&format!("{count} lists of tools not replayable: {}", why.as_str()));
-            }
+        if summary.lists != Lists::default() {
+            let Lists { identical, different, not_replayable } = &summary.lists;
+            say_again("lists of tools", (*identical, *different), not_replayable);
+        }
+        if summary.simulations != Simulations::default() {
+            let Simulations { identical, different, not_replayable } = &summary.simulations;
+            say_again("simulations", (*identical, *different), not_replayable);
         }
         for finding in findings {
             match finding.record {

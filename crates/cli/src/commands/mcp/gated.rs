@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_gate::{
-    Credential, CredentialSource, LocalServer, McpGate, NamedServer, RemoteServer, ServerUrl, ToolServer,
-    Trust, give_back,
+    Credential, CredentialSource, Examples, LocalServer, McpGate, NamedServer, RemoteServer, ServerUrl,
+    ToolServer, Trust, give_back,
 };
 use portcullis_sdk::{Authorities, Authorizer, Endpoint, HttpAuthorizer};
 use portcullis_server::config::{
@@ -26,6 +26,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How long giving back what the gate was lent may take: whoever ends the gate waits for it.
 const GIVING_BACK: Duration = Duration::from_secs(5);
 
+/// Longest file of examples, in bytes: it is read whole.
+const LARGEST_EXAMPLES: usize = 16 * 1024 * 1024;
+
 pub(super) fn run(args: McpArgs) -> ExitCode {
     let read = Config::read(&args.config.config).and_then(|config| Ok((config.gate()?, config)));
     let (gate, config) = match read {
@@ -36,7 +39,7 @@ pub(super) fn run(args: McpArgs) -> ExitCode {
         Ok(behind) => behind,
         Err(code) => return code,
     };
-    let mcp = McpGate {
+    let mut mcp = McpGate {
         server: first.name,
         agent: gate.agent.clone(),
         acts_for: gate.acts_for.clone(),
@@ -46,7 +49,14 @@ pub(super) fn run(args: McpArgs) -> ExitCode {
         beside,
         spool: gate.spool.clone(),
         listed_within: McpGate::LISTED_WITHIN,
+        simulation: None,
     };
+    if args.simulate {
+        match examples(&args, &mcp) {
+            Ok(examples) => mcp.simulation = Some(examples),
+            Err(code) => return code,
+        }
+    }
     if let Some(listen) = args.listen {
         let door = Door { listen, tls: (args.tls_cert, args.tls_key), hosts: args.host };
         return served::run(mcp, gate, &config, door);
@@ -60,6 +70,21 @@ pub(super) fn run(args: McpArgs) -> ExitCode {
         }
         Err(error) => say::error(&error),
     }
+}
+
+/// The examples that a gate which only simulates answers with; none if no file is named.
+fn examples(args: &McpArgs, mcp: &McpGate) -> Result<Arc<Examples>, ExitCode> {
+    let Some(file) = &args.examples else { return Ok(Arc::default()) };
+    let text = std::fs::read(file)
+        .map_err(|error| say::misuse(&format!("`{}` cannot be read: {error}", file.display())))?;
+    if text.len() > LARGEST_EXAMPLES {
+        let most = LARGEST_EXAMPLES / (1024 * 1024);
+        return Err(say::misuse(&format!("`{}` is larger than {most} MiB", file.display())));
+    }
+    let mut servers: Vec<String> = mcp.beside.iter().map(|server| server.name.clone()).collect();
+    servers.push(mcp.server.clone());
+    let read = Examples::read(&text, &servers);
+    read.map(Arc::new).map_err(|error| say::misuse(&format!("`{}`, {error}", file.display())))
 }
 
 /// The tool server that is to be behind the gate, and those beside it.
