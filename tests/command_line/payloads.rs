@@ -141,7 +141,8 @@ fn charged(place: &Place) -> (u64, u64) {
         | Record::Aggregate(_)
         | Record::Event(_)
         | Record::Late(_)
-        | Record::Listing(_) => None,
+        | Record::Listing(_)
+        | Record::Simulation(_) => None,
     });
     (charge.record.seq, ended.unwrap())
 }

@@ -88,7 +88,8 @@ fn altered(bundle: &Snapshot, authorities: &[Authority]) -> Option<BundleError> 
             | BundleError::RolledBack(_)
             | BundleError::PinMismatch(_)
             | BundleError::Corrupt(_)
-            | BundleError::Unproved(_),
+            | BundleError::Unproved(_)
+            | BundleError::Untested(_),
         ) => None,
     })
 }

@@ -81,7 +81,7 @@ pub fn kept_payload(config: &ArbiterConfig, seq: u64) -> Result<KeptPayload, Pay
     reader.unlocks(&master)?;
     let until = |until: Option<Millis>| until.ok_or(PayloadError::NeverKept(seq));
     match reader.record(seq)? {
-        Record::Decision(entry) => {
+        Record::Decision(entry) | Record::Simulation(entry) => {
             let kept_until = until(entry.kept_until)?;
             let kept = here(seq, reader.kept_request(&master, &entry)?)?;
             if !kept.is_committed_to(&entry.agent, &entry.request) {
@@ -119,7 +119,8 @@ fn agent_of(reader: &LedgerReader, permit: u64) -> Result<AgentId, PayloadError>
         | Record::Aggregate(_)
         | Record::Event(_)
         | Record::Late(_)
-        | Record::Listing(_) => {
+        | Record::Listing(_)
+        | Record::Simulation(_) => {
             Err(LedgerError::Corrupt(format!("record {permit} is no decision, and has an outcome")).into())
         }
     }
