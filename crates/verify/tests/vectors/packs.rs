@@ -725,6 +725,15 @@ fn ranges(whole: &[u8], part: &[u8]) -> Tampered {
             "the PERMIT 3 of outcome 5 is missing",
         ),
         (
+            "permit-of-the-range-as-its-context",
+            relisted(part, |members| {
+                let permit = members.remove(place(members, "receipts/00000000000000000003"));
+                let at = place(members, "context/00000000000000000006");
+                members.insert(at, (name_of("context", 3), permit.1));
+            }),
+            "record 3 explains nothing in the range",
+        ),
+        (
             "record-that-explains-nothing",
             relisted(part, |members| {
                 let at = place(members, "context/00000000000000000001");

@@ -75,8 +75,10 @@ fn say(summary: &ReplaySummary, json: bool) -> ExitCode {
     if json {
         match serde_json::to_value(summary) {
             Ok(mut said) => {
-                said["compared"] = COMPARED.into();
-                said["not_compared"] = NOT_COMPARED.into();
+                if let Some(said) = said.as_object_mut() {
+                    said.insert("compared".to_owned(), COMPARED.into());
+                    said.insert("not_compared".to_owned(), NOT_COMPARED.into());
+                }
                 say::line(&said.to_string());
             }
             Err(error) => return say::misuse(&error.to_string()),
