@@ -25,7 +25,7 @@ use crate::keys::{self, Chains};
 use crate::payloads;
 use crate::projection::{Counted, KEYS};
 use crate::standing;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::sweep::SweepPosition;
 use crate::turns::Turns;
 use crate::vault::VaultError;
@@ -107,6 +107,14 @@ pub struct Check {
     beside: CheckBeside,
 }
 
+/// Holds the head that the database has against its records, and against the anchored one, which was read before it.
+fn stored_head(connection: &Connection, head: &VerifiedCheckpoint) -> Result<(), LedgerError> {
+    let differs = || LedgerError::Corrupt("the head in the database is not that of its records".into());
+    let (size, root, records) = store::head_beside_records(connection)?.ok_or_else(differs)?;
+    let is_another = size == head.size() && root != head.root();
+    if size != records || size < head.size() || is_another { Err(differs()) } else { Ok(()) }
+}
+
 /// What is told of a check under way: what is being done, how many records are done, of how many.
 pub type CheckProgress<'a> = dyn Fn(&'static str, u64, u64) + Sync + 'a;
 
@@ -127,6 +135,7 @@ impl Check {
         let connection = Store::read_only(&current.database)?;
         let head = anchored::head(directory, anchor, &keys.into(), &connection)?;
         let tree = edge::under(&connection, &head)?;
+        stored_head(&connection, &head)?;
         let named = payloads::master(&connection)?;
         let unused = named.is_none() && !payloads::any_subject(&connection)?;
         if let Some(master) = &beside.master

@@ -237,6 +237,13 @@ pub(crate) fn head(connection: &Connection) -> Result<Option<Head>> {
         .optional()
 }
 
+/// Size and root of the head, and how many records there are by the index of the newest, all of one moment.
+pub(crate) fn head_beside_records(connection: &Connection) -> Result<Option<(u64, Hash, u64)>> {
+    let text = "SELECT size, root, (SELECT ifnull(max(seq) + 1, 0) FROM records) FROM head WHERE id = 1";
+    let mut statement = connection.prepare_cached(text)?;
+    statement.query_row([], |row| Ok((row.get(0)?, Hash(row.get(1)?), row.get(2)?))).optional()
+}
+
 pub(crate) fn set_head(connection: &Connection, size: u64, root: &Hash, note: Option<&[u8]>) -> Result<()> {
     let text = "INSERT INTO head (id, size, root, note) VALUES (1, ?1, ?2, ?3)
         ON CONFLICT (id) DO UPDATE SET size = ?1, root = ?2, note = ?3";

@@ -236,13 +236,12 @@ async fn what_the_server_asked_of_the_client_reached_it() {
         let name = format!("rec.mcp.{method}").parse().unwrap();
         gate.arbiter.table.lock().unwrap().as_mut().unwrap().surfaces.insert(name, spec.clone());
     }
-    let mut answered = 0;
-    for method in ["sampling/createMessage", "elicitation/create", "roots/list"] {
+    let methods = ["sampling/createMessage", "elicitation/create", "roots/list"];
+    for (answered, method) in (1..).zip(methods) {
         gate.offers(&json!({ "asks": method }));
         // The server asks, and then answers; nothing else reaches the client.
         let pong = gate.ask(r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#).await;
         assert_eq!(pong["result"]["pong"], "ping", "{pong}");
-        answered += 1;
         let told = async {
             while gate
                 .journal_now()
