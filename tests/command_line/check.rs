@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use portcullis_policy::Snapshot;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::bundles::{rooted, team};
 use crate::replay::sql;
-use crate::support::{Gate, Place, demo_server, program, text};
+use crate::support::{Gate, Place, demo_server, program, text, until};
 use crate::{Ended, run, with};
 
 #[test]
@@ -192,16 +193,32 @@ fn a_check_that_went_on_from_a_note_said_that_all_of_the_log_was_what_was_signed
     with(&place.config_path, &["log", "check", "--restart"]).failed("record ");
 }
 
-/// What came of a check that SIGINT reaches at this call of `newfstatat` of each of its threads: each piece of work looks at the
-/// database's file anew.
-fn interrupted(place: &Place, at: usize) -> Output {
-    Command::new("strace")
-        .args(["-f", "-qq", "-o", &text(&place.path("trace")), "-e", "trace=newfstatat"])
-        .args(["-e", &format!("inject=newfstatat:signal=INT:when={at}")])
+/// Calls of `newfstatat` by one thread that only comparing parts of the state takes: each part looks at the database's files anew, four times.
+const LOOKS: usize = 240;
+
+/// What came of a check that SIGINT reaches while it compares the parts of the state, by one of its threads beside the first. Each
+/// look at a file takes 5 ms more, so that it is not done before.
+fn interrupted(place: &Place) -> Output {
+    let trace = place.path("trace");
+    let check = Command::new("strace")
+        .args(["-f", "-qq", "-o", &text(&trace), "-e", "trace=newfstatat"])
+        .args(["-e", "inject=newfstatat:delay_enter=5000"])
         .arg(program())
         .args(["log", "check", "--with-key", "--json", "--config", &text(&place.config_path)])
-        .output()
-        .expect("strace, which `cargo xtask test` installs")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("strace, which `cargo xtask test` installs");
+    let first = until("parts that are compared", || {
+        let trace = std::fs::read_to_string(&trace).ok()?;
+        let threads = || trace.lines().filter_map(|line| line.split(' ').next()?.parse::<i32>().ok());
+        let first = threads().next()?;
+        let mut looks: BTreeMap<i32, usize> = BTreeMap::new();
+        threads().filter(|thread| *thread != first).for_each(|thread| *looks.entry(thread).or_default() += 1);
+        looks.values().any(|looks| *looks >= LOOKS).then_some(first)
+    });
+    kill_process(Pid::from_raw(first).unwrap(), Signal::INT).unwrap();
+    check.wait_with_output().unwrap()
 }
 
 /// It began the comparison of the state anew, and what is kept with it.
@@ -212,17 +229,12 @@ fn an_interrupted_check_goes_on_in_the_middle_of_the_state_and_comes_to_the_same
         |more: &[&str]| with(&place.config_path, &[&["log", "check", "--with-key", "--json"], more].concat());
     let sound: Value = serde_json::from_str(check(&[]).ok()).unwrap();
     let note = place.config.data.join("log-check.json");
-    // At an early one it ends before it looks for signals, and at a late one it is done.
-    let stopped = (16..160).rev().step_by(4).cycle().take(360).find_map(|at| {
-        drop(std::fs::remove_file(&note));
-        let output = interrupted(&place, at);
-        let noted: Value = serde_json::from_slice(&std::fs::read(&note).ok()?).unwrap();
-        let ended = Ended::of(&output);
-        assert!(ended.code == 1 && ended.err.contains("stopped"), "{ended:?}");
-        let part = noted["sweep"]["parts"].as_u64()?;
-        (0 < part && part < 256).then_some((part, noted))
-    });
-    let (part, noted) = stopped.expect("a check that was interrupted between two parts of the state");
+    let ended = Ended::of(&interrupted(&place));
+    assert!(ended.code == 1 && ended.err.contains("stopped"), "{ended:?}");
+    let noted: Value = serde_json::from_slice(&std::fs::read(&note).unwrap()).unwrap();
+    let part = noted["sweep"]["parts"].as_u64().unwrap();
+    // Two threads at least have some of them; attempts lie on both sides.
+    assert!((32..240).contains(&part), "{noted}");
     assert_eq!(noted["log"], sound["size"], "{noted}");
     let goes_on = |place: &Place| {
         std::fs::write(&note, noted.to_string()).unwrap();
