@@ -334,7 +334,7 @@ async fn simulate(
         Ok(body) => body,
         Err((code, detail)) => return refuse(&arbiter, &credential, code, Some(detail)),
     };
-    let call: DecisionCall = match parse_strict(&body) {
+    let call = match DecisionCall::parse(&body) {
         Ok(call) => call,
         Err(Refused { code, detail }) => return refuse(&arbiter, &credential, code, Some(detail)),
     };

@@ -1,6 +1,6 @@
 //! Simulations over HTTP: what would be decided, on record, and nothing that could be taken for a decision.
 
-use portcullis_protocol::{Decision, DecisionRecord, Record};
+use portcullis_protocol::{Decision, DecisionRecord, Payload, Record};
 use portcullis_sdk::{HttpAuthorizer, Simulation, Token, simulate};
 use portcullis_server::config::ArbiterConfig;
 use portcullis_server::open_ledger;
@@ -47,6 +47,24 @@ async fn a_simulation_is_on_record_and_its_receipt_is_nobodys_permit() {
     let (_folder, config) = served.stop().await;
     let would: Vec<_> = simulated(&config).iter().map(|record| record.decision).collect();
     assert_eq!(would, [Decision::Permit, Decision::Deny]);
+}
+
+/// A call that brings its arguments may be longer than any request, and was decided; simulated it was refused.
+#[tokio::test]
+async fn a_simulation_that_brought_long_arguments_was_refused_for_their_length() {
+    let served = Served::start().await;
+    let [server, method, name] = ["demo", "tools/call", "charge"].map(str::to_owned);
+    let arguments = "a".repeat(100 * 1024);
+    let payload = Payload { server, method, name, arguments, rest: String::new() };
+    for path in ["/v1/decisions", PATH] {
+        let call = served.charge("12.50", path).bringing(payload.clone()).call(DEADLINE);
+        let answer = served.post(path, "demo-agent", &serde_json::to_vec(&call).unwrap()).await;
+        assert_eq!((answer.status, answer.json().get("reason")), (200, None), "{path}: {answer:?}");
+        let mut call = serde_json::to_value(&call).unwrap();
+        call["request"]["context"]["account"] = json!("a".repeat(100 * 1024));
+        let answer = served.post(path, "demo-agent", call.to_string().as_bytes()).await;
+        assert_eq!(answer.code(), "request.too_large", "{path}: {answer:?}");
+    }
 }
 
 #[tokio::test]
