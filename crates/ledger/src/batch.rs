@@ -378,14 +378,18 @@ impl Batch<'_> {
             self.standing.reserve(seq, &intake.request.agent, self.health.now, &limits);
             self.standing.label(&intake.request.agent, intake.behind(), self.health.now, &added);
         }
-        if let Some(until) = until {
-            let payload = intake.payload_to_keep().cloned();
-            let kept = KeptRequest { request: intake.request.ask.clone(), salt: intake.salt, payload };
-            self.keep(seq, &intake.request.agent, &kept, until)?;
-        }
+        self.keep_request(seq, intake, until)?;
         self.archive(intake, &sources, until)?;
         let detail = refused_by.or_else(|| verdict.reason().and_then(|code| intake.detail_of(code)));
         self.logged(intake, verdict, detail, (seq, body), witnessed)
+    }
+
+    /// Keeps the request of a record, and what it brought of its arguments, until then; not at all without a time.
+    fn keep_request(&mut self, seq: u64, intake: &Intake, until: Option<Millis>) -> Result<(), LedgerError> {
+        let Some(until) = until else { return Ok(()) };
+        let payload = intake.payload_to_keep().cloned();
+        let kept = KeptRequest { request: intake.request.ask.clone(), salt: intake.salt, payload };
+        self.keep(seq, &intake.request.agent, &kept, until)
     }
 
     /// Keeps the bundle's files with the first record that names it, and the facts of its sources for as long as the request

@@ -2,7 +2,7 @@
 //! as it is: no attempt is entered, no key consumed, nothing reserved, nobody labelled, and no outcome is ever due.
 
 use portcullis_arbiter::{Fact, Intake, Room, Settled, record, settle};
-use portcullis_protocol::{Decision, KeptRequest, ReasonCode, Record, Verdict};
+use portcullis_protocol::{Decision, ReasonCode, Record, Verdict};
 
 use crate::batch::Batch;
 use crate::command::{Reply, SimulateReply};
@@ -55,11 +55,7 @@ impl Batch<'_> {
             return Ok(unlogged(intake, ReasonCode::RequestTooLarge, Some(detail)));
         };
         let seq = self.append(&body)?;
-        if let Some(until) = until {
-            let payload = intake.payload_to_keep().cloned();
-            let kept = KeptRequest { request: intake.request.ask.clone(), salt: intake.salt, payload };
-            self.keep(seq, &intake.request.agent, &kept, until)?;
-        }
+        self.keep_request(seq, intake, until)?;
         self.archive(intake, &sources, until)?;
         let detail = refused_by.or_else(|| verdict.reason().and_then(|code| intake.detail_of(code)));
         Ok(SimulateAnswer::Logged(verdict, detail, seq, body))
