@@ -188,9 +188,9 @@ fn made_by(definition: &ToolDefinition, example: Option<Arc<Example>>) -> Result
     }
 }
 
-/// The members of an object that was read before.
-fn members(object: &Exact) -> Members {
-    members_of(&object.to_canonical()).unwrap_or_default()
+/// The members of an object; `None` of what is none.
+fn members(object: &Exact) -> Option<Members> {
+    members_of(&object.to_canonical())
 }
 
 #[cfg(test)]

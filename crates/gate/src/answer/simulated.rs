@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{DECISION, Told, sentence};
 use crate::form::Form;
-use crate::message::{Members, Reply, members_of};
+use crate::message::{Members, Reply, members_of, quote};
 
 /// Where a result says that it is none, in `_meta`.
 pub(crate) const SIMULATED: &str = "portcullis/simulated";
@@ -81,18 +81,23 @@ pub(crate) fn unsent(simulated: &Simulated, refusal: &Refusal, form: Form) -> Re
 
 /// The answer to a call that would have been permitted, with a result.
 pub(crate) fn result(simulated: &Simulated, kind: Kind, mut result: Members) -> Reply {
-    let content: Vec<Box<RawValue>> =
-        result.get("content").and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
+    let Ok(content) =
+        result.get("content").map_or(Ok(Vec::new()), serde_json::from_str::<Vec<Box<RawValue>>>)
+    else {
+        return no_result(simulated, "its content is no list", Form::Error);
+    };
     let said = json!({ "type": "text", "text": format!("{PERMITTED} {}", kind.text()) }).to_string();
     let content: Vec<&str> =
         std::iter::once(said.as_str()).chain(content.iter().map(|item| item.get())).collect();
     result.set("content", format!("[{}]", content.join(",")));
-    marked(simulated, result)
+    match result.get("_meta").map_or_else(|| Some(Members::default()), members_of) {
+        Some(meta) => marked(simulated, result, meta),
+        None => no_result(simulated, "its `_meta` is no object", Form::Error),
+    }
 }
 
 /// A result with what every simulated one says in `_meta`.
-fn marked(simulated: &Simulated, mut result: Members) -> Reply {
-    let mut meta = result.get("_meta").and_then(members_of).unwrap_or_default();
+fn marked(simulated: &Simulated, mut result: Members, mut meta: Members) -> Reply {
     meta.set(SIMULATED, "true".to_owned());
     meta.set(DECISION, json!(permitted_as(simulated)).to_string());
     result.set("_meta", meta.to_text());
@@ -109,20 +114,19 @@ pub(crate) fn no_result(simulated: &Simulated, why: &str, form: Form) -> Reply {
 
 /// The answer to another request that would have been permitted: an empty result, where it is known what that is.
 pub(crate) fn of_method(simulated: &Simulated, method: &str, stateless: bool) -> Reply {
-    let empty = match method {
+    let said = quote(PERMITTED);
+    let empty: &[(&str, &str)] = match method {
         // A client of the stateless revision is told for how long it may go by it.
-        "resources/read" if stateless => r#"{"contents":[],"ttlMs":0,"cacheScope":"private"}"#,
-        "resources/read" => r#"{"contents":[]}"#,
-        "prompts/get" => r#"{"messages":[]}"#,
-        "completion/complete" => r#"{"completion":{"values":[]}}"#,
-        "resources/subscribe" | "resources/unsubscribe" => "{}",
+        "resources/read" if stateless => &[("contents", "[]"), ("ttlMs", "0"), ("cacheScope", "\"private\"")],
+        "resources/read" => &[("contents", "[]")],
+        "prompts/get" => &[("messages", "[]"), ("description", &said)],
+        "completion/complete" => &[("completion", r#"{"values":[]}"#)],
+        "resources/subscribe" | "resources/unsubscribe" => &[],
         _ => return no_result(simulated, "nobody knows the form of such a result", Form::Error),
     };
-    let mut empty = members_of(empty).unwrap_or_default();
-    if method == "prompts/get" {
-        empty.set("description", crate::message::quote(PERMITTED));
-    }
-    marked(simulated, empty)
+    let mut result = Members::default();
+    empty.iter().for_each(|(key, value)| result.set(key, (*value).to_owned()));
+    marked(simulated, result, Members::default())
 }
 
 /// The answer to what the tool server asked of the client, which does not reach that: what would have been decided is told.

@@ -142,7 +142,8 @@ fn example(line: &[u8], number: usize, servers: &[String]) -> Result<(ToolName, 
     }
     let result = said.get("result").ok_or(ExampleFault::NoObject)?;
     let structured = result_of(result).map_err(ExampleFault::Result)?;
-    let (arguments, result) = (arguments.cloned(), members(result));
+    let result = members(result).ok_or(ExampleFault::Result("it is no object"))?;
+    let arguments = arguments.cloned();
     Ok((tool, Example { line: number, arguments, result, structured }))
 }
 
