@@ -49,7 +49,7 @@ impl Brought {
             Self::Own(_) | Self::Assumed => "they are those that the request commits to",
             Self::Nothing => "they did not come with the request",
             Self::Other => "they are not those that the request commits to",
-            Self::TooMuch => "they are longer than 262,144 bytes, the most that is kept",
+            Self::TooMuch => Payload::TOO_LONG,
         }
     }
 }

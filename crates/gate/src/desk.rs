@@ -21,9 +21,6 @@ use crate::message::Refused;
 use crate::operation::{Operation, Terms};
 use crate::pins::Tools;
 
-/// What the caller is told of arguments that are not kept.
-const TOO_LONG: &str = "they are longer than 262,144 bytes, the most that is kept";
-
 /// The surfaces that calls are read by, as the arbiter gave them. They are not evidence: their digest is part of
 /// every request, and the arbiter refuses one that was read by others than its own.
 pub(crate) struct Rules {
@@ -204,7 +201,7 @@ impl Desk {
         let keeps = rules.surfaces.surfaces.get(&ask.surface).is_some_and(|spec| spec.keep.arguments);
         let payload = operation.payload().filter(|_| keeps).cloned();
         // What is too long to be kept is not brought: the arbiter refuses that, on record.
-        let unkept = (keeps && payload.is_none()).then(|| TOO_LONG.to_owned());
+        let unkept = (keeps && payload.is_none()).then(|| Payload::TOO_LONG.to_owned());
         Ok(Question { ask, payload, terms, misfit: misfit.or(unkept) })
     }
 

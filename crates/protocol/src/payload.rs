@@ -27,6 +27,9 @@ impl Payload {
     /// Most bytes of all its parts that can be kept.
     pub const LONGEST: usize = 256 * 1024;
 
+    /// What a caller is told whose arguments are longer.
+    pub const TOO_LONG: &str = "they are longer than 262,144 bytes, the most that is kept";
+
     /// The digest that a request has of it.
     #[must_use]
     pub fn digest(&self) -> Digest {
