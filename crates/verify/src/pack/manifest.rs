@@ -10,7 +10,7 @@ use crate::pack::tar::Member;
 use crate::pack::{PackError, VerifiedPack, digest_of};
 
 /// The format that a manifest names.
-const FORMAT: &str = "portcullis-evidence-pack/1";
+const FORMAT: &str = "portcullis-evidence-pack/2";
 
 /// Which records of a range are in a pack in full.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

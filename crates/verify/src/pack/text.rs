@@ -79,7 +79,15 @@ fn completeness(text: &mut String, pack: &VerifiedPack) -> std::fmt::Result {
             "- What the log recorded after its record {size}: the pack was made when that was its end."
         )?;
     }
-    writeln!(text, "- What became of a PERMIT after the range.")
+    writeln!(text, "- What became of a PERMIT after the range.")?;
+    if pack.named_bundles().is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "- By the log's key alone, who signed the bundles: no digest covers their signatures. Who has the keys or the root\n\
+         \x20 that are pinned for bundles asks for it with --bundle-key VKEY, or with --root FILE --root-pin DIGEST."
+    )
 }
 
 fn records(text: &mut String, pack: &VerifiedPack) -> std::fmt::Result {

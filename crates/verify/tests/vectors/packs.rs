@@ -529,8 +529,8 @@ fn manifests(part: &[u8]) -> Tampered {
         ),
         (
             "manifest-of-another-format",
-            text("evidence-pack/1", "evidence-pack/2"),
-            "the manifest is not valid: the format is not portcullis-evidence-pack/1",
+            text("evidence-pack/2", "evidence-pack/1"),
+            "the manifest is not valid: the format is not portcullis-evidence-pack/2",
         ),
         (
             "manifest-with-its-name-in-another-spelling",
