@@ -1,10 +1,10 @@
 //! `portcullis payloads erase`: what was kept is gone, what was proved stays proved.
 
-use portcullis_protocol::Record;
+use portcullis_protocol::{Payload, Record};
 use serde_json::{Value, json};
 
 use crate::replay::{resign, sql};
-use crate::support::{Daemon, Gate, Place, demo_server, until};
+use crate::support::{Daemon, Gate, Place, demo_server, text, until};
 use crate::{Ended, with};
 
 fn erase(place: &Place, more: &[&str]) -> Ended {
@@ -214,6 +214,49 @@ fn a_call_whose_arguments_are_too_long_to_be_kept_is_refused_and_does_not_run() 
     assert_eq!(kept, most);
     let said = replay(&place);
     assert_eq!((&said["different"], &said["not_replayable"]), (&json!(0), &json!({})), "{said}");
+}
+
+#[test]
+fn a_request_in_a_file_is_decided_with_what_its_payload_is_the_digest_of() {
+    let place = keeping(r#"["arguments"]"#);
+    let payload = json!({
+        "server": "books", "method": "tools/call", "name": "charge", "arguments": "{\"to\":\"acme\"}", "rest": "",
+    });
+    let parsed: Payload = serde_json::from_value(payload.clone()).unwrap();
+    let request = json!({
+        "surface": "demo.charge", "action": "demo.charge",
+        "resource": { "type": "Surface", "id": "demo.charge" },
+        "context": { "account": "acme", "amount": "1.00" },
+        "idempotency_key": "k1", "payload": parsed.digest(),
+    });
+    let request = text(&place.file("request.json", &request.to_string()));
+    let decide = |more: &[&str]| with(&place.config_path, &[&["decide", &request], more].concat());
+    let told = |ended: &Ended, code: &str| {
+        assert_eq!(ended.code, 4, "{ended:?}");
+        let reply: Value = serde_json::from_str(&ended.out).unwrap();
+        assert_eq!(
+            (&reply["reason"]["code"], &reply["captured"]),
+            (&json!(code), &json!("logged")),
+            "{reply}"
+        );
+    };
+    told(&decide(&[]), "surface.arguments_unkept");
+    let mut other = payload.clone();
+    other["arguments"] = "{\"to\":\"mallory\"}".into();
+    let other = text(&place.file("other.json", &other.to_string()));
+    told(&decide(&["--payload", &other]), "surface.arguments_unkept");
+    for (name, content) in
+        [("part.json", "{\"server\":\"books\"}"), ("twice.json", "{\"server\":\"a\",\"server\":\"b\"}")]
+    {
+        let ended = decide(&["--payload", &text(&place.file(name, content))]);
+        assert!(ended.code == 1 && ended.err.contains(name), "{ended:?}");
+    }
+    let own = text(&place.file("payload.json", &payload.to_string()));
+    let reply: Value = serde_json::from_str(decide(&["--payload", &own]).ok()).unwrap();
+    assert_eq!(reply["decision"], "PERMIT", "{reply}");
+    let log = place.log();
+    let permit = log.rows.iter().find(|row| row.record.reason.is_none()).unwrap();
+    assert_eq!(shown(&place, permit.record.seq)["payload"], payload);
 }
 
 #[test]

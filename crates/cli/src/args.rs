@@ -164,6 +164,10 @@ pub(crate) struct DecideArgs {
     /// The decision is real: a PERMIT is recorded and consumes its key. This command runs nothing and cannot
     /// know what is done with it, so the PERMIT ends as `unknown`.
     pub(crate) request: PathBuf,
+    /// What the request's `payload` is the digest of, for surfaces that have arguments kept: the members `server`, `method`,
+    /// `name`, `arguments` and `rest` of a JSON object, each a string.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) payload: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, Domain};
 use crate::ids::{AgentId, Salt};
-use crate::request::Ask;
+use crate::json::Limits;
+use crate::request::{Ask, Refused, parse_within};
+use crate::wire::DecisionCall;
 
 /// What makes a call of a tool, or of another method, the operation that it is, with its arguments: what
 /// [`Ask::payload`] is the digest of.
@@ -29,6 +31,14 @@ impl Payload {
 
     /// What a caller is told whose arguments are longer.
     pub const TOO_LONG: &str = "they are longer than 262,144 bytes, the most that is kept";
+
+    /// Reads one from strict JSON, of any length that a call may have.
+    ///
+    /// # Errors
+    /// A `request.*` code and what exactly was refused.
+    pub fn parse(text: &[u8]) -> Result<Self, Refused> {
+        parse_within(text, Limits { bytes: DecisionCall::LONGEST, ..Limits::REQUEST })
+    }
 
     /// The digest that a request has of it.
     #[must_use]

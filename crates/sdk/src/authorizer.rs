@@ -128,10 +128,27 @@ pub async fn run<T, F>(
 where
     F: AsyncFnOnce(&Running) -> (T, Outcome, Option<String>),
 {
+    run_attempt(outcomes, log, Attempt::new(gate, ask.by(agent))?, deadline, act).await
+}
+
+/// The same of an attempt that was made before: of one that brings along what its request's payload digest is of
+/// ([`Attempt::bringing`]), without which nothing runs on a surface that has arguments kept.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_attempt<T, F>(
+    outcomes: &Outcomes,
+    log: &TrustedLog,
+    attempt: Attempt,
+    deadline: Duration,
+    act: F,
+) -> Result<Ran<T>, Refusal>
+where
+    F: AsyncFnOnce(&Running) -> (T, Outcome, Option<String>),
+{
     if !outcomes.are_recorded().await {
         return Err(Refusal::own(ReasonCode::EvidenceOutcomeUnrecorded, None));
     }
-    let attempt = Attempt::new(gate, ask.by(agent))?;
     let permit = authorize(outcomes.arbiter(), attempt, log, deadline).await?;
     let running = match permit.begin(outcomes) {
         Ok(running) => running,

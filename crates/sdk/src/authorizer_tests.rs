@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::testing::{LONG, Log, agent, attempt, permit, request, wait_until};
 use crate::{BootInstant, Unavailable};
-use portcullis_protocol::Captured;
+use portcullis_protocol::{Captured, Payload};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -15,11 +15,14 @@ struct Generous {
     deaf: AtomicBool,
     /// What was reported and taken.
     reports: Mutex<Vec<Outcome>>,
+    /// What came with each question.
+    brought: Mutex<Vec<Option<Payload>>>,
 }
 
 impl Generous {
     fn new(ttl_ms: u64) -> Arc<Self> {
-        Arc::new(Self { ttl_ms, deaf: AtomicBool::new(false), reports: Mutex::new(Vec::new()) })
+        let (reports, brought) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        Arc::new(Self { ttl_ms, deaf: AtomicBool::new(false), reports, brought })
     }
 
     fn is_deaf(&self, deaf: bool) {
@@ -34,6 +37,7 @@ impl Generous {
 impl Authorizer for Generous {
     fn decide(&self, call: DecisionCall) -> Call<'_, DecisionReply> {
         let receipt = Some(Log::new().receipt(permit(&call, self.ttl_ms)));
+        self.brought.lock().unwrap().push(call.payload);
         let (decision, captured) = (Decision::Permit, Captured::Logged);
         Box::pin(async move { Ok(DecisionReply { decision, reason: None, captured, receipt, stored: None }) })
     }
@@ -92,6 +96,21 @@ async fn a_function_runs_under_a_permit_and_its_outcome_is_reported() {
     let arbiter = Generous::new(LONG);
     assert_eq!(run_with(&outcomes(&arbiter), || {}).await, Ok((7, Outcome::Failed, true)));
     assert_eq!(arbiter.reported(), [Outcome::Failed]);
+}
+
+#[tokio::test]
+async fn what_a_function_was_called_with_did_not_come_to_the_arbiter_that_was_to_keep_it() {
+    let arbiter = Generous::new(LONG);
+    let log = Log::new().trusted();
+    let [server, method, name, arguments, rest] = ["srv", "call", "pay", "{}", ""].map(str::to_owned);
+    let payload = Payload { server, method, name, arguments, rest };
+    let (agent, gate) = me();
+    let ask = portcullis_protocol::request::Ask { payload: Some(payload.digest()), ..request().ask };
+    let attempt = Attempt::new(gate, ask.by(agent)).unwrap().bringing(payload.clone());
+    let act = async |running: &Running| (running.request().ask.payload, Outcome::Ok, None);
+    let ran = run_attempt(&outcomes(&arbiter), &log, attempt, DEADLINE, act).await.unwrap();
+    assert_eq!((ran.value, ran.recorded), (Some(payload.digest()), true));
+    assert_eq!(*arbiter.brought.lock().unwrap(), [Some(payload)]);
 }
 
 #[tokio::test]

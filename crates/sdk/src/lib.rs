@@ -39,7 +39,7 @@ mod simulation;
 mod testing;
 
 pub use attempt::{Attempt, GivenUp, TrustedLog, UntrustedLog, Witnessed};
-pub use authorizer::{Authorizer, Call, Ran, authorize, run};
+pub use authorizer::{Authorizer, Call, Ran, authorize, run, run_attempt};
 pub use client::{HttpClient, Received, Token, Unanswered};
 pub use clock::BootInstant;
 pub use endpoint::{Authorities, Endpoint, InvalidAuthorities, InvalidEndpoint};

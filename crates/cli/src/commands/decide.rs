@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use portcullis_protocol::request::Ask;
 use portcullis_protocol::wire::DecisionReply;
-use portcullis_protocol::{Captured, Decision};
+use portcullis_protocol::{Captured, Decision, Payload};
 use portcullis_sdk::{Attempt, Authorizer, HttpAuthorizer, Refusal, TrustedLog, authorize};
 use portcullis_server::config::GateConfig;
 use portcullis_server::{Config, Node};
@@ -28,13 +28,21 @@ pub(crate) fn run(args: &DecideArgs) -> ExitCode {
         // Malformed requests are refused here as the arbiter would refuse them, and nothing is recorded.
         Err(refused) => return print(&Refusal::own(refused.code, Some(refused.detail))),
     };
+    let brought = match &args.payload {
+        Some(file) => match read(file).map(|text| Payload::parse(&text)) {
+            Ok(Ok(payload)) => Some(payload),
+            Ok(Err(refused)) => return say::misuse(&format!("`{}`: {}", file.display(), refused.detail)),
+            Err(error) => return say::misuse(&format!("`{}` cannot be read: {error}", file.display())),
+        },
+        None => None,
+    };
     let read = Config::read(&args.config.config).and_then(|config| Ok((config.gate()?, config)));
     let (gate, config) = match read {
         Ok(read) => read,
         Err(error) => return say::error(&error),
     };
     match runtime() {
-        Ok(runtime) => runtime.block_on(decide(ask, gate, &config)),
+        Ok(runtime) => runtime.block_on(decide((ask, brought), gate, &config)),
         Err(error) => say::error(&error),
     }
 }
@@ -48,7 +56,7 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     std::fs::read(path)
 }
 
-async fn decide(ask: Ask, gate: GateConfig, config: &Config) -> ExitCode {
+async fn decide(ask: (Ask, Option<Payload>), gate: GateConfig, config: &Config) -> ExitCode {
     if let Some(endpoint) = &gate.arbiter {
         let remote = HttpAuthorizer::new(endpoint.clone(), gate.token.clone(), PATIENCE);
         return asked(&remote, ask, &gate).await;
@@ -67,7 +75,7 @@ async fn decide(ask: Ask, gate: GateConfig, config: &Config) -> ExitCode {
     }
 }
 
-async fn asked(arbiter: &dyn Authorizer, ask: Ask, gate: &GateConfig) -> ExitCode {
+async fn asked(arbiter: &dyn Authorizer, ask: (Ask, Option<Payload>), gate: &GateConfig) -> ExitCode {
     match permit(arbiter, ask, gate, &gate.log).await {
         Ok(receipt) => {
             print_reply(&DecisionReply {
@@ -86,11 +94,15 @@ async fn asked(arbiter: &dyn Authorizer, ask: Ask, gate: &GateConfig) -> ExitCod
 /// The receipt of a verified PERMIT.
 async fn permit(
     arbiter: &dyn Authorizer,
-    ask: Ask,
+    (ask, brought): (Ask, Option<Payload>),
     gate: &GateConfig,
     log: &TrustedLog,
 ) -> Result<String, Refusal> {
     let attempt = Attempt::new(gate.name.clone(), ask.by(gate.agent.clone()))?;
+    let attempt = match brought {
+        Some(payload) => attempt.bringing(payload),
+        None => attempt,
+    };
     let permit = authorize(arbiter, attempt, log, gate.deadline).await?;
     Ok(permit.receipt().to_owned())
 }
