@@ -44,6 +44,9 @@ mod subscription;
 #[path = "../../crates/cli/src/commands/bundle/finding.rs"]
 mod finding;
 mod harmless;
+// Nor is how a trace is read.
+#[path = "../../crates/server/src/simulate/lines.rs"]
+mod lines;
 // Nor is how a spool's file is read.
 #[path = "../../crates/spool/src/frame.rs"]
 #[expect(dead_code, reason = "the spool uses all of it")]

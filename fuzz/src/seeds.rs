@@ -317,7 +317,65 @@ fn policies() -> Seeds {
         ("bundle_root", vec![CHAIN.to_text().into_bytes()]),
         ("facts", vec![facts()]),
         ("diagnosis", broken()),
+        ("difference", different()),
+        ("invariant", lines(&INVARIANTS)),
+        ("prove", lines(&CONDITIONS)),
+        ("trace", vec![trace()]),
     ]
+}
+
+/// Files of the demo with their paths, each with a change that means something.
+fn different() -> Vec<Vec<u8>> {
+    let demo = bundles::demo();
+    let edited = |path: &str, from: &str, to: &str| {
+        let text = String::from_utf8(demo[path].clone()).expect("text");
+        assert!(text.contains(from), "{text}");
+        [format!("{path}\n").as_bytes(), text.replacen(from, to, 1).as_bytes()].concat()
+    };
+    let manifest = "bundle.toml";
+    let mut files = vec![
+        edited(manifest, "tier = \"high\"", "tier = \"standard\""),
+        edited(manifest, "permit_ttl = \"5s\"", "permit_ttl = \"6s\"\nwitnessed = true"),
+        edited(
+            manifest,
+            "\n[surfaces",
+            "\n[labels.seen]\nlifetime = \"8h\"\n[proofs]\nrequired = true\n[surfaces",
+        ),
+        edited("policies/demo.cedar", "decimal(\"100.00\")", "decimal(\"200.00\")"),
+        edited("policies/demo.cedar", "principal == Agent::\"demo-agent\"", "principal"),
+        edited("schema.cedarschema", "entity Agent;", "entity Group;\nentity Agent in [Group];"),
+        edited("entities.json", "stranger-agent", "other-agent"),
+        edited("tests/demo.toml", "amount = \"100.00\"", "amount = \"99.00\""),
+    ];
+    let limit = "\n[limits.few]\nkind = \"count\"\nsurfaces = [\"demo.charge\"]\nmax = 5\nwindow = { sliding = \"1d\" }\n\n[surfaces";
+    files.push(edited(manifest, "\n[surfaces", limit));
+    files
+}
+
+const INVARIANTS: [&str; 3] = [
+    "@id(\"cap\")\n@sentence(\"Nobody charges more.\")\nforbid (principal, action == Action::\"demo.charge\", resource)\nwhen { context.amount.greaterThan(decimal(\"100.00\")) };",
+    "@id(\"may\")\n@sentence(\"The agent reads.\")\npermit (principal == Agent::\"demo-agent\", action == Action::\"demo.read_balance\", resource);",
+    "@id(\"asked\") @sentence(\"People are asked.\") @unless(\"approval_roles\")\nforbid (principal, action, resource);",
+];
+
+/// Of a grant, and of an invariant.
+const CONDITIONS: [&str; 5] = [
+    "context.n < 5\ncontext.n > 7",
+    "context.n + 1 > 0\nprincipal in Group::\"g\" && context.n == 0",
+    "principal.level < 3 && context has s && context.s like \"a*\"\n!(context has s)",
+    "principal has of && principal.of == Agent::\"x\"\nprincipal == Agent::\"x\" && context.n * 2 == 4",
+    "if context.n == 0 then principal.level == 1 else [1, 2].contains(context.n)\nprincipal is Agent in Group::\"g\"",
+];
+
+/// Lines of a trace.
+fn trace() -> Vec<u8> {
+    let (one, other) = (asked("12.50"), asked("1.00"));
+    let lines = [
+        json!({ "agent": "assistant", "request": one }),
+        json!({ "agent": "assistant", "request": other, "labels": "a, b", "at": 1_700_000_000_000_u64,
+            "outcome": "ok", "facts": { "directory": "renamed" } }),
+    ];
+    lines.map(|line| line.to_string()).join("\n\n").into_bytes()
 }
 
 /// Files of the demo with their paths, each with a mistake.

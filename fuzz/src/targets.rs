@@ -5,12 +5,14 @@ mod drafts;
 mod evidence;
 mod late;
 mod logs;
+mod meaning;
 mod messages;
 mod schemas;
 mod signed;
 mod texts;
 pub(crate) mod tokens;
 mod tools;
+mod traces;
 pub(crate) mod witnesses;
 
 use crate::endpoint::headers;
@@ -19,7 +21,7 @@ use crate::endpoint::headers;
 pub(crate) type Target = fn(&[u8]);
 
 /// Every target. `planted` is broken on purpose: a campaign that does not find it explores nothing.
-pub(crate) const ALL: [(&str, Target); 36] = [
+pub(crate) const ALL: [(&str, Target); 40] = [
     ("planted", planted),
     ("json", texts::json),
     ("request", texts::request),
@@ -56,6 +58,10 @@ pub(crate) const ALL: [(&str, Target); 36] = [
     ("page", tools::page),
     ("fit", schemas::fit),
     ("output", schemas::output),
+    ("difference", meaning::difference),
+    ("invariant", meaning::invariant),
+    ("prove", meaning::prove),
+    ("trace", traces::trace),
 ];
 
 /// Eight bytes in a row: never by chance, and within seconds by whoever sees which branches are taken.

@@ -1,6 +1,7 @@
 //! Simulation: what another bundle would have decided of what was asked, on record or in a trace, and what that would have left for
 //! what was asked after it. Nothing is decided, executed, signed or written.
 
+mod lines;
 mod log;
 mod trace;
 
@@ -13,8 +14,9 @@ use portcullis_protocol::{
 };
 use serde::Serialize;
 
+pub use self::lines::{Traced, read_trace};
 pub use self::log::{facts_on_record, request_on_record, simulate_ledger};
-pub use self::trace::{Traced, read_trace, simulate_trace};
+pub use self::trace::simulate_trace;
 
 /// Why what is on record cannot be asked again. Each is counted, and none counts as unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
