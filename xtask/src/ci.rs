@@ -16,6 +16,17 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), String> {
     let conformance = ["fmt", "--manifest-path", "tests/peers/conformance/Cargo.toml", "--check"];
     process::step("fmt, conformance", &mut cargo(&conformance))?;
     process::step("clippy", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    let bench = [
+        "clippy",
+        "--locked",
+        "--manifest-path",
+        "bench/Cargo.toml",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    process::step("clippy, bench", cargo(&bench).env("CARGO_TARGET_DIR", &workspace.target))?;
     process::timed("tidy", "cargo xtask tidy", || tidy::run(workspace, false))?;
     deny::run(workspace)?;
     process::step("docs", cargo(&["doc", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-D warnings"))?;

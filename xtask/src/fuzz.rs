@@ -155,10 +155,10 @@ fn find_planted(places: &Places, seed: u32) -> Result<(), String> {
     }
 }
 
-/// Runs targets, one more at once than there are processors: their seconds are the clock's. Those that found something, with
+/// Runs targets, two at once for each processor: their seconds are the clock's. Those that found something, with
 /// how to repeat it.
 fn run_all(places: &Places, targets: &[String], seconds: u64, seed: u32) -> Result<Vec<String>, String> {
-    let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).saturating_add(1);
+    let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).saturating_mul(2);
     let (waiting, done) = (Mutex::new(targets.iter()), Mutex::new(BTreeMap::new()));
     let locked = |error: &dyn std::fmt::Display| format!("a fuzzing thread died: {error}");
     let work = || -> Result<(), String> {

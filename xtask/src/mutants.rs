@@ -232,12 +232,23 @@ fn attempt(copy: &Copy, mutant: &Mutant, selections: &Selections<'_>) -> Result<
 /// The flags of Cargo for the test binaries of a package that have tests of a selection. None for all, where that cannot be
 /// told: then the run itself says what is wrong.
 fn binaries(copy: &Copy, package: &str, test: &str) -> Result<Vec<String>, String> {
+    let mut metadata = process::cargo();
+    metadata.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(&copy.tree);
+    let metadata = serde_json::from_slice(&process::quiet(&mut metadata)?.stdout).unwrap_or(Value::Null);
     let mut command = nextest(copy, "list", package, test);
-    command.args(["--message-format", "json"]);
+    command.args(targets(&metadata, package)).args(["--message-format", "json"]);
     let output = process::quiet(&mut command)?;
     let listed = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
     let suites = listed.get("rust-suites").and_then(Value::as_object);
     Ok(suites.into_iter().flatten().filter_map(|(_, suite)| flag_of(suite)).flatten().collect())
+}
+
+/// The flags of Cargo for every target of a package that has tests, from `cargo metadata`.
+fn targets(metadata: &Value, package: &str) -> Vec<String> {
+    let packages = metadata.get("packages").and_then(Value::as_array).into_iter().flatten();
+    let own = packages.filter(|found| found.get("name").is_some_and(|name| name == package));
+    let targets = own.filter_map(|found| found.get("targets")?.as_array()).flatten();
+    targets.filter_map(|target| flags(target.pointer("/kind/0")?, target.get("name")?)).flatten().collect()
 }
 
 /// The flag for one binary, if it has a test that is selected.
@@ -246,8 +257,13 @@ fn flag_of(suite: &Value) -> Option<Vec<String>> {
     let selected =
         |test: &Value| test.pointer("/filter-match/status").is_some_and(|status| status == "matches");
     tests.values().any(selected).then_some(())?;
-    let name = suite.get("binary-name")?.as_str()?.to_owned();
-    match suite.get("kind")?.as_str()? {
+    flags(suite.get("kind")?, suite.get("binary-name")?)
+}
+
+/// The flags of Cargo for a target of this kind and name, if tests are in such.
+fn flags(kind: &Value, name: &Value) -> Option<Vec<String>> {
+    let name = name.as_str()?.to_owned();
+    match kind.as_str()? {
         "lib" => Some(vec!["--lib".to_owned()]),
         "test" => Some(vec!["--test".to_owned(), name]),
         "bin" => Some(vec!["--bin".to_owned(), name]),
@@ -259,8 +275,8 @@ fn run_tests(copy: &Copy, package: &str, test: &str, flags: &[String]) -> Result
     if flags.iter().any(|flag| flag == "--test") {
         // Tests of a package run its examples, which Cargo builds beside them only where no binary is named.
         let mut examples = process::cargo();
-        examples.args(["build", "--quiet", "--package", package, "--examples"]);
-        examples.current_dir(&copy.tree).env("CARGO_TARGET_DIR", &copy.target);
+        examples.args(["build", "--quiet", "--examples"]).args(packages(copy, package));
+        examples.current_dir(&copy.tree).env("CARGO_TARGET_DIR", &copy.target).env("CARGO_INCREMENTAL", "1");
         let output = process::quiet(&mut examples)?;
         if !output.status.success() {
             return Ok((Ending::DoesNotBuild, String::from_utf8_lossy(&output.stderr).into_owned()));
@@ -274,11 +290,21 @@ fn run_tests(copy: &Copy, package: &str, test: &str, flags: &[String]) -> Result
 
 fn nextest(copy: &Copy, verb: &str, package: &str, test: &str) -> Command {
     let mut command: Command = process::cargo();
-    command.args(["nextest", verb, "--profile", "mutants", "--package", package, "--filterset", test]);
+    command.args(["nextest", verb, "--profile", "mutants"]).args(packages(copy, package));
+    command.args(["--filterset", &format!("package({package}) & ({test})")]);
     command.current_dir(&copy.tree).env("CARGO_TARGET_DIR", &copy.target);
+    // A mutant is a line: most of what was compiled for the one before is as it was.
+    command.env("CARGO_INCREMENTAL", "1");
     // The release binary has no mutant in it, and a snapshot must not adapt to one.
     command.env_remove("PORTCULLIS_BIN").env("INSTA_UPDATE", "no").env("PORTCULLIS_PEERS", &copy.peers);
     command
+}
+
+/// The flags of Cargo for a package, and for those beside which others' crates have the features that they were built with
+/// for the tests. Of a package alone some have fewer, and everything that stands on them would be built again.
+fn packages(copy: &Copy, package: &str) -> Vec<String> {
+    let others = copy.beside.iter().copied().filter(|other| *other != package);
+    others.chain([package]).flat_map(|name| ["--package".to_owned(), name.to_owned()]).collect()
 }
 
 /// Reads nextest's exit codes, which tell a failed test from a failed build.
@@ -341,7 +367,7 @@ mod tests {
     fn an_example_is_built_anew_for_each_mutant() {
         let folder = tempfile::tempdir().expect("a folder");
         let (tree, target) = (folder.path().join("tree"), folder.path().join("target"));
-        let copy = Copy { tree, target, peers: folder.path().join("peers") };
+        let copy = Copy { tree, target, peers: folder.path().join("peers"), beside: &[] };
         copy.write("Cargo.toml", "[package]\nname = \"guard\"\nedition = \"2024\"\n[workspace]\n")
             .expect("written");
         copy.write(".config/nextest.toml", "[profile.mutants]\nfail-fast = true\n").expect("written");
@@ -371,7 +397,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let tree = folder.path().join("tree");
         let (target, peers) = (folder.path().join("target"), folder.path().join("peers"));
-        let copy = Copy { tree, target, peers };
+        let copy = Copy { tree, target, peers, beside: &[] };
         copy.write("Cargo.toml", "[package]\nname = \"guard\"\nedition = \"2024\"\n[workspace]\n")
             .expect("written");
         copy.write(".config/nextest.toml", "[profile.mutants]\nfail-fast = true\n").expect("written");

@@ -1,4 +1,4 @@
-//! Properties that hold for whatever bundle and whatever request, each tried with 100,000 pairs of them. `PORTCULLIS_BUNDLES`
+//! Properties that hold for whatever bundle and whatever request, each tried with 50,000 pairs of them. `PORTCULLIS_BUNDLES`
 //! tries more; `PORTCULLIS_SEED` repeats a run.
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use crate::testing::{bundle, charge, edit, read, said, with, with_policies};
 use crate::{Evaluation, Fault};
 
 /// Bundles of a run that is short enough for every change.
-const FEW: usize = 200;
+const FEW: usize = 100;
 /// Requests for each of them: to compile one takes as long as to ask it about fifty.
 const REQUESTS: usize = 500;
 

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use crate::peers;
 use crate::workspace::Workspace;
 
+/// What stands on all of the others, and the one whose dependencies are its own.
+const BESIDE: [&str; 2] = ["portcullis-cli", "xtask"];
+
 /// A copy of the working tree.
 pub(super) struct Copy {
     pub(super) tree: PathBuf,
@@ -14,6 +17,8 @@ pub(super) struct Copy {
     pub(super) target: PathBuf,
     /// Where the peers are that tests run.
     pub(super) peers: PathBuf,
+    /// Packages that are named beside each one whose tests run: all together have the dependencies of the workspace.
+    pub(super) beside: &'static [&'static str],
 }
 
 impl Copy {
@@ -22,7 +27,7 @@ impl Copy {
         let folder = workspace.target.join("mutants");
         let folder = if number == 1 { folder } else { folder.join(number.to_string()) };
         let (tree, target) = (folder.join("tree"), folder.join("target"));
-        let copy = Self { tree, target, peers: peers::folder(workspace) };
+        let copy = Self { tree, target, peers: peers::folder(workspace), beside: &BESIDE };
         let files: BTreeSet<String> = workspace.files()?.into_iter().collect();
         for file in &files {
             copy.update(&workspace.root, file)?;
@@ -135,7 +140,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path().join("root");
         let at = |name: &str| folder.path().join(name);
-        let copy = Copy { tree: at("tree"), target: at("target"), peers: at("peers") };
+        let copy = Copy { tree: at("tree"), target: at("target"), peers: at("peers"), beside: &[] };
         std::fs::create_dir_all(root.join("src")).expect("made");
         std::fs::write(root.join("src/a.rs"), "a").expect("written");
         copy.update(&root, "src/a.rs").expect("copied");
