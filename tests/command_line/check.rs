@@ -36,14 +36,24 @@ fn a_log_is_checked_and_a_flipped_record_is_named() {
 
     let none = place.file("none", "no checkpoint");
     with(&place.config_path, &["log", "check", "--since", &text(&none)]).failed("older checkpoint");
+    let log = place.log();
+    let permitted = log.rows.iter().filter(|row| row.record.reason.is_none());
+    let permits: Vec<u64> = permitted.map(|row| row.record.seq).collect();
     let database = place.config.data.join("ledger/000001/ledger.db");
     let mut bytes = std::fs::read(&database).unwrap();
     let permit = br#""decision":"PERMIT""#;
     let at = bytes.windows(permit.len()).position(|found| found == permit).unwrap();
     bytes[at + permit.len() - 2] ^= 1;
     std::fs::write(&database, bytes).unwrap();
-    let said = with(&place.config_path, &["log", "check"]);
-    assert!(said.code == 1 && said.out.is_empty(), "{said:?}");
+    // Who was told that the ledger is behind its anchor was sent to give the log up.
+    let again = text(&place.path("again"));
+    for arguments in
+        [&["log", "check"][..], &["log", "replay"], &["receipts", "list"], &["log", "export", &again]]
+    {
+        let said = with(&place.config_path, arguments);
+        let named = permits.iter().any(|seq| said.err.contains(&format!("record {seq} is not one")));
+        assert!(said.code == 1 && named && !said.err.contains("behind"), "{arguments:?}: {said:?}");
+    }
 }
 
 /// The arbiter refuses such a ledger, and a check said that it is what was signed, of as many records as the old head covers.

@@ -34,5 +34,6 @@ mod roots;
 mod scene;
 mod spooled;
 mod strace;
+mod synced;
 mod witnesses;
 mod wrapped;

@@ -110,6 +110,9 @@ pub(crate) fn bundle(
     let wrong = |what: &str| LedgerError::Corrupt(format!("the archive of bundle {named} {what}"));
     let archive = bundle_archive::bundle(connection, named)?;
     let archive = archive.ok_or_else(|| wrong("is missing, and records name it"))?;
+    if bundle_archive::is_unnamed(connection, named)? {
+        return Err(wrong("would go with the next one, and records name it"));
+    }
     if digest_of(&archive) == Some(*named) { Ok(()) } else { Err(wrong("is not that bundle")) }
 }
 

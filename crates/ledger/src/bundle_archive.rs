@@ -42,6 +42,12 @@ pub(crate) fn unnamed(connection: &Connection) -> Result<Vec<BundleDigest>> {
     digests.collect()
 }
 
+/// Whether an archive is one that no record names, and goes with the next one.
+pub(crate) fn is_unnamed(connection: &Connection, digest: &BundleDigest) -> Result<bool> {
+    let text = "SELECT EXISTS (SELECT 1 FROM unnamed WHERE digest = ?1)";
+    connection.prepare_cached(text)?.query_row([digest.0.as_bytes()], |row| row.get(0))
+}
+
 /// An archive, if all of it is there.
 pub(crate) fn bundle(connection: &Connection, digest: &BundleDigest) -> Result<Option<Vec<u8>>> {
     let text = "SELECT parts, bytes FROM bundles WHERE digest = ?1 ORDER BY part";

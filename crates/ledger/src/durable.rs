@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use crate::generation::sync_parent;
+pub use crate::generation::sync_parent;
 
 /// Replaces a file's content: whoever reads it meets the old content or the new, and what was written is on the disk
 /// when this returns. Only its owner may read it.

@@ -5,6 +5,7 @@ use portcullis_verify::merkle::{leaf_hash, verify_inclusion};
 use portcullis_verify::{Hash, NodeReader, Tile, TileReader, TileTree, VerifiedCheckpoint, merkle, tree};
 use rusqlite::Connection;
 
+use crate::disagreement;
 use crate::error::LedgerError;
 use crate::store;
 
@@ -40,22 +41,29 @@ pub(crate) fn full_tile(connection: &Connection, level: u8, index: u64) -> Resul
     Err(LedgerError::Corrupt(format!("tile {index} of level {level} is not whole")))
 }
 
-/// The tree that a signed head covers: from the stored tiles, and from the records of the tile that still grew.
+/// The tree that a signed head covers.
 ///
 /// # Errors
-/// If it does not have the head's root.
+/// If it does not have the head's root: as [`disagreement::of_tiles`] says.
 pub(crate) fn under(connection: &Connection, head: &VerifiedCheckpoint) -> Result<TileTree, LedgerError> {
-    let mut tree = restore(connection, head.size())?;
-    store::for_each_record(connection, tree.size(), head.size(), |seq, body| {
+    match first(connection, head.size()) {
+        Ok(tree) if tree.size() == head.size() && tree.root() == head.root() => Ok(tree),
+        Ok(_) => Err(disagreement::of_tiles(connection)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The tree of the first `size` records: from the stored tiles, and from the records of the tile that still grew. It is smaller
+/// where one of these is missing.
+pub(crate) fn first(connection: &Connection, size: u64) -> Result<TileTree, LedgerError> {
+    let mut tree = restore(connection, size)?;
+    store::for_each_record(connection, tree.size(), size, |seq, body| {
         if seq == tree.size() {
             tree.append(leaf_hash(body));
         }
         Ok::<_, LedgerError>(())
     })?;
-    if tree.size() == head.size() && tree.root() == head.root() {
-        return Ok(tree);
-    }
-    Err(LedgerError::BehindAnchor("its records are not those that the anchored head covers".into()))
+    Ok(tree)
 }
 
 /// The reader of a tree whose full tiles are stored.

@@ -142,7 +142,10 @@ pub(crate) fn sync(directory: &Path) -> Result<(), LedgerError> {
 }
 
 /// Makes a file's entry in its directory durable.
-pub(crate) fn sync_parent(path: &Path) -> std::io::Result<()> {
+///
+/// # Errors
+/// If it was not synced: what the name names after a power cut is then unknown.
+pub fn sync_parent(path: &Path) -> std::io::Result<()> {
     let parent = match path.parent() {
         // A bare name lies in the working directory.
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),

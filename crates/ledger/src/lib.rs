@@ -24,6 +24,7 @@ mod checkpoints;
 mod clock;
 mod command;
 mod cosigner;
+mod disagreement;
 mod doubt;
 mod durable;
 mod edge;
@@ -91,7 +92,7 @@ pub use command::{
 };
 pub use cosigner::{Cosigner, generate_cosigner};
 pub use doubt::InDoubt;
-pub use durable::replace_durably;
+pub use durable::{replace_durably, sync_parent};
 pub use elsewhere::{Elsewhere, Seen};
 pub use error::LedgerError;
 pub use floor::Floor;

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 
 use crate::anchored;
 use crate::audit::{Audit, What};
+use crate::disagreement;
 use crate::edge::{self, TILE};
 use crate::error::LedgerError;
 use crate::generation::Generations;
@@ -77,7 +78,7 @@ impl LedgerReader {
         if tree.size() == self.head.size() && tree.root() == self.head.root() {
             return Ok(());
         }
-        Err(LedgerError::BehindAnchor("its records are not those that the anchored head covers".into()))
+        Err(disagreement::of_records(&self.connection))
     }
 
     /// How many tiles of 256 records there are under the head, the last of which may hold fewer.

@@ -15,6 +15,7 @@ use portcullis_protocol::{
 use portcullis_verify::TileTree;
 use portcullis_verify::merkle::leaf_hash;
 
+use crate::disagreement;
 use crate::erasures::Erasures;
 use crate::error::LedgerError;
 use crate::following::{Following, Resolved};
@@ -139,7 +140,7 @@ impl LedgerReader {
             Err(Ended::Failed(error)) => return Err(error),
         }
         if !met {
-            return Err(LedgerError::BehindAnchor("its records are not those that were signed".into()));
+            return Err(disagreement::of_records(&self.connection));
         }
         if (tree.size(), tree.root()) != (newest.size, newest.root) {
             return Err(LedgerError::Corrupt("the records do not hash to the database's head".into()));

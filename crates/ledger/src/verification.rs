@@ -336,7 +336,7 @@ impl<'a> Reading<'a> {
 }
 
 /// Compares the tiles that became full with those in the database.
-fn compare_tiles(connection: &Connection, tree: &mut TileTree) -> Result<(), LedgerError> {
+pub(crate) fn compare_tiles(connection: &Connection, tree: &mut TileTree) -> Result<(), LedgerError> {
     for tile in tree.take_full_tiles() {
         if store::tile(connection, tile.level, tile.index)? != tile.hashes {
             return Err(LedgerError::Corrupt(format!("tile {} of level {} differs", tile.index, tile.level)));

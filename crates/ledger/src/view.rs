@@ -16,6 +16,7 @@ use rusqlite::Connection;
 
 use crate::anchored;
 use crate::bundle_archive;
+use crate::disagreement;
 use crate::error::LedgerError;
 use crate::generation::Generations;
 use crate::opened::receipt_text;
@@ -80,7 +81,7 @@ impl LogView {
             None => edge(&connection, head.size())?,
         };
         if tree.root() != head.root() {
-            return Err(behind("its records are not those that the anchored head covers"));
+            return Err(disagreement::of_tiles(&connection));
         }
         Ok(Self { connection, tip: LogTip { head, tree } })
     }
@@ -101,7 +102,7 @@ impl LogView {
         }
         let tree = edge(&connection, head.size())?;
         if tree.root() != head.root() {
-            return Err(behind("its records are not those that a signed head covers"));
+            return Err(disagreement::of_tiles(&connection));
         }
         Ok(Self { connection, tip: LogTip { head, tree } })
     }

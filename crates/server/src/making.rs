@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use portcullis_ledger::KeyFile;
+use portcullis_ledger::{KeyFile, sync_parent};
 use portcullis_policy::{RootError, SIGNATURE_FILE, Snapshot};
 use portcullis_protocol::BundleDigest;
 
@@ -104,7 +104,8 @@ pub fn new_file(path: &Path, content: &[u8]) -> Result<(), SetupError> {
     let write = || -> std::io::Result<()> {
         let mut file = File::options().write(true).create_new(true).mode(0o644).open(path)?;
         file.write_all(content)?;
-        file.sync_all()
+        file.sync_all()?;
+        sync_parent(path)
     };
     write().map_err(at(path))
 }
@@ -112,12 +113,12 @@ pub fn new_file(path: &Path, content: &[u8]) -> Result<(), SetupError> {
 /// Writes a file that everybody may read, at once.
 ///
 /// # Errors
-/// [`SetupError`]; the file is then as it was.
+/// [`SetupError`]; the file is then as it was, unless its directory could not be synced.
 pub fn replace_file(path: &Path, content: &[u8]) -> Result<(), SetupError> {
     replace(path, content, 0o644)
 }
 
-/// Replaces a file at once: whoever reads it meets the old content or the new, never half of either.
+/// Replaces a file at once, durably: whoever reads it meets the old content or the new, never half of either.
 pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), SetupError> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
@@ -152,7 +153,9 @@ fn replace_by(temporary: &Path, path: &Path, content: &[u8], mode: u32) -> Resul
             }
         }
         file.sync_all()?;
-        fs::rename(temporary, path)
+        fs::rename(temporary, path)?;
+        // A name that is not synced names the old content again after a power cut: a revoked key's, for one.
+        sync_parent(path)
     };
     write().map_err(at(path))
 }
@@ -165,7 +168,7 @@ fn made(path: &Path, mode: u32) -> std::io::Result<File> {
 /// are, so that its signatures are of another content then.
 ///
 /// # Errors
-/// [`SetupError`]; the file is then as it was.
+/// [`SetupError`]; the file is then as it was, unless its directory could not be synced.
 pub fn write_pins(bundle: &Path, file: &str, content: &[u8]) -> Result<(), SetupError> {
     let bundle = fs::canonicalize(bundle).map_err(at(bundle))?;
     let path = bundle.join(file);

@@ -13,7 +13,7 @@ use crate::config::{ArbiterConfig, Config, ConfigError};
 use crate::making::replace;
 use crate::setup::{SetupError, new_key, random_hex};
 
-/// A rotation cannot be begun, ended, or a key not revoked. The configuration is as it was.
+/// A rotation cannot be begun, ended, or a key not revoked. The configuration is as it was, unless its directory could not be synced: then either is there.
 #[derive(Debug, thiserror::Error)]
 pub enum RotationError {
     /// The configuration cannot be used.
@@ -118,7 +118,7 @@ pub fn begin_rotation(config: &Config) -> Result<VerifierKey, RotationError> {
 /// that there is none beyond it.
 ///
 /// # Errors
-/// [`RotationError`]; the configuration is then as it was.
+/// [`RotationError`].
 pub fn finish_rotation(config: &Config) -> Result<Rotated, RotationError> {
     let arbiter = config.arbiter()?;
     let Some((key, _)) = arbiter.next.clone() else { return Err(RotationError::NotUnderWay) };
@@ -149,7 +149,7 @@ pub fn finish_rotation(config: &Config) -> Result<Rotated, RotationError> {
 /// Revokes a key that signed before: it counts for nothing from now on. The log's newest head must stand without it.
 ///
 /// # Errors
-/// [`RotationError`]; the configuration is then as it was.
+/// [`RotationError`].
 pub fn revoke_key(config: &Config, key: &VerifierKey) -> Result<(), RotationError> {
     let arbiter = config.arbiter()?;
     let signs = |other: &VerifierKey| {

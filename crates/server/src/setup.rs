@@ -9,7 +9,9 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use portcullis_ledger::{Cosigner, KeyFile, KeyFileError, generate, generate_cosigner, generate_vault_key};
+use portcullis_ledger::{
+    Cosigner, KeyFile, KeyFileError, generate, generate_cosigner, generate_vault_key, sync_parent,
+};
 use portcullis_policy::{BundleError, RootError, SignError, Snapshot, bundles};
 use portcullis_protocol::{AgentId, AuditorId, BundleDigest, Digest, InvalidId, OperatorId};
 use portcullis_verify::{CosignerKey, CosignerKind, VerifierKey};
@@ -396,7 +398,8 @@ fn write_private(path: &Path, text: &str) -> Result<(), SetupError> {
     let write = || -> std::io::Result<()> {
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(text.as_bytes())?;
-        file.sync_all()
+        file.sync_all()?;
+        sync_parent(path)
     };
     write().map_err(at(path))
 }

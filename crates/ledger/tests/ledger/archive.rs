@@ -8,7 +8,9 @@ use portcullis_ledger::{Given, Ledger, OrderRefused, SignError};
 use portcullis_protocol::{BundleDigest, BundleRef, Digest, Order, Ordered, ProofDemand, ReasonCode, Vetted};
 use rusqlite::{Connection, params};
 
+use crate::check::check;
 use crate::harness::{Call, Held, World, answer};
+use crate::scrub::scrubbed;
 
 /// Larger than three parts.
 const LARGE: usize = 200 * 1024;
@@ -169,6 +171,27 @@ fn an_archive_that_no_record_names_goes_with_the_next_one_and_no_other_does() {
     let ledger = world.start();
     assert_eq!(done(&archive(&ledger, third, &large(3))), Ok(()));
     assert!(has(&first) && !has(&second) && has(&third) && has(&own));
+}
+
+#[test]
+fn a_bundle_that_records_name_was_nobody_s_and_went_with_the_next_one() {
+    let world = World::new();
+    let ledger = world.start();
+    world.permitted(&ledger, &Call::read(1));
+    assert_eq!(done(&archive(&ledger, digest("first"), &large(1))), Ok(()));
+    drop(ledger);
+    assert!(check(&world, None).is_ok());
+    // One that is called otherwise is forgotten by nobody, and nothing else comes of it.
+    let flipped = world.crashed();
+    flipped.sql("UPDATE unnamed SET digest = CAST(x'00' || substr(digest, 2) AS BLOB)");
+    assert!(check(&flipped, None).is_ok());
+    let ledger = flipped.start();
+    assert_eq!(done(&archive(&ledger, digest("second"), &large(2))), Ok(()));
+    assert!(flipped.reader().bundle(&digest("first")).unwrap().is_some());
+    assert_eq!(scrubbed(&flipped, &ledger), None);
+    world.sql("UPDATE unnamed SET digest = (SELECT digest FROM bundles WHERE digest <> unnamed.digest)");
+    let error = check(&world, None).unwrap_err();
+    assert!(error.to_string().contains("records name it"), "{error}");
 }
 
 /// A bundle that was archived for an activation that came to nothing, and came into force by its pin.

@@ -117,6 +117,24 @@ fn what_is_wrong_is_named_with_its_record() {
             "UPDATE keys SET operation = CAST(x'00' || substr(operation, 2) AS BLOB) WHERE name = @ran",
             "the operation of the key of record 3 ",
         ),
+        (
+            "UPDATE tiles SET hashes = CAST(x'00' || substr(hashes, 2) AS BLOB) WHERE level = 0 AND position = 1",
+            "tile 1 of level 0 ",
+        ),
+        // What is wrong in the tile that still grows was called a log that is behind its anchor, and no record was named.
+        (
+            "UPDATE records SET body = CAST(body || x'20' AS BLOB) WHERE seq = (SELECT max(seq) FROM records)",
+            " is not one",
+        ),
+        (
+            "UPDATE records SET body = CAST(replace(CAST(body AS TEXT), 'PERMIT', 'QERMIT') AS BLOB) WHERE seq > 1290",
+            "record 1291 is not one",
+        ),
+        ("DELETE FROM records WHERE seq = 1300", "record 1300 is missing"),
+        (
+            "UPDATE records SET body = CAST(replace(CAST(body AS TEXT), '\"gate\":\"gate\"', '\"gate\":\"gatf\"') AS BLOB) WHERE seq > 1290",
+            "of the records 1280 to ",
+        ),
         ("INSERT INTO attempts VALUES (zeroblob(32), 3)", "no record speaks of"),
         (
             "UPDATE attempts SET seq = CASE seq WHEN 301 THEN 302 ELSE 301 END WHERE seq IN (301, 302)",
