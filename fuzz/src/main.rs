@@ -51,6 +51,10 @@ mod lines;
 #[path = "../../crates/spool/src/frame.rs"]
 #[expect(dead_code, reason = "the spool uses all of it")]
 mod frame;
+// Nor is how a slot of the anchor is.
+#[path = "../../crates/ledger/src/slot.rs"]
+#[expect(dead_code, reason = "the anchor uses all of it")]
+mod slot;
 
 use std::sync::OnceLock;
 

@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::frame::encode;
 use crate::known::cases::{self, packs};
 use crate::known::{FILES, KNOWN};
+use crate::slot;
 use crate::targets::bundles::{CHAIN, SIGNATURE, SIGNER, signer};
 use crate::targets::tokens;
 use crate::targets::witnesses::{KEYS, NOTE, SHORT};
@@ -141,7 +142,12 @@ fn late() -> Seeds {
     let file: Vec<u8> = entries.iter().filter_map(encode).flatten().collect();
     let bare: Vec<_> = entries.iter().map(|entry| serde_json::to_string(entry).expect("JSON")).collect();
     let torn = file.split_at(file.len() - 9).0.to_vec();
-    vec![("late", vec![call]), ("spool", vec![file, torn, bare.join("\n").into_bytes()])]
+    let slot = |turn: u64, note: &str| slot::encode(turn, note.as_bytes()).expect("there is room");
+    vec![
+        ("late", vec![call]),
+        ("spool", vec![file, torn, bare.join("\n").into_bytes()]),
+        ("anchor", vec![slot(7, &cases::Log::new(3, &[]).note()), slot(0, "")]),
+    ]
 }
 
 /// A schema, and arguments that fit it.
@@ -260,6 +266,7 @@ fn witnesses() -> Seeds {
                 AddCheckpoint::body(3, &[head.root(), head.root()], head),
             ],
         ),
+        ("seen", vec![b"0\n".to_vec(), b"20852163\n".to_vec()]),
     ]
 }
 

@@ -21,7 +21,7 @@ use crate::endpoint::headers;
 pub(crate) type Target = fn(&[u8]);
 
 /// Every target. `planted` is broken on purpose: a campaign that does not find it explores nothing.
-pub(crate) const ALL: [(&str, Target); 40] = [
+pub(crate) const ALL: [(&str, Target); 42] = [
     ("planted", planted),
     ("json", texts::json),
     ("request", texts::request),
@@ -40,6 +40,8 @@ pub(crate) const ALL: [(&str, Target); 40] = [
     ("pack_members", evidence::pack_members),
     ("cosigned", witnesses::cosigned),
     ("submission", witnesses::submission),
+    ("seen", witnesses::seen),
+    ("anchor", late::anchor),
     ("tile", logs::tile),
     ("log", logs::log),
     ("range", logs::range),

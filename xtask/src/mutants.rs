@@ -1,6 +1,7 @@
 //! `cargo xtask mutants`: every guard that xtask/mutants.toml lists is broken on purpose, in a copy of the
 //! tree, and the test that names it must notice.
 
+mod functions;
 mod list;
 mod tree;
 
@@ -13,6 +14,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
+use self::functions::Functions;
 use self::list::Mutant;
 use self::tree::Copy;
 use crate::process;
@@ -58,7 +60,11 @@ enum Outcome {
 pub(crate) fn check_list(root: &Path) -> Vec<Finding> {
     match list::load(root) {
         Err(error) => vec![Finding::new(list::FILE, error.line, error.message)],
-        Ok(mutants) => mutants.iter().filter_map(|mutant| mutant.finding(root)).collect(),
+        Ok(mutants) => {
+            let mut functions = Functions::default();
+            let finding = |mutant: &Mutant| mutant.finding(root).or_else(|| functions.finding(root, mutant));
+            mutants.iter().filter_map(finding).collect()
+        }
     }
 }
 
@@ -188,7 +194,11 @@ fn check_unmutated<'a>(copy: &Copy, mutants: &[&'a Mutant]) -> Result<Selections
         }
         let start = Instant::now();
         let flags = binaries(copy, package, test)?;
-        let (ending, output) = run_tests(copy, package, test, &flags)?;
+        // Without a flag everything would be built, to select nothing of it.
+        let (ending, output) = match flags.as_slice() {
+            [] => (Ending::SelectsNothing, String::new()),
+            [_, ..] => run_tests(copy, package, test, &flags)?,
+        };
         let seconds = start.elapsed().as_secs_f64();
         selections.insert((package, test), flags);
         let problem = match ending {
@@ -229,8 +239,7 @@ fn attempt(copy: &Copy, mutant: &Mutant, selections: &Selections<'_>) -> Result<
     })
 }
 
-/// The flags of Cargo for the test binaries of a package that have tests of a selection. None for all, where that cannot be
-/// told: then the run itself says what is wrong.
+/// The flags of Cargo for the test binaries of a package that have tests of a selection. None if none has, or that cannot be told.
 fn binaries(copy: &Copy, package: &str, test: &str) -> Result<Vec<String>, String> {
     let mut metadata = process::cargo();
     metadata.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(&copy.tree);

@@ -9,15 +9,9 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use crate::generation;
 use crate::place::{Place, identity};
-
-/// Bytes of a slot. A checkpoint of one signature has some 250.
-const SLOT: usize = 4096;
-/// Bytes in front of the note: a SHA-256 of the rest, a sequence number, and the note's length.
-const HEADER: usize = 32 + 8 + 4;
+use crate::slot::{SLOT, decode, encode, slot_length};
 
 /// The anchor file of a ledger.
 #[derive(Debug)]
@@ -110,25 +104,6 @@ impl Anchor {
     }
 }
 
-/// [`SLOT`] as a file offset.
-const fn slot_length() -> u64 {
-    4096
-}
-
-fn encode(turn: u64, note: &[u8]) -> Option<Vec<u8>> {
-    let length = u32::try_from(note.len()).ok()?; // tidy: allow None is an error of the caller
-    let mut body = Vec::with_capacity(SLOT);
-    body.extend_from_slice(&turn.to_be_bytes());
-    body.extend_from_slice(&length.to_be_bytes());
-    body.extend_from_slice(note);
-    let mut slot = Sha256::digest(&body).to_vec();
-    slot.extend_from_slice(&body);
-    (slot.len() <= SLOT).then(|| {
-        slot.resize(SLOT, 0);
-        slot
-    })
-}
-
 fn newest(file: &File) -> Option<(u64, Vec<u8>)> {
     [0, 1].into_iter().filter_map(|turn| read_slot(file, turn)).max_by_key(|(turn, _)| *turn)
 }
@@ -137,14 +112,7 @@ fn newest(file: &File) -> Option<(u64, Vec<u8>)> {
 fn read_slot(file: &File, slot: u64) -> Option<(u64, Vec<u8>)> {
     let mut bytes = vec![0; SLOT];
     file.read_exact_at(&mut bytes, slot.saturating_mul(slot_length())).ok()?; // tidy: allow an unreadable slot holds no head, and a ledger without its head is refused
-    let (digest, body) = bytes.split_at_checked(32)?;
-    let turn = u64::from_be_bytes(body.get(..8)?.try_into().ok()?); // tidy: allow eight bytes always fit
-    let length = u32::from_be_bytes(body.get(8..12)?.try_into().ok()?); // tidy: allow four bytes always fit
-    let end = usize::try_from(length).ok()?.checked_add(HEADER - 32)?; // tidy: allow a length beyond memory is torn
-    let body = body.get(..end)?;
-    let whole = Sha256::digest(body).as_slice() == digest;
-    let note = body.get(HEADER - 32..)?;
-    (whole && turn % 2 == slot).then(|| (turn, note.to_vec()))
+    decode(&bytes).filter(|(turn, _)| turn % 2 == slot)
 }
 
 #[cfg(test)]

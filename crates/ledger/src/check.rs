@@ -37,7 +37,7 @@ pub use beside::CheckBeside;
 use sweeping::Swept;
 
 /// Tiles that a thread takes at once.
-const RANGE: u64 = 64;
+const RANGE: u64 = 4;
 
 /// How far a check is: all before these indexes was checked under a head of this size and root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -62,6 +62,7 @@ mod reports;
 mod row;
 mod scrub;
 mod signer;
+mod slot;
 mod spooling;
 mod standing;
 mod store;

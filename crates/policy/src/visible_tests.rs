@@ -117,11 +117,18 @@ fn nothing_that_is_permitted_is_hidden() {
 #[test]
 fn a_tool_whose_surface_lacks_the_action_of_its_calls_is_hidden() {
     let two = with_policies(r#"@id("all") permit (principal, action, resource);"#);
-    assert_eq!(
-        seen(&bundle(two), "bot", None).unwrap(),
-        ["fs/read"],
-        "`pay.charge` has two actions, and neither is its own"
-    );
+    // The action of its name is there, and another surface's.
+    let (only, another) = (r#"action "fs.read" in"#, r#"action "fs.read", "pay.charge" in"#);
+    let known = edit(two.clone(), "schema.cedarschema", only, another);
+    let owned = "tier = \"read\"\nactions = [\"fs.read\", \"pay.charge\"]";
+    let known = edit(known, "bundle.toml", "tier = \"read\"", owned);
+    for files in [two, known] {
+        assert_eq!(
+            seen(&bundle(files), "bot", None).unwrap(),
+            ["fs/read"],
+            "`pay.charge` has two actions, and neither is its own"
+        );
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Attempts that come late: what a gate sends, and what a spool's file holds.
+//! What files and gates hold back for later: attempts that come late, and the heads of an anchor.
 
 use std::collections::BTreeSet;
 
@@ -8,6 +8,7 @@ use portcullis_protocol::{Digest, Spooled};
 use crate::frame::parse;
 use crate::reference::Json;
 use crate::seeds::spooled;
+use crate::slot::{SLOT, decode, encode};
 
 /// Nobody who reads the same body finds other entries in it, and none of it is left out.
 pub(crate) fn call(data: &[u8]) {
@@ -100,4 +101,20 @@ fn accounted(file: &[u8]) {
     let entered: usize = file.split_inclusive(|byte| *byte == b'\n').filter(is_entry).map(<[u8]>::len).sum();
     let rest = content.unreadable.checked_add(content.torn).expect("less than a file");
     assert_eq!(entered, file.len() - usize::try_from(rest).expect("less than a file"));
+}
+
+/// A slot of an anchor holds what was written, in one spelling up to where the note ends; what was not written whole holds none.
+pub(crate) fn anchor(data: &[u8]) {
+    if let Some((turn, note)) = decode(data) {
+        let Some(written) = encode(turn, &note) else { return assert!(data.len() > SLOT) };
+        assert_eq!(&written[..44 + note.len()], &data[..44 + note.len()]);
+    }
+    let Some((turn, note)) = data.split_first_chunk::<8>() else { return };
+    let turn = u64::from_be_bytes(*turn);
+    let Some(slot) = encode(turn, note) else { return assert!(note.len() > SLOT - 44) };
+    assert_eq!(decode(&slot), Some((turn, note.to_vec())));
+    // Any changed byte of what was written, and it holds nothing.
+    let at = usize::try_from(turn).expect("eight bytes") % (44 + note.len());
+    let torn: Vec<u8> = slot.iter().enumerate().map(|(place, byte)| byte ^ u8::from(place == at)).collect();
+    assert_eq!(decode(&torn), None);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use portcullis_verify::witness::AddCheckpoint;
+use portcullis_verify::witness::{AddCheckpoint, seen_size};
 use portcullis_verify::{CosignerKey, UnverifiedCheckpoint, VerifiedCheckpoint, VerifierKey};
 
 use crate::known::cases::Log;
@@ -28,6 +28,12 @@ pub(crate) static SHORT: LazyLock<VerifiedCheckpoint> = LazyLock::new(|| {
     let note = UnverifiedCheckpoint::parse(note.as_bytes()).expect("a checkpoint");
     note.verify(&KNOWN.keys).expect("it is signed")
 });
+
+/// A size has one spelling.
+pub(crate) fn seen(data: &[u8]) {
+    let size = seen_size(data);
+    assert_eq!(size.map(|size| format!("{size}\n").into_bytes()), size.map(|_| data.to_vec()));
+}
 
 /// Nothing counts as a cosignature but the lines that were made, and keys have one spelling.
 pub(crate) fn cosigned(data: &[u8]) {

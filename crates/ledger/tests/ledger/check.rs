@@ -1,9 +1,10 @@
 //! A whole check beside the writer.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
 
 use portcullis_ledger::{Anchor, CheckPosition, Checked, LedgerError};
 use portcullis_protocol::{Order, Ordered, Outcome, ReasonCode};
@@ -99,6 +100,27 @@ fn a_sound_ledger_is_checked_beside_its_writer() {
     assert_eq!((checked.head.size(), checked.log.1, checked.state.1), (size, size, size));
     assert!(checked.stopped.is_none() && checked.resumed.is_none() && checked.is_whole());
     assert!(checked.payloads.is_some_and(|opened| opened > 1_000), "{:?}", checked.payloads);
+}
+
+/// Whoever does a part of a stage waits there for somebody else who does another.
+#[test]
+fn a_check_was_made_on_one_processor_of_several() {
+    let world = long();
+    let (seen, met) = (Mutex::new(BTreeMap::new()), Condvar::new());
+    let meet = |stage: &'static str, _: u64, _: u64| {
+        let mut there = seen.lock().unwrap();
+        let threads: &mut HashSet<_> = there.entry(stage).or_default();
+        threads.insert(std::thread::current().id());
+        met.notify_all();
+        let alone = |there: &mut BTreeMap<&str, HashSet<_>>| there[stage].len() < 2;
+        drop(met.wait_timeout_while(there, Duration::from_secs(100), alone).unwrap());
+    };
+    let processors = std::thread::available_parallelism().unwrap().get();
+    assert!(processors > 1, "one processor shows nothing: run this where there are two");
+    world.check().unwrap().run(None, &AtomicBool::new(false), &meet).unwrap();
+    let threads: Vec<_> =
+        seen.into_inner().unwrap().into_iter().map(|(stage, of)| (stage, of.len() > 1)).collect();
+    assert_eq!(threads, [("comparing payloads", true), ("comparing state", true), ("hashing records", true)]);
 }
 
 #[test]
@@ -340,7 +362,7 @@ fn a_check_that_was_stopped_again_and_again_read_all_of_it_once() {
     assert!(!last.is_whole());
     let seen = seen.into_inner().unwrap();
     let times = |what| seen.iter().filter(|((of, _), _)| *of == what).map(|(_, times)| times).sum::<u64>();
-    assert_eq!(times("comparing state"), 1, "{seen:?}");
+    assert_eq!(times("comparing state"), size.div_ceil(1_024), "{seen:?}");
     assert_eq!(times("comparing payloads"), size.div_ceil(1_024), "{seen:?}");
     // What had not been read when it was stopped is read by whoever goes on.
     let kept = kept.or(earlier).map(|position| CheckPosition { payloads: (0, Some(0)), ..position });
