@@ -193,6 +193,70 @@ fn a_running_arbiter_went_on_by_the_root_of_its_start() {
     assert_eq!(code("e"), None);
 }
 
+/// Root 2 left Alice and Bob out. They signed another root 2, of Mallory's keys, and put that in its place: it was accepted, and
+/// Mallory signed bundles.
+#[test]
+fn keys_that_the_root_in_force_had_left_out_signed_another_root_in_its_place() {
+    let place = Place::demo();
+    let team = team(place.path("").as_path());
+    let file = rooted(&place, &team);
+    let (root, _, [alice, bob, carol]) = &team;
+    let first = std::fs::read(root).unwrap();
+    let next = |keys: &[&(String, String); 2], signers: &[&String]| {
+        let terms = ["--threshold", "2", "--until", "2090-01-01T00:00:00Z"];
+        let keys = ["--key", &keys[0].1, "--key", &keys[1].1];
+        run(&[&["bundle", "root", "next", root][..], &terms, &keys].concat()).ok();
+        for key in signers {
+            run(&["bundle", "root", "sign", root, "--key", key]).ok();
+        }
+    };
+    let sign = |keys: [&(String, String); 2]| {
+        for (key, _) in keys {
+            run(&["bundle", "sign", &file, "--key", key]).ok();
+        }
+    };
+    let made = |name: &str| key(place.path("").as_path(), name);
+    let [dora, erin, mallory, trudy] = ["dora", "erin", "mallory", "trudy"].map(made);
+    let code = |key: &str| decided(&place, key)["reason"]["code"].as_str().map(str::to_owned);
+    let daemon = Daemon::start(&place);
+    assert_eq!(code("a"), None);
+    next(&[&dora, &erin], &[bob, carol, &dora.0, &erin.0]);
+    let second = std::fs::read(root).unwrap();
+    sign([&dora, &erin]);
+    assert_eq!(code("b"), None);
+    let forge = || {
+        std::fs::write(root, &first).unwrap();
+        next(&[&mallory, &trudy], &[alice, bob, &mallory.0, &trudy.0]);
+    };
+    forge();
+    sign([&mallory, &trudy]);
+    assert_eq!(code("c").as_deref(), Some("policy.rolled_back"));
+    std::fs::write(root, &first).unwrap();
+    assert_eq!(code("d").as_deref(), Some("policy.rolled_back"), "of Alice and Bob");
+    std::fs::write(root, &second).unwrap();
+    assert_eq!(code("e"), None);
+    assert!(daemon.end(rustix::process::Signal::TERM).success());
+    // It is on record, over restarts, and whatever follows the other root does not make it another.
+    forge();
+    next(&[&mallory, &erin], &[&mallory.0, &trudy.0, &erin.0]);
+    with(&place.config_path, &["bundle", "show"]).failed("policy.rolled_back");
+    let said = with(&place.config_path, &["bundle", "show"]);
+    assert!(said.err.contains("root 2"), "{said:?}");
+    let _daemon = Daemon::with(&place.config_path);
+    assert_eq!(code("f").as_deref(), Some("policy.rolled_back"));
+    // What follows the root that was in force is as good as ever.
+    std::fs::write(root, &second).unwrap();
+    next(&[&erin, &trudy], &[&dora.0, &erin.0, &trudy.0]);
+    assert_eq!(code("g"), None, "by Erin and Trudy");
+    let history = with(&place.config_path, &["bundle", "history", "--json"]);
+    let roots: Vec<_> = history
+        .ok()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["root"]["version"].as_u64().unwrap())
+        .collect();
+    assert_eq!(roots, [1, 2, 3], "{history:?}");
+}
+
 #[test]
 fn a_key_that_the_next_root_leaves_out_signs_no_more() {
     let folder = tempfile::tempdir().unwrap();

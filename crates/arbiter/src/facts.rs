@@ -57,7 +57,7 @@ pub(crate) fn recorded(intake: &Intake, health: &Health, labels_moved: bool) -> 
 fn policy(policy: &Fact<PolicyNow>) -> (PolicyFact, Option<BundleDigest>) {
     match policy {
         Fact::Unknown => (PolicyFact::Unknown, None),
-        Fact::Known(PolicyNow { digest, policy }) => {
+        Fact::Known(PolicyNow { digest, policy, .. }) => {
             let fact = match policy {
                 // In force, and nobody says which: settling takes that for Unknown too.
                 Policy::InForce(_) if digest.is_none() => PolicyFact::Unknown,
@@ -80,7 +80,8 @@ pub(crate) fn health(
     time: Millis,
 ) -> Health {
     let digest = facts.in_force.or(bundle);
-    let policy = |policy| Fact::Known(PolicyNow { digest, policy });
+    // No decision depends on the root by which its bundle is in force.
+    let policy = |policy| Fact::Known(PolicyNow { digest, root: None, policy });
     Health {
         gate: match facts.gate {
             GateFact::Open => Fact::Known(GateState::Open),
@@ -109,7 +110,7 @@ pub(crate) fn health(
             PolicyFact::Expired => policy(Policy::InForce(Validity::Expired)),
             // A bundle that is refused has no digest in force, whatever the record's verdict was computed under.
             PolicyFact::Refused(code) => {
-                Fact::Known(PolicyNow { digest: facts.in_force, policy: Policy::Refused(code) })
+                Fact::Known(PolicyNow { digest: facts.in_force, root: None, policy: Policy::Refused(code) })
             }
             PolicyFact::Unknown => Fact::Unknown,
         },

@@ -81,7 +81,7 @@ fn a_list_is_refused_by_whatever_refuses_all_decisions() {
     };
     let sound = || sound(&bundle, NOW);
     let digest = Some(bundle.reference().digest);
-    let policy = |policy| Fact::Known(PolicyNow { digest, policy });
+    let policy = |policy| Fact::Known(PolicyNow { digest, root: None, policy });
     let tripped = Fact::Known(Evidence::Tripped(ReasonCode::SignerTimeout));
     let expired = Policy::InForce(Validity::Expired);
     for (health, code) in [

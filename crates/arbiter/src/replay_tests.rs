@@ -29,7 +29,7 @@ fn salt() -> Salt {
 /// Every health that a call can be settled in, one fact at a time.
 fn healths(bundle: &Bundle) -> Vec<Health> {
     let digest = Some(bundle.reference().digest);
-    let policy = |digest, policy| Fact::Known(PolicyNow { digest, policy });
+    let policy = |digest, policy| Fact::Known(PolicyNow { digest, root: None, policy });
     let sound = Health {
         gate: Fact::Known(GateState::Open),
         clock: Fact::Known(Clock::Steady),

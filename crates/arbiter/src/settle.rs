@@ -102,6 +102,8 @@ pub struct Intake {
 pub struct PolicyNow {
     /// Its digest, if one is in force.
     pub digest: Option<BundleDigest>,
+    /// The digest of the root by whose keys it is, if a root says which keys count.
+    pub root: Option<Digest>,
     /// Whether and why not.
     pub policy: Policy,
 }
@@ -145,7 +147,7 @@ impl Health {
     pub(crate) const fn policy_now(&self) -> Fact<Policy> {
         match &self.policy {
             // In force, but nobody says which: then nothing is.
-            Fact::Known(PolicyNow { digest: None, policy: Policy::InForce(_) }) | Fact::Unknown => {
+            Fact::Known(PolicyNow { digest: None, policy: Policy::InForce(_), .. }) | Fact::Unknown => {
                 Fact::Unknown
             }
             Fact::Known(now) => Fact::Known(now.policy),

@@ -42,6 +42,7 @@ fn health(bundle: &Bundle) -> Health {
         state: Fact::Known(State::Held),
         policy: Fact::Known(PolicyNow {
             digest: Some(bundle.reference().digest),
+            root: None,
             policy: Policy::InForce(Validity::Valid),
         }),
         sources: Fact::Known(portcullis_protocol::Snapshots::new()),
@@ -142,6 +143,7 @@ fn a_verdict_of_another_bundle_is_computed_again_and_at_last_refused() {
     let mut moved = health(&bundle);
     moved.policy = Fact::Known(PolicyNow {
         digest: Some(BundleDigest(Digest::sha256(b"other"))),
+        root: None,
         policy: Policy::InForce(Validity::Valid),
     });
     assert_eq!(
@@ -166,14 +168,15 @@ fn a_bundle_pulled_after_the_verdict_permits_nothing() {
     let intake = prepared(charge("1.00", "k"), agent("demo-agent"), &bundle);
     let mut pulled = health(&bundle);
     let refused = Policy::Refused(ReasonCode::PolicyMissing);
-    pulled.policy = Fact::Known(PolicyNow { digest: None, policy: refused });
+    pulled.policy = Fact::Known(PolicyNow { digest: None, root: None, policy: refused });
     assert_eq!(
         reason(&settle(&intake, &pulled, Fact::Known(None), Room::Of(&Standing::new()))),
         Some(ReasonCode::PolicyMissing)
     );
     let mut expired = health(&bundle);
     let digest = Some(bundle.reference().digest);
-    expired.policy = Fact::Known(PolicyNow { digest, policy: Policy::InForce(Validity::Expired) });
+    expired.policy =
+        Fact::Known(PolicyNow { digest, root: None, policy: Policy::InForce(Validity::Expired) });
     assert_eq!(
         reason(&settle(&intake, &expired, Fact::Known(None), Room::Of(&Standing::new()))),
         Some(ReasonCode::PolicyExpired)
@@ -185,7 +188,8 @@ fn a_bundle_in_force_that_nobody_names_permits_nothing() {
     let bundle = demo();
     let intake = prepared(charge("1.00", "k"), agent("demo-agent"), &bundle);
     let mut nameless = health(&bundle);
-    nameless.policy = Fact::Known(PolicyNow { digest: None, policy: Policy::InForce(Validity::Valid) });
+    nameless.policy =
+        Fact::Known(PolicyNow { digest: None, root: None, policy: Policy::InForce(Validity::Valid) });
     let settled = settle(&intake, &nameless, Fact::Known(None), Room::Of(&Standing::new()));
     assert_eq!(reason(&settled), Some(ReasonCode::PolicyMissing));
 }

@@ -103,7 +103,7 @@ pub(crate) fn sound(bundle: &Bundle, now: Millis) -> Health {
         clock: Fact::Known(Clock::Steady),
         evidence: Fact::Known(Evidence::Sound),
         state: Fact::Known(State::Held),
-        policy: Fact::Known(PolicyNow { digest, policy: Policy::InForce(Validity::Valid) }),
+        policy: Fact::Known(PolicyNow { digest, root: None, policy: Policy::InForce(Validity::Valid) }),
         sources: Fact::Known(portcullis_protocol::Snapshots::new()),
         witnesses: Fact::Known(true),
         now,

@@ -239,14 +239,15 @@ impl Following {
     }
 
     fn comes(&self, record: &EventRecord) -> Result<(), &'static str> {
-        let Some(InForce { bundle, root }) = InForce::of_detail(&record.detail) else {
+        let Some(named) = InForce::of_detail(&record.detail) else {
             return Err("it does not say which bundle came into force");
         };
-        if self.succession.admit(bundle.version, bundle.digest, root).is_err() {
+        if self.succession.admit_named(&named).is_err() {
             return Err(
-                "a bundle came into force that is older than one that was, or another of its version",
+                "a bundle came into force that is older than one that was, or another of its version, or its root is",
             );
         }
+        let bundle = &named.bundle;
         match &self.succession.activated {
             Some(activated) if activated.digest != bundle.digest => {
                 Err("a bundle came into force that is not the one that was activated last")

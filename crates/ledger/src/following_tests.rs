@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use portcullis_protocol::{Digest, ProofDemand, ProofRef, Resolution};
+use portcullis_protocol::{Digest, ProofDemand, ProofRef, Resolution, RootRef};
 
 use super::*;
 use crate::released::LEFT_SIGNED;
@@ -12,6 +12,13 @@ fn bundle(version: u64, of: &str) -> BundleRef {
 
 fn came(version: u64, of: &str) -> Said {
     event(Event::BundleInForce, InForce { bundle: bundle(version, of), root: None }.detail())
+}
+
+/// As [`came`], by a root of this version and digest.
+fn came_by(version: u64, of: &str, (root, digest): (u64, &[u8])) -> Said {
+    let (chain, digest) = (Digest::sha256(b"a chain"), Digest::sha256(digest));
+    let root = Some(RootRef { chain, version: root, digest });
+    event(Event::BundleInForce, InForce { bundle: bundle(version, of), root }.detail())
 }
 
 /// The activation of a bundle that was vetted so.
@@ -94,6 +101,19 @@ fn life() -> Vec<Said> {
         came(3, "new"),
         by("new"),
     ]
+}
+
+/// Who signed bundles by a root that was put in another one's place had them on record as if nothing had been there before.
+#[test]
+fn a_bundle_by_another_root_of_a_version_that_was_in_force_is_named_where_it_comes() {
+    let records = |roots: &[(u64, &[u8])]| {
+        let begins = opened(&Succession::default(), 0, 0);
+        let came = roots.iter().map(|root| came_by(2, "one", *root));
+        [begins].into_iter().chain(came).collect::<Vec<_>>()
+    };
+    assert_eq!(follow(&records(&[(1, b"1"), (2, b"2"), (2, b"2"), (3, b"3")])), Ok(()));
+    assert_named(&records(&[(1, b"1"), (2, b"2"), (2, b"other")]), 3, "or its root is");
+    assert_named(&records(&[(2, b"2"), (1, b"1")]), 2, "or its root is");
 }
 
 #[test]

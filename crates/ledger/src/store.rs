@@ -49,12 +49,12 @@ CREATE TABLE payloads (seq INTEGER PRIMARY KEY, subject INTEGER NOT NULL, expire
   sealed BLOB NOT NULL) STRICT;
 CREATE INDEX payloads_expires ON payloads (expires);
 CREATE TABLE spools (series BLOB PRIMARY KEY, next INTEGER NOT NULL, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 13;
+PRAGMA user_version = 14;
 ";
 /// How long somebody else's lock on the database is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The schema's version, as `user_version` has it.
-const VERSION: u32 = 13;
+const VERSION: u32 = 14;
 
 /// Memory for pages, in KiB.
 const CACHE_KIB: i64 = 64 * 1024;

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use portcullis_arbiter::{Clock, Fact, GateState, Health, Ports};
-use portcullis_protocol::{BundleDigest, Event, Millis, ReasonCode};
+use portcullis_protocol::{Event, Millis, ReasonCode};
 use portcullis_verify::VerifiedCheckpoint;
 
 use crate::aggregate::Counts;
@@ -92,7 +92,8 @@ pub(crate) struct Writer {
     labels: Published,
     /// Whether more of the spool is to be entered at once.
     entering: bool,
-    bundle: Option<BundleDigest>,
+    /// What is on record as in force.
+    bundle: Option<looking::Deciding>,
     gate: GateState,
     /// Boot-clock time, in milliseconds, at which payloads were last found not to have expired.
     unexpired: Option<u64>,
@@ -308,7 +309,8 @@ impl Writer {
         let changed = self.changed_bundle(health);
         let nobody = Health { policy: Fact::Unknown, ..health.clone() };
         let health = if changed.is_ok() { health } else { &nobody };
-        let (bundle, detail) = changed.map_or(None, |changed| changed).unzip();
+        let (came, detail) = changed.map_or(None, |changed| changed).unzip();
+        let bundle = came.map(|came| came.bundle);
         self.archive_in_force(bundle.as_ref());
         let abandoned = self.holds.abandoned();
         let late = self.late(health);
@@ -349,7 +351,7 @@ impl Writer {
             self.entering = !late.entries.is_empty();
         }
         if written {
-            self.bundle = bundle.or(self.bundle);
+            self.bundle = came.or(self.bundle);
             self.gate = gate.map_or(self.gate, |gate| gate);
         } else {
             self.holds.retry(abandoned);

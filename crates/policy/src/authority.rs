@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_protocol::{Digest, Millis};
+use portcullis_protocol::{Lineage, Millis, RootRef};
 use portcullis_verify::{NoteError, UnverifiedNote, VerifierKey};
 
 /// Keys, of which a number must agree. Comes from configuration or from a chain of roots that begins with a pinned
@@ -11,25 +11,8 @@ use portcullis_verify::{NoteError, UnverifiedNote, VerifierKey};
 pub struct Authority {
     keys: Vec<VerifierKey>,
     threshold: usize,
-    root: Option<RootRef>,
+    roots: Option<Lineage>,
     valid_until: Option<Millis>,
-}
-
-/// A root, as the log names it: the chain that it ends, by the digest of the pinned first root, and its version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RootRef {
-    /// The digest of the chain's first root.
-    pub chain: Digest,
-    /// The version of its newest.
-    pub version: u64,
-}
-
-impl RootRef {
-    /// As the log keeps it.
-    #[must_use]
-    pub const fn named(self) -> (Digest, u64) {
-        (self.chain, self.version)
-    }
 }
 
 /// What the signatures on a note came to.
@@ -50,16 +33,16 @@ impl Authority {
     /// Keys of which any one suffices. With none, nothing is believed.
     #[must_use]
     pub const fn any_of(keys: Vec<VerifierKey>) -> Self {
-        Self { keys, threshold: 1, root: None, valid_until: None }
+        Self { keys, threshold: 1, roots: None, valid_until: None }
     }
 
     pub(crate) const fn of_root(
         keys: Vec<VerifierKey>,
         threshold: usize,
-        root: RootRef,
+        roots: Lineage,
         valid_until: Millis,
     ) -> Self {
-        Self { keys, threshold, root: Some(root), valid_until: Some(valid_until) }
+        Self { keys, threshold, roots: Some(roots), valid_until: Some(valid_until) }
     }
 
     /// The keys that may sign.
@@ -76,8 +59,14 @@ impl Authority {
 
     /// The root that says so; `None` if the configuration does.
     #[must_use]
-    pub const fn root(&self) -> Option<RootRef> {
-        self.root
+    pub fn root(&self) -> Option<RootRef> {
+        self.roots().map(Lineage::newest)
+    }
+
+    /// The chain that this root is the newest of.
+    #[must_use]
+    pub const fn roots(&self) -> Option<&Lineage> {
+        self.roots.as_ref()
     }
 
     /// From when on its word does not count any more; `None` if never.
@@ -89,13 +78,22 @@ impl Authority {
     /// The text of a note that enough of the keys signed, and which did. A key counts once, however often and under
     /// however many names it signed.
     pub(crate) fn agree(&self, note: UnverifiedNote) -> Result<Agreed, Disagreed> {
-        let note = note.verify(&self.keys).map_err(Disagreed::Note)?;
-        let mut counted = BTreeSet::new();
-        let distinct = note.signed_by().iter().filter(|key| counted.insert(key.public_key()));
-        let signers: Vec<_> = distinct.cloned().collect();
-        if signers.len() < self.threshold {
-            return Err(Disagreed::TooFew { needed: self.threshold, signers });
-        }
-        Ok(Agreed { text: note.text().to_owned(), signers })
+        agree(&self.keys, self.threshold, note)
     }
+}
+
+/// As [`Authority::agree`], of a number of keys.
+pub(crate) fn agree(
+    keys: &[VerifierKey],
+    threshold: usize,
+    note: UnverifiedNote,
+) -> Result<Agreed, Disagreed> {
+    let note = note.verify(keys).map_err(Disagreed::Note)?;
+    let mut counted = BTreeSet::new();
+    let distinct = note.signed_by().iter().filter(|key| counted.insert(key.public_key()));
+    let signers: Vec<_> = distinct.cloned().collect();
+    if signers.len() < threshold {
+        return Err(Disagreed::TooFew { needed: threshold, signers });
+    }
+    Ok(Agreed { text: note.text().to_owned(), signers })
 }

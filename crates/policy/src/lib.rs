@@ -84,7 +84,7 @@ mod tests;
 
 pub use archive::MAX_ARCHIVE_BYTES;
 pub use artifact::{Artifact, BUNDLE_TYPE, EMPTY, InvalidManifest, MANIFEST_TYPE, MAX_MANIFEST_BYTES};
-pub use authority::{Authority, RootRef};
+pub use authority::Authority;
 pub use bundle::{Bundle, Evaluation, engine};
 pub use compile::CheckReport;
 pub use content::Content;

@@ -345,6 +345,54 @@ fn turned(old: &Files, edits: &[Edit<'_>], there: (Tendency, &str), back: (Tende
     }
 }
 
+/// What holds is the union over all grants that are satisfied: who left a group whose grant asks for an approval needed none any
+/// more, where another one granted the same, and "stricter" was said of it.
+#[test]
+fn who_left_a_group_whose_grant_asks_for_an_approval_needed_none_and_it_was_told_as_stricter() {
+    const ENTITIES: &str = "entities.json";
+    let member = |files: Files, groups: &[&str]| {
+        let parent = |id: &&str| format!(r#"{{ "type": "Group", "id": "{id}" }}"#);
+        let parents = groups.iter().map(parent).collect::<Vec<_>>().join(", ");
+        let bot = r#""id": "bot" }, "attrs": {}, "parents": ["#;
+        edit(files, ENTITIES, bot, &format!("{bot}{parents}"))
+    };
+    let bundle = |annotations: &str| {
+        let grant = |id: &str, annotations: &str| {
+            format!(
+                "@id(\"{id}\") {annotations}\npermit (principal in Group::\"{id}\", action == Action::\"charge\", resource);\n"
+            )
+        };
+        let policies = [grant("staff", ""), grant("juniors", annotations)].concat();
+        let groups = |id: &str| {
+            format!(r#"{{ "uid": {{ "type": "Group", "id": "{id}" }}, "attrs": {{}}, "parents": [] }}"#)
+        };
+        let first = r#"{ "uid": { "type": "Agent", "id": "bot" }"#;
+        let more = format!("{}, {}, {first}", groups("staff"), groups("juniors"));
+        let files = edit(crate::testing::with_policies(&policies), ENTITIES, first, &more);
+        edit(files, TOML, "[roster.people.ada]", "[labels.secret]\nlifetime = \"8h\"\n\n[roster.people.ada]")
+    };
+    let approval = "@approval_roles(\"finance\") @approval_quorum(\"1\") @approval_lifetime(\"1h\")";
+    for (annotations, shown) in [
+        (approval, "approval by 1 "),
+        ("@identity_within(\"5m\")", "identity"),
+        ("@witnessed", "witness"),
+        ("@adds_label(\"secret\")", "labels secret"),
+    ] {
+        let (before, after) =
+            (member(bundle(annotations), &["staff", "juniors"]), member(bundle(annotations), &["staff"]));
+        for (old, new, did) in [(&before, &after, "leaves"), (&after, &before, "joins")] {
+            let (tendency, _, sentence) = one(old.clone(), new.clone());
+            assert_eq!(tendency, Unknown, "{sentence}");
+            let told = format!("{did} Group::\"juniors\" (named by permit juniors, with ");
+            assert!(sentence.starts_with(&told) && sentence.contains(shown), "{sentence}");
+        }
+    }
+    // One that asks for nothing grants, and that is all.
+    let (before, after) = (member(bundle(""), &["staff", "juniors"]), member(bundle(""), &["staff"]));
+    assert_eq!(one(before.clone(), after.clone()).0, Stricter);
+    assert_eq!(one(after, before).0, MorePermissive);
+}
+
 #[test]
 fn mappings_are_unknown_but_for_what_may_be_left_out() {
     let moved = (Unknown, "is read from another place in the arguments");
@@ -468,7 +516,10 @@ fn what_labels_mean_to_policy_is_not_judged_but_what_becomes_of_them_is_told() {
             Unknown,
             "removed: whoever has it keeps it for its lifetime, no grant gives it any more, and no policy asks",
         ),
-        (Neither, "added: nobody has it before a grant gives it"),
+        (
+            Neither,
+            "added: who got it by an earlier bundle has it until that one's lifetime ends, and nobody else before",
+        ),
     );
     let grant = "@id(\"may-charge\")";
     turned(
@@ -477,6 +528,34 @@ fn what_labels_mean_to_policy_is_not_judged_but_what_becomes_of_them_is_told() {
         (Unknown, "labels that it gives the agent added: untrusted"),
         (Unknown, "labels that it gives the agent removed: untrusted"),
     );
+}
+
+/// It was said of a label that came back within its lifetime that nobody had it. Who has it had it all the time: policies that ask
+/// for no label by its name answered by it before as they do now.
+#[test]
+fn a_label_that_came_back_was_said_to_be_nobodys_and_it_counted_all_the_time() {
+    let policies = "@id(\"clean\")\npermit (principal, action == Action::\"fs.read\", resource) when { context.labels.isEmpty() };\n\
+                    @id(\"known\")\npermit (principal, action == Action::\"fs.read\", resource) when { [\"kept\"].containsAll(context.labels) };\n";
+    let schema = ("schema.cedarschema", "path: String", "labels: Set<String>, path: String");
+    let base = edit(crate::testing::with_policies(policies), schema.0, schema.1, schema.2);
+    let kept = "[labels.kept]\nlifetime = \"8h\"\n\n";
+    let without = edit(base, TOML, "[roster.people.ada]", &format!("{kept}[roster.people.ada]"));
+    let with = edit(without.clone(), TOML, kept, &format!("{kept}[labels.back]\nlifetime = \"1h\"\n\n"));
+    let (tendency, part, sentence) = one(without.clone(), with.clone());
+    assert_eq!((tendency, part.as_str()), (Neither, "label back"), "{sentence}");
+    let request = crate::testing::read("bot", "{\"path\":\"/x\"}");
+    let asked = |files: &Files, held: &[&str]| {
+        let labels = held.iter().map(|label| label.parse().unwrap()).collect();
+        let content = Snapshot::from_files(files.clone()).unwrap().rehearse().unwrap();
+        content.content().evaluate_informed(&request, &labels, None).verdict
+    };
+    for (held, permitted) in
+        [(&[][..], true), (&["kept"], true), (&["back"], false), (&["back", "kept"], false)]
+    {
+        let (before, now) = (asked(&without, held), asked(&with, held));
+        assert_eq!(before, now, "{held:?}");
+        assert_eq!(matches!(now, portcullis_protocol::Verdict::Permit(_)), permitted, "{held:?}: {now:?}");
+    }
 }
 
 #[test]

@@ -16,11 +16,11 @@
 use std::collections::BTreeSet;
 
 use ed25519_dalek::{Signer, SigningKey};
-use portcullis_protocol::{Digest, Domain, Millis};
+use portcullis_protocol::{Digest, Domain, Lineage, Millis};
 use portcullis_verify::note::signature_line;
 use portcullis_verify::{NoteError, UnverifiedNote, VerifierKey};
 
-use crate::authority::{Authority, Disagreed, RootRef};
+use crate::authority::{Authority, Disagreed, agree};
 use crate::error::SignError;
 use crate::manifest::{MAX_VERSION, is_bundle_name};
 use crate::units::Instant;
@@ -209,13 +209,9 @@ impl Root {
         if root.to_text() == text { Ok(root) } else { Err(malformed) }
     }
 
-    fn authority(&self, chain: Digest) -> Authority {
-        Authority::of_root(
-            self.keys.clone(),
-            self.threshold,
-            RootRef { chain, version: self.version },
-            self.until,
-        )
+    /// What the newest root of a chain says.
+    fn authority(&self, roots: Lineage) -> Authority {
+        Authority::of_root(self.keys.clone(), self.threshold, roots, self.until)
     }
 }
 
@@ -239,11 +235,11 @@ impl Link {
     }
 
     /// Whether enough keys of a root signed this one.
-    fn is_signed_by(&self, by: &Root, chain: Digest) -> Result<(), RootError> {
+    fn is_signed_by(&self, by: &Root) -> Result<(), RootError> {
         let (version, of) = (self.root.version, by.version);
         let wrong = |error| RootError::Note { version, by: of, error };
         let note = UnverifiedNote::parse(self.to_text().as_bytes()).map_err(wrong)?;
-        match by.authority(chain).agree(note) {
+        match agree(&by.keys, by.threshold, note) {
             Ok(_) => Ok(()),
             Err(Disagreed::Note(error)) => Err(wrong(error)),
             Err(Disagreed::TooFew { needed, signers }) => {
@@ -355,13 +351,15 @@ impl RootChain {
         if found != pin {
             return Err(RootError::Pin { pin, found });
         }
-        self.first.is_signed_by(&self.first.root, pin)?;
-        let mut authorities = vec![self.first.root.authority(pin)];
+        self.first.is_signed_by(&self.first.root)?;
+        let mut roots = Lineage::of_first(self.first.root.version, found);
+        let mut authorities = vec![self.first.root.authority(roots.clone())];
         for (before, link) in self.links().zip(&self.later) {
             follows(&link.root, &before.root)?;
-            link.is_signed_by(&before.root, pin)?;
-            link.is_signed_by(&link.root, pin)?;
-            authorities.push(link.root.authority(pin));
+            link.is_signed_by(&before.root)?;
+            link.is_signed_by(&link.root)?;
+            roots = roots.followed_by(link.root.digest());
+            authorities.push(link.root.authority(roots.clone()));
         }
         Ok(authorities)
     }

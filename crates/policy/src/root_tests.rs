@@ -120,7 +120,7 @@ fn one_key_under_two_names_is_one_key() {
     assert!(Root::new("team", 1, UNTIL, 2, twice()).is_err());
     // Should a root ever hold both, one holder still cannot reach two.
     let authority =
-        Authority::of_root(twice(), 2, RootRef { chain: first().first.root.digest(), version: 1 }, Millis(0));
+        Authority::of_root(twice(), 2, Lineage::of_first(1, first().first.root.digest()), Millis(0));
     let text = "x\n";
     let line = |key: &VerifierKey| signature_line(key, &signing_key(1).sign(text.as_bytes()).to_bytes());
     let note: String = format!("{text}\n{}{}", line(&twice()[0]), line(&twice()[1]));

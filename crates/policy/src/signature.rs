@@ -3,7 +3,7 @@
 use portcullis_protocol::{BundleDigest, RolledBack, Succession};
 use portcullis_verify::{NoteError, UnverifiedNote, VerifierKey};
 
-use crate::authority::{Agreed, Authority, Disagreed, RootRef};
+use crate::authority::{Agreed, Authority, Disagreed};
 use crate::error::{BundleError, PinMismatch, SignatureInvalid, TooFewSignatures, Unsigned, UntrustedKey};
 
 const HEADER: &str = "portcullis bundle v1";
@@ -59,7 +59,7 @@ impl Statement {
         trust: &Trust,
     ) -> Result<(Self, Vec<VerifierKey>), BundleError> {
         let (statement, signers) = Self::vouched(signature, found, &trust.authority)?;
-        match trust.seen.admit(statement.version, found, trust.authority.root().map(RootRef::named)) {
+        match trust.seen.admit(statement.version, found, trust.authority.roots()) {
             // One that is not even the pinned one is told by that.
             Err(RolledBack::Content { .. }) if found != trust.pin => {}
             admitted => admitted.map_err(BundleError::RolledBack)?,

@@ -13,7 +13,7 @@ use crate::disk::{self, Survey};
 use crate::error::{BundleError, Fault};
 use crate::signers::{BundleSigners, Vouching};
 use crate::snapshot::Trusted;
-use crate::{Bundle, RootRef, Snapshot, Trust, clock};
+use crate::{Bundle, Snapshot, Trust, clock};
 
 /// The bundle of a directory or file. It is never older than what lies there, and there is no last-known-good.
 #[derive(Debug)]
@@ -155,8 +155,8 @@ impl BundleSource {
         state.seen.clone_from(seen);
         state.judged_by = state.judged_by.wrapping_add(1);
         let older = |bundle: &Bundle| {
-            let (own, root) = (bundle.reference(), bundle.authority().root().map(RootRef::named));
-            seen.admit(own.version, own.digest, root).is_err()
+            let (own, roots) = (bundle.reference(), bundle.authority().roots());
+            seen.admit(own.version, own.digest, roots).is_err()
         };
         if state.held.as_ref().and_then(Held::bundle).is_some_and(|bundle| older(bundle)) {
             state.held = None;

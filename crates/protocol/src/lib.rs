@@ -24,6 +24,7 @@ pub mod reason;
 pub mod record;
 pub mod reference;
 pub mod request;
+pub mod roots;
 pub mod schema;
 pub mod sources;
 pub mod spelling;
@@ -56,6 +57,7 @@ pub use record::{
     AggregateRecord, BundleRef, DecisionRecord, Event, EventRecord, Outcome, OutcomeRecord, Record,
 };
 pub use request::{Request, Resource};
+pub use roots::{Lineage, RootRef};
 pub use schema::{Fit, OutputSchema, ToolSchema, Unusable};
 pub use sources::{Coverable, Excepted, SnapshotUse, Snapshots};
 pub use spelling::{fold, skeleton};

@@ -7,12 +7,14 @@ use crate::ids::BundleDigest;
 use crate::order::Order;
 use crate::proving::{ProofDemand, Vetted};
 use crate::record::{BundleRef, Event, EventRecord};
+use crate::roots::{Lineage, RootRef};
 
 const NAME: &str = "name";
 const DIGEST: &str = "digest";
 const VERSION: &str = "version";
 const ROOT: &str = "root";
 const ROOT_VERSION: &str = "root_version";
+const ROOT_DIGEST: &str = "root_digest";
 const ACTIVATED_NAME: &str = "activated_name";
 const ACTIVATED_VERSION: &str = "activated_version";
 const ACTIVATED_DIGEST: &str = "activated_digest";
@@ -33,8 +35,8 @@ pub const MOST_CHAINS: usize = 256;
 pub struct InForce {
     /// The bundle.
     pub bundle: BundleRef,
-    /// The root whose keys signed it: the digest of its chain's first root, and its version.
-    pub root: Option<(Digest, u64)>,
+    /// The root whose keys signed it.
+    pub root: Option<RootRef>,
 }
 
 impl InForce {
@@ -46,9 +48,10 @@ impl InForce {
             (DIGEST.to_owned(), self.bundle.digest.to_string()),
             (VERSION.to_owned(), self.bundle.version.to_string()),
         ]);
-        if let Some((chain, version)) = self.root {
+        if let Some(RootRef { chain, version, digest }) = self.root {
             detail.insert(ROOT.to_owned(), chain.to_string());
             detail.insert(ROOT_VERSION.to_owned(), version.to_string());
+            detail.insert(ROOT_DIGEST.to_owned(), digest.to_string());
         }
         detail
     }
@@ -58,18 +61,18 @@ impl InForce {
     pub fn of_detail(detail: &BTreeMap<String, String>) -> Option<Self> {
         let (name, digest) = (detail.get(NAME)?.clone(), detail.get(DIGEST)?);
         let (Ok(version), Ok(digest)) = (detail.get(VERSION)?.parse(), digest.parse()) else { return None };
-        let root = match (detail.get(ROOT), detail.get(ROOT_VERSION)) {
-            (None, None) => None,
-            (chain, version) => Some(number_of(chain?, version?)?),
+        let root = match (detail.get(ROOT), detail.get(ROOT_VERSION), detail.get(ROOT_DIGEST)) {
+            (None, None, None) => None,
+            (chain, version, own) => Some(root_of(chain?, version?, own?)?),
         };
         Some(Self { bundle: BundleRef { name, version, digest }, root })
     }
 }
 
-fn number_of(digest: &str, number: &str) -> Option<(Digest, u64)> {
-    match (digest.parse(), number.parse()) {
-        (Ok(digest), Ok(number)) => Some((digest, number)),
-        (Err(_), _) | (_, Err(_)) => None,
+fn root_of(chain: &str, version: &str, digest: &str) -> Option<RootRef> {
+    match (chain.parse(), version.parse(), digest.parse()) {
+        (Ok(chain), Ok(version), Ok(digest)) => Some(RootRef { chain, version, digest }),
+        (Err(_), _, _) | (_, Err(_), _) | (_, _, Err(_)) => None,
     }
 }
 
@@ -81,9 +84,14 @@ fn activated_of(detail: &BTreeMap<String, String>) -> Option<Option<BundleRef>> 
     }
 }
 
-fn roots_of(detail: &BTreeMap<String, String>) -> Option<BTreeMap<Digest, u64>> {
+fn roots_of(detail: &BTreeMap<String, String>) -> Option<BTreeMap<Digest, RootRef>> {
     let Some(roots) = detail.get(ROOTS) else { return Some(BTreeMap::new()) };
-    roots.split(", ").map(|root| root.split_once(' ').and_then(|(chain, at)| number_of(chain, at))).collect()
+    let one = |root: &str| {
+        let (chain, own) = root.split_once(' ')?;
+        let (version, digest) = own.split_once(' ')?;
+        root_of(chain, version, digest).map(|root| (root.chain, root))
+    };
+    roots.split(", ").map(one).collect()
 }
 
 /// A bundle that does not come into force after those that were.
@@ -114,6 +122,16 @@ pub enum RolledBack {
         found: u64,
         /// The newest that was in force; of its chain if it has one.
         seen: u64,
+    },
+    /// The root of its keys did not come about by one of its chain that was in force.
+    #[error(
+        "the chain of roots does not hold root {version} that was in force already, {seen}; put back the one that does"
+    )]
+    Fork {
+        /// That root's version.
+        version: u64,
+        /// That root.
+        seen: Digest,
     },
     /// Its root is of yet another chain.
     #[error("roots of {MOST_CHAINS} chains were in force already; pin one of these")]
@@ -160,9 +178,9 @@ pub struct Succession {
     pub version: u64,
     /// The bundle that had it. `None` before the first, and where nobody knows which that was.
     pub digest: Option<BundleDigest>,
-    /// The newest version of a root in each chain, by the digest of the chain's first root. One that is pinned in between
-    /// lets no other be forgotten.
-    pub roots: BTreeMap<Digest, u64>,
+    /// The newest root of each chain, by the digest of the chain's first root. One that is pinned in between lets no other be
+    /// forgotten.
+    pub roots: BTreeMap<Digest, RootRef>,
     /// The bundle that an operator activated last; `None` if the configuration's pin says which decides.
     pub activated: Option<BundleRef>,
     /// What is demanded of the next one that is activated: what that one says of proofs or, where it may not have been the
@@ -190,7 +208,7 @@ impl Succession {
             && let Some(InForce { bundle, root }) = InForce::of_detail(&record.detail)
         {
             self.saw(&bundle);
-            root.into_iter().for_each(|(chain, version)| self.saw_root(chain, version));
+            root.into_iter().for_each(|root| self.saw_root(root));
         }
     }
 
@@ -202,15 +220,17 @@ impl Succession {
         }
     }
 
-    /// Takes note of a root that was in force.
-    pub fn saw_root(&mut self, chain: Digest, version: u64) {
-        if self.roots.contains_key(&chain) || self.roots.len() < MOST_CHAINS {
-            let newest = self.roots.entry(chain).or_insert(version);
-            *newest = version.max(*newest);
+    /// Takes note of a root that was in force. The first of its version stays the one.
+    pub fn saw_root(&mut self, root: RootRef) {
+        if self.roots.contains_key(&root.chain) || self.roots.len() < MOST_CHAINS {
+            let newest = self.roots.entry(root.chain).or_insert(root);
+            if root.version > newest.version {
+                *newest = root;
+            }
         }
     }
 
-    /// Whether a bundle of this version and digest, under this root, may be in force after those that were.
+    /// Whether a bundle of this version and digest, under this chain of roots, may be in force after those that were.
     ///
     /// # Errors
     /// [`RolledBack`].
@@ -218,20 +238,57 @@ impl Succession {
         &self,
         version: u64,
         digest: BundleDigest,
-        root: Option<(Digest, u64)>,
+        roots: Option<&Lineage>,
     ) -> Result<(), RolledBack> {
-        match root {
+        self.admit_roots(roots)?;
+        self.admit_bundle(version, digest)
+    }
+
+    /// As [`Self::admit`], of a bundle that a record names. It names the newest root of the chain and none before it: whether that
+    /// one came about by the one that was in force is known only of the same version.
+    ///
+    /// # Errors
+    /// [`RolledBack`].
+    pub fn admit_named(&self, named: &InForce) -> Result<(), RolledBack> {
+        let InForce { bundle, root } = named;
+        self.admit_root(*root, |root, seen| {
+            Some(if root.version == seen.version { root.digest } else { seen.digest })
+        })?;
+        self.admit_bundle(bundle.version, bundle.digest)
+    }
+
+    /// Whether the newest of these roots may say who signs, after those that did.
+    ///
+    /// # Errors
+    /// [`RolledBack`].
+    pub fn admit_roots(&self, roots: Option<&Lineage>) -> Result<(), RolledBack> {
+        self.admit_root(roots.map(Lineage::newest), |_, seen| roots.and_then(|all| all.at(seen.version)))
+    }
+
+    /// `at` says which root the chain of the found one has of the version that was in force.
+    fn admit_root(
+        &self,
+        root: Option<RootRef>,
+        at: impl FnOnce(RootRef, RootRef) -> Option<Digest>,
+    ) -> Result<(), RolledBack> {
+        let Some(root) = root else {
             // Once roots say who signs, keys that are trusted by themselves are of the time before.
-            None => {
-                let newest = self.roots.values().max();
-                newest.map_or(Ok(()), |seen| Err(RolledBack::Root { found: 0, seen: *seen }))?;
+            let newest = self.roots.values().map(|root| root.version).max();
+            return newest.map_or(Ok(()), |seen| Err(RolledBack::Root { found: 0, seen }));
+        };
+        match self.roots.get(&root.chain) {
+            Some(seen) if root.version < seen.version => {
+                Err(RolledBack::Root { found: root.version, seen: seen.version })
             }
-            Some((chain, found)) => match self.roots.get(&chain) {
-                Some(seen) if found < *seen => return Err(RolledBack::Root { found, seen: *seen }),
-                None if self.roots.len() >= MOST_CHAINS => return Err(RolledBack::Chains),
-                Some(_) | None => {}
-            },
+            Some(seen) if at(root, *seen) != Some(seen.digest) => {
+                Err(RolledBack::Fork { version: seen.version, seen: seen.digest })
+            }
+            None if self.roots.len() >= MOST_CHAINS => Err(RolledBack::Chains),
+            Some(_) | None => Ok(()),
         }
+    }
+
+    fn admit_bundle(&self, version: u64, digest: BundleDigest) -> Result<(), RolledBack> {
         match self.digest {
             _ if version < self.version => Err(RolledBack::Bundle { found: version, seen: self.version }),
             Some(seen) if version == self.version && seen != digest => {
@@ -255,11 +312,29 @@ impl Succession {
         if other.version > self.version {
             (self.version, self.digest) = (other.version, other.digest);
         }
-        other.roots.iter().for_each(|(chain, version)| self.saw_root(*chain, *version));
+        other.roots.values().for_each(|root| self.saw_root(*root));
         if other.demand == ProofDemand::Required {
             self.demand = other.demand;
         }
         self
+    }
+
+    /// Remembers, beside this, the newest of the roots that a configuration names. Older ones say nothing.
+    ///
+    /// # Errors
+    /// [`RolledBack::Fork`]: it would stand there as if it had come about by the one that was in force.
+    pub fn beside_roots(mut self, roots: &Lineage) -> Result<Self, RolledBack> {
+        match self.admit_roots(Some(roots)) {
+            Err(fork @ RolledBack::Fork { .. }) => return Err(fork),
+            Ok(())
+            | Err(
+                RolledBack::Root { .. }
+                | RolledBack::Chains
+                | RolledBack::Bundle { .. }
+                | RolledBack::Content { .. },
+            ) => self.saw_root(roots.newest()),
+        }
+        Ok(self)
     }
 
     /// Remembers, beside this, a version of which an operator says that it was in force. Where a bundle could have been
@@ -279,7 +354,9 @@ impl Succession {
     /// as [`Self::raised_to`] does, with no root forgotten, and nothing else.
     #[must_use]
     pub fn continues(&self, left: &Self, lost: LostProofs) -> bool {
-        let newest = |(chain, seen): (&Digest, &u64)| self.roots.get(chain).is_some_and(|now| now >= seen);
+        let newest = |(chain, seen): (&Digest, &RootRef)| {
+            self.roots.get(chain).is_some_and(|now| now.version > seen.version || now == seen)
+        };
         let raised = Self { roots: self.roots.clone(), ..left.clone().raised_to(self.version, lost) };
         left.roots.iter().all(newest) && *self == raised
     }
@@ -294,7 +371,8 @@ impl Succession {
     /// What a mark says of it, for whoever reads the log from there on.
     pub fn detail(&self) -> impl Iterator<Item = (String, String)> {
         let digest = self.digest.map(|digest| (SEEN_DIGEST, digest.to_string()));
-        let roots: Vec<_> = self.roots.iter().map(|(chain, version)| format!("{chain} {version}")).collect();
+        let named = |RootRef { chain, version, digest }: &RootRef| format!("{chain} {version} {digest}");
+        let roots: Vec<_> = self.roots.values().map(named).collect();
         let roots = (!roots.is_empty()).then(|| (ROOTS, roots.join(", ")));
         let activated = self.activated.iter().flat_map(|bundle| {
             [

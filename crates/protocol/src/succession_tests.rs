@@ -5,7 +5,23 @@ fn digest(of: &str) -> BundleDigest {
     BundleDigest(Digest::sha256(of.as_bytes()))
 }
 
-fn came(version: u64, of: &str, root: Option<(Digest, u64)>) -> EventRecord {
+/// The root of a version of a chain that never forked.
+fn root(chain: &str, version: u64) -> RootRef {
+    let digest = |version: u64| Digest::sha256(format!("{chain} {version}").as_bytes());
+    RootRef { chain: digest(1), version, digest: digest(version) }
+}
+
+/// That chain up to this version.
+fn chain(of: &str, version: u64) -> Lineage {
+    let first = Lineage::of_first(1, root(of, 1).digest);
+    (2..=version).fold(first, |chain, version| chain.followed_by(root(of, version).digest))
+}
+
+fn seen<const N: usize>(roots: [RootRef; N]) -> BTreeMap<Digest, RootRef> {
+    roots.into_iter().map(|root| (root.chain, root)).collect()
+}
+
+fn came(version: u64, of: &str, root: Option<RootRef>) -> EventRecord {
     let bundle = BundleRef { name: "team".into(), version, digest: digest(of) };
     event(Event::BundleInForce, InForce { bundle, root }.detail())
 }
@@ -26,16 +42,15 @@ fn followed(records: &[EventRecord]) -> Succession {
 
 #[test]
 fn versions_only_grow_and_each_chain_of_roots_keeps_its_own() {
-    let (one, two) = (Digest::sha256(b"one"), Digest::sha256(b"two"));
     let succession = followed(&[
         came(3, "c", None),
-        came(2, "b", Some((one, 4))),
-        came(5, "e", Some((one, 2))),
+        came(2, "b", Some(root("one", 4))),
+        came(5, "e", Some(root("one", 2))),
         came(5, "e", None),
-        came(1, "a", Some((two, 1))),
+        came(1, "a", Some(root("two", 1))),
         event(Event::Closed, came(9, "i", None).detail),
     ]);
-    let roots = BTreeMap::from([(one, 4), (two, 1)]);
+    let roots = seen([root("one", 4), root("two", 1)]);
     assert_eq!(
         succession,
         Succession { version: 5, digest: Some(digest("e")), roots, ..Succession::default() }
@@ -44,14 +59,53 @@ fn versions_only_grow_and_each_chain_of_roots_keeps_its_own() {
 
 #[test]
 fn pinning_another_chain_of_roots_in_between_let_old_roots_of_the_first_sign_again() {
-    let (one, two) = (Digest::sha256(b"one"), Digest::sha256(b"two"));
-    let succession = followed(&[came(1, "a", Some((one, 4))), came(2, "b", Some((two, 1)))]);
-    let admit = |root| succession.admit(3, digest("c"), root);
-    assert_eq!(admit(Some((one, 3))), Err(RolledBack::Root { found: 3, seen: 4 }));
+    let succession = followed(&[came(1, "a", Some(root("one", 4))), came(2, "b", Some(root("two", 1)))]);
+    let admit = |roots: Option<Lineage>| succession.admit(3, digest("c"), roots.as_ref());
+    assert_eq!(admit(Some(chain("one", 3))), Err(RolledBack::Root { found: 3, seen: 4 }));
     assert_eq!(admit(None), Err(RolledBack::Root { found: 0, seen: 4 }));
-    assert_eq!(admit(Some((one, 4))), Ok(()));
-    assert_eq!(admit(Some((two, 1))), Ok(()));
-    assert_eq!(admit(Some((Digest::sha256(b"three"), 1))), Ok(()));
+    assert_eq!(admit(Some(chain("one", 4))), Ok(()));
+    assert_eq!(admit(Some(chain("two", 1))), Ok(()));
+    assert_eq!(admit(Some(chain("three", 1))), Ok(()));
+}
+
+/// Keys that a root had left out signed another root in its place, and whatever followed that.
+#[test]
+fn another_root_of_a_version_that_was_in_force_was_admitted_and_so_was_what_followed_it() {
+    let held = root("one", 3);
+    let succession = followed(&[came(1, "a", Some(held))]);
+    let other = |of: &str| Digest::sha256(of.as_bytes());
+    let forked = chain("one", 2).followed_by(other("3'"));
+    let fork = Err(RolledBack::Fork { version: 3, seen: held.digest });
+    let admit = |roots: &Lineage| succession.admit(2, digest("b"), Some(roots));
+    assert_eq!(admit(&forked), fork);
+    assert_eq!(admit(&forked.followed_by(other("4'"))), fork);
+    assert_eq!(admit(&forked.followed_by(held.digest)), fork, "in another place it is not that one");
+    assert_eq!((admit(&chain("one", 3)), admit(&chain("one", 5))), (Ok(()), Ok(())));
+    // A record names the newest alone.
+    let named = |root: RootRef| {
+        let bundle = BundleRef { name: "team".into(), version: 2, digest: digest("b") };
+        succession.admit_named(&InForce { bundle, root: Some(root) })
+    };
+    assert_eq!(named(RootRef { digest: other("3'"), ..held }), fork);
+    assert_eq!((named(held), named(root("one", 4))), (Ok(()), Ok(())));
+    // The first of a version stays the one, in whatever order they come.
+    let mut told = succession.clone();
+    told.saw_root(RootRef { digest: other("3'"), ..held });
+    assert_eq!(told, succession);
+    let beside =
+        Succession { roots: seen([RootRef { digest: other("3'"), ..held }]), ..Succession::default() };
+    assert_eq!(succession.clone().beside(&beside), succession);
+    assert!(
+        !succession.continues(&Succession { roots: beside.roots, ..succession.clone() }, LostProofs::Unknown)
+    );
+    let further = Succession { roots: seen([root("one", 4)]), ..succession.clone() };
+    assert_eq!(
+        succession.clone().beside_roots(&forked.followed_by(other("4'"))),
+        Err(RolledBack::Fork { version: 3, seen: held.digest })
+    );
+    assert_eq!(succession.clone().beside_roots(&chain("one", 4)), Ok(further.clone()));
+    assert_eq!(succession.clone().beside_roots(&chain("one", 2)), Ok(succession.clone()));
+    assert!(further.continues(&succession, LostProofs::Unknown));
 }
 
 #[test]
@@ -79,13 +133,12 @@ fn where_nobody_knows_which_bundle_had_a_version_it_comes_once() {
 #[test]
 fn chains_beyond_those_that_are_remembered_are_not_taken() {
     let mut succession = Succession::default();
-    for chain in 0..=MOST_CHAINS {
-        succession.saw_root(Digest::sha256(&chain.to_be_bytes()), 1);
+    for number in 0..=MOST_CHAINS {
+        succession.saw_root(root(&number.to_string(), 1));
     }
     assert_eq!(succession.roots.len(), MOST_CHAINS);
-    let last = Digest::sha256(&MOST_CHAINS.to_be_bytes());
-    assert_eq!(succession.admit(1, digest("a"), Some((last, 1))), Err(RolledBack::Chains));
-    assert_eq!(succession.admit(1, digest("a"), Some((Digest::sha256(&0_usize.to_be_bytes()), 1))), Ok(()));
+    let admit = |number: usize| succession.admit(1, digest("a"), Some(&chain(&number.to_string(), 1)));
+    assert_eq!((admit(MOST_CHAINS), admit(0)), (Err(RolledBack::Chains), Ok(())));
     // And a mark holds them.
     let mark = event(Event::Marked, succession.detail().collect());
     assert!(crate::Record::Event(mark).to_bytes().is_ok());
@@ -117,7 +170,7 @@ fn an_activation_is_followed_and_stands_in_marks() {
 
 #[test]
 fn what_begins_anew_says_what_holds_and_what_forgets_is_told() {
-    let before = followed(&[came(7, "one", Some((Digest::sha256(b"one"), 2)))]);
+    let before = followed(&[came(7, "one", Some(root("one", 2)))]);
     let raised = before.clone().raised_to(9, LostProofs::Unknown);
     for says in [Event::Opened, Event::Recovered, Event::HeadGivenUp] {
         let mut succession = before.clone();
@@ -191,10 +244,9 @@ fn what_an_operator_says_of_lost_demands_is_one_word_or_nothing() {
 
 #[test]
 fn what_is_left_of_a_log_is_a_lower_bound_and_an_operators_word_raises_it() {
-    let (one, two) = (Digest::sha256(b"one"), Digest::sha256(b"two"));
-    let signed = followed(&[came(3, "c", Some((one, 2)))]);
-    let left = followed(&[came(3, "c", Some((one, 3))), came(4, "d", Some((two, 1)))]);
-    let roots = BTreeMap::from([(one, 3), (two, 1)]);
+    let signed = followed(&[came(3, "c", Some(root("one", 2)))]);
+    let left = followed(&[came(3, "c", Some(root("one", 3))), came(4, "d", Some(root("two", 1)))]);
+    let roots = seen([root("one", 3), root("two", 1)]);
     let both = signed.clone().beside(&left);
     let known =
         Succession { version: 4, digest: Some(digest("d")), roots: roots.clone(), ..Succession::default() };
@@ -218,16 +270,20 @@ fn what_says_less_or_is_garbled_says_nothing() {
     older.detail.remove(VERSION);
     assert_eq!(followed(&[older]), Succession::default());
     assert_eq!(Succession::of_mark(&BTreeMap::from([("keys".to_owned(), "x".to_owned())])), None);
-    let whole: BTreeMap<_, _> =
-        followed(&[came(7, "one", Some((Digest::sha256(b"one"), 2)))]).detail().collect();
+    let whole: BTreeMap<_, _> = followed(&[came(7, "one", Some(root("one", 2)))]).detail().collect();
     for key in [SEEN, SEEN_DIGEST, ROOTS] {
         let mut garbled = whole.clone();
         garbled.insert(key.to_owned(), "x".to_owned());
         assert_eq!(Succession::of_mark(&garbled), None, "{key}");
     }
-    let mut half = came(7, "one", Some((Digest::sha256(b"one"), 2))).detail;
-    half.remove(ROOT_VERSION);
-    assert_eq!(InForce::of_detail(&half), None);
+    for part in [ROOT, ROOT_VERSION, ROOT_DIGEST] {
+        let mut half = came(7, "one", Some(root("one", 2))).detail;
+        half.remove(part);
+        assert_eq!(InForce::of_detail(&half), None, "{part}");
+    }
+    let mut half = whole.clone();
+    half.insert(ROOTS.to_owned(), format!("{} 2", root("one", 2).chain));
+    assert_eq!(Succession::of_mark(&half), None, "as earlier builds wrote it");
 }
 
 #[test]

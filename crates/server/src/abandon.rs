@@ -83,7 +83,7 @@ pub enum AbandonLogError {
         /// The highest version of one.
         seen: u64,
     },
-    /// It cannot be told which root of the bundles' keys is the newest.
+    /// It cannot be told which root of the bundles' keys is the newest, or it did not come about by the one that was in force.
     #[error("the root that the configuration names must go into the record: {0}")]
     Root(#[from] BundleError),
     /// The old log's signer does not sign.
@@ -248,11 +248,13 @@ fn seen(arbiter: &ArbiterConfig, loss: &Loss, asked: &Abandonment) -> Result<Suc
     if version < loss.succession.version {
         return Err(AbandonLogError::OlderBundle { seen: loss.succession.version });
     }
-    let mut configured = Succession::default();
-    if let Some(root) = arbiter.signers.authority()?.root() {
-        configured.saw_root(root.chain, root.version);
-    }
-    Ok(loss.succession.clone().beside(&configured).raised_to(version, asked.lost_proofs))
+    let authority = arbiter.signers.authority()?;
+    let left = loss.succession.clone();
+    let known = match authority.roots() {
+        Some(roots) => left.beside_roots(roots).map_err(BundleError::RolledBack)?,
+        None => left,
+    };
+    Ok(known.raised_to(version, asked.lost_proofs))
 }
 
 /// All of a log that goes on. Nothing refers to it yet.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use portcullis_ledger::OrderRefused;
-use portcullis_policy::{Bundle, BundleError, BundleSource, Missing, PinMismatch, RootRef, Snapshot};
+use portcullis_policy::{Bundle, BundleError, BundleSource, Missing, PinMismatch, Snapshot};
 use portcullis_protocol::wire::{ProofCall, ProofReply, ProofStep};
 use portcullis_protocol::{
     BundleDigest, BundleRef, InForce, Millis, Order, Ordered, ProofDemand, ReasonCode, Succession, Vetted,
@@ -437,8 +437,7 @@ pub fn bundle_source(config: &ArbiterConfig) -> BundleSource {
 
 /// A bundle as the log names it when it comes into force.
 pub(crate) fn described(bundle: &Bundle) -> InForce {
-    let root = bundle.authority().root().map(RootRef::named);
-    InForce { bundle: bundle.reference().clone(), root }
+    InForce { bundle: bundle.reference().clone(), root: bundle.authority().root() }
 }
 
 #[cfg(test)]

@@ -191,7 +191,7 @@ fn a_bundle_whose_time_is_over_went_on_deciding() {
     for (now, validity) in
         [(ends - 1, Validity::Valid), (ends, Validity::Expired), (ends + 1, Validity::Expired)]
     {
-        let policy = PolicyNow { digest: Some(digest), policy: Policy::InForce(validity) };
+        let policy = PolicyNow { digest: Some(digest), root: None, policy: Policy::InForce(validity) };
         assert_eq!(surroundings.policy(Millis(now)), Fact::Known(policy), "{now}");
     }
 }
@@ -273,7 +273,8 @@ fn the_ledgers_writer_waited_for_a_bundle_that_had_to_be_compiled() {
     let now = NOW.unwrap();
     // What was asked of another one is asked again.
     let digest = Some(surroundings.bundles.config.pin);
-    let compiled = Fact::Known(PolicyNow { digest, policy: Policy::Refused(ReasonCode::PolicyMissing) });
+    let compiled =
+        Fact::Known(PolicyNow { digest, root: None, policy: Policy::Refused(ReasonCode::PolicyMissing) });
     assert_eq!(surroundings.policy(now), compiled);
     // It is compiled by somebody else, and then it is in force.
     let end = std::time::Instant::now() + Duration::from_secs(60);
@@ -282,7 +283,7 @@ fn the_ledgers_writer_waited_for_a_bundle_that_had_to_be_compiled() {
         std::thread::yield_now();
     }
     let in_force = surroundings.in_force().unwrap().bundle.digest;
-    let valid = PolicyNow { digest: Some(in_force), policy: Policy::InForce(Validity::Valid) };
+    let valid = PolicyNow { digest: Some(in_force), root: None, policy: Policy::InForce(Validity::Valid) };
     assert_eq!(surroundings.policy(now), Fact::Known(valid));
 }
 

@@ -58,13 +58,13 @@ impl Ports for Surroundings {
             Err(compiled) => {
                 *self.found() = None;
                 let policy = Policy::Refused(ReasonCode::PolicyMissing);
-                return Fact::Known(PolicyNow { digest: Some(compiled), policy });
+                return Fact::Known(PolicyNow { digest: Some(compiled), root: None, policy });
             }
         };
         *self.found() = current.as_ref().map_or(None, |bundle| Some(Arc::clone(bundle)));
         Fact::Known(match current {
             Ok(bundle) => in_force(&bundle, now),
-            Err(error) => PolicyNow { digest: None, policy: Policy::Refused(error.code()) },
+            Err(error) => PolicyNow { digest: None, root: None, policy: Policy::Refused(error.code()) },
         })
     }
 
@@ -90,5 +90,6 @@ fn in_force(bundle: &Bundle, now: Millis) -> PolicyNow {
         Err(ReasonCode::PolicyExpired) => Policy::InForce(Validity::Expired),
         Err(code) => Policy::Refused(code),
     };
-    PolicyNow { digest: Some(bundle.reference().digest), policy }
+    let root = bundle.authority().root().map(|root| root.digest);
+    PolicyNow { digest: Some(bundle.reference().digest), root, policy }
 }

@@ -52,7 +52,8 @@ impl Place {
         let lock = lock.ok_or_else(|| DrillError::Answer("the directory is locked".into()))?;
         let signer = KeyFile::new(self.directory.join("log.key"), self.verifier.clone());
         let bundle = self.bundle.reference().clone();
-        let policy = PolicyNow { digest: Some(bundle.digest), policy: Policy::InForce(Validity::Valid) };
+        let policy =
+            PolicyNow { digest: Some(bundle.digest), root: None, policy: Policy::InForce(Validity::Valid) };
         let ports = Steady(policy, InForce { bundle, root: None });
         let started = Ledger::start(config, lock, Box::new(signer), Box::new(ports));
         started.map_err(DrillError::system("starting the ledger"))

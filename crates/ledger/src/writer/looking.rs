@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use portcullis_arbiter::{Evidence, Fact, GateState, Health, Heard, Policy, PolicyNow};
-use portcullis_protocol::{BundleDigest, Millis, ReasonCode};
+use portcullis_protocol::{BundleDigest, Digest, Millis, ReasonCode};
 
 use super::Writer;
 use crate::command::Status;
@@ -17,8 +17,15 @@ const MOST_OVERDUE: u32 = 256;
 /// The bundle in force is another by the time it is described. Nothing is decided by one that is not on record as in force:
 /// it is looked at again for the next batch.
 pub(super) struct Unclear;
-/// A bundle that came into force, and what a record says of it.
-type CameIntoForce = (BundleDigest, BTreeMap<String, String>);
+/// What decides: a bundle, and the root by whose keys it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Deciding {
+    pub(super) bundle: BundleDigest,
+    root: Option<Digest>,
+}
+
+/// What came into force, and what a record says of it.
+type CameIntoForce = (Deciding, BTreeMap<String, String>);
 
 impl Writer {
     pub(super) fn health(&mut self) -> Health {
@@ -63,23 +70,22 @@ impl Writer {
         }
     }
 
-    /// The bundle that came into force since the last batch, and what a record says of it.
+    /// The bundle that came into force since the last batch, or by another root, and what a record says of it.
     ///
     /// # Errors
     /// [`Unclear`].
     pub(super) fn changed_bundle(&self, health: &Health) -> Result<Option<CameIntoForce>, Unclear> {
-        let digest = match &health.policy {
-            Fact::Known(PolicyNow { digest, policy: Policy::InForce(_) }) => {
-                digest.filter(|digest| self.bundle != Some(*digest))
+        let now = match &health.policy {
+            Fact::Known(PolicyNow { digest, root, policy: Policy::InForce(_) }) => {
+                digest.map(|bundle| Deciding { bundle, root: *root }).filter(|now| self.bundle != Some(*now))
             }
             // One that is still compiled is to decide, and is not in force.
             Fact::Known(PolicyNow { policy: Policy::Refused(_), .. }) | Fact::Unknown => None,
         };
-        let Some(digest) = digest else { return Ok(None) };
-        match self.ports.in_force() {
-            Some(found) if found.bundle.digest == digest => Ok(Some((digest, found.detail()))),
-            Some(_) | None => Err(Unclear),
-        }
+        let Some(now) = now else { return Ok(None) };
+        let found = self.ports.in_force().ok_or(Unclear)?;
+        let described = Deciding { bundle: found.bundle.digest, root: found.root.map(|root| root.digest) };
+        if described == now { Ok(Some((now, found.detail()))) } else { Err(Unclear) }
     }
 
     /// What an operator has done since the last batch. Whether the gate is shut decides each call; this puts the

@@ -199,12 +199,12 @@ fn a_clock_before_the_newest_record_begins_no_log() {
 #[test]
 fn a_bundle_that_only_lost_records_had_replaced_decided_again_after_an_abandon() {
     let world = World::new();
-    let chain = portcullis_protocol::Digest::sha256(b"a root");
-    let comes = |version, root| {
+    let digest = |version: u64| portcullis_protocol::Digest::sha256(&version.to_be_bytes());
+    let root = |version| portcullis_protocol::RootRef { chain: digest(1), version, digest: digest(version) };
+    let comes = |version, newest| {
         let mut bundle = world.bundle.reference().clone();
         bundle.version = version;
-        *world.ports.in_force.lock().unwrap() =
-            Some(portcullis_protocol::InForce { bundle, root: Some((chain, root)) });
+        world.decides(portcullis_protocol::InForce { bundle, root: Some(root(newest)) });
         let ledger = world.start();
         world.permitted(&ledger, &Call::read(version));
     };
@@ -214,11 +214,11 @@ fn a_bundle_that_only_lost_records_had_replaced_decided_again_after_an_abandon()
     put_back(&yesterday.data(), &world.data());
     let loss = look(&world, &[]).unwrap();
     let left = &loss.succession;
-    assert_eq!((left.version, left.roots.get(&chain)), (3, Some(&1)));
+    assert_eq!((left.version, left.roots.get(&digest(1))), (3, Some(&root(1))));
     assert_eq!(left.digest, Some(world.bundle.reference().digest));
     // By an operator's word version 8 was in force, and by the configuration root 2.
     let mut known = left.clone();
-    known.saw_root(chain, 2);
+    known.saw_root(root(2));
     let seen = left.clone().beside(&known).raised_to(8, LostProofs::Unknown);
     let unknown = |seen: &Succession| gone_on_after(&world, &loss, (seen, LostProofs::Unknown));
     let (next, signer) = unknown(&seen).unwrap();

@@ -399,7 +399,7 @@ impl World {
         let key = SigningKey::from_bytes(&[9; 32]);
         let verifier = VerifierKey::ed25519("gate.test/log", key.verifying_key().to_bytes()).unwrap();
         let policy = Policy::InForce(Validity::Valid);
-        let policy = PolicyNow { digest: Some(bundle.reference().digest), policy };
+        let policy = PolicyNow { digest: Some(bundle.reference().digest), root: None, policy };
         let ports = TestPorts {
             gate: Arc::new(Mutex::new(Fact::Known(GateState::Open))),
             policy: Arc::new(Mutex::new(Fact::Known(policy))),
@@ -419,6 +419,15 @@ impl World {
             key,
             verifier,
             elsewhere: None,
+        }
+    }
+
+    /// What decides is its bundle, described so.
+    pub(crate) fn decides(&self, described: InForce) {
+        let root = described.root.map(|root| root.digest);
+        *self.ports.in_force.lock().unwrap() = Some(described);
+        if let Fact::Known(now) = &mut *self.ports.policy.lock().unwrap() {
+            now.root = root;
         }
     }
 

@@ -174,7 +174,7 @@ fn a_held_permit_was_released_though_its_bundle_was_replaced_or_had_expired_mean
         (PolicyNow { policy: Policy::InForce(Validity::Expired), ..*now }, ReasonCode::PolicyExpired),
         (PolicyNow { digest: other, ..*now }, ReasonCode::OverloadContended),
         (
-            PolicyNow { digest: None, policy: Policy::Refused(ReasonCode::PolicyPinMismatch) },
+            PolicyNow { digest: None, root: None, policy: Policy::Refused(ReasonCode::PolicyPinMismatch) },
             ReasonCode::PolicyPinMismatch,
         ),
     ];

@@ -267,6 +267,48 @@ fn of_the_last_of_a_sum_exactly_as_much_is_permitted_as_fits_in_each_currency_on
     assert_eq!(replay(&world), (vec![], vec![]));
 }
 
+/// Of many who ask at once for what few may have open, exactly as many get it, and as many more as have ended.
+#[test]
+fn of_many_who_ask_at_once_exactly_as_many_are_open_as_may_be() {
+    let world = World::limited("[limits.open]\nkind = \"open\"\nsurfaces = [\"demo.charge\"]\nmax = 5\n");
+    let ledger = world.start();
+    let calls = |from: u64| (from..from + 80).map(|attempt| charge(attempt, "1.00")).collect::<Vec<_>>();
+    assert_eq!(raced(&world, &ledger, &calls(1)), 5);
+    let open: Vec<_> = world.permits().iter().map(|entry| entry.attempt).collect();
+    assert_eq!(open.len(), 5);
+    for call in calls(1).iter().filter(|call| open.contains(&call.attempt())).take(3) {
+        world.report(&ledger, call, Outcome::Ok, None).unwrap();
+    }
+    assert_eq!(raced(&world, &ledger, &calls(1_001)), 3);
+    assert_eq!(world.refused(&ledger, &charge(2_000, "1.00")), ReasonCode::LimitsTooManyOpen);
+    drop(ledger);
+    let ledger = world.start();
+    assert_eq!(raced(&world, &ledger, &calls(3_001)), 0);
+    assert_eq!(world.refused(&ledger, &charge(4_000, "1.00")), ReasonCode::LimitsTooManyOpen);
+    assert_eq!(replay(&world), (vec![], vec![]));
+}
+
+/// Of many who ask within one span, exactly as many run as may in it, and as many in the next.
+#[test]
+fn of_many_who_ask_at_once_exactly_as_many_run_as_the_pace_allows() {
+    let world = World::limited(
+        "[limits.pace]\nkind = \"rate\"\nsurfaces = [\"demo.read_balance\"]\nevery = \"10s\"\nmax = 7\n",
+    );
+    let ledger = world.start();
+    let calls = |from: u64| (from..from + 80).map(Call::read).collect::<Vec<_>>();
+    assert_eq!(raced(&world, &ledger, &calls(1)), 7);
+    assert_eq!(world.refused(&ledger, &Call::read(500)), ReasonCode::LimitsTooFast);
+    world.clocks.advance(9_000);
+    assert_eq!(raced(&world, &ledger, &calls(1_001)), 0);
+    world.clocks.advance(1_001);
+    assert_eq!(raced(&world, &ledger, &calls(2_001)), 7);
+    drop(ledger);
+    let ledger = world.start();
+    assert_eq!(raced(&world, &ledger, &calls(3_001)), 0);
+    assert_eq!(world.refused(&ledger, &Call::read(4_000)), ReasonCode::LimitsTooFast);
+    assert_eq!(replay(&world), (vec![], vec![]));
+}
+
 #[test]
 fn windows_end_by_the_record_s_time_and_no_clock_that_is_set_begins_one() {
     let world = World::limited(LIMITS);

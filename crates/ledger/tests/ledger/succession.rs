@@ -4,17 +4,17 @@ use portcullis_arbiter::{Fact, Policy, PolicyNow};
 use portcullis_ledger::{DecideReply, Given, OrderRefused};
 use portcullis_protocol::{
     BundleDigest, BundleRef, Digest, Event, InForce, Order, Ordered, ProofDemand, ProofRef, ReasonCode,
-    Record, Succession, Vetted,
+    Record, RootRef, Succession, Vetted,
 };
 
 use crate::harness::{Call, Held, World, answer};
 use crate::replay::replay;
 
 /// The world's bundle, as if it had this version and root.
-fn set(world: &World, version: u64, root: Option<(Digest, u64)>) {
+fn set(world: &World, version: u64, root: Option<RootRef>) {
     let mut bundle = world.bundle.reference().clone();
     bundle.version = version;
-    *world.ports.in_force.lock().unwrap() = Some(InForce { bundle, root });
+    world.decides(InForce { bundle, root });
 }
 
 /// An activation of a bundle that says nothing of proofs.
@@ -38,18 +38,23 @@ fn told(world: &World) -> Succession {
 }
 
 /// What is remembered of a world whose bundle had this version.
-fn seen(world: &World, version: u64, roots: &[(Digest, u64)]) -> Succession {
+fn seen(world: &World, version: u64, roots: &[RootRef]) -> Succession {
     let digest = Some(world.bundle.reference().digest);
-    Succession { version, digest, roots: roots.iter().copied().collect(), ..Succession::default() }
+    let roots = roots.iter().map(|root| (root.chain, *root)).collect();
+    Succession { version, digest, roots, ..Succession::default() }
+}
+
+/// A root of a version of some chain.
+fn root(chain: &str, version: u64) -> RootRef {
+    let digest = |of: &str| Digest::sha256(of.as_bytes());
+    RootRef { chain: digest(chain), version, digest: digest(&format!("{chain} {version}")) }
 }
 
 #[test]
 fn what_was_in_force_is_told_after_a_restart_and_from_the_records_alone() {
     let world = World::new();
-    let (one, two) = (Digest::sha256(b"a root"), Digest::sha256(b"another"));
-    for (version, root, roots) in
-        [(7, None, &[][..]), (8, Some((one, 2)), &[(one, 2)]), (9, Some((two, 1)), &[(one, 2), (two, 1)])]
-    {
+    let (one, two) = (root("one", 2), root("two", 1));
+    for (version, root, roots) in [(7, None, &[][..]), (8, Some(one), &[one]), (9, Some(two), &[one, two])] {
         set(&world, version, root);
         world.permitted(&world.start(), &Call::read(version));
         assert_eq!(told(&world), seen(&world, version, roots));
@@ -62,11 +67,33 @@ fn what_was_in_force_is_told_after_a_restart_and_from_the_records_alone() {
     assert_eq!(world.reader().succession().unwrap(), told(&world));
 }
 
+/// A root that was replaced took effect at once, and was on record from the next start or bundle on: until then keys that it had left
+/// out could sign another in its place.
+#[test]
+fn a_root_that_was_replaced_under_the_same_bundle_was_not_on_record_before_the_next_start() {
+    let world = World::new();
+    let (one, two) = (root("one", 1), root("one", 2));
+    set(&world, 7, Some(one));
+    let ledger = world.start();
+    world.permitted(&ledger, &Call::read(1));
+    set(&world, 7, Some(two));
+    world.permitted(&ledger, &Call::read(2));
+    world.permitted(&ledger, &Call::read(3));
+    drop(ledger);
+    assert_eq!(world.reader().succession().unwrap(), seen(&world, 7, &[two]));
+    let came = world.records().into_iter().filter_map(|record| {
+        let Record::Event(record) = record else { return None };
+        InForce::of_detail(&record.detail)
+    });
+    assert_eq!(came.map(|came| came.root).collect::<Vec<_>>(), [Some(one), Some(two)]);
+    assert_eq!(replay(&world), (vec![], vec![]));
+}
+
 /// A start reads the log from its newest mark on: what came before is in the mark.
 #[test]
 fn a_mark_carries_what_was_in_force_before_it() {
     let world = World::new();
-    let root = (Digest::sha256(b"a root"), 3);
+    let root = root("one", 3);
     set(&world, 12, Some(root));
     let ledger = world.start();
     let reads: Vec<_> = (10..1_300).map(|attempt| world.ask(&ledger, &Call::read(attempt))).collect();
@@ -121,6 +148,7 @@ fn what_was_asked_of_another_bundle_while_the_one_in_force_was_compiled_was_refu
     let described = world.ports.in_force.lock().unwrap().take();
     let compiled = PolicyNow {
         digest: Some(BundleDigest(Digest::sha256(b"still compiled"))),
+        root: None,
         policy: Policy::Refused(ReasonCode::PolicyMissing),
     };
     *world.ports.policy.lock().unwrap() = Fact::Known(compiled);

@@ -4,10 +4,11 @@ use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::{Effect, Entity, EntityUid, Policy, PrincipalConstraint};
+use portcullis_protocol::PolicyId;
 use serde_json::Value;
 
 use super::Tendency::{MorePermissive, Stricter, Unknown};
-use super::{Changes, Tendency, aligned, names};
+use super::{Changes, Tendency, aligned, grants, names};
 use crate::compile::Compiled;
 use crate::sources::Sourced;
 
@@ -111,7 +112,11 @@ impl<'c> Said<'c> {
         groups.extend(above.into_iter().flatten().map(ToString::to_string));
         let naming = self.policies.iter().filter(|(_, named)| !named.is_disjoint(&groups));
         let by: Vec<&Policy> = naming.map(|(policy, _)| *policy).collect();
-        let only = |effect| by.iter().all(|policy| policy.effect() == effect && is_scoped(policy, &groups));
+        // What holds is the union over all grants that are satisfied: to come under one more of them may ask for more, and give
+        // labels that take something away.
+        let asks = by.iter().any(|policy| self.asked(policy).is_none_or(|asked| !asked.is_empty()));
+        let only =
+            |effect| !asks && by.iter().all(|policy| policy.effect() == effect && is_scoped(policy, &groups));
         let tendency = match (self.plain && !by.is_empty(), only(Effect::Permit), only(Effect::Forbid)) {
             (true, true, false) => MorePermissive,
             (true, false, true) => Stricter,
@@ -122,10 +127,21 @@ impl<'c> Said<'c> {
                 Effect::Permit => "permit",
                 Effect::Forbid => "forbid",
             };
-            format!("{word} {}", policy.id())
+            let asked = self.asked(policy).filter(|asked| !asked.is_empty());
+            format!(
+                "{word} {}{}",
+                policy.id(),
+                asked.map_or(String::new(), |asked| format!(", with {asked}"))
+            )
         });
         let told = names(told).map_or("no policy names it".to_owned(), |ids| format!("named by {ids}"));
         (tendency, format!(" ({told})"))
+    }
+
+    /// What a policy asks for and which labels it adds, in words, which are none if it does neither; `None` if that is not known.
+    fn asked(&self, policy: &Policy) -> Option<String> {
+        let id: PolicyId = policy.id().to_string().parse().ok()?; // tidy: allow None is not known
+        self.content.annotations.get(&id).map(grants::shown)
     }
 }
 

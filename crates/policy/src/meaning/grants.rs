@@ -9,6 +9,9 @@ use crate::annotations::Annotations;
 use crate::compile::Compiled;
 use crate::labels::Lifetimes;
 
+const ADDED: &str = "added: who got it by an earlier bundle has it until that one's lifetime ends, and nobody else before a \
+                     grant gives it";
+
 /// Where a grant that asks for something came, left or grants otherwise, only a solver can compare what its requests ask for
 /// with what they asked for by another one.
 pub(super) fn compare(changes: &mut Changes, old: &Compiled, new: &Compiled) {
@@ -40,7 +43,8 @@ fn says(Annotations { obligations, labels }: &Annotations) -> bool {
     !obligations.is_empty() || !labels.is_empty()
 }
 
-fn shown(Annotations { obligations, labels }: &Annotations) -> String {
+/// What they ask for and which labels they add, in words; empty if they do neither.
+pub(super) fn shown(Annotations { obligations, labels }: &Annotations) -> String {
     let asked = (!obligations.is_empty()).then(|| obligations.to_string());
     let labels = names(labels.iter()).map(|labels| format!("labels {labels}"));
     asked.into_iter().chain(labels).collect::<Vec<_>>().join(", and ")
@@ -88,11 +92,13 @@ fn need(changes: &mut Changes, old: &ApprovalNeed, new: &ApprovalNeed) {
     changes.grew((*lifetime_ms, new.lifetime_ms), "how long an approval counts", span, MorePermissive);
 }
 
-/// Whether it is policy that lets agents with a label do more, or less, is not looked into.
+/// Whether it is policy that lets agents with a label do more, or less, is not looked into. Policies see all labels of an agent,
+/// whichever bundle declares them: to declare one changes none of them, and what gives it or asks for it is told of the grants and
+/// policies that do.
 pub(super) fn labels(changes: &mut Changes, old: &Lifetimes, new: &Lifetimes) {
     let (came, left, stayed): (_, _, Vec<_>) = aligned::<_, u64>(old, new);
     for (label, _) in came {
-        changes.at("label", label).say(Neither, "added: nobody has it before a grant gives it");
+        changes.at("label", label).say(Neither, ADDED);
     }
     for (label, _) in left {
         changes

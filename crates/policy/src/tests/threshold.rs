@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use portcullis_protocol::{Digest, Millis, ReasonCode, Succession};
+use portcullis_protocol::{Digest, Millis, ReasonCode, RolledBack, RootRef, Succession};
 use portcullis_verify::VerifierKey;
 use tempfile::TempDir;
 
 use crate::files::Files;
 use crate::testing::{edit, files, signing_key, with, write};
 use crate::{
-    Authority, Bundle, BundleError, BundleSigners, BundleSource, Root, RootChain, RootRef, SIGNATURE_FILE,
-    Snapshot, Trust,
+    Authority, Bundle, BundleError, BundleSigners, BundleSource, Root, RootChain, SIGNATURE_FILE, Snapshot,
+    Trust,
 };
 
 const UNTIL: &str = "2026-01-20T00:00:00Z";
@@ -39,10 +39,17 @@ fn two_of_three() -> Authority {
 
 /// Two of the keys 3 to 5, after [`two_of_three`].
 fn rotated() -> Authority {
+    rotated_to(&[(&[3, 4, 5], &[1, 3, 4])])
+}
+
+/// Two of three keys each, after [`two_of_three`], and who signed that.
+fn rotated_to(roots: &[(&[u8], &[u8])]) -> Authority {
     let mut chain = RootChain::new(root(1, 2, &[1, 2, 3]));
     sign_root(&mut chain, &[1, 2]);
-    chain.add(root(2, 2, &[3, 4, 5])).unwrap();
-    sign_root(&mut chain, &[1, 3, 4]);
+    for (version, (keys, signers)) in (2..).zip(roots) {
+        chain.add(root(version, 2, keys)).unwrap();
+        sign_root(&mut chain, signers);
+    }
     chain.verify(chain.roots().next().unwrap().digest()).unwrap()
 }
 
@@ -133,7 +140,7 @@ fn signing_after_a_change_leaves_the_signatures_of_what_was_behind() {
 
 /// A log in which bundles of up to this version were in force, of which nobody knows the digest, and this root.
 fn seen(version: u64, root: Option<RootRef>) -> Succession {
-    let roots = root.map(RootRef::named).into_iter().collect();
+    let roots = root.map(|root| (root.chain, root)).into_iter().collect();
     Succession { version, roots, ..Succession::default() }
 }
 
@@ -171,7 +178,8 @@ fn other_content_of_a_version_that_was_in_force_is_policy_rolled_back_though_it_
 fn a_root_older_than_one_that_was_in_force_is_policy_rolled_back() {
     let signed = by(files(), &[1, 2]);
     let chain = two_of_three().root().unwrap().chain;
-    let seen = |chain, version| seen(0, Some(RootRef { chain, version }));
+    let own = two_of_three().root().unwrap().digest;
+    let seen = |chain, version| seen(0, Some(RootRef { chain, version, digest: own }));
     let verify = |seen| {
         let trust = Trust { seen, ..trust(two_of_three(), &signed) };
         Snapshot::from_files(signed.clone()).unwrap().verify(&trust).map(drop)
@@ -180,6 +188,29 @@ fn a_root_older_than_one_that_was_in_force_is_policy_rolled_back() {
     assert_eq!(verify(seen(chain, 2)).unwrap_err().code(), ReasonCode::PolicyRolledBack);
     // Another chain is what an operator has pinned anew.
     assert!(verify(seen(Digest::sha256(b"another"), 2)).is_ok());
+}
+
+/// Keys 1 and 2, which root 2 had left out, signed another root 2 in its place, of keys that nobody had heard of.
+#[test]
+fn keys_that_a_root_had_left_out_signed_another_root_in_its_place() {
+    let held = rotated().root();
+    let judged = |authority: &Authority, signers: &[u8]| {
+        let signed = by(files(), signers);
+        let trust = Trust { seen: seen(0, held), ..trust(authority.clone(), &signed) };
+        Snapshot::from_files(signed).unwrap().verify(&trust).map(drop)
+    };
+    assert!(judged(&rotated(), &[3, 4]).is_ok());
+    assert!(judged(&rotated_to(&[(&[3, 4, 5], &[1, 3, 4]), (&[4, 5, 6], &[4, 5])]), &[4, 6]).is_ok());
+    let other = rotated_to(&[(&[6, 7], &[1, 2, 6, 7])]);
+    let further = rotated_to(&[(&[6, 7], &[1, 2, 6, 7]), (&[7, 8], &[6, 7, 8])]);
+    for (authority, signers) in [(other, [6, 7]), (further, [7, 8])] {
+        let error = judged(&authority, &signers).unwrap_err();
+        assert_eq!(error.code(), ReasonCode::PolicyRolledBack);
+        let fork = RolledBack::Fork { version: 2, seen: held.unwrap().digest };
+        assert!(matches!(&error, BundleError::RolledBack(found) if *found == fork), "{error}");
+        // Without what was in force it is as good as any.
+        assert!(verify(by(files(), &signers), authority).is_ok());
+    }
 }
 
 /// A configuration of the time before roots named keys of which one was enough.
@@ -192,7 +223,7 @@ fn what_roots_vouched_for_is_not_vouched_for_by_trusted_keys_again() {
         Snapshot::from_files(signed.clone()).unwrap().verify(&trust).map(drop)
     };
     assert!(verify(None).is_ok());
-    let root = RootRef { chain: Digest::sha256(b"any"), version: 1 };
+    let root = RootRef { chain: Digest::sha256(b"any"), version: 1, digest: Digest::sha256(b"any") };
     assert_eq!(verify(Some(root)).unwrap_err().code(), ReasonCode::PolicyRolledBack);
 }
 

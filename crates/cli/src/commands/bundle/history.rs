@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use portcullis_protocol::{BundleDigest, InForce, ProofDemand, ProofRef, Vetted};
+use portcullis_protocol::{InForce, ProofDemand, ProofRef, RootRef, Vetted};
 use portcullis_server::{CameIntoForce, Config, bundle_history, is_kept, open_ledger, proof_file};
 
 use crate::say;
@@ -17,13 +17,12 @@ pub(super) fn run(config: &Config, all: bool, json: bool) -> ExitCode {
         Ok(found) => found,
         Err(error) => return say::error(&error),
     };
-    let mut before: Option<BundleDigest> = None;
+    let mut before = None;
     for came in &found {
-        let digest = came.bundle.as_ref().map(|it| it.bundle.digest);
-        if all || digest.is_none() || digest != before || came.ordered.is_some() {
+        if all || came.ordered.is_some() || !before.is_some_and(|before| is_same(before, came)) {
             tell(came, &arbiter.data, json);
         }
-        before = digest;
+        before = Some(came);
     }
     if found.is_empty() && !json {
         say::line("no bundle was in force yet");
@@ -31,11 +30,23 @@ pub(super) fn run(config: &Config, all: bool, json: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Whether what came into force is what was before it, by the same root. An order names none: that is said where its bundle comes.
+fn is_same(before: &CameIntoForce, came: &CameIntoForce) -> bool {
+    match (&before.bundle, &came.bundle) {
+        (Some(was), Some(is)) => {
+            was.bundle.digest == is.bundle.digest && (before.ordered.is_some() || was.root == is.root)
+        }
+        (None, _) | (_, None) => false,
+    }
+}
+
 fn tell(came: &CameIntoForce, data: &Path, json: bool) {
     let CameIntoForce { seq, time, bundle, ordered, vetted } = came;
     if json {
         let root = bundle.as_ref().map(|it| {
-            it.root.map(|(chain, version)| serde_json::json!({ "chain": chain, "version": version }))
+            it.root.map(|RootRef { chain, version, digest }| {
+                serde_json::json!({ "chain": chain, "version": version, "digest": digest })
+            })
         });
         let named = bundle.as_ref().map(|it| &it.bundle);
         say::line(
@@ -55,7 +66,7 @@ fn tell(came: &CameIntoForce, data: &Path, json: bool) {
         say::line(&format!("{at}  record {seq}  {by} activates {name} version {version}: {why}"));
         return vetted.iter().for_each(|vetted| tell_proof(vetted, data));
     }
-    let root = root.map_or_else(String::new, |(_, version)| format!("  root {version}"));
+    let root = root.map_or_else(String::new, |root| format!("  root {} {}", root.version, root.digest));
     say::line(&format!(
         "{at}  record {seq}  {} version {}  {}{root}",
         bundle.name, bundle.version, bundle.digest

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use portcullis_protocol::{LostProofs, OrderReason, ProofDemand, Succession};
+use portcullis_protocol::{LostProofs, OrderReason, ProofDemand, RootRef, Succession};
 use portcullis_server::{AbandonLogError, Abandoned, Abandonment, Config, Outlook, abandon, look};
 use portcullis_verify::Hash;
 use serde_json::json;
@@ -127,9 +127,12 @@ fn seen(seen: &Succession) -> serde_json::Value {
         "digest": seen.digest.map(|digest| digest.to_string()),
         "activated": seen.activated.as_ref().map(|bundle| bundle.digest.to_string()),
         "proofs": seen.demand.as_str(),
-        "roots": seen.roots.iter().map(|(chain, version)| json!({ "chain": chain.to_string(), "version": version }))
-            .collect::<Vec<_>>(),
+        "roots": seen.roots.values().map(root).collect::<Vec<_>>(),
     })
+}
+
+fn root(RootRef { chain, version, digest }: &RootRef) -> serde_json::Value {
+    json!({ "chain": chain, "version": version, "digest": digest })
 }
 
 fn highest(seen: &Succession) -> String {

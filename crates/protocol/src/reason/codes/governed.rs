@@ -41,8 +41,8 @@ macro_rules! governed_codes {
             }
             PolicyRolledBack = "policy.rolled_back", Silence, Policy, 503 {
                 message: "the policy bundle, or the root of its keys, is older than one that was in force, or another of its version",
-                remedy: "To go back, or to change it, ask the bundle's author to sign the content under a higher version.",
-                doc: "The version is lower than one that the log says was in force, or another bundle of this version was. An old signature never becomes a new permission, and a version names one content."
+                remedy: "To go back, or to change it, ask the bundle's author to sign the content under a higher version. If it is the root, put the chain back that holds the one that was in force.",
+                doc: "The version of the bundle or of its root is lower than one that the log says was in force, or another one of this version was; or the root came about by another one of that version. An old signature never becomes a new permission, and a version names one content."
             }
             PolicyPinMismatch = "policy.pin_mismatch", Silence, Policy, 503 {
                 message: "the policy bundle is not the pinned one",
