@@ -1,5 +1,6 @@
 //! What a power cut may take back is built on by nobody: the order in which files and their names are synced, as strace(1) sees it.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -79,23 +80,27 @@ fn a_start_built_on_what_nobody_had_synced() {
     assert!(synced(&calls, &files.log, written).is_some(), "{calls:#?}");
 }
 
-/// A reader that holds the write-ahead log in use keeps it from being written into the database, and from being synced by that.
+/// A reader of what is in the database already keeps the write-ahead log from being written there, and from being synced by that.
 #[test]
 fn a_start_beside_a_reader_built_on_a_log_that_nobody_had_synced() {
     let mut tally = Tally::new("the order of an opening beside a reader").0;
-    let mut scene = killed(&mut tally);
+    let mut scene = Scene::new();
+    scene.start();
     let files = Files::of(&scene.place);
     let program = "import sqlite3,sys\n\
         connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
+        print(connection.execute('PRAGMA wal_checkpoint(PASSIVE)').fetchone()[0])\n\
         connection.execute('BEGIN'); connection.execute('SELECT count(*) FROM records').fetchone()\n\
         print('reading', flush=True); sys.stdin.read()";
     let mut reader = Command::new("python3");
     reader.args(["-c", program]).arg(&files.database).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut reader = reader.spawn().expect("python3: `cargo xtask test` installs it");
-    let mut told = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(reader.stdout.take().unwrap()), &mut told)
-        .unwrap();
-    assert_eq!(told, "reading\n");
+    let mut told = BufReader::new(reader.stdout.take().unwrap()).lines();
+    let mut next = || told.next().unwrap().unwrap();
+    assert_eq!([next(), next()], ["0", "reading"]);
+    let sent = vec![scene.send(true), scene.send(false)];
+    scene.answers(sent, &mut tally);
+    scene.kill();
     let calls = opening(&mut scene, &files);
     drop(reader.stdin.take());
     assert!(reader.wait().unwrap().success());
