@@ -3,6 +3,7 @@
 //! It is fetched when a call was permitted and before its permit is spent: without it nothing is sent, and the PERMIT is given
 //! up. It is kept no longer than was declared. Whatever a source says goes one way to what is shown: [`checked`].
 
+mod environment;
 mod here;
 mod redact;
 mod vault;
@@ -19,6 +20,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+pub use environment::{EnvironmentCredentials, InvalidVariables};
+pub(crate) use environment::{Given, Handover};
 pub use here::Here;
 pub(crate) use redact::Redaction;
 use redact::{Held, TooMuch};
@@ -26,7 +29,7 @@ use vault::Lease;
 pub use vault::{Engine, InvalidPath, Vault, VaultPath};
 
 /// Longest credential, in bytes. HTTP servers take no longer headers.
-const LONGEST: usize = 16 * 1024;
+pub(crate) const LONGEST: usize = 16 * 1024;
 /// Questions to one source at once: files, programs and services that hang are no more than these.
 const AT_ONCE: usize = 8;
 /// Headers that say what a message is, or how it is carried, and not who sends it.

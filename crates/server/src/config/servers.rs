@@ -1,12 +1,13 @@
 //! The tool servers behind one gate, as a file of their own declares them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use portcullis_gate::{Credential, ServerUrl};
+use portcullis_gate::{Credential, EnvironmentCredentials, ServerUrl};
 use portcullis_sdk::Authorities;
 use serde::Deserialize;
 
-use super::credential::{CredentialConfig, CredentialSection};
+use super::credential::{CredentialConfig, CredentialSection, EnvironmentConfig};
 use super::policy::read_access;
 use super::{ConfigError, unclear};
 
@@ -44,6 +45,8 @@ pub enum Reached {
         pass_environment: Vec<String>,
         /// What else it is kept from.
         hide: Vec<PathBuf>,
+        /// Credentials in its environment, if there are some.
+        credentials: Option<EnvironmentCredentials>,
     },
     /// By URL.
     Url {
@@ -73,6 +76,8 @@ struct Section {
     ca: Option<PathBuf>,
     token_file: Option<PathBuf>,
     credential: Option<CredentialSection>,
+    credentials: Option<BTreeMap<String, CredentialSection>>,
+    lease_seconds: Option<u64>,
 }
 
 /// What of the file system governs servers: what none may read or change, and what they may read.
@@ -126,11 +131,28 @@ impl Section {
                 }
                 let hide = self.hide.unwrap_or_default().iter().map(|path| base.join(path)).collect();
                 let pass_environment = self.pass_environment.unwrap_or_default();
-                Reached::Command { command, pass_environment, hide }
+                if self.lease_seconds.is_some() && self.credentials.is_none() {
+                    return unclear("`lease_seconds` goes with `credentials`");
+                }
+                let given = |sections: BTreeMap<String, CredentialSection>| {
+                    let sections =
+                        sections.into_iter().map(|(name, section)| (name, section, base.to_owned()));
+                    EnvironmentConfig::resolve(sections.collect(), self.lease_seconds)
+                };
+                let credentials = self.credentials.map(given).transpose()?;
+                if let Some(credentials) = &credentials {
+                    hidden.extend(credentials.hidden.iter().cloned());
+                    kept.extend(credentials.kept.iter().cloned());
+                }
+                let credentials = credentials.map(|known| known.credentials);
+                Reached::Command { command, pass_environment, hide, credentials }
             }
             (None, Some(url)) => {
                 if self.pass_environment.is_some() || self.hide.is_some() {
                     return unclear("`pass_environment` and `hide` are of servers by `command`");
+                }
+                if self.credentials.is_some() || self.lease_seconds.is_some() {
+                    return unclear("`credentials` and `lease_seconds` are of servers by `command`");
                 }
                 let url = url.parse().map_err(|error| invalid(format!("server `{name}`: {error}")))?;
                 let [ca, token] = [self.ca, self.token_file].map(|file| file.map(|file| base.join(file)));
@@ -180,7 +202,11 @@ mod tests {
     fn servers_by_command_and_by_url_are_read_with_what_they_are_kept_from() {
         let more = "pass_environment = [\"X\"]\nhide = [\"private\"]\n[[server]]\nname = \"crm\"\nurl = \"https://crm.example/mcp\"\ntoken_file = \"token\"\n";
         let read = read(&format!("{ONE}{more}")).unwrap();
-        let Reached::Command { command, pass_environment, hide } = &read.servers[0].reached else { panic!() };
+        let Reached::Command { command, pass_environment, hide, credentials } = &read.servers[0].reached
+        else {
+            panic!()
+        };
+        assert!(credentials.is_none());
         assert_eq!((command.len(), pass_environment.as_slice()), (2, ["X".to_owned()].as_slice()));
         assert!(hide[0].is_absolute() && hide[0].ends_with("private"));
         let Reached::Url { credential, .. } = &read.servers[1].reached else { panic!() };
