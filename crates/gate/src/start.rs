@@ -109,15 +109,14 @@ impl Start<'_> {
         if let Some(code) = self.forbids(&terms) {
             return Err(self.unspent(permit.decline(), code).await);
         }
-        let (handover, given) = match credentials.fetch().await {
+        // The time is counted from before there is a process.
+        let (handover, given, until) = match credentials.fetch().await {
             Ok(fetched) => fetched,
             Err(why) => {
                 self.shared.notes.say(format!("there is no credential to give the tool server: {why}"));
                 return Err(self.unspent(permit.decline(), ReasonCode::CredentialUnavailable).await);
             }
         };
-        // Counted from before there is a process.
-        let until = BootInstant::now().plus(credentials.lease());
         let running = match permit.begin_sending(&operation.bytes, &self.shared.outcomes) {
             Ok(running) => running,
             Err(lapsed) => return Err(self.unspent(lapsed.report, lapsed.refusal.code()).await),

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_sdk::Token;
+use portcullis_sdk::{BootInstant, Token};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
@@ -74,7 +74,7 @@ impl EnvironmentCredentials {
         self.sources.keys().map(String::as_str)
     }
 
-    /// For how long a server runs with them.
+    /// For how long a server runs with them at most. One whose credential is leased for a shorter time runs no longer than that is shown.
     #[must_use]
     pub const fn lease(&self) -> Duration {
         self.lease
@@ -85,24 +85,32 @@ impl EnvironmentCredentials {
         self.sources.values()
     }
 
-    /// All of them as they are now, or none. They are taken out of what the server says from here on.
-    pub(crate) async fn fetch(&self) -> Result<(Handover, Given), NoCredential> {
+    /// All of them as they are now, or none, and until when a server may run with them. They are taken out of what the server says from
+    /// here on.
+    pub(crate) async fn fetch(&self) -> Result<(Handover, Given, BootInstant), NoCredential> {
+        let now = BootInstant::now();
+        let mut until = now.plus(self.lease);
         let mut fetching = JoinSet::new();
         for (name, source) in self.sources.clone() {
-            fetching.spawn(async move { (name, source.fetch().await) });
+            fetching.spawn(async move { (name, source.lent().await) });
         }
         let mut fetched = BTreeMap::new();
         while let Some(one) = fetching.join_next().await {
             let ended = |_| NoCredential::Unavailable("it could not be asked for".to_owned());
             let (name, credential) = one.map_err(ended)?;
-            fetched.insert(name, credential?);
+            let (credential, lent_until) = credential?;
+            until = lent_until.map_or(until, |end| end.min(until));
+            fetched.insert(name, credential);
+        }
+        if until <= now {
+            return Err(NoCredential::Unavailable("it is leased for no time".to_owned()));
         }
         let mut held = Vec::new();
         for credential in fetched.values() {
             held.push(self.redaction.learn(credential).map_err(|TooMuch| NoCredential::TooMany)?);
         }
         let given = Given { redaction: Arc::clone(&self.redaction), _held: held.into() };
-        Ok((Handover::of(&fetched)?, given))
+        Ok((Handover::of(&fetched)?, given, until))
     }
 }
 

@@ -49,7 +49,7 @@ async fn all_are_handed_over_or_none() {
         EnvironmentCredentials::new(sources, Duration::from_secs(60)).unwrap()
     };
     let credentials = two(source("two"));
-    let (handover, given) = credentials.fetch().await.unwrap();
+    let (handover, given, _) = credentials.fetch().await.unwrap();
     assert_eq!(handover.bytes(), b"\0\0\0\x0cA=one\0B=two\0");
     assert_eq!(format!("{handover:?}"), "***");
     assert_eq!(given.message(br#"{"a":"one","two":"b"}"#.to_vec()), br#"{"a":"***","***":"b"}"#);
@@ -60,7 +60,7 @@ async fn all_are_handed_over_or_none() {
 
 #[tokio::test]
 async fn a_line_that_was_cut_within_a_credential_said_its_beginning() {
-    let (_, given) = named(&["A"]).unwrap().fetch().await.unwrap();
+    let (_, given, _) = named(&["A"]).unwrap().fetch().await.unwrap();
     let mut long = vec![b'x'; LONGEST];
     long.splice(..0, *b"sesame, ");
     long.extend_from_slice(b"sesa");

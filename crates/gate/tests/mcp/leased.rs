@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use portcullis_gate::confine::Confinement;
 use portcullis_gate::{
-    CredentialSource, EnvironmentCredentials, GateError, Here, McpGate, Origin, ToolServer, serve,
+    CredentialSource, Engine, EnvironmentCredentials, GateError, Here, McpGate, Origin, ToolServer, Vault,
+    serve,
 };
 use portcullis_programs::Program;
 use portcullis_protocol::{
@@ -25,6 +26,7 @@ use super::arbiter::{Act, TestArbiter};
 use super::receipts::trusted;
 use super::several::{Several, table as several_table};
 use super::support::{Gate, code, config, example, local, surface, table, told};
+use super::vault::{StandIn, TOKEN};
 
 const START: &str = "upstream.start";
 const CANARY: &str = "canary-xyz7/9+x==";
@@ -308,6 +310,54 @@ async fn a_server_is_stopped_when_its_lease_is_over_and_its_next_start_is_decide
     gate.arbiter.will(Act::PermitBut(START, ReasonCode::PolicyForbidden));
     gate.told("the tool server is not started: policy.forbidden").await;
     assert_eq!(code(&call(&mut gate, 9, "read", "{}").await), "upstream.unavailable");
+}
+
+#[tokio::test]
+async fn a_server_ran_on_with_a_credential_whose_lease_was_over() {
+    let vault = StandIn::start().await;
+    {
+        let mut state = vault.state.lock().unwrap();
+        (state.made, state.lease_seconds) = (CANARY.into(), 3);
+    }
+    let mut gate = gate("echo sesame", Act::Permit, |config| {
+        let folder = PathBuf::from(local(config).command[1].clone()).parent().unwrap().to_owned();
+        let token = folder.join("token");
+        executable(&token, TOKEN);
+        let of = ("database/creds/crm".parse().unwrap(), "password".to_owned());
+        let vault = Vault::new(vault.address.parse().unwrap(), Here::File(token), of, Engine::Dynamic);
+        let source = CredentialSource::new(Origin::Vault(Box::new(vault)), PATIENCE, Duration::ZERO);
+        local(config).credentials = in_token(source, LONG);
+    });
+    call(&mut gate, 1, "read", "{}").await;
+    gate.told("it has run for as long as its start was permitted for, and is stopped").await;
+    call_when_there(&mut gate, 2, "read").await;
+    assert!(starts(&gate) > 1);
+}
+
+#[tokio::test]
+async fn a_start_while_an_outcome_is_not_on_record_was_one() {
+    let mut gate = gate("echo sesame", Act::Permit, |config| {
+        let folder = PathBuf::from(local(config).command[1].clone()).parent().unwrap().to_owned();
+        local(config).credentials = in_token(program(&folder, "echo sesame"), Duration::from_secs(1));
+    });
+    *gate.arbiter.failing_reports.lock().unwrap() = usize::MAX;
+    let said = call(&mut gate, 1, "read", "{}").await;
+    assert_eq!(code(&said), "evidence.outcome_unrecorded", "that of its start: {said}");
+    gate.told("the tool server is not started: evidence.outcome_unrecorded").await;
+    assert_eq!((starts(&gate), runs(gate.folder.path())), (1, 1));
+    *gate.arbiter.failing_reports.lock().unwrap() = 0;
+    call_when_there(&mut gate, 2, "read").await;
+}
+
+#[tokio::test]
+async fn an_attempt_to_start_without_an_arbiter_is_kept() {
+    let spools = tempfile::tempdir().unwrap();
+    let mut gate = gate("echo sesame", Act::Lost, |config| config.spool = Some(spools.path().to_owned()));
+    assert_eq!(code(&call(&mut gate, 1, "read", "{}").await), "upstream.unavailable");
+    let files = std::fs::read_dir(spools.path()).unwrap();
+    let kept: String = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    assert!(kept.contains(r#""surface":"upstream.start""#) && kept.contains("arbiter.unreachable"), "{kept}");
+    assert!(!started(&gate));
 }
 
 #[tokio::test]

@@ -227,6 +227,51 @@ mod tests {
     }
 
     #[test]
+    fn credentials_of_a_server_that_is_started_are_read_with_what_servers_are_kept_from() {
+        let two = |more: &str| {
+            read(&format!("{ONE}{more}\n[[server]]\nname = \"crm\"\nurl = \"https://crm.example/mcp\"\n"))
+        };
+        let given = "lease_seconds = 600\n[server.credentials.A]\nfile = \"token\"\n[server.credentials.B]\ncommand = [\"bin/b\"]\n";
+        let both = two(given).unwrap();
+        let Reached::Command { credentials: Some(credentials), .. } = &both.servers[0].reached else {
+            panic!()
+        };
+        assert_eq!(credentials.names().collect::<Vec<_>>(), ["A", "B"]);
+        assert_eq!(credentials.lease().as_secs(), 600);
+        assert!(
+            both.hidden.iter().any(|path| path.is_absolute() && path.ends_with("token")),
+            "{:?}",
+            both.hidden
+        );
+        assert!(both.kept.iter().any(|path| path.ends_with("bin/b")), "{:?}", both.kept);
+        let unsaid = two("[server.credentials.A]\nfile = \"token\"\n").unwrap();
+        let Reached::Command { credentials: Some(credentials), .. } = &unsaid.servers[0].reached else {
+            panic!()
+        };
+        assert_eq!(credentials.lease().as_secs(), 28_800);
+        for unclear in [
+            "lease_seconds = 600",
+            "credentials = {}",
+            "lease_seconds = 59\n[server.credentials.A]\nfile = \"token\"",
+            "lease_seconds = 86401\n[server.credentials.A]\nfile = \"token\"",
+            "[server.credentials.A]\nfile = \"token\"\nheader = \"x-a\"",
+            "[server.credentials.A]\nfile = \"token\"\nprefix = \"x\"",
+            "[server.credentials.A]",
+            "[server.credentials.PATH]\nfile = \"token\"",
+            "[server.credentials.PORTCULLIS_A]\nfile = \"token\"",
+            "[server.credentials.A]\nenv = \"HOME\"",
+        ] {
+            assert!(two(unclear).is_err(), "{unclear}");
+        }
+        let of_a_url = |more: &str| {
+            read(&format!("{ONE}[[server]]\nname = \"crm\"\nurl = \"https://crm.example/mcp\"\n{more}\n"))
+        };
+        assert!(of_a_url("").is_ok());
+        assert!(of_a_url("lease_seconds = 600").is_err());
+        assert!(of_a_url("[server.credentials.A]\nfile = \"token\"").is_err());
+    }
+
+    #[test]
     fn a_mistake_in_a_file_of_servers_said_what_is_secret_in_it() {
         let of = "[[server]]\nname = \"crm\"\nurl = \"https://crm.example/mcp\"\n";
         for mistake in [
@@ -236,6 +281,8 @@ mod tests {
             "credential = { key = \"canary\" }",
             "credential = \"canary\"",
             "credential = { file = \"canary }",
+            "credentials = { A = \"canary\" }",
+            "credentials = { \"canary\" = \"x\" }",
         ] {
             let error = read(&format!("{ONE}{of}{mistake}")).unwrap_err();
             let said = format!("{error} {error:?}");
