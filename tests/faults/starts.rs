@@ -52,7 +52,7 @@ impl Server {
         // It is there: beside what is hidden from it a tool server can make no file.
         std::fs::write(folder.path().join("given"), "").unwrap();
         let given = text(&folder.path().join("given"));
-        let says = r#"printf %s "$DEMO_TOKEN" > "$0"; echo "begins with $DEMO_TOKEN" >&2; exec "$@""#;
+        let says = r#"printf %s "$DEMO_TOKEN" > "$0"; cat "${0%given}secret" >> "$0" 2>/dev/null; echo "begins with $DEMO_TOKEN" >&2; exec "$@""#;
         let mut command = vec!["sh".to_owned(), "-c".to_owned(), says.to_owned(), given];
         command.extend(recording.of(&demo_server(&folder.path().join("journal"))));
         Self { folder, recording, command }
