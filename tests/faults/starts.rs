@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::process::descendants_of;
-use crate::support::{Gate, Place, Recording, demo_server, program, text, until};
+use crate::support::{Gate, Place, Recording, demo_server, files_server, peer, program, text, until};
 
 const CANARY: &str = "canary-qrs5/3+z==";
 const START: &str = "upstream.start";
@@ -100,16 +100,27 @@ impl Server {
     }
 }
 
+/// The demo's deployment, with this added to its manifest, schema and policies where that says something.
 fn deployed(surface: &str, grant: &str) -> Place {
+    let schema = if surface.is_empty() { "" } else { SCHEMA };
+    with_bundle(surface, schema, grant)
+}
+
+fn with_bundle(surface: &str, schema: &str, grant: &str) -> Place {
     let mut bundle: BTreeMap<String, Vec<u8>> = bundles::demo();
     let mut add = |name: &str, more: &str| bundle.get_mut(name).unwrap().extend_from_slice(more.as_bytes());
     if !surface.is_empty() {
         add("bundle.toml", surface);
-        add("schema.cedarschema", SCHEMA);
+        add("schema.cedarschema", schema);
         add("policies/demo.cedar", grant);
         let entities = String::from_utf8(bundle["entities.json"].clone()).unwrap();
-        let server = r#"[ { "uid": { "type": "ToolServer", "id": "demo" }, "attrs": {}, "parents": [] },"#;
-        bundle.insert("entities.json".into(), entities.replacen('[', server, 1).into_bytes());
+        let server = |name: &str| {
+            format!(
+                r#"{{ "uid": {{ "type": "ToolServer", "id": "{name}" }}, "attrs": {{}}, "parents": [] }},"#
+            )
+        };
+        let servers = format!("[{}{}", server("demo"), server("all"));
+        bundle.insert("entities.json".into(), entities.replacen('[', &servers, 1).into_bytes());
     }
     Place::deploy(bundle, &["demo-agent", "stranger-agent"], "demo")
 }
@@ -273,4 +284,56 @@ fn where_the_kernel_confines_nobody_no_server_gets_a_credential() {
     assert!(gate.end().success());
     let starts = starts(&place);
     assert!(!starts.is_empty() && starts.iter().all(|start| start.2 == Some(Outcome::Expired)), "{starts:?}");
+}
+
+/// `@modelcontextprotocol/server-everything` has a tool that says all of its environment.
+#[test]
+fn a_server_that_nobody_here_wrote_says_its_environment_and_not_what_it_was_given() {
+    let folder = TempDir::new().unwrap();
+    let secret = folder.path().join("all.token");
+    std::fs::write(&secret, format!("{CANARY}\n")).unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let shared = folder.path().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    let everything = vec![text(&peer("bin/server-everything")), "stdio".to_owned()];
+    let servers = folder.path().join("servers.toml");
+    let declared = format!(
+        "[[server]]\nname = \"all\"\ncommand = {}\nlease_seconds = 600\n[server.credentials.ALL_TOKEN]\nfile = \"all.token\"\n\
+         [[server]]\nname = \"files\"\ncommand = {}\n",
+        json!(everything),
+        json!(files_server(&shared))
+    );
+    std::fs::write(&servers, declared).unwrap();
+    let surface = format!(
+        "{SURFACE}\n[surfaces.\"all.get-env\"]\ntier = \"read\"\non_silence = \"terminate\"\nidempotency = \"none\"\npermit_ttl = \"5s\"\n"
+    );
+    let schema = format!(
+        "{SCHEMA}\naction \"all.get-env\" appliesTo {{ principal: Agent, resource: Surface, context: {{}} }};\n"
+    );
+    let grant = "@id(\"env\")\npermit (principal == Agent::\"demo-agent\", action == Action::\"all.get-env\", resource);\n\
+                 @id(\"start\")\npermit (principal == Agent::\"demo-agent\", action == Action::\"upstream.start\", \
+                 resource == ToolServer::\"all\");\n";
+    let place = with_bundle(&surface, &schema, grant);
+    let mut command = Command::new(program());
+    command.args(["mcp", "--config"]).arg(&place.config_path).arg("--servers").arg(&servers);
+    let mut gate = Gate::connect(command);
+    gate.handshake();
+    let listed = gate.request("tools/list", json!({}));
+    let names: Vec<&str> = listed["result"]["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["get-env"], "what is granted");
+    let answer = gate.call("get-env", json!({}));
+    let said: Value = serde_json::from_str(answer.ran()).unwrap();
+    assert_eq!(said["ALL_TOKEN"], "***", "it has it, and nobody hears of it: {said}");
+    assert!(said.as_object().unwrap().keys().all(|name| !name.starts_with("PORTCULLIS_")), "{said}");
+    place.settle();
+    let notes = gate.notes.text();
+    assert!(gate.end().success());
+    assert!(!answer.0.to_string().contains("canary") && !notes.contains("canary"), "{notes}");
+    assert_eq!(files_with("canary", place.folder()), Vec::<PathBuf>::new());
+    assert_eq!(starts(&place), [(Decision::Permit, None, Some(Outcome::Ok))], "the other takes none");
 }

@@ -45,7 +45,7 @@ pub(crate) struct McpArgs {
     /// started only under a PERMIT for that (`upstream.start`). The agent never sees it. May be given again. docs/credentials.md
     #[arg(long, value_name = "NAME=FILE", value_parser = named_file, requires = "command", conflicts_with_all = ["url", "servers"])]
     pub(crate) env_credential: Vec<(String, PathBuf)>,
-    /// With `--env-credential`: for how long the tool server runs with it, from 60 to 86,400. Then it is stopped, and started again
+    /// With `--env-credential`: for how long the tool server runs with it, from 120 to 86,400. Then it is stopped, and started again
     /// under another PERMIT. Default: 28,800.
     #[arg(long, value_name = "SECONDS", requires = "env_credential")]
     pub(crate) lease_seconds: Option<u64>,

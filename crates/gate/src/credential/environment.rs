@@ -88,8 +88,7 @@ impl EnvironmentCredentials {
     /// All of them as they are now, or none, and until when a server may run with them. They are taken out of what the server says from
     /// here on.
     pub(crate) async fn fetch(&self) -> Result<(Handover, Given, BootInstant), NoCredential> {
-        let now = BootInstant::now();
-        let mut until = now.plus(self.lease);
+        let mut until = BootInstant::now().plus(self.lease);
         let mut fetching = JoinSet::new();
         for (name, source) in self.sources.clone() {
             fetching.spawn(async move { (name, source.lent().await) });
@@ -102,7 +101,7 @@ impl EnvironmentCredentials {
             until = lent_until.map_or(until, |end| end.min(until));
             fetched.insert(name, credential);
         }
-        if until <= now {
+        if until <= BootInstant::now() {
             return Err(NoCredential::Unavailable("it is leased for no time".to_owned()));
         }
         let mut held = Vec::new();

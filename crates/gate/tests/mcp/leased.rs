@@ -312,26 +312,41 @@ async fn a_server_is_stopped_when_its_lease_is_over_and_its_next_start_is_decide
     assert_eq!(code(&call(&mut gate, 9, "read", "{}").await), "upstream.unavailable");
 }
 
-#[tokio::test]
-async fn a_server_ran_on_with_a_credential_whose_lease_was_over() {
+/// A gate whose server gets what a vault leases for so long.
+async fn leasing(seconds: u64) -> (StandIn, Gate) {
     let vault = StandIn::start().await;
     {
         let mut state = vault.state.lock().unwrap();
-        (state.made, state.lease_seconds) = (CANARY.into(), 3);
+        (state.made, state.lease_seconds) = (CANARY.into(), seconds);
     }
-    let mut gate = gate("echo sesame", Act::Permit, |config| {
+    let address = vault.address.parse().unwrap();
+    let gate = gate("echo sesame", Act::Permit, |config| {
         let folder = PathBuf::from(local(config).command[1].clone()).parent().unwrap().to_owned();
         let token = folder.join("token");
         executable(&token, TOKEN);
         let of = ("database/creds/crm".parse().unwrap(), "password".to_owned());
-        let vault = Vault::new(vault.address.parse().unwrap(), Here::File(token), of, Engine::Dynamic);
+        let vault = Vault::new(address, Here::File(token), of, Engine::Dynamic);
         let source = CredentialSource::new(Origin::Vault(Box::new(vault)), PATIENCE, Duration::ZERO);
         local(config).credentials = in_token(source, LONG);
     });
+    (vault, gate)
+}
+
+#[tokio::test]
+async fn a_server_ran_on_with_a_credential_whose_lease_was_over() {
+    let (_vault, mut gate) = leasing(3).await;
     call(&mut gate, 1, "read", "{}").await;
     gate.told("it has run for as long as its start was permitted for, and is stopped").await;
     call_when_there(&mut gate, 2, "read").await;
     assert!(starts(&gate) > 1);
+}
+
+#[tokio::test]
+async fn a_credential_that_is_leased_for_no_time_is_none_to_run_with() {
+    let (_vault, mut gate) = leasing(0).await;
+    assert_eq!(code(&call(&mut gate, 1, "read", "{}").await), "credential.unavailable");
+    assert_eq!(gate.arbiter.settled(1).await[0].0, Outcome::Expired);
+    assert!(!started(&gate));
 }
 
 #[tokio::test]

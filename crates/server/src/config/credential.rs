@@ -15,8 +15,9 @@ const DEADLINES: std::ops::RangeInclusive<u64> = 1..=30_000;
 const DEADLINE: u64 = 5_000;
 /// How old one may be that is shown, in seconds.
 const AGES: std::ops::RangeInclusive<u64> = 0..=86_400;
-/// For how long a tool server runs with credentials in its environment, in seconds.
-const LEASES: std::ops::RangeInclusive<u64> = 60..=86_400;
+/// For how long a tool server runs with credentials in its environment, in seconds. One that is stopped for that has been there for long
+/// enough not to count as one that fails.
+const LEASES: std::ops::RangeInclusive<u64> = 120..=86_400;
 const LEASE: u64 = 28_800;
 /// A name of a variable: no tool server gets one that begins so.
 const VARIABLE: &str = "PORTCULLIS_";

@@ -252,7 +252,7 @@ mod tests {
         for unclear in [
             "lease_seconds = 600",
             "credentials = {}",
-            "lease_seconds = 59\n[server.credentials.A]\nfile = \"token\"",
+            "lease_seconds = 119\n[server.credentials.A]\nfile = \"token\"",
             "lease_seconds = 86401\n[server.credentials.A]\nfile = \"token\"",
             "[server.credentials.A]\nfile = \"token\"\nheader = \"x-a\"",
             "[server.credentials.A]\nfile = \"token\"\nprefix = \"x\"",
