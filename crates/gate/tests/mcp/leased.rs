@@ -377,7 +377,7 @@ async fn an_attempt_to_start_without_an_arbiter_is_kept() {
 
 #[tokio::test]
 async fn a_gate_that_goes_between_permit_and_start_leaves_no_server() {
-    let mut gate = gate("echo x > fetching; sleep 600", Act::Permit, |_| {});
+    let mut gate = gate("echo x > fetching; while [ -e fetching ]; do sleep 0.05; done", Act::Permit, |_| {});
     gate.call(1, "read", "{}").await;
     let fetching = gate.folder.path().join("fetching");
     while !fetching.exists() {
