@@ -542,7 +542,8 @@ fn supervised(words: &[&str], stdin: &[u8]) -> (Option<i32>, String) {
     command.arg("__upstream").args(words).args(["--", "sh", "-c", "echo \"has $TOKEN\"; cat"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut supervisor = command.spawn().unwrap();
-    supervisor.stdin.take().unwrap().write_all(stdin).unwrap();
+    // One that refuses at once may have gone already.
+    drop(supervisor.stdin.take().unwrap().write_all(stdin));
     let output = supervisor.wait_with_output().unwrap();
     (output.status.code(), String::from_utf8(output.stdout).unwrap())
 }
