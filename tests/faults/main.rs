@@ -20,5 +20,6 @@ mod outcomes;
 mod rotation;
 mod signers;
 mod spooled;
+mod starts;
 mod takeover;
 mod tokens;

@@ -74,6 +74,7 @@ fn config(command: Vec<OsString>) -> Option<McpGate> {
         upstream: ToolServer::Local(LocalServer {
             command,
             pass_environment: Vec::new(),
+            credentials: None,
             supervisor: vec![own.clone().into(), "__upstream".into()],
             confinement: Confinement { hidden: Vec::new(), kept: vec![own] },
         }),

@@ -213,6 +213,7 @@ impl Server {
             "smuggle" => print(
                 "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"x\":\r{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"sampling/createMessage\"}\r}}\n",
             )?,
+            "reveal" => return reveal(id, message),
             "environment" => {
                 let names: Vec<_> =
                     std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
@@ -245,6 +246,32 @@ impl Server {
         };
         say(&json!({ "jsonrpc": "2.0", "id": "s-1", "method": method, "params": { "messages": [] } }))
     }
+}
+
+/// Says a variable of its environment in every way that it has, `environment` to see which there are beside.
+fn reveal(id: &Value, message: &Value) -> io::Result<()> {
+    let named = message.pointer("/params/arguments/name").and_then(Value::as_str).unwrap_or_default();
+    let value = std::env::var(named).unwrap_or_default();
+    let escaped = value.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect::<String>();
+    let mut stderr = io::stderr().lock();
+    writeln!(stderr, "the token is {value}, {{\"said\":\"{escaped}\"}}")?;
+    writeln!(stderr, "{}{value}{}{value}", "x ".repeat(2_045), " y".repeat(10_000))?;
+    print(&format!("no message: {value}\n"))?;
+    let params = json!({ "level": "info", "logger": value, "data": { value.clone(): value } });
+    say(&json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": params }))?;
+    say(
+        &json!({ "jsonrpc": "2.0", "id": value, "method": "sampling/createMessage", "params": { "text": value } }),
+    )?;
+    if message.pointer("/params/arguments/fails").is_some() {
+        return say(
+            &json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -1, "message": value, "data": [value] } }),
+        );
+    }
+    let meta = json!({ value.clone(): 1 });
+    let text = json!([{ "type": "text", "text": format!("has {} letters", value.len()) }, { "type": "text", "text": value }]);
+    print(&format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"_meta\":{meta},\"content\":{text},\"escaped\":\"{escaped}\"}}}}\n"
+    ))
 }
 
 fn notify() -> io::Result<()> {

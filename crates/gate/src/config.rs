@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_protocol::{AgentId, GateId, PrincipalId, SurfaceName};
+use portcullis_protocol::{AgentId, GateId, PrincipalId, ReasonCode, SurfaceName};
 
 use crate::confine::Confinement;
-use crate::credential::CredentialSource;
+use crate::credential::{CredentialSource, EnvironmentCredentials};
 use crate::junction::names;
 use crate::remote::RemoteServer;
 use crate::room::Rooms;
@@ -70,6 +70,8 @@ pub struct LocalServer {
     pub command: Vec<OsString>,
     /// Environment variables that it gets besides the usual ones. Never those that begin with `PORTCULLIS_`.
     pub pass_environment: Vec<String>,
+    /// Credentials that it gets in its environment, if it does. It is then started under a PERMIT of its own.
+    pub credentials: Option<EnvironmentCredentials>,
     /// What is started in its place, so that it ends when the gate does: a program that calls
     /// [`supervise::run`](crate::supervise::run) with the arguments that follow, such as `[current_exe, "__upstream"]`.
     pub supervisor: Vec<OsString>,
@@ -103,12 +105,41 @@ pub enum GateError {
     /// A variable that is the gate's own.
     #[error("`{0}` cannot be passed to a tool server: `PORTCULLIS_` variables are the gate's own")]
     PassEnvironment(String),
+    /// A variable with a credential in it that is to have another value too.
+    #[error("`{0}` cannot both be passed to a tool server and have a credential in it")]
+    PassCredential(String),
+    /// A server beside one that has credentials in its environment.
+    #[error(
+        "`{0}` is kept from nothing, and could read the credentials in another tool server's environment"
+    )]
+    Unconfined(String),
+    /// The server was not started: not permitted, or without what it is to be given. It is not running.
+    #[error("the tool server is not started: {} ({})", .0.as_str(), .0.message())]
+    NotStarted(ReasonCode),
     /// No random bytes.
     #[error("the system gives no random bytes")]
     Random,
     /// A thread or process could not be started.
     #[error("the gate cannot start its tool server")]
     Start(#[source] io::Error),
+}
+
+impl GateError {
+    /// Why a server's start was refused, if that is it.
+    pub(crate) const fn refused(&self) -> Option<ReasonCode> {
+        match self {
+            Self::NotStarted(code) => Some(*code),
+            Self::ServerName(_)
+            | Self::ServerNames(_)
+            | Self::NoCommand
+            | Self::NoSupervisor
+            | Self::PassEnvironment(_)
+            | Self::PassCredential(_)
+            | Self::Unconfined(_)
+            | Self::Random
+            | Self::Start(_) => None,
+        }
+    }
 }
 
 impl McpGate {
@@ -118,17 +149,35 @@ impl McpGate {
     /// Where the credentials come from that its servers are shown. Whoever runs the gate ends them when it has ended.
     #[must_use]
     pub fn credential_sources(&self) -> Vec<Arc<CredentialSource>> {
-        let of = |server: NamedServer| match server.server {
-            ToolServer::Local(_) => None,
-            ToolServer::Remote(remote) => remote.credential.map(|credential| Arc::clone(credential.source())),
+        let of = |server: NamedServer| -> Vec<Arc<CredentialSource>> {
+            match server.server {
+                ToolServer::Local(local) => {
+                    local.credentials.iter().flat_map(EnvironmentCredentials::sources).cloned().collect()
+                }
+                ToolServer::Remote(remote) => {
+                    remote.credential.map(|credential| Arc::clone(credential.source())).into_iter().collect()
+                }
+            }
         };
-        self.servers().into_iter().filter_map(of).collect()
+        self.servers().into_iter().flat_map(of).collect()
     }
 
     pub(crate) fn check(&self) -> Result<(), GateError> {
         let all = self.servers();
         all.iter().try_for_each(NamedServer::check)?;
-        if all.len() > 1 { names::check(all.iter().map(|server| server.name.as_str())) } else { Ok(()) }
+        let started = || all.iter().filter_map(|server| Some((&server.name, server.local()?)));
+        if started().any(|(_, local)| local.credentials.is_some())
+            && let Some((name, _)) = started().find(|(_, local)| local.confinement.is_empty())
+        {
+            return Err(GateError::Unconfined(name.clone()));
+        }
+        if self.is_joined() { names::check(all.iter().map(|server| server.name.as_str())) } else { Ok(()) }
+    }
+
+    /// Whether its servers come and go while a session lasts: several do, and one whose start is decided.
+    pub(crate) fn is_joined(&self) -> bool {
+        let all = self.servers();
+        all.len() > 1 || all.iter().filter_map(NamedServer::local).any(|local| local.credentials.is_some())
     }
 
     /// Room for what one of its servers says.
@@ -144,6 +193,13 @@ impl McpGate {
 }
 
 impl NamedServer {
+    const fn local(&self) -> Option<&LocalServer> {
+        match &self.server {
+            ToolServer::Local(local) => Some(local),
+            ToolServer::Remote(_) => None,
+        }
+    }
+
     fn check(&self) -> Result<(), GateError> {
         if self.name.contains('.') || format!("{}.mcp.unknown", self.name).parse::<SurfaceName>().is_err() {
             return Err(GateError::ServerName(self.name.chars().take(80).collect()));
@@ -163,8 +219,12 @@ impl LocalServer {
         if self.supervisor.is_empty() {
             return Err(GateError::NoSupervisor);
         }
-        match self.pass_environment.iter().find(|name| name.starts_with(OWN_PREFIX)) {
-            Some(name) => Err(GateError::PassEnvironment(name.clone())),
+        if let Some(name) = self.pass_environment.iter().find(|name| name.starts_with(OWN_PREFIX)) {
+            return Err(GateError::PassEnvironment(name.clone()));
+        }
+        let mut given = self.credentials.iter().flat_map(EnvironmentCredentials::names);
+        match given.find(|given| self.pass_environment.iter().any(|name| name == given)) {
+            Some(name) => Err(GateError::PassCredential(name.to_owned())),
             None => Ok(()),
         }
     }

@@ -3,6 +3,7 @@
 //! It is fetched when a call was permitted and before its permit is spent: without it nothing is sent, and the PERMIT is given
 //! up. It is kept no longer than was declared. Whatever a source says goes one way to what is shown: [`checked`].
 
+mod environment;
 mod here;
 mod redact;
 mod vault;
@@ -19,6 +20,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+pub use environment::{EnvironmentCredentials, InvalidVariables};
+pub(crate) use environment::{Given, Handover};
 pub use here::Here;
 pub(crate) use redact::Redaction;
 use redact::{Held, TooMuch};
@@ -26,7 +29,7 @@ use vault::Lease;
 pub use vault::{Engine, InvalidPath, Vault, VaultPath};
 
 /// Longest credential, in bytes. HTTP servers take no longer headers.
-const LONGEST: usize = 16 * 1024;
+pub(crate) const LONGEST: usize = 16 * 1024;
 /// Questions to one source at once: files, programs and services that hang are no more than these.
 const AT_ONCE: usize = 8;
 /// Headers that say what a message is, or how it is carried, and not who sends it.
@@ -160,6 +163,15 @@ struct Kept {
     lease: Option<Lease>,
 }
 
+/// A credential, and until when it may be used, if it is leased.
+pub(crate) type Lent = (Token, Option<BootInstant>);
+
+impl Kept {
+    fn lent(&self) -> Lent {
+        (self.credential.clone(), self.lease.as_ref().map(|_| self.until))
+    }
+}
+
 /// Why there is no credential. None of it is what a source said: that may be a secret, or part of one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoCredential {
@@ -218,12 +230,13 @@ impl CredentialSource {
     /// # Errors
     /// [`NoCredential`], within the deadline.
     pub async fn fetch(&self) -> Result<Token, NoCredential> {
+        Ok(self.lent().await?.0)
+    }
+
+    /// The same, and until when it may be used where it is leased: not what is shown once, but what a server is to go on with.
+    pub(crate) async fn lent(&self) -> Result<Lent, NoCredential> {
         let fetched = timeout(self.deadline, async {
-            if self.keeps() {
-                self.kept().await
-            } else {
-                self.fresh().await.map(|(credential, _)| credential)
-            }
+            if self.keeps() { self.kept().await } else { Ok((self.fresh().await?.0, None)) }
         });
         fetched.await.unwrap_or(Err(NoCredential::Late(self.deadline)))
     }
@@ -255,24 +268,24 @@ impl CredentialSource {
     }
 
     /// The kept one while it may be shown, else another in its place. Of many who ask one fetches.
-    async fn kept(&self) -> Result<Token, NoCredential> {
+    async fn kept(&self) -> Result<Lent, NoCredential> {
         let mut place = self.kept.lock().await;
         let asked = BootInstant::now();
         if let Some(kept) = place.as_ref().filter(|kept| asked < kept.until) {
-            return Ok(kept.credential.clone());
+            return Ok(kept.lent());
         }
         if let Some(kept) = place.as_mut()
             && let Some(until) = self.renewed(kept, asked).await
         {
             kept.until = until;
-            return Ok(kept.credential.clone());
+            return Ok(kept.lent());
         }
         // It is not shown any more, whatever comes.
         *place = None;
         let (credential, lease) = self.fresh().await?;
         let shown_for = lease.as_ref().map_or(self.max_age, Lease::kept_for);
-        *place = Some(Kept { credential: credential.clone(), until: asked.plus(shown_for), lease });
-        Ok(credential)
+        let kept = place.insert(Kept { credential, until: asked.plus(shown_for), lease });
+        Ok(kept.lent())
     }
 
     /// Until when a kept one may be shown again, if its lease could be renewed.

@@ -1,38 +1,33 @@
 //! A gate's life.
 
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use portcullis_sdk::{Authorizer, Outcomes, TrustedLog};
+use portcullis_sdk::{Authorizer, BootInstant, Outcomes, TrustedLog};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::attempts::Attempts;
 use crate::company::Company;
 pub(crate) use crate::config::{Ending, GateError, LocalServer, McpGate, NamedServer, ToolServer};
-use crate::confine::{self, Confinement};
 use crate::desk::Desk;
 use crate::form::TypedTools;
 use crate::handles::Handles;
 use crate::hold::HELD;
 use crate::incoming::{Sink, Source};
 use crate::junction;
-use crate::line::Lines;
-use crate::notes::{Notes, stderr};
+use crate::notes::Notes;
 use crate::peer::{Outgoing, Peer, Writer};
 use crate::pins::Tools;
 use crate::questions::Given;
 use crate::reach::Reach;
 use crate::remote::{Remote, RemoteServer};
 use crate::room::{Rooms, WAITING};
-use crate::session::{
-    CALLS, CLIENT_LINE, Shared, UPSTREAM_CALLS, UPSTREAM_LINE, from_client, from_upstream, upstream_gone,
-};
+use crate::session::{CALLS, CLIENT_LINE, Shared, UPSTREAM_CALLS, from_client, from_upstream, upstream_gone};
 use crate::simulated::OnlySimulates;
-use crate::supervise::arguments;
+use crate::start::local_session;
 use crate::upstream::Process;
 use crate::visible::Visible;
 
@@ -40,6 +35,11 @@ use crate::visible::Visible;
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How long what is left of a dead tool server's output is waited for.
 const REST: Duration = Duration::from_secs(1);
+
+/// How long what is under way may take when a tool server may run no more.
+const LAST_CALLS: Duration = Duration::from_secs(5);
+/// How often it is looked at the clock that goes on while the machine sleeps.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Serves one client until it closes its end.
 ///
@@ -95,7 +95,7 @@ where
     let Held { lost, run, unsent } = held;
     let basis = Basis { unsent, ..Basis::of(&config, arbiter, log, notes, run)? };
     let _sending = Handle(tokio::spawn(Arc::clone(&basis.attempts).send()));
-    if !config.beside.is_empty() {
+    if config.is_joined() {
         return junction::serve(config, basis, client_in, client_out).await;
     }
     let server = NamedServer { name: config.server.clone(), server: config.upstream.clone() };
@@ -114,7 +114,7 @@ pub(crate) struct Basis {
     attempts: Arc<Attempts>,
     run: [u8; 32],
     /// How much may wait for each server.
-    unsent: usize,
+    pub(crate) unsent: usize,
     /// What the servers list, beside one another.
     pub(crate) company: Arc<Company>,
 }
@@ -188,37 +188,11 @@ where
 }
 
 /// The client's end of a session.
-struct Client<R, W> {
-    peer: Peer,
-    input: R,
-    writer: Writer<W>,
-    lost: watch::Sender<bool>,
-}
-
-async fn local_session<R, W>(
-    config: (&McpGate, String),
-    local: &LocalServer,
-    basis: &Basis,
-    client: Client<R, W>,
-) -> Result<Ending, GateError>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin + Send + 'static,
-{
-    let confinement = confinement(local, &basis.notes);
-    let reach = if confinement.hidden.is_empty() { Reach::Anything } else { Reach::Confined };
-    let mut program = local.supervisor.clone();
-    program.extend(arguments(&confinement, &local.command));
-    let mut process = Process::start(&program, &local.pass_environment).await.map_err(GateError::Start)?;
-    let piped = || GateError::Start(io::Error::other("a pipe of the tool server is missing"));
-    let stdin = process.child.stdin.take().ok_or_else(piped)?;
-    let stdout = process.child.stdout.take().ok_or_else(piped)?;
-    let errors = process.child.stderr.take().ok_or_else(piped)?;
-    let (upstream, writer) = Peer::holding(Rooms::new(basis.unsent), stdin);
-    let shared = shared(config, basis, (client.peer, upstream), (reach, client.lost));
-    shared.spawn(stderr(errors, shared.notes.clone()));
-    let source = Lines::new(stdout, UPSTREAM_LINE);
-    session(shared, Life::Process(Box::new(process)), (writer, source), (client.input, client.writer)).await
+pub(crate) struct Client<R, W> {
+    pub(crate) peer: Peer,
+    pub(crate) input: R,
+    pub(crate) writer: Writer<W>,
+    pub(crate) lost: watch::Sender<bool>,
 }
 
 async fn remote_session<R, W>(
@@ -239,7 +213,7 @@ where
     session(shared, Life::Remote(remote), (writer, source), (client.input, client.writer)).await
 }
 
-async fn session<R, W, S>(
+pub(crate) async fn session<R, W, S>(
     shared: Arc<Shared>,
     life: Life,
     (upstream_writer, source): (Writer<S>, impl Source + 'static),
@@ -262,18 +236,6 @@ where
     Ok(session.end().await)
 }
 
-/// What the tool server is kept from: nothing where the kernel cannot.
-fn confinement(local: &LocalServer, notes: &Notes) -> Confinement {
-    if !local.confinement.is_empty() && confine::is_possible() {
-        return local.confinement.clone();
-    }
-    notes.say(
-        "the tool server is not confined (that takes Linux 6.2 with Landlock): it could reach what governs it, and \
-         critical surfaces are blocked with upstream.unconfined",
-    );
-    Confinement::default()
-}
-
 /// Bytes that nobody can tell.
 pub(crate) fn random() -> Result<[u8; 32], GateError> {
     let mut bytes = [0; 32];
@@ -281,7 +243,7 @@ pub(crate) fn random() -> Result<[u8; 32], GateError> {
     Ok(bytes)
 }
 
-fn shared(
+pub(crate) fn shared(
     (config, server): (&McpGate, String),
     basis: &Basis,
     (client, upstream): (Peer, Peer),
@@ -363,16 +325,35 @@ impl Drop for Handle {
 }
 
 /// What the tool server lives as.
-enum Life {
-    Process(Box<Process>),
+pub(crate) enum Life {
+    /// A process, and until when it may run, if it may not for ever.
+    Process(Box<Process>, Option<BootInstant>),
     Remote(Arc<Remote>),
 }
 
 impl Life {
+    /// Waits until it may run no more. A clock that stands while the machine sleeps would give it longer.
+    fn over(&self) -> impl Future<Output = ()> + use<> {
+        let until = match self {
+            Self::Process(_, until) => *until,
+            Self::Remote(_) => None,
+        };
+        async move {
+            let Some(until) = until else { return std::future::pending().await };
+            loop {
+                let left = until.since(BootInstant::now());
+                if left.is_zero() {
+                    return;
+                }
+                sleep(left.min(LOOK)).await;
+            }
+        }
+    }
+
     /// Waits until the server has ended, or can no longer be written to.
     async fn ended_or(&mut self, mut broken: watch::Receiver<bool>) {
         match self {
-            Self::Process(process) => process.ended_or(broken).await,
+            Self::Process(process, _) => process.ended_or(broken).await,
             Self::Remote(remote) => tokio::select! {
                 () = remote.ended() => {}
                 told = broken.wait_for(|broken| *broken) => drop(told),
@@ -383,7 +364,7 @@ impl Life {
     /// Gives it time to end by itself.
     async fn ends_within(&mut self, patience: Duration) {
         match self {
-            Self::Process(process) => drop(process.ends_within(patience).await),
+            Self::Process(process, _) => drop(process.ends_within(patience).await),
             Self::Remote(remote) => remote.leave(patience).await,
         }
     }
@@ -391,7 +372,7 @@ impl Life {
     /// Ends it; whether its supervisor had to be killed for that.
     async fn end(&mut self) -> bool {
         match self {
-            Self::Process(process) => process.end().await,
+            Self::Process(process, _) => process.end().await,
             Self::Remote(remote) => {
                 remote.abort();
                 false
@@ -408,12 +389,18 @@ async fn upstream_life(
     broken: watch::Receiver<bool>,
     mut closing: watch::Receiver<bool>,
 ) {
-    tokio::select! {
-        () = life.ended_or(broken) => {}
-        ended = &mut reader.0 => drop(ended),
-        told = closing.wait_for(|closing| *closing) => drop(told),
-    }
+    let over = life.over();
+    let over = tokio::select! {
+        () = life.ended_or(broken) => false,
+        ended = &mut reader.0 => { drop(ended); false }
+        told = closing.wait_for(|closing| *closing) => { drop(told); false }
+        () = over => true,
+    };
     shared.upstream.table.shut();
+    if over {
+        shared.notes.say("it has run for as long as its start was permitted for, and is stopped");
+        shared.calls_end(Instant::now() + LAST_CALLS).await;
+    }
     // Whatever of it lives on reads nothing more.
     shared.upstream.offer(Outgoing::Close);
     if *closing.borrow() {
@@ -455,14 +442,19 @@ impl Session {
 }
 
 impl Shared {
-    /// Waits, for a bounded time, until every call has ended and every outcome is reported. How many are not.
-    async fn settled(&self) -> usize {
-        let end = Instant::now() + FAREWELL;
+    /// Waits, until then at most, until every call has ended.
+    async fn calls_end(&self, end: Instant) {
         let calls = timeout_at(end, async {
             drop(self.slots.acquire_many(CALLS).await);
             drop(self.upstream_slots.acquire_many(UPSTREAM_CALLS).await);
         });
         drop(calls.await);
+    }
+
+    /// Waits, for a bounded time, until every call has ended and every outcome is reported. How many are not.
+    async fn settled(&self) -> usize {
+        let end = Instant::now() + FAREWELL;
+        self.calls_end(end).await;
         self.outcomes.flush(end.saturating_duration_since(Instant::now())).await
     }
 }

@@ -6,8 +6,9 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 
-use crate::credential::Shown;
+use crate::credential::{Given, Shown};
 use crate::line::{Line, Lines};
+use crate::message::without_carriage_returns;
 use crate::room::Room;
 
 /// What comes from a tool server.
@@ -62,6 +63,26 @@ pub(crate) trait Source: Send {
 impl<R: AsyncRead + Unpin + Send> Source for Lines<R> {
     async fn next(&mut self) -> Option<Incoming> {
         let line = Self::next(self).await.ok()??;
+        // The next one is read once this one was acted upon.
+        Some(Incoming::Message(line, Answers::Any, None))
+    }
+}
+
+/// What a process says, without what it was given.
+pub(crate) struct Spoken<R> {
+    pub(crate) lines: Lines<R>,
+    pub(crate) given: Option<Given>,
+}
+
+impl<R: AsyncRead + Unpin + Send> Source for Spoken<R> {
+    async fn next(&mut self) -> Option<Incoming> {
+        let line = Lines::next(&mut self.lines).await.ok()??;
+        let line = match (&self.given, line) {
+            (None, line) => line,
+            // Looked through as it will be read.
+            (Some(given), Line::Whole(line)) => Line::Whole(given.message(without_carriage_returns(line))),
+            (Some(given), cut @ Line::Cut(_)) => Line::Cut(given.words(&cut)),
+        };
         // The next one is read once this one was acted upon.
         Some(Incoming::Message(line, Answers::Any, None))
     }

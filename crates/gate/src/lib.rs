@@ -21,6 +21,7 @@ pub mod endpoint;
 mod form;
 mod gate;
 mod handles;
+mod handover;
 mod harmless;
 mod hold;
 mod incoming;
@@ -41,6 +42,7 @@ mod room;
 mod schemas;
 mod session;
 mod simulated;
+mod start;
 mod subscription;
 pub mod supervise;
 mod table;
@@ -50,8 +52,8 @@ mod weight;
 
 pub use config::{Ending, GateError, LocalServer, McpGate, NamedServer, ToolServer};
 pub use credential::{
-    Credential, CredentialSource, Engine, Here, InvalidHeader, InvalidPath, NoCredential, Origin, Vault,
-    VaultPath, give_back,
+    Credential, CredentialSource, Engine, EnvironmentCredentials, Here, InvalidHeader, InvalidPath,
+    InvalidVariables, NoCredential, Origin, Vault, VaultPath, give_back,
 };
 pub use gate::serve;
 pub use listing::{ListingError, ToolListing, list_remote_tools, list_tools};

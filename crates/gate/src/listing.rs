@@ -113,7 +113,7 @@ pub async fn list_tools(
     }
     let confinement = Some(&listing.confinement).filter(|_| confine::is_possible());
     let mut program = listing.supervisor.clone();
-    program.extend(arguments(confinement.unwrap_or(&Confinement::default()), &listing.command));
+    program.extend(arguments(confinement.unwrap_or(&Confinement::default()), false, &listing.command));
     let notes = Notes::start(report).map_err(ListingError::Start)?;
     if confinement.is_none() {
         notes.say("the tool server is not confined (that takes Linux 6.2 with Landlock): it can reach all that you can");
@@ -128,7 +128,7 @@ pub async fn list_tools(
     // Ended with this future, whichever way that ends.
     let mut tasks = JoinSet::new();
     tasks.spawn(writer.run());
-    tasks.spawn(stderr(errors, notes.clone()));
+    tasks.spawn(stderr(errors, notes.clone(), None));
     let mut conversation =
         Conversation { peer, source: Lines::new(stdout, UPSTREAM_LINE), number: 0, bytes: 0 };
     let listed = timeout(listing.deadline, conversation.tools()).await;

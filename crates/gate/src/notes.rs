@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncRead;
 use tokio::sync::oneshot;
 
+use crate::credential::{Given, LONGEST};
 use crate::line::Lines;
 
 /// Lines that wait for a slow reader.
@@ -117,15 +118,18 @@ impl Flow {
     }
 }
 
-/// Passes the tool server's stderr on.
-pub(crate) async fn stderr<R: AsyncRead + Unpin>(stderr: R, notes: Notes) {
-    let mut lines = Lines::new(stderr, STDERR_LINE);
+/// Passes the tool server's stderr on, without what the server was given.
+pub(crate) async fn stderr<R: AsyncRead + Unpin>(stderr: R, notes: Notes, given: Option<Given>) {
+    // What is left of a line that is cut is shorter by that.
+    let more = given.as_ref().map_or(0, |_| LONGEST);
+    let mut lines = Lines::new(stderr, STDERR_LINE.saturating_add(more));
     let mut flow = Flow::new();
     loop {
         let next = tokio::time::timeout(Duration::from_secs(1), lines.next());
         match next.await {
             Ok(Ok(Some(line))) => {
-                flow.say(&notes, "stderr", || format!("stderr: {}", escape(line.bytes(), STDERR_LINE)));
+                let line = given.as_ref().map_or_else(|| line.bytes().to_vec(), |it| it.words(&line));
+                flow.say(&notes, "stderr", || format!("stderr: {}", escape(&line, STDERR_LINE)));
             }
             Ok(Ok(None) | Err(_)) => return flow.sum_up(&notes, "stderr"),
             Err(_) => flow.sum_up(&notes, "stderr"),

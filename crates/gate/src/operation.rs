@@ -18,6 +18,10 @@ use crate::questions::{ANSWERS, STATE, state_of};
 
 /// Where a client puts its idempotency key, in `params._meta`.
 pub(crate) const KEY: &str = "portcullis/idempotency-key";
+/// The surface of starts: of tool servers that get credentials in their environment.
+const START: &str = "upstream.start";
+/// What a start is of.
+const STARTED: &str = "ToolServer";
 /// Parameters that some method gives a meaning.
 const KNOWN: [&str; 8] = ["name", "arguments", "uri", "_meta", "task", "ref", ANSWERS, STATE];
 
@@ -66,6 +70,8 @@ struct Continued {
 enum Target {
     /// A tool, by the name that its server knows. The bundle says to which surface it belongs.
     Tool(String),
+    /// The start of the tool server itself.
+    Start(SurfaceName),
     /// Any other method, which has the surface of its own name, if its name can be one.
     Method(Option<SurfaceName>),
 }
@@ -148,6 +154,39 @@ impl Operation {
         })
     }
 
+    /// The start of the tool server called `server`; `how` says which one it is, as a JSON object in its canonical form. Policy
+    /// reads it as it does a tool's arguments.
+    pub(crate) fn start(server: &str, how: &str) -> Result<Self, Refused> {
+        let limits = Limits { bytes: how.len(), ..Limits::MESSAGE };
+        let arguments = Loose::parse(how.as_bytes(), limits)
+            .map_err(|error| Refused::new(error.code(), error.to_string()))?;
+        let method = START.to_owned();
+        let kept = Payload {
+            server: server.to_owned(),
+            method: method.clone(),
+            name: String::new(),
+            arguments: how.to_owned(),
+            rest: String::new(),
+        };
+        Ok(Self {
+            server: server.to_owned(),
+            target: Target::Start(START.parse().map_err(invalid)?),
+            unknown: format!("{server}{UNKNOWN}").parse().map_err(invalid)?,
+            bytes: how.as_bytes().to_vec(),
+            payload: kept.digest(),
+            kept: Some(kept).filter(Payload::can_be_kept),
+            arguments,
+            sent: None,
+            key: None,
+            continues: None,
+            stateless: false,
+            method,
+            as_task: false,
+            task: None,
+            progress: None,
+        })
+    }
+
     /// The state that it goes on with, as [`Given`](crate::questions::Given) has it; `None` if it begins.
     pub(crate) fn goes_on_with(&self) -> Option<Digest> {
         self.continues.map(|first| self.state_for(first.payload, first.state))
@@ -167,7 +206,7 @@ impl Operation {
     pub(crate) fn form(&self, typed: &TypedTools) -> Form {
         match &self.target {
             Target::Tool(name) => typed.form(Some(name)),
-            Target::Method(_) => Form::Error,
+            Target::Start(_) | Target::Method(_) => Form::Error,
         }
     }
 
@@ -181,7 +220,7 @@ impl Operation {
     pub(crate) fn called(&self) -> Option<&str> {
         match &self.target {
             Target::Tool(name) => Some(name),
-            Target::Method(_) => None,
+            Target::Start(_) | Target::Method(_) => None,
         }
     }
 
@@ -199,17 +238,25 @@ impl Operation {
     pub(crate) fn label(&self) -> String {
         match &self.target {
             Target::Tool(name) => format!("{}/{}", self.server, escape(name.as_bytes(), 128)),
+            Target::Start(surface) => surface.to_string(),
             Target::Method(surface) => surface.as_ref().map_or(&self.unknown, |surface| surface).to_string(),
         }
+    }
+
+    const fn starts(&self) -> bool {
+        matches!(self.target, Target::Start(_))
     }
 
     /// The surface by these rules; `None` if there is none and it must not run.
     fn surface(&self, table: &SurfaceTable) -> Option<SurfaceName> {
         let surface = match &self.target {
             Target::Tool(name) => table.surface_of_tool(&self.server, name),
+            Target::Start(surface) => Some(surface.clone()),
             Target::Method(surface) => surface.clone(),
         };
-        surface.filter(|surface| !surface.as_str().ends_with(UNKNOWN))
+        // No call is a start, whatever a server or a bundle calls it.
+        let other = |surface: &SurfaceName| surface.as_str() != START || self.starts();
+        surface.filter(|surface| !surface.as_str().ends_with(UNKNOWN) && other(surface))
     }
 
     /// What silence does to the asker by these rules; what has no surface of its own is answered at once.
@@ -222,7 +269,8 @@ impl Operation {
     /// The question to the arbiter, read by the rules of a bundle's surfaces.
     pub(crate) fn ask(&self, table: &SurfaceTable, run: &[u8; 32]) -> Result<(Ask, Terms), Refused> {
         let own = self.surface(table);
-        let named = own.is_some();
+        // A bundle that says nothing of starts has no part in one, whoever permits it.
+        let named = own.as_ref().is_some_and(|own| !self.starts() || table.surfaces.contains_key(own));
         let surface = own.unwrap_or_else(|| self.unknown.clone());
         let spec = table.surfaces.get(&surface);
         let context = spec.map_or_else(|| Ok(Default::default()), |spec| self.context(spec))?;
@@ -230,7 +278,11 @@ impl Operation {
         let itself = || Resource { kind: "Surface".into(), id: surface.to_string() };
         let ask = Ask {
             action: action(spec, &surface)?,
-            resource: spec.map_or_else(itself, |spec| spec.resource_of_calls(&surface)),
+            resource: match spec {
+                _ if self.starts() => Resource { kind: STARTED.to_owned(), id: self.server.clone() },
+                Some(spec) => spec.resource_of_calls(&surface),
+                None => itself(),
+            },
             acts_for: None,
             context,
             idempotency_key: self.key_for(idempotency, &surface, run)?,

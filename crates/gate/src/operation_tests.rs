@@ -190,3 +190,44 @@ fn what_is_brought_to_be_kept_is_what_the_request_commits_to() {
     let long = operation("tools/call", &long);
     assert!(long.payload().is_none() && committed(&long).is_some());
 }
+
+#[test]
+fn a_start_has_a_surface_of_its_own_that_no_call_has() {
+    let mut declared = table(&["upstream/other"]);
+    let spec = declared.surfaces.values().next().unwrap().clone();
+    declared
+        .surfaces
+        .insert("upstream.start".parse().unwrap(), SurfaceSpec { tools: Vec::new(), ..spec.clone() });
+    let how = r#"{"command":"sha256:00","lease_seconds":60,"server":"srv","variables":["A"]}"#;
+    let start = Operation::start("srv", how).unwrap();
+    assert_eq!(asked(&start, &declared), ("upstream.start".into(), true));
+    // Asked all the same, so that it is on record.
+    assert_eq!(asked(&start, &table(&["a/b"])), ("upstream.start".into(), false));
+    let (ask, _) = start.ask(&declared, &[7; 32]).unwrap();
+    assert_eq!((ask.resource.kind.as_str(), ask.resource.id.as_str()), ("ToolServer", "srv"));
+    // Neither a server of that name nor a bundle that lists a tool there makes a call one.
+    let line = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"start"}}"#;
+    let call = |server: &str| Operation::of(server, Way::ToUpstream, &body(line)).unwrap();
+    assert_eq!(asked(&call("upstream"), &declared), ("upstream.mcp.unknown".into(), false));
+    let listed = SurfaceSpec { tools: vec!["srv/start".parse().unwrap()], ..spec };
+    declared.surfaces.insert("upstream.start".parse().unwrap(), listed);
+    assert_eq!(asked(&call("srv"), &declared), ("srv.mcp.unknown".into(), false));
+}
+
+#[test]
+fn every_part_of_a_start_makes_it_another_one() {
+    let parts = |server: &str, how: &str| {
+        let (ask, _) = Operation::start(server, how).unwrap().ask(&table(&[]), &[7; 32]).unwrap();
+        (ask.payload.unwrap(), ask.envelope.unwrap())
+    };
+    let how = r#"{"command":"sha256:00","lease_seconds":60,"server":"srv","variables":["A"]}"#;
+    let own = parts("srv", how);
+    assert_eq!(own, parts("srv", how));
+    for (from, to) in
+        [("sha256:00", "sha256:01"), (":60", ":61"), ("\"A\"", "\"B\""), ("\"A\"", "\"A\",\"B\"")]
+    {
+        let other = parts("srv", &how.replace(from, to));
+        assert!(own.0 != other.0 && own.1 != other.1, "{to}");
+    }
+    assert_ne!(own.0, parts("other", how).0);
+}

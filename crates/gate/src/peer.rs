@@ -190,11 +190,16 @@ impl Peer {
 
     /// The same, for which so much waits at the most.
     pub(crate) fn holding<S>(rooms: Rooms, out: S) -> (Self, Writer<S>) {
+        let (peer, unwritten) = Self::to_come(rooms);
+        (peer, unwritten.to(out))
+    }
+
+    /// The same, of a side that is not there yet.
+    pub(crate) fn to_come(rooms: Rooms) -> (Self, Unwritten) {
         let (outbox, inbox) = mpsc::channel(WAITING);
         let table = Arc::new(Table::default());
-        let (broken, _) = watch::channel(false);
-        let writer = Writer { out: Some(out), inbox, table: Arc::clone(&table), broken };
-        (Self { outbox, rooms, table }, writer)
+        let unwritten = Unwritten { inbox, table: Arc::clone(&table) };
+        (Self { outbox, rooms, table }, unwritten)
     }
 
     /// Hands over a message, waiting for room. What is handed over after the writer has ended is dropped with its
@@ -212,6 +217,21 @@ impl Peer {
             return false;
         }
         self.outbox.try_send((message, room)).is_ok()
+    }
+}
+
+/// What is to be written to a side once it is there.
+#[derive(Debug)]
+pub(crate) struct Unwritten {
+    inbox: mpsc::Receiver<(Outgoing, Option<Room>)>,
+    table: Arc<Table>,
+}
+
+impl Unwritten {
+    /// The writer that must be run for it.
+    pub(crate) fn to<S>(self, out: S) -> Writer<S> {
+        let Self { inbox, table } = self;
+        Writer { out: Some(out), inbox, table, broken: watch::channel(false).0 }
     }
 }
 

@@ -50,6 +50,7 @@ async fn a_gate_that_only_simulates_has_an_arbiter_that_decides_nothing() {
     let server = LocalServer {
         command: Vec::new(),
         pass_environment: Vec::new(),
+        credentials: None,
         supervisor: Vec::new(),
         confinement: Confinement::default(),
     };

@@ -6,7 +6,9 @@
 //! only.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -18,6 +20,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getppid, kill_proces
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use crate::confine::Confinement;
+use crate::handover;
 
 /// Tells the supervisor which process its gate is.
 pub(crate) const GATE_PID: &str = "PORTCULLIS_GATE_PID";
@@ -30,6 +33,8 @@ const HIDE: &str = "--hide";
 const KEEP: &str = "--keep";
 /// Comes instead, where it is kept from nothing.
 const UNCONFINED: &str = "--unconfined";
+/// Comes where the tool server is given variables on its standard input, before anything else.
+const GIVEN: &str = "--given";
 /// Comes before the tool server's command.
 const COMMAND: &str = "--";
 /// The first descriptor behind standard input, output and error.
@@ -48,8 +53,8 @@ const KILLED: u8 = 128 + 9;
 /// Runs a tool server with this process's stdin, stdout and stderr until it ends or this process is told to end (SIGTERM,
 /// SIGINT, SIGHUP, or the death of the gate that started it), and then kills all that is left of it.
 ///
-/// `arguments` are `--hide PATH` and `--keep PATH`, as often as wanted, or `--unconfined`; then `--`, and the server's
-/// command. What is hidden the server cannot reach, and what is kept it cannot change
+/// `arguments` are `--hide PATH` and `--keep PATH`, as often as wanted, or `--unconfined`; `--given`, if there are variables for the
+/// server on standard input; then `--`, and the server's command. What is hidden the server cannot reach, and what is kept it cannot change
 /// ([`Confinement`]); where the kernel does not see to that, it is not started.
 ///
 /// Returns the command's exit code, or 128 and the signal that ended it. Must be called early in `main`, before any
@@ -59,7 +64,7 @@ const KILLED: u8 = 128 + 9;
 pub fn run(arguments: &[OsString]) -> ExitCode {
     let ended = Ward::parse(arguments).and_then(|ward| match std::env::var_os(SUPERVISOR_PID) {
         Some(supervisor) => ward.become_server(supervisor.to_str()),
-        None => supervise(&ward.command),
+        None => supervise(&ward),
     });
     match ended {
         Ok(code) => ExitCode::from(code),
@@ -71,8 +76,9 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
     }
 }
 
-/// Arguments for [`run`]: what a tool server is kept from, and its command. Being kept from nothing is said in so many words.
-pub(crate) fn arguments(confinement: &Confinement, command: &[OsString]) -> Vec<OsString> {
+/// Arguments for [`run`]: what a tool server is kept from, whether it is given variables, and its command. Being kept from nothing
+/// is said in so many words.
+pub(crate) fn arguments(confinement: &Confinement, given: bool, command: &[OsString]) -> Vec<OsString> {
     let Confinement { hidden, kept } = confinement;
     let hidden = hidden.iter().map(|path| (HIDE, path));
     let paths = hidden.chain(kept.iter().map(|path| (KEEP, path)));
@@ -80,6 +86,9 @@ pub(crate) fn arguments(confinement: &Confinement, command: &[OsString]) -> Vec<
         paths.flat_map(|(word, path)| [word.into(), path.clone().into_os_string()]).collect();
     if confinement.is_empty() {
         arguments.push(UNCONFINED.into());
+    }
+    if given {
+        arguments.push(GIVEN.into());
     }
     arguments.push(COMMAND.into());
     arguments.extend_from_slice(command);
@@ -90,13 +99,15 @@ pub(crate) fn arguments(confinement: &Confinement, command: &[OsString]) -> Vec<
 #[derive(Debug, PartialEq, Eq)]
 struct Ward {
     confinement: Confinement,
+    /// Whether variables for it come on standard input.
+    given: bool,
     command: Vec<OsString>,
 }
 
 impl Ward {
     fn parse(arguments: &[OsString]) -> io::Result<Self> {
         let invalid = || io::Error::other("its supervisor was started with other arguments than a gate's");
-        let (mut confinement, mut unconfined) = (Confinement::default(), false);
+        let (mut confinement, mut unconfined, mut given) = (Confinement::default(), false, false);
         let mut rest = arguments.iter();
         loop {
             match rest.next() {
@@ -105,6 +116,7 @@ impl Ward {
                 }
                 Some(word) if word == KEEP => confinement.kept.push(rest.next().ok_or_else(invalid)?.into()),
                 Some(word) if word == UNCONFINED => unconfined = true,
+                Some(word) if word == GIVEN => given = true,
                 Some(word) if word == COMMAND => break,
                 Some(_) | None => return Err(invalid()),
             }
@@ -113,7 +125,11 @@ impl Ward {
         if unconfined != confinement.is_empty() {
             return Err(invalid());
         }
-        Ok(Self { confinement, command: rest.cloned().collect() })
+        // Where another could look into its environment, nothing is put there.
+        if given && unconfined {
+            return Err(invalid());
+        }
+        Ok(Self { confinement, given, command: rest.cloned().collect() })
     }
 
     /// Becomes the tool server, unless the supervisor has died meanwhile. Returns only if it cannot.
@@ -128,6 +144,12 @@ impl Ward {
         #[cfg(target_os = "linux")]
         rustix::process::setsid()?;
         let mut command = plain(&self.command)?;
+        if self.given {
+            // Unbuffered: what is behind it is for the server.
+            for (name, value) in handover::read(File::from(io::stdin().as_fd().try_clone_to_owned()?))? {
+                command.env(name, value.as_str());
+            }
+        }
         // What the gate was started with, and did not know of, is not the tool server's.
         close_fds::set_fds_cloexec(FIRST_OTHER, &[]);
         if !self.confinement.is_empty() {
@@ -137,7 +159,12 @@ impl Ward {
     }
 }
 
-fn supervise(command: &[OsString]) -> io::Result<u8> {
+fn supervise(ward: &Ward) -> io::Result<u8> {
+    // Elsewhere nobody is confined, and it is not this program that becomes the server.
+    if ward.given && cfg!(not(target_os = "linux")) {
+        return Err(io::Error::other("it cannot be given variables here"));
+    }
+    let command = ward.command.as_slice();
     let mut signals = Signals::watch()?;
     let gate = bind_to_gate()?;
     let server = pid(server(command)?.spawn()?.id())?;

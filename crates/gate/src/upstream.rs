@@ -6,12 +6,15 @@ use std::process::Stdio;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use portcullis_sdk::Running;
 use rustix::process::{Pid, Signal, getpid, kill_process};
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
+use crate::credential::Handover;
 use crate::supervise::GATE_PID;
 
 /// Variables that a tool server needs to be a program like any other.
@@ -45,6 +48,30 @@ impl Process {
             .spawn(move || start_and_stay(command, &runtime, started, &end))?;
         let child = child.await.map_err(io::Error::other)??;
         Ok(Self { child, _lifeline: lifeline })
+    }
+
+    /// Starts `program` with what its tool server is given: that is written before all else that the server reads, within the
+    /// time, or the process is ended. It takes the action that the start is.
+    pub(crate) async fn start_given(
+        _started: &Running,
+        (program, passed): (&[OsString], &[String]),
+        handover: &Handover,
+        at_most: Duration,
+    ) -> io::Result<Self> {
+        let mut process = Self::start(program, passed).await?;
+        let given = timeout(at_most, process.give(handover)).await;
+        if let Err(error) = given.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            process.end().await;
+            return Err(error);
+        }
+        Ok(process)
+    }
+
+    async fn give(&mut self, handover: &Handover) -> io::Result<()> {
+        let piped = || io::Error::other("a pipe of the tool server is missing");
+        let stdin = self.child.stdin.as_mut().ok_or_else(piped)?;
+        stdin.write_all(handover.bytes()).await?;
+        stdin.flush().await
     }
 
     /// Waits until the process ends, or until something says that it must.
@@ -109,8 +136,13 @@ fn command(program: &[OsString], passed: &[String]) -> io::Result<Command> {
 /// Whether the tool server may see a variable.
 pub(crate) fn is_passed(name: &OsStr, passed: &[String]) -> bool {
     let Some(name) = name.to_str() else { return false };
-    let usual = PASSED.contains(&name) || PASSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    !name.starts_with(OWN_PREFIX) && (usual || passed.iter().any(|passed| passed == name))
+    !name.starts_with(OWN_PREFIX) && (is_usual(name) || passed.iter().any(|passed| passed == name))
+}
+
+/// Whether it is a variable that every tool server gets, if the gate has it, or one of the gate's own.
+pub(crate) fn is_usual(name: &str) -> bool {
+    let passed = PASSED.contains(&name) || PASSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    passed || name.starts_with(OWN_PREFIX)
 }
 
 #[cfg(test)]

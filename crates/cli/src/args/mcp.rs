@@ -41,6 +41,14 @@ pub(crate) struct McpArgs {
     /// docs/credentials.md
     #[arg(long, value_name = "FILE", requires = "url", conflicts_with = "token_file")]
     pub(crate) credential: Option<PathBuf>,
+    /// A credential that the tool server's command gets in this variable, and a file that says where it comes from. The server is
+    /// started only under a PERMIT for that (`upstream.start`). The agent never sees it. May be given again. docs/credentials.md
+    #[arg(long, value_name = "NAME=FILE", value_parser = named_file, requires = "command", conflicts_with_all = ["url", "servers"])]
+    pub(crate) env_credential: Vec<(String, PathBuf)>,
+    /// With `--env-credential`: for how long the tool server runs with it, from 120 to 86,400. Then it is stopped, and started again
+    /// under another PERMIT. Default: 28,800.
+    #[arg(long, value_name = "SECONDS", requires = "env_credential")]
+    pub(crate) lease_seconds: Option<u64>,
     /// Serve agents' clients over Streamable HTTP at this address, instead of one over stdio: `http://ADDRESS:PORT/mcp`. Each
     /// request carries its agent's token. Other than loopback addresses need TLS. docs/endpoint.md
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -66,6 +74,15 @@ pub(crate) struct McpArgs {
     pub(crate) command: Vec<OsString>,
     #[command(subcommand)]
     pub(crate) tools: Option<McpCommand>,
+}
+
+/// `NAME=FILE`.
+fn named_file(text: &str) -> Result<(String, PathBuf), &'static str> {
+    let (name, file) = text.split_once('=').ok_or("it must be NAME=FILE")?;
+    if name.is_empty() || file.is_empty() {
+        return Err("it must be NAME=FILE");
+    }
+    Ok((name.to_owned(), file.into()))
 }
 
 #[derive(Debug, Subcommand)]

@@ -24,6 +24,7 @@ fn sessions(bounds: Bounds) -> Sessions {
     let server = LocalServer {
         command: Vec::new(),
         pass_environment: Vec::new(),
+        credentials: None,
         supervisor: Vec::new(),
         confinement: Confinement::default(),
     };

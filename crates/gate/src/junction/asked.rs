@@ -161,7 +161,12 @@ impl Junction {
             let number = self.number_of(server);
             return number.map(|number| (number, own)).ok_or_else(unlisted);
         }
-        bound.get(name).map(|server| (server, name)).ok_or_else(unlisted)
+        bound.get(name).or_else(|| self.alone()).map(|server| (server, name)).ok_or_else(unlisted)
+    }
+
+    /// The only server of the gate, if there is but one: everything is for it, whatever was shown.
+    fn alone(&self) -> Option<usize> {
+        Some(0).filter(|_| self.servers.len() == 1)
     }
 
     /// The server of a tool. One that is hidden from the client is decided by its gate, on record, as long as its name says which
@@ -186,7 +191,7 @@ impl Junction {
     /// The server of a resource: the one that listed it, else the only one whose templates may stand for it, else the only one
     /// that has resources at all.
     pub(super) fn of_uri(&self, uri: &str) -> Result<usize, Refused> {
-        if let Some(server) = self.known.resources.get(uri) {
+        if let Some(server) = self.known.resources.get(uri).or_else(|| self.alone()) {
             return Ok(server);
         }
         let fitting = self.known.templates.iter().filter(|(template, _)| fits(uri, template));
@@ -240,7 +245,7 @@ impl Junction {
     /// Has one server answer a request.
     fn send(&mut self, server: usize, id: &Id, body: &Body) -> Result<(), Refused> {
         if self.servers.get(server).is_none_or(|server| !server.is_usable()) {
-            return Err(Refused::new(ReasonCode::UpstreamUnavailable, self.how(server)));
+            return Err(self.not_there(server));
         }
         let number = self.number();
         let renamed = rewrite::request(body, number)?;
@@ -249,6 +254,26 @@ impl Junction {
         self.sent.insert(number, Sent { server, to: To::Client(call) });
         self.asked.insert(id.clone(), Asked::Sent(number));
         Ok(())
+    }
+
+    /// The refusal of what is for a server to which nothing goes now.
+    fn not_there(&self, number: usize) -> Refused {
+        let refused = self.servers.get(number).and_then(|server| server.refused);
+        let unshown = refused == Some(ReasonCode::CredentialUnavailable);
+        let code = if unshown { ReasonCode::CredentialUnavailable } else { ReasonCode::UpstreamUnavailable };
+        Refused::new(code, self.how(number))
+    }
+
+    /// The same as an answer.
+    pub(super) fn unavailable(&self, number: usize) -> Reply {
+        let Refused { code, detail } = self.not_there(number);
+        answer::blocked(&Refusal::own(code, Some(detail)), Form::Error)
+    }
+
+    /// The answer where no server is there: why one was not started, if one was not.
+    pub(super) fn none_there(&self) -> Reply {
+        let refused = self.servers.iter().position(|server| server.refused.is_some());
+        refused.map_or_else(answer::unavailable, |number| self.unavailable(number))
     }
 
     /// Why nothing goes to a server now.
@@ -260,16 +285,22 @@ impl Junction {
             let left = due.saturating_duration_since(std::time::Instant::now());
             left.as_secs().saturating_add(1)
         };
+        let what = |why: &str| {
+            server.refused.map_or_else(
+                || format!("`{name}` {why}"),
+                |code| format!("`{name}` was not started ({code})"),
+            )
+        };
         match server.health.state() {
             State::Starting => format!("`{name}` is being started"),
             State::Failing(due) => {
-                format!("`{name}` has failed, and is started again within {} s", left(due))
+                format!("{}, and is started again within {} s", what("has failed"), left(due))
             }
             State::Broken(due) => {
-                format!("`{name}` has failed too often in a row; it is tried again within {} s", left(due))
+                format!("{}; it is tried again within {} s", what("has failed too often in a row"), left(due))
             }
             State::Apart => format!("`{name}` speaks another revision of the protocol"),
-            State::Down | State::Ready(_) => format!("`{name}` has just ended"),
+            State::Down | State::Ready(_) => what("has just ended"),
         }
     }
 

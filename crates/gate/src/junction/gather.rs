@@ -177,7 +177,8 @@ impl Junction {
         }
         if there.is_empty() {
             self.let_gather_go(key);
-            self.answer(id, &answer::unavailable());
+            let none = self.none_there();
+            self.answer(id, &none);
         } else {
             self.finish_if_done(key);
         }

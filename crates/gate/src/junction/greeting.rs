@@ -177,7 +177,8 @@ impl Junction {
                         self.let_go(number);
                     }
                 }
-                self.answer(&id, &answer::unavailable());
+                let none = self.none_there();
+                self.answer(&id, &none);
             }
             Some(_) | None => {}
         }

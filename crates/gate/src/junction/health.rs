@@ -98,6 +98,12 @@ impl Health {
         self.later.succeeded();
     }
 
+    /// It may not be started, and that will not pass by itself: one that has failed so often fares no worse.
+    pub(super) fn denied(&mut self, now: Instant) -> (Duration, bool) {
+        self.failures = self.failures.max(OPENS_AFTER);
+        self.failed(now)
+    }
+
     /// It has failed. After how long it is started again, and whether the circuit is open until then.
     pub(super) fn failed(&mut self, now: Instant) -> (Duration, bool) {
         self.failures = self.failures.saturating_add(1);
@@ -160,6 +166,15 @@ mod tests {
         health.down(now + STEADY);
         fails(&mut health, OPENS_AFTER - 1, now);
         assert!(matches!(health.state(), State::Failing(_)));
+    }
+
+    #[test]
+    fn a_start_that_was_denied_is_not_asked_for_again_at_once() {
+        let (mut health, now) = (Health::new(7), Instant::now());
+        health.starting();
+        let (pause, open) = health.denied(now);
+        assert!(open && pause >= FIRST_OPEN / 2, "{pause:?}");
+        assert!(matches!(health.state(), State::Broken(due) if due >= now + FIRST_OPEN / 2));
     }
 
     #[test]

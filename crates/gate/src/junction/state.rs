@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis_protocol::ReasonCode;
+use portcullis_protocol::{Decision, ReasonCode};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -51,6 +51,8 @@ pub(super) struct Server {
     pub(super) again: bool,
     /// Calls in a row that did not reach it.
     pub(super) missed: u32,
+    /// Why it was not started the last time, if it was not.
+    pub(super) refused: Option<ReasonCode>,
 }
 
 /// A request that a gate has.
@@ -191,7 +193,7 @@ impl Junction {
         while self.tasks.try_join_next().is_some() {}
         self.tasks.spawn(birth.live());
         (server.to, server.greeting, server.missed) = (Some(to), None, 0);
-        (server.lives, server.again) = (true, false);
+        (server.lives, server.again, server.refused) = (true, false, None);
         if server.life > 1 {
             server.notes.say("it is started again");
         }
@@ -242,11 +244,17 @@ impl Junction {
 
     fn ended(&mut self, number: usize, error: Option<GateError>) {
         self.let_go(number);
+        let refused = error.as_ref().and_then(GateError::refused);
+        if let Some(server) = self.servers.get_mut(number) {
+            server.refused = refused;
+        }
+        // What was said to a server that was not started has reached nobody; a gate that has ended else did so before it could
+        // say what became of it.
+        let last = refused.map_or_else(answer::lost, |_| self.unavailable(number));
         let left: Vec<u64> =
             self.sent.iter().filter(|(_, sent)| sent.server == number).map(|(number, _)| *number).collect();
         for left in left {
-            // Its gate has ended before it could say what became of it.
-            self.answered(number, left, &answer::lost());
+            self.answered(number, left, &last);
         }
         self.forget_posed(number);
         let leaving = self.leaving;
@@ -261,10 +269,13 @@ impl Junction {
         if server.again {
             return self.start(number);
         }
-        let (pause, open) = server.health.failed(Instant::now());
+        let is_final = refused.is_some_and(|code| code.decision() == Decision::Deny);
+        let health = &mut server.health;
+        let (pause, open) =
+            if is_final { health.denied(Instant::now()) } else { health.failed(Instant::now()) };
         let pause = Duration::from_millis(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
         server.notes.say(if open {
-            format!("broken: it has failed too often in a row; one attempt is made in {pause:?}, and calls are blocked with upstream.unavailable until then")
+            format!("broken: it has failed too often in a row, or may not be started; one attempt is made in {pause:?}, and calls are blocked with upstream.unavailable until then")
         } else {
             format!("failing: it is started again in {pause:?}, and calls are blocked with upstream.unavailable until then")
         });
@@ -372,6 +383,7 @@ impl Server {
             answers_until: None,
             again: false,
             missed: 0,
+            refused: None,
         }
     }
 

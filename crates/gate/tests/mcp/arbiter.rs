@@ -23,6 +23,8 @@ use super::receipts::{agent, bundle, receipt, receipt_of, record};
 pub(crate) enum Act {
     /// Permits it.
     Permit,
+    /// Permits it for so many milliseconds.
+    PermitFor(u64),
     /// Permits it for so long, and answers only when that is over.
     PermitTooLate(Duration),
     /// Permits it once the arbiter is released.
@@ -166,6 +168,7 @@ impl TestArbiter {
     async fn answer(&self, act: Act, call: DecisionCall) -> Result<DecisionReply, Refusal> {
         match act {
             Act::Permit => Ok(permit(&call, 60_000)),
+            Act::PermitFor(ttl_ms) => Ok(permit(&call, ttl_ms)),
             Act::PermitTooLate(ttl) => {
                 let asked = BootInstant::now();
                 while BootInstant::now().since(asked) <= ttl {

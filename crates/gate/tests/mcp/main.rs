@@ -27,6 +27,8 @@ mod junction_attacks;
 #[cfg(test)]
 mod junction_endpoint;
 #[cfg(test)]
+mod leased;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod mapping;

@@ -90,6 +90,7 @@ pub(crate) fn config(command: Vec<std::ffi::OsString>) -> McpGate {
         upstream: ToolServer::Local(LocalServer {
             command,
             pass_environment: Vec::new(),
+            credentials: None,
             supervisor: vec![example("gate_host").into(), "__upstream".into()],
             confinement: Confinement { hidden: Vec::new(), kept: vec![example("gate_host")] },
         }),

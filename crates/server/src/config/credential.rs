@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use portcullis_gate::{Credential, CredentialSource, Engine, Here, Origin, Vault};
+use portcullis_gate::{Credential, CredentialSource, Engine, EnvironmentCredentials, Here, Origin, Vault};
 use portcullis_programs::Program;
 use portcullis_sdk::{Authorities, Endpoint};
 use serde::Deserialize;
@@ -15,6 +15,10 @@ const DEADLINES: std::ops::RangeInclusive<u64> = 1..=30_000;
 const DEADLINE: u64 = 5_000;
 /// How old one may be that is shown, in seconds.
 const AGES: std::ops::RangeInclusive<u64> = 0..=86_400;
+/// For how long a tool server runs with credentials in its environment, in seconds. One that is stopped for that has been there for long
+/// enough not to count as one that fails.
+const LEASES: std::ops::RangeInclusive<u64> = 120..=86_400;
+const LEASE: u64 = 28_800;
 /// A name of a variable: no tool server gets one that begins so.
 const VARIABLE: &str = "PORTCULLIS_";
 
@@ -23,6 +27,17 @@ const VARIABLE: &str = "PORTCULLIS_";
 pub struct CredentialConfig {
     /// What the server is shown.
     pub credential: Credential,
+    /// What no tool server may read or change.
+    pub hidden: Vec<PathBuf>,
+    /// What tool servers may read, and not change.
+    pub kept: Vec<PathBuf>,
+}
+
+/// The credentials in a tool server's environment, and what of the file system says where they come from.
+#[derive(Clone, Debug)]
+pub struct EnvironmentConfig {
+    /// What the server is given.
+    pub credentials: EnvironmentCredentials,
     /// What no tool server may read or change.
     pub hidden: Vec<PathBuf>,
     /// What tool servers may read, and not change.
@@ -64,15 +79,7 @@ impl CredentialConfig {
     /// # Errors
     /// [`ConfigError`].
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |error: std::io::Error| ConfigError::Unreadable {
-            path: path.to_owned(),
-            error: error.to_string(),
-        };
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        let path = std::path::absolute(path).map_err(unreadable)?;
-        let section: CredentialSection = toml::from_str(&text)
-            .map_err(|error| ConfigError::Invalid { path: path.clone(), error: unclear(&text, &error) })?;
-        let base = path.parent().map_or_else(PathBuf::new, Path::to_owned);
+        let (section, base, path) = CredentialSection::read(path)?;
         let mut read = section.resolve(&base)?;
         read.hidden.push(path);
         Ok(read)
@@ -87,14 +94,76 @@ impl CredentialConfig {
     }
 }
 
+impl EnvironmentConfig {
+    /// Reads the files that say where each variable's credential comes from. The paths in each are taken from its own directory.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn read(files: &[(String, PathBuf)], lease_seconds: Option<u64>) -> Result<Self, ConfigError> {
+        let (mut sections, mut paths) = (Vec::new(), Vec::new());
+        for (name, path) in files {
+            let (section, base, path) = CredentialSection::read(path)?;
+            sections.push((name.clone(), section, base));
+            paths.push(path);
+        }
+        let mut read = Self::resolve(sections, lease_seconds)?;
+        read.hidden.extend(paths);
+        Ok(read)
+    }
+
+    /// Those of sections, each with the directory from which its paths are taken.
+    pub(super) fn resolve(
+        sections: Vec<(String, CredentialSection, PathBuf)>,
+        lease_seconds: Option<u64>,
+    ) -> Result<Self, ConfigError> {
+        let lease = within("lease_seconds", lease_seconds, LEASE, LEASES)?;
+        let (mut sources, mut hidden, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, section, base) in sections {
+            if section.header.is_some() || section.prefix.is_some() {
+                let error = "has no `header` and no `prefix`: it is what the variable holds";
+                return Err(ConfigError::Value { key: "credentials", error: error.into() });
+            }
+            let (source, hides, keeps) = section.source(&base)?;
+            sources.push((name, source));
+            hidden.extend(hides);
+            kept.extend(keeps);
+        }
+        let credentials = EnvironmentCredentials::new(sources, Duration::from_secs(lease));
+        let credentials = credentials.map_err(|error| value("credentials", &error))?;
+        Ok(Self { credentials, hidden, kept })
+    }
+}
+
 impl CredentialSection {
-    pub(super) fn resolve(self, base: &Path) -> Result<CredentialConfig, ConfigError> {
+    /// A file with one, the directory that it is in, and its absolute path.
+    fn read(path: &Path) -> Result<(Self, PathBuf, PathBuf), ConfigError> {
+        let unreadable = |error: std::io::Error| ConfigError::Unreadable {
+            path: path.to_owned(),
+            error: error.to_string(),
+        };
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let path = std::path::absolute(path).map_err(unreadable)?;
+        let section = toml::from_str(&text)
+            .map_err(|error| ConfigError::Invalid { path: path.clone(), error: unclear(&text, &error) })?;
+        let base = path.parent().map_or_else(PathBuf::new, Path::to_owned);
+        Ok((section, base, path))
+    }
+
+    pub(super) fn resolve(mut self, base: &Path) -> Result<CredentialConfig, ConfigError> {
+        let header = self.header.take().unwrap_or_else(|| "authorization".to_owned());
+        let is_usual = header.eq_ignore_ascii_case("authorization");
+        let prefix = self.prefix.take();
+        let prefix = prefix.unwrap_or_else(|| if is_usual { "Bearer ".to_owned() } else { String::new() });
+        let (source, hidden, kept) = self.source(base)?;
+        let credential = Credential::in_header(&header, &prefix, source)
+            .map_err(|error| value("credential.header", &error))?;
+        Ok(CredentialConfig { credential, hidden, kept })
+    }
+
+    /// Where it comes from, and the paths that has.
+    fn source(self, base: &Path) -> Result<(CredentialSource, Vec<PathBuf>, Vec<PathBuf>), ConfigError> {
         let deadline = within("credential.deadline_ms", self.deadline_ms, DEADLINE, DEADLINES)?;
         let age = within("credential.max_age_seconds", self.max_age_seconds, 0, AGES)?;
-        let header = self.header.unwrap_or_else(|| "authorization".to_owned());
-        let is_usual = header.eq_ignore_ascii_case("authorization");
-        let prefix =
-            self.prefix.unwrap_or_else(|| if is_usual { "Bearer ".to_owned() } else { String::new() });
         let (origin, hidden, kept) = match (self.file, self.env, self.command, self.vault) {
             (Some(file), None, None, None) => here(Here::File(base.join(file)))?,
             (None, Some(name), None, None) => here(Here::Variable(name))?,
@@ -110,9 +179,7 @@ impl CredentialSection {
             }
         };
         let source = CredentialSource::new(origin, Duration::from_millis(deadline), Duration::from_secs(age));
-        let credential = Credential::in_header(&header, &prefix, source)
-            .map_err(|error| value("credential.header", &error))?;
-        Ok(CredentialConfig { credential, hidden, kept })
+        Ok((source, hidden, kept))
     }
 }
 

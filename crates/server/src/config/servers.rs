@@ -1,12 +1,13 @@
 //! The tool servers behind one gate, as a file of their own declares them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use portcullis_gate::{Credential, ServerUrl};
+use portcullis_gate::{Credential, EnvironmentCredentials, ServerUrl};
 use portcullis_sdk::Authorities;
 use serde::Deserialize;
 
-use super::credential::{CredentialConfig, CredentialSection};
+use super::credential::{CredentialConfig, CredentialSection, EnvironmentConfig};
 use super::policy::read_access;
 use super::{ConfigError, unclear};
 
@@ -44,6 +45,8 @@ pub enum Reached {
         pass_environment: Vec<String>,
         /// What else it is kept from.
         hide: Vec<PathBuf>,
+        /// Credentials in its environment, if there are some.
+        credentials: Option<EnvironmentCredentials>,
     },
     /// By URL.
     Url {
@@ -73,6 +76,8 @@ struct Section {
     ca: Option<PathBuf>,
     token_file: Option<PathBuf>,
     credential: Option<CredentialSection>,
+    credentials: Option<BTreeMap<String, CredentialSection>>,
+    lease_seconds: Option<u64>,
 }
 
 /// What of the file system governs servers: what none may read or change, and what they may read.
@@ -126,11 +131,28 @@ impl Section {
                 }
                 let hide = self.hide.unwrap_or_default().iter().map(|path| base.join(path)).collect();
                 let pass_environment = self.pass_environment.unwrap_or_default();
-                Reached::Command { command, pass_environment, hide }
+                if self.lease_seconds.is_some() && self.credentials.is_none() {
+                    return unclear("`lease_seconds` goes with `credentials`");
+                }
+                let given = |sections: BTreeMap<String, CredentialSection>| {
+                    let sections =
+                        sections.into_iter().map(|(name, section)| (name, section, base.to_owned()));
+                    EnvironmentConfig::resolve(sections.collect(), self.lease_seconds)
+                };
+                let credentials = self.credentials.map(given).transpose()?;
+                if let Some(credentials) = &credentials {
+                    hidden.extend(credentials.hidden.iter().cloned());
+                    kept.extend(credentials.kept.iter().cloned());
+                }
+                let credentials = credentials.map(|known| known.credentials);
+                Reached::Command { command, pass_environment, hide, credentials }
             }
             (None, Some(url)) => {
                 if self.pass_environment.is_some() || self.hide.is_some() {
                     return unclear("`pass_environment` and `hide` are of servers by `command`");
+                }
+                if self.credentials.is_some() || self.lease_seconds.is_some() {
+                    return unclear("`credentials` and `lease_seconds` are of servers by `command`");
                 }
                 let url = url.parse().map_err(|error| invalid(format!("server `{name}`: {error}")))?;
                 let [ca, token] = [self.ca, self.token_file].map(|file| file.map(|file| base.join(file)));
@@ -180,7 +202,11 @@ mod tests {
     fn servers_by_command_and_by_url_are_read_with_what_they_are_kept_from() {
         let more = "pass_environment = [\"X\"]\nhide = [\"private\"]\n[[server]]\nname = \"crm\"\nurl = \"https://crm.example/mcp\"\ntoken_file = \"token\"\n";
         let read = read(&format!("{ONE}{more}")).unwrap();
-        let Reached::Command { command, pass_environment, hide } = &read.servers[0].reached else { panic!() };
+        let Reached::Command { command, pass_environment, hide, credentials } = &read.servers[0].reached
+        else {
+            panic!()
+        };
+        assert!(credentials.is_none());
         assert_eq!((command.len(), pass_environment.as_slice()), (2, ["X".to_owned()].as_slice()));
         assert!(hide[0].is_absolute() && hide[0].ends_with("private"));
         let Reached::Url { credential, .. } = &read.servers[1].reached else { panic!() };
@@ -201,6 +227,51 @@ mod tests {
     }
 
     #[test]
+    fn credentials_of_a_server_that_is_started_are_read_with_what_servers_are_kept_from() {
+        let two = |more: &str| {
+            read(&format!("{ONE}{more}\n[[server]]\nname = \"crm\"\nurl = \"https://crm.example/mcp\"\n"))
+        };
+        let given = "lease_seconds = 600\n[server.credentials.A]\nfile = \"token\"\n[server.credentials.B]\ncommand = [\"bin/b\"]\n";
+        let both = two(given).unwrap();
+        let Reached::Command { credentials: Some(credentials), .. } = &both.servers[0].reached else {
+            panic!()
+        };
+        assert_eq!(credentials.names().collect::<Vec<_>>(), ["A", "B"]);
+        assert_eq!(credentials.lease().as_secs(), 600);
+        assert!(
+            both.hidden.iter().any(|path| path.is_absolute() && path.ends_with("token")),
+            "{:?}",
+            both.hidden
+        );
+        assert!(both.kept.iter().any(|path| path.ends_with("bin/b")), "{:?}", both.kept);
+        let unsaid = two("[server.credentials.A]\nfile = \"token\"\n").unwrap();
+        let Reached::Command { credentials: Some(credentials), .. } = &unsaid.servers[0].reached else {
+            panic!()
+        };
+        assert_eq!(credentials.lease().as_secs(), 28_800);
+        for unclear in [
+            "lease_seconds = 600",
+            "credentials = {}",
+            "lease_seconds = 119\n[server.credentials.A]\nfile = \"token\"",
+            "lease_seconds = 86401\n[server.credentials.A]\nfile = \"token\"",
+            "[server.credentials.A]\nfile = \"token\"\nheader = \"x-a\"",
+            "[server.credentials.A]\nfile = \"token\"\nprefix = \"x\"",
+            "[server.credentials.A]",
+            "[server.credentials.PATH]\nfile = \"token\"",
+            "[server.credentials.PORTCULLIS_A]\nfile = \"token\"",
+            "[server.credentials.A]\nenv = \"HOME\"",
+        ] {
+            assert!(two(unclear).is_err(), "{unclear}");
+        }
+        let of_a_url = |more: &str| {
+            read(&format!("{ONE}[[server]]\nname = \"crm\"\nurl = \"https://crm.example/mcp\"\n{more}\n"))
+        };
+        assert!(of_a_url("").is_ok());
+        assert!(of_a_url("lease_seconds = 600").is_err());
+        assert!(of_a_url("[server.credentials.A]\nfile = \"token\"").is_err());
+    }
+
+    #[test]
     fn a_mistake_in_a_file_of_servers_said_what_is_secret_in_it() {
         let of = "[[server]]\nname = \"crm\"\nurl = \"https://crm.example/mcp\"\n";
         for mistake in [
@@ -210,6 +281,8 @@ mod tests {
             "credential = { key = \"canary\" }",
             "credential = \"canary\"",
             "credential = { file = \"canary }",
+            "credentials = { A = \"canary\" }",
+            "credentials = { \"canary\" = \"x\" }",
         ] {
             let error = read(&format!("{ONE}{of}{mistake}")).unwrap_err();
             let said = format!("{error} {error:?}");

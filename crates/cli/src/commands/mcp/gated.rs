@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_gate::{
-    Credential, CredentialSource, Examples, LocalServer, McpGate, NamedServer, RemoteServer, ServerUrl,
-    ToolServer, Trust, give_back,
+    Credential, CredentialSource, EnvironmentCredentials, Examples, LocalServer, McpGate, NamedServer,
+    RemoteServer, ServerUrl, ToolServer, Trust, give_back,
 };
 use portcullis_sdk::{Authorities, Authorizer, Endpoint, HttpAuthorizer};
 use portcullis_server::config::{
-    CredentialConfig, GateConfig, Governing, Reached, ServerConfig, ServersConfig, read_access,
+    CredentialConfig, EnvironmentConfig, GateConfig, Governing, Reached, ServerConfig, ServersConfig,
+    read_access,
 };
 use portcullis_server::{Config, ConfigError, Node};
 
@@ -113,11 +114,11 @@ fn several(
             Reached::Url { url, authorities, credential } => {
                 ToolServer::Remote(remote(&url, authorities, credential))
             }
-            Reached::Command { command, pass_environment, hide } => {
+            Reached::Command { command, pass_environment, hide, credentials } => {
                 let mut governing = governing.clone();
                 governing.hidden.extend(hide);
                 let command = command.into_iter().map(Into::into).collect();
-                ToolServer::Local(local(args, command, pass_environment, governing)?)
+                ToolServer::Local(local(args, (command, credentials), pass_environment, governing)?)
             }
         };
         servers.push(NamedServer { name, server });
@@ -142,7 +143,21 @@ fn upstream(
         return Ok(ToolServer::Remote(server));
     }
     pass_environment.extend(args.pass_env.iter().cloned());
-    local(args, args.command.clone(), pass_environment, governing(args, config)).map(ToolServer::Local)
+    let mut governing = governing(args, config);
+    let credentials = given(args, &mut governing)?;
+    local(args, (args.command.clone(), credentials), pass_environment, governing).map(ToolServer::Local)
+}
+
+/// The credentials that the arguments have in the server's environment. It is kept from where they come from.
+fn given(args: &McpArgs, governing: &mut Governing) -> Result<Option<EnvironmentCredentials>, ExitCode> {
+    if args.env_credential.is_empty() {
+        return Ok(None);
+    }
+    let read = EnvironmentConfig::read(&args.env_credential, args.lease_seconds);
+    let read = read.map_err(|error| say::error(&error))?;
+    governing.hidden.extend(read.hidden);
+    governing.kept.extend(read.kept);
+    Ok(Some(read.credentials))
 }
 
 /// What governs tool servers.
@@ -155,14 +170,14 @@ fn governing(args: &McpArgs, config: &Config) -> Governing {
 
 fn local(
     args: &McpArgs,
-    command: Vec<OsString>,
+    (command, credentials): (Vec<OsString>, Option<EnvironmentCredentials>),
     pass_environment: Vec<String>,
     governing: Governing,
 ) -> Result<LocalServer, ExitCode> {
     let started =
         supervisor().and_then(|supervisor| Ok((supervisor, confinement(governing, args.client.as_deref())?)));
     let (supervisor, confinement) = started.map_err(|error| say::error(&error))?;
-    Ok(LocalServer { command, pass_environment, supervisor, confinement })
+    Ok(LocalServer { command, pass_environment, credentials, supervisor, confinement })
 }
 
 /// A tool server that is reached by URL, with what the files say by which it is known, and the gate to it.
