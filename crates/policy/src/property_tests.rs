@@ -72,7 +72,7 @@ impl Seen {
         println!("{all} requests, {bundles} bundles: {self:?}");
         assert_eq!(all, REQUESTS * bundles);
         let common =
-            [("permits", self.permits, 20), ("refusals", self.refusals, 20), ("errors", self.errors, 200)];
+            [("permits", self.permits, 20), ("refusals", self.refusals, 20), ("errors", self.errors, 500)];
         for (what, number, share) in common.iter().chain(rare) {
             assert!(number * share > all, "{what}: {number} of {all}");
         }
