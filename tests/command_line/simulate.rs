@@ -2,15 +2,21 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Gate, Place, demo_server, text};
+use crate::support::{Gate, Place, demo_server, text, until};
 use crate::{fed, run, with};
 
-/// A deployment with some decisions on record.
+fn now() -> u128 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()
+}
+
+/// A deployment with some decisions on record, no two of them in one millisecond.
 fn place() -> Place {
     let place = Place::demo();
     let mut gate = Gate::start(&place.config_path, &demo_server(&place.path("journal")));
     gate.call("read_balance", json!({ "account": "acme" })).ran();
     for (amount, key) in [("12.50", "k1"), ("13.50", "k2"), ("14.50", "k3")] {
+        let before = now();
+        until("the next millisecond", || (now() > before).then_some(()));
         gate.call_with("charge", &json!({ "account": "acme", "amount": amount }), Some(key)).ran();
     }
     let refused = gate.call_with("charge", &json!({ "account": "acme", "amount": "999.00" }), Some("k4"));
@@ -143,11 +149,10 @@ fn from_a_time_on_limits_begin_as_the_log_left_them() {
     let said = since(permits[3].1 + 1_000_000_000);
     assert_eq!((&said["asked"], &said["changes"]), (&json!(0), &json!([])), "{said}");
     // The log's own bundle had no such limit: what went before counts nothing in it.
-    if permits[2].1 > permits[1].1 {
-        let said = since(permits[2].1);
-        assert_eq!(said["changes"], json!([]), "{said}");
-        assert_eq!(said["asked"], json!(3), "{said}");
-    }
+    assert!(permits[2].1 > permits[1].1, "{permits:?}");
+    let said = since(permits[2].1);
+    assert_eq!(said["changes"], json!([]), "{said}");
+    assert_eq!(said["asked"], json!(3), "{said}");
     let told = with(&place.config_path, &["simulate", "--bundle", &limited, "--ledger", "--since", "soon"]);
     told.failed("is no time");
     let from = text(&place.config.bundle);

@@ -278,11 +278,8 @@ fn what_else_lies_at_a_source_is_told_and_never_comes_into_force_by_itself() {
         until("a question about it", || (source.log().len() > asked + 1).then_some(()));
         told(&place, "refused", Some(code));
         let said = activate();
-        if code == "policy.rolled_back" {
-            said.failed("higher");
-        } else {
-            said.failed("policy.");
-        }
+        said.failed(&format!("{code}: "));
+        assert_eq!(code == "policy.rolled_back", said.err.contains("higher"), "{what}: {said:?}");
         let said = with(&place.config_path, &["bundle", "verify", &url, "--json"]);
         let said: Value = serde_json::from_str(&said.out).unwrap();
         let signed = code == "policy.rolled_back" || code == "policy.pin_mismatch";

@@ -9,7 +9,7 @@ use portcullis_protocol::{LabelName, Request, Verdict};
 
 use super::random_bundles::{Random, Shape, bundles};
 use super::*;
-use crate::testing::{bundle, charge, edit, read, said, with, with_policies};
+use crate::testing::{bundle, charge, defect, edit, read, said, with, with_policies};
 use crate::{Evaluation, Fault};
 
 /// Bundles of a run that is short enough for every change.
@@ -42,6 +42,10 @@ struct Seen {
     errors: usize,
     /// Of every tenth request: those that are judged otherwise without the agent's labels.
     by_labels: usize,
+    /// Those that are judged otherwise after the change that is tried.
+    changed: usize,
+    /// Of these, those that were permitted.
+    lost: usize,
 }
 
 impl Seen {
@@ -53,18 +57,25 @@ impl Seen {
         }
     }
 
-    fn check(&self, bundles: usize) {
-        self.print(bundles);
-        let enough = bundles / 10;
-        assert!(self.permits > enough && self.refusals > enough && self.errors > enough, "{self:?}");
+    /// A verdict before the change that is tried, and after it, which never adds a PERMIT: where it is one still, it is by the
+    /// same grants, with the same obligations.
+    fn compare(&mut self, before: &Evaluation, after: &Evaluation, asked: &dyn std::fmt::Debug) {
+        self.add(after);
+        self.changed += usize::from(before.verdict != after.verdict);
+        self.lost += usize::from(permits(before) && !permits(after));
+        assert!(!permits(after) || before == after, "{before:?}\n{after:?}\n{asked:?}");
     }
-}
 
-impl Seen {
-    fn print(&self, bundles: usize) {
+    /// Prints it, and wants more than one in so many of the rare ones.
+    fn check(&self, bundles: usize, rare: &[(&str, usize, usize)]) {
         let all = self.permits + self.refusals + self.errors;
         println!("{all} requests, {bundles} bundles: {self:?}");
-        assert!(all >= REQUESTS * bundles / 2, "{all}");
+        assert_eq!(all, REQUESTS * bundles);
+        let common =
+            [("permits", self.permits, 20), ("refusals", self.refusals, 20), ("errors", self.errors, 500)];
+        for (what, number, share) in common.iter().chain(rare) {
+            assert!(number * share > all, "{what}: {number} of {all}");
+        }
     }
 }
 
@@ -100,8 +111,40 @@ fn a_permit_means_that_cedar_allows_without_error_over_all_policies_and_entities
             }
         }
     }
-    seen.check(bundles);
-    assert!(seen.by_labels > bundles / 10, "{seen:?}");
+    seen.check(bundles, &[("by labels", seen.by_labels * 10, 200)]);
+}
+
+/// What policies may ask for and random ones do, each in one of so many bundles at least.
+#[test]
+fn random_bundles_ask_for_all_that_bundles_may_have() {
+    let mut random = Random::seeded();
+    let all: Vec<_> = (0..1_000).map(|_| Shape::random(&mut random)).collect();
+    for asked in [
+        "principal is Agent,",
+        "principal is Agent in Group",
+        "resource is Account)",
+        "resource is Account in Group",
+        "resource is Surface",
+        "action in [Action::",
+        "action in Action::\"any\"",
+        ".hasTag(",
+        ".getTag(",
+        ".seat.town like",
+        ".seat.room.floor",
+        ".isInRange(ip(",
+        " < datetime(",
+        ".offset(duration(",
+        ".worth.lessThan(decimal(",
+        "context.amount.lessThan(decimal(",
+        ".langs.contains(",
+        "context.labels.",
+        "context.acts_for ",
+        "@adds_label(",
+    ] {
+        let found = all.iter().filter(|shape| shape.policies.iter().any(|policy| policy.contains(asked)));
+        let found = found.count();
+        assert!(found >= 10, "`{asked}` in {found} of {}", all.len());
+    }
 }
 
 #[test]
@@ -116,12 +159,10 @@ fn one_more_forbid_never_adds_a_permit() {
             let (request, labels) = (request(&shape.request(&mut random)), labels(&mut random));
             let (before, after) =
                 (before.evaluate(&request, Some(&labels)), after.evaluate(&request, Some(&labels)));
-            seen.add(&after);
-            // Where it still permits, it is by the same grants, with the same obligations.
-            assert!(!permits(&after) || before == after, "{:?}\n{request:?}", shape.policies);
+            seen.compare(&before, &after, &(&shape.policies, &request));
         }
     }
-    seen.check(bundles);
+    seen.check(bundles, &[("changed", seen.changed, 50), ("lost", seen.lost, 100)]);
 }
 
 /// An entity that is gone is either missed, so that the bundle does not load or the request is `policy.entity_unknown`, or
@@ -144,14 +185,59 @@ fn an_entity_less_never_adds_a_permit() {
             let (request, labels) = (request(&shape.request(&mut random)), labels(&mut random));
             let (before, after) =
                 (before.evaluate(&request, Some(&labels)), after.evaluate(&request, Some(&labels)));
-            seen.add(&after);
-            assert!(!permits(&after) || before == after, "{:?}\n{request:?}", shape.policies);
+            seen.compare(&before, &after, &(&shape.policies, &request));
         }
     }
-    seen.print(loaded);
     println!("{missed} bundles more did not load");
-    assert!(missed > 0, "no bundle missed an entity");
-    assert!(seen.permits > bundles / 10 && seen.refusals > bundles / 10, "{seen:?}");
+    assert!(missed > bundles / 10, "{missed} bundles missed an entity");
+    seen.check(bundles, &[("changed", seen.changed, 50), ("lost", seen.lost, 200)]);
+}
+
+/// Which types of entities come from a source.
+const SOURCED: [&[&str]; 4] =
+    [&["Agent", "Group"], &["Account"], &["User"], &["Agent", "Group", "Account", "User"]];
+
+/// What a source gives is judged as if the bundle had it itself. Without the source there is no PERMIT, and with an entity less
+/// either what it gives cannot be used, or no PERMIT is added.
+#[test]
+fn facts_of_a_source_are_judged_as_the_bundles_own_and_one_less_never_adds_a_permit() {
+    let (mut random, mut seen, bundles) = (Random::seeded(), Seen::default(), bundles(FEW));
+    let (mut less, mut unusable) = (0, 0);
+    for number in 0..bundles {
+        let (shape, types) = (Shape::random(&mut random), SOURCED[number % SOURCED.len()]);
+        let own = compiled(&shape);
+        let sourced = Compiled::new(&shape.files_without(types)).unwrap();
+        let joined = sourced.join(&crate::testing::given(&shape.given(types))).unwrap();
+        let mut shape_less = shape.clone();
+        let at: Vec<_> =
+            (0..shape.entities.len()).filter(|at| types.contains(&shape.entities[*at].kind)).collect();
+        shape_less.entities.remove(at[random.below(at.len())]);
+        let fewer = sourced.join(&crate::testing::given(&shape_less.given(types)));
+        unusable += usize::from(fewer.is_err());
+        for _ in 0..REQUESTS {
+            let (request, labels) = (request(&shape.request(&mut random)), labels(&mut random));
+            let whole = sourced.evaluate_in(&request, Some(&labels), Some(&joined));
+            assert_eq!(
+                whole,
+                own.evaluate(&request, Some(&labels)),
+                "{types:?} {:?}\n{request:?}",
+                shape.policies
+            );
+            assert!(!permits(&sourced.evaluate_in(&request, Some(&labels), None)), "{request:?}");
+            let Ok(fewer) = &fewer else {
+                seen.add(&whole);
+                continue;
+            };
+            less += 1;
+            let after = sourced.evaluate_in(&request, Some(&labels), Some(fewer));
+            seen.compare(&whole, &after, &(types, &shape.policies, &request));
+        }
+    }
+    println!(
+        "{unusable} of {bundles} sources could not be used with an entity less; {less} requests where one could"
+    );
+    assert!(unusable > bundles / 10 && less > REQUESTS * bundles / 10, "{unusable} {less}");
+    seen.check(bundles, &[("changed", seen.changed, 100), ("lost", seen.lost, 200)]);
 }
 
 #[test]
@@ -228,6 +314,51 @@ fn an_optional_attribute_that_a_forbid_asks_for_can_be_absent() {
     assert_eq!(said(&bundle(owned).evaluate(&charge("bot", "1.00"))), "policy.forbidden no-owned");
     let free = bundle(with_policies(&format!("{ALL}{guard}")));
     assert_eq!(said(&free.evaluate(&charge("bot", "1.00"))), "PERMIT all");
+}
+
+/// Exception: a tag that an entity does not have is known to be absent, as an optional attribute is: what has tags is signed with
+/// them, or given by a source as a whole.
+#[test]
+fn a_tag_that_a_forbid_asks_for_can_be_absent() {
+    let guard = "@id(\"no-held\") forbid (principal, action, resource)\n\
+                 when { principal.hasTag(\"held\") && principal.getTag(\"held\") == \"yes\" };";
+    let schema = ("schema.cedarschema", "{ owner?: Agent }", "{ owner?: Agent } tags String");
+    let free = edit(with_policies(&format!("{ALL}{guard}")), schema.0, schema.1, schema.2);
+    let bot = "\"id\": \"bot\" }, \"attrs\": {},";
+    let held = |value: &str| {
+        let tagged = format!("{bot} \"tags\": {{ \"held\": \"{value}\" }},");
+        said(&bundle(edit(free.clone(), "entities.json", bot, &tagged)).evaluate(&charge("bot", "1.00")))
+    };
+    assert_eq!(held("yes"), "policy.forbidden no-held");
+    assert_eq!(held("no"), "PERMIT all");
+    assert_eq!(said(&bundle(free.clone()).evaluate(&charge("bot", "1.00"))), "PERMIT all");
+    // Of one that is not asked for first, nothing is known: it does not load.
+    let unasked = edit(free, "policies/main.cedar", "principal.hasTag(\"held\") && ", "");
+    assert!(defect(unasked).contains("tag"));
+}
+
+/// Exception: a label that an agent does not have is known to be missing, by the log in whose order labels are given. Whether they
+/// are known at all is another question: where they are not, nothing is permitted.
+#[test]
+fn a_label_that_a_forbid_asks_for_can_be_missing() {
+    let guard = "@id(\"no-secret\") forbid (principal, action == Action::\"fs.read\", resource)\n\
+                 when { context.labels.contains(\"secret\") };";
+    let files = edit(
+        with_policies(&format!("{ALL}{guard}")),
+        "schema.cedarschema",
+        "dry?: Bool }",
+        "dry?: Bool, labels: Set<String> }",
+    );
+    let label = "[labels.secret]\nlifetime = \"8h\"\n\n[roster.people.ada]";
+    let bundle = bundle(edit(files, "bundle.toml", "[roster.people.ada]", label));
+    let request = read("bot", r#"{"path":"/a"}"#);
+    let with = |labels: &[&str]| {
+        let labels = labels.iter().map(|label| label.parse().unwrap()).collect();
+        said(&bundle.evaluate_labelled(&request, &labels))
+    };
+    assert_eq!(with(&["secret"]), "policy.forbidden no-secret");
+    assert_eq!(with(&[]), "PERMIT all");
+    assert_eq!(said(&bundle.evaluate(&request)), "policy.request_invalid");
 }
 
 /// Exception: the bundle is signed as a whole, so that who is in no group is known to be in none.

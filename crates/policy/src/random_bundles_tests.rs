@@ -52,6 +52,7 @@ pub(crate) struct Key {
 }
 
 /// A surface with one action of the same name.
+#[derive(Clone)]
 pub(crate) struct Surface {
     pub(crate) name: String,
     /// Whether its resources are accounts; else it is itself the resource.
@@ -64,26 +65,45 @@ pub(crate) struct Surface {
 }
 
 /// A bundle before it is text.
+#[derive(Clone)]
 pub(crate) struct Shape {
     attributes: BTreeMap<&'static str, Vec<Key>>,
+    /// Of which type the tags of a type's entities are, where they may have any.
+    tags: BTreeMap<&'static str, &'static str>,
     pub(crate) surfaces: Vec<Surface>,
     pub(crate) entities: Vec<Entity>,
     pub(crate) policies: Vec<String>,
 }
 
-/// An entity: type, id, attributes in JSON, groups that it is in.
+/// An entity: type, id, attributes and tags in JSON, groups that it is in.
 #[derive(Clone)]
 pub(crate) struct Entity {
     pub(crate) kind: &'static str,
     id: String,
     pub(crate) attributes: BTreeMap<&'static str, String>,
-    parents: Vec<String>,
+    pub(crate) tags: BTreeMap<&'static str, String>,
+    pub(crate) parents: Vec<String>,
 }
 
 const CONTEXT: [(&str, &str); 5] =
     [("amount", "decimal"), ("flag", "Bool"), ("n", "Long"), ("note", "String"), ("tags", "Set<String>")];
-const ATTRIBUTES: [(&str, &str); 4] =
-    [("level", "Long"), ("open", "Bool"), ("owner", "Agent"), ("title", "String")];
+const ATTRIBUTES: [(&str, &str); 10] = [
+    ("level", "Long"),
+    ("open", "Bool"),
+    ("owner", "Agent"),
+    ("title", "String"),
+    ("worth", "decimal"),
+    ("seat", PLACE),
+    ("address", "ipaddr"),
+    ("since", "datetime"),
+    ("lasts", "duration"),
+    ("langs", "Set<String>"),
+];
+/// A record with a record in it.
+const PLACE: &str = "{ town: String, room?: { floor: Long } }";
+/// Of which type an entity's tags may be.
+const TAGS: [Option<&str>; 4] = [None, Some("Long"), Some("String"), Some("ipaddr")];
+const TAG_NAMES: [&str; 2] = ["t0", "t1"];
 /// Of which type those are for whom agents act, and whether they may act for nobody.
 const PRINCIPALS: [Option<(&str, bool)>; 5] =
     [None, None, Some(("User", true)), Some(("User", false)), Some(("Agent", true))];
@@ -110,11 +130,12 @@ roles = [\"finance\"]
 keys = [{ type = \"ed25519\", key = \"MUkIUn05XTMNq/XinTGRgFA2mvDE8J5CL+l+ovWeOOE=\" }]
 ";
 
-fn keys(random: &mut Random, all: &[(&'static str, &'static str)]) -> Vec<Key> {
+/// Each of these by chance; of so many, one is left out.
+fn keys(random: &mut Random, all: &[(&'static str, &'static str)], left_out: usize) -> Vec<Key> {
     let mut keys = Vec::new();
     for (name, kind) in all {
         match random.below(4) {
-            0 => {}
+            _ if random.one_in(left_out) => {}
             1 => keys.push(Key { name, kind, optional: true }),
             _ => keys.push(Key { name, kind, optional: false }),
         }
@@ -124,11 +145,13 @@ fn keys(random: &mut Random, all: &[(&'static str, &'static str)]) -> Vec<Key> {
 
 impl Shape {
     pub(crate) fn random(random: &mut Random) -> Self {
-        let attributes = ["Agent", "Account"].map(|kind| (kind, keys(random, &ATTRIBUTES)));
+        let attributes = ["Agent", "Account"].map(|kind| (kind, keys(random, &ATTRIBUTES, 2)));
+        let tags = ["Agent", "Account"].into_iter().filter_map(|kind| Some((kind, random.pick(&TAGS)?)));
+        let tags = tags.collect();
         let surface = |random: &mut Random, number: usize| Surface {
             name: format!("s.a{number}"),
             accounts: !random.one_in(3),
-            context: keys(random, &CONTEXT),
+            context: keys(random, &CONTEXT, 4),
             principal: random.pick(&PRINCIPALS).map(|(kind, optional)| Key {
                 name: "acts_for",
                 kind,
@@ -137,8 +160,13 @@ impl Shape {
             labels: random.one_in(2).then_some(Key { name: "labels", kind: "Set<String>", optional: false }),
         };
         let surfaces = (0..=random.below(3)).map(|number| surface(random, number)).collect();
-        let mut shape =
-            Self { attributes: attributes.into(), surfaces, entities: Vec::new(), policies: Vec::new() };
+        let mut shape = Self {
+            attributes: attributes.into(),
+            tags,
+            surfaces,
+            entities: Vec::new(),
+            policies: Vec::new(),
+        };
         for (kind, letter, number) in
             [("Group", 'g', 3), ("Agent", 'a', 3), ("Account", 'x', 2), ("User", 'u', 2)]
         {
@@ -164,28 +192,51 @@ impl Shape {
                 attributes.insert(key.name, attribute(random, key.kind));
             }
         }
-        Entity { kind, id: format!("{letter}{index}"), attributes, parents }
+        let mut tags = BTreeMap::new();
+        if let Some(of) = self.tags.get(kind) {
+            for name in TAG_NAMES {
+                if random.one_in(2) {
+                    tags.insert(name, attribute(random, of));
+                }
+            }
+        }
+        Entity { kind, id: format!("{letter}{index}"), attributes, tags, parents }
     }
 
     /// Adds a policy that validates: what may be missing is asked for first.
     pub(crate) fn add_policy(&mut self, random: &mut Random, effect: &str) {
         let number = self.policies.len();
-        let surface = (!random.one_in(4)).then(|| random.below(self.surfaces.len()));
+        let surface = (!random.one_in(3)).then(|| random.below(self.surfaces.len()));
         let action = match surface {
+            None if random.one_in(3) => self.actions(random),
             None => random.pick(&["action", "action in Action::\"any\""]).to_owned(),
             Some(at) => format!("action == Action::\"{}\"", self.surfaces[at].name),
         };
-        let principal = match random.below(5) {
+        let principal = match random.below(6) {
             0 => format!("principal == Agent::\"a{}\"", random.below(3)),
             1 => format!("principal in Group::\"g{}\"", random.below(3)),
             2 => "principal is Agent".to_owned(),
+            3 => format!("principal is Agent in Group::\"g{}\"", random.below(3)),
             _ => "principal".to_owned(),
         };
-        let accounts = surface.is_some_and(|at| self.surfaces[at].accounts);
-        let resource = match random.below(4) {
-            0 if accounts => format!("resource == Account::\"x{}\"", random.below(2)),
-            1 if accounts => format!("resource in Group::\"g{}\"", random.below(3)),
-            _ => "resource".to_owned(),
+        let resource = match (surface.map(|at| &self.surfaces[at]), random.below(7)) {
+            (Some(Surface { accounts: true, .. }), 0) => {
+                format!("resource == Account::\"x{}\"", random.below(2))
+            }
+            (Some(Surface { accounts: true, .. }), 1) => {
+                format!("resource in Group::\"g{}\"", random.below(3))
+            }
+            (Some(Surface { accounts: true, .. }), 2) => "resource is Account".to_owned(),
+            (Some(Surface { accounts: true, .. }), 3) => {
+                format!("resource is Account in Group::\"g{}\"", random.below(3))
+            }
+            (Some(Surface { accounts: false, name, .. }), 0) => format!("resource == Surface::\"{name}\""),
+            (Some(Surface { accounts: false, .. }), 1) => "resource is Surface".to_owned(),
+            (None, 0) => {
+                let accounts = self.surfaces.iter().any(|surface| surface.accounts);
+                format!("resource is {}", if accounts { "Account" } else { "Surface" })
+            }
+            (_, _) => "resource".to_owned(),
         };
         let asks = if effect == "permit" { random.pick(&ASKS) } else { "" };
         let condition = match random.below(4) {
@@ -196,6 +247,12 @@ impl Shape {
         self.policies.push(format!(
             "@id(\"p{number}\") {asks}\n{effect} ({principal}, {action}, {resource}){condition};\n"
         ));
+    }
+
+    /// One or two of the actions, in a list.
+    fn actions(&self, random: &mut Random) -> String {
+        let mut one = || format!("Action::\"{}\"", self.surfaces[random.below(self.surfaces.len())].name);
+        format!("action in [{}, {}]", one(), one())
     }
 
     fn condition(&self, random: &mut Random, surface: Option<usize>) -> String {
@@ -219,8 +276,25 @@ impl Shape {
         if surface.is_some_and(|surface| surface.accounts) {
             known.extend(self.attributes["Account"].iter().map(|key| ("resource", key)));
         }
+        if let (Some(of), true) = (self.tags.get("Agent"), random.one_in(8)) {
+            return tagged(random, "principal", of);
+        }
+        if let (Some(key), true) = (surface.and_then(|surface| surface.labels.as_ref()), random.one_in(3)) {
+            return test(random, key.kind, &format!("context.{}", key.name));
+        }
+        let accounts = surface.is_some_and(|surface| surface.accounts);
+        if let (Some(of), true, true) = (self.tags.get("Account"), accounts, random.one_in(8)) {
+            return tagged(random, "resource", of);
+        }
         if known.is_empty() || random.one_in(5) {
-            return format!("principal in Group::\"g{}\"", random.below(3));
+            let group = format!("Group::\"g{}\"", random.below(3));
+            return match random.below(if accounts { 5 } else { 4 }) {
+                0 => format!("principal is Agent in {group}"),
+                1 => format!("principal in [{group}, Group::\"g0\"]"),
+                2 => format!("{} && principal in {group}", self.actions(random)),
+                4 => format!("resource is Account in {group}"),
+                _ => format!("principal in {group}"),
+            };
         }
         let (of, key) = random.pick(&known);
         let test = test(random, key.kind, &format!("{of}.{}", key.name));
@@ -239,13 +313,28 @@ impl Shape {
 
     /// The bundle's files.
     pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        self.files_without(&[])
+    }
+
+    /// The files of a bundle whose entities of these types come from the source `directory`.
+    pub(crate) fn files_without(&self, types: &[&str]) -> BTreeMap<String, Vec<u8>> {
+        let mut manifest = self.manifest();
+        if !types.is_empty() {
+            writeln!(manifest, "[facts.directory]\ntypes = {types:?}\nmax_age = \"10m\"").unwrap();
+        }
+        let own = |entity: &&Entity| !types.contains(&entity.kind);
         let files = [
-            ("bundle.toml", self.manifest()),
+            ("bundle.toml", manifest),
             ("schema.cedarschema", self.schema()),
-            ("entities.json", self.entities_json()),
+            ("entities.json", entities_json(self.entities.iter().filter(own))),
             ("policies/main.cedar", self.policies.concat()),
         ];
         files.into_iter().map(|(path, text)| (path.to_owned(), text.into_bytes())).collect()
+    }
+
+    /// What `directory` gives: the entities of these types.
+    pub(crate) fn given(&self, types: &[&str]) -> String {
+        entities_json(self.entities.iter().filter(|entity| types.contains(&entity.kind)))
     }
 
     fn manifest(&self) -> String {
@@ -286,7 +375,8 @@ impl Shape {
             "entity Group in [Group];\nentity User in [Group];\nentity Surface;\naction \"any\";\n"
                 .to_owned();
         for (kind, keys) in &self.attributes {
-            writeln!(text, "entity {kind} in [Group] = {{ {} }};", record(keys)).unwrap();
+            let tags = self.tags.get(kind).map_or(String::new(), |of| format!(" tags {of}"));
+            writeln!(text, "entity {kind} in [Group] = {{ {} }}{tags};", record(keys)).unwrap();
         }
         for Surface { name, accounts, context, principal, labels } in &self.surfaces {
             let resource = if *accounts { "Account" } else { "Surface" };
@@ -296,21 +386,6 @@ impl Shape {
             writeln!(text, "action \"{name}\" in [\"any\"] appliesTo {{ {applies} }};").unwrap();
         }
         text
-    }
-
-    fn entities_json(&self) -> String {
-        let entity = |Entity { kind, id, attributes, parents }: &Entity| {
-            let attributes: Vec<_> =
-                attributes.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-            let parents: Vec<_> =
-                parents.iter().map(|group| format!("{{\"type\":\"Group\",\"id\":\"{group}\"}}")).collect();
-            format!(
-                "{{\"uid\":{{\"type\":\"{kind}\",\"id\":\"{id}\"}},\"attrs\":{{{}}},\"parents\":[{}]}}",
-                attributes.join(","),
-                parents.join(",")
-            )
-        };
-        format!("[{}]", self.entities.iter().map(entity).collect::<Vec<_>>().join(",\n"))
     }
 
     /// A request: who asks, and what, in JSON. Most of them fit.
@@ -381,10 +456,53 @@ impl Shape {
     }
 }
 
+fn entities_json<'e>(entities: impl Iterator<Item = &'e Entity>) -> String {
+    let members = |all: &BTreeMap<&str, String>| {
+        all.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect::<Vec<_>>().join(",")
+    };
+    let entity = |Entity { kind, id, attributes, tags, parents }: &Entity| {
+        let parents: Vec<_> =
+            parents.iter().map(|group| format!("{{\"type\":\"Group\",\"id\":\"{group}\"}}")).collect();
+        let tags = if tags.is_empty() { String::new() } else { format!("\"tags\":{{{}}},", members(tags)) };
+        format!(
+            "{{\"uid\":{{\"type\":\"{kind}\",\"id\":\"{id}\"}},\"attrs\":{{{}}},{tags}\"parents\":[{}]}}",
+            members(attributes),
+            parents.join(",")
+        )
+    };
+    format!("[{}]", entities.map(entity).collect::<Vec<_>>().join(",\n"))
+}
+
+/// A value of an entity's attribute or tag.
 fn attribute(random: &mut Random, kind: &str) -> String {
+    let called =
+        |function: &str, of: &str| format!("{{\"__extn\":{{\"fn\":\"{function}\",\"arg\":\"{of}\"}}}}");
     match kind {
         "Agent" => format!("{{\"__entity\":{{\"type\":\"Agent\",\"id\":\"a{}\"}}}}", random.below(3)),
+        PLACE => {
+            let floor = value(random, "Long");
+            let room =
+                if random.one_in(2) { format!(",\"room\":{{\"floor\":{floor}}}") } else { String::new() };
+            format!("{{\"town\":{}{room}}}", value(random, "String"))
+        }
+        "ipaddr" => called("ip", random.pick(&["10.0.0.1", "127.0.0.1", "192.168.0.0/16", "::1"])),
+        // The last one is as late as there is: to add to it is an error.
+        "datetime" => {
+            let instants = ["2026-01-01", "1970-01-01", "2026-06-30T12:00:00Z", "9999-12-31T23:59:59.999Z"];
+            called("datetime", random.pick(&instants))
+        }
+        "duration" => called("duration", random.pick(&["0ms", "1h", "-2d", "9223372036854775807ms"])),
         kind => value(random, kind),
+    }
+}
+
+/// A comparison of a tag, which is asked for first, as validation has it.
+fn tagged(random: &mut Random, of: &str, kind: &str) -> String {
+    let name = random.pick(&TAG_NAMES);
+    let test = test(random, kind, &format!("{of}.getTag(\"{name}\")"));
+    match random.below(3) {
+        0 => format!("{of}.hasTag(\"{name}\")"),
+        _ => format!("({of}.hasTag(\"{name}\") && {test})"),
     }
 }
 
@@ -411,6 +529,30 @@ fn test(random: &mut Random, kind: &str, of: &str) -> String {
         "String" => random.pick(&["OF like \"a*\"", "OF == \"b\""]).replace("OF", of),
         "Agent" => random.pick(&["OF == principal", "OF in Group::\"g0\""]).replace("OF", of),
         "User" => random.pick(&["OF == User::\"u0\"", "OF in Group::\"g0\""]).replace("OF", of),
-        _ => format!("{of}.contains(\"a\")"),
+        PLACE => {
+            let forms = [
+                "OF.town like \"a*\"",
+                "OF has room && OF.room.floor > 0",
+                "OF has room.floor && OF.room.floor + 9223372036854775807 > OF.room.floor",
+            ];
+            format!("({})", random.pick(&forms).replace("OF", of))
+        }
+        "ipaddr" => {
+            let forms = ["OF.isLoopback()", "OF.isIpv4()", "OF.isInRange(ip(\"10.0.0.0/8\"))"];
+            random.pick(&forms).replace("OF", of)
+        }
+        "datetime" => {
+            let forms = [
+                "OF < datetime(\"2026-02-01\")",
+                "OF.toDate() == datetime(\"2026-01-01\")",
+                "OF.offset(duration(\"9223372036854775807ms\")) > OF",
+                "OF.durationSince(datetime(\"1970-01-01\")) > duration(\"1d\")",
+            ];
+            random.pick(&forms).replace("OF", of)
+        }
+        "duration" => random.pick(&["OF > duration(\"1m\")", "OF.toHours() == 1"]).replace("OF", of),
+        _ => {
+            random.pick(&["OF.contains(\"a\")", "OF.isEmpty()", "OF.containsAll([\"a\"])"]).replace("OF", of)
+        }
     }
 }
