@@ -180,6 +180,13 @@ impl Batch<'_> {
 
     pub(crate) fn append(&mut self, body: &[u8]) -> Result<u64, LedgerError> {
         let seq = self.tree.size();
+        // A start reads records in the order of their pages. Where a page's keys lead elsewhere, what is appended lies out of it.
+        if seq == self.first
+            && let Some(newest) = seq.checked_sub(1)
+            && !store::has_record(self.connection, newest)?
+        {
+            return Err(LedgerError::Corrupt(format!("record {newest} is not where its key leads")));
+        }
         store::add_record(self.connection, seq, body)?;
         let leaf = leaf_hash(body);
         self.tree.append(leaf);

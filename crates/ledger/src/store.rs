@@ -255,6 +255,12 @@ pub(crate) fn add_record(connection: &Connection, seq: u64, body: &[u8]) -> Resu
     statement.execute(params![seq, body]).map(drop)
 }
 
+/// Whether a record is found by its key.
+pub(crate) fn has_record(connection: &Connection, seq: u64) -> Result<bool> {
+    let mut statement = connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM records WHERE seq = ?1)")?;
+    statement.query_row([seq], |row| row.get(0))
+}
+
 pub(crate) fn record(connection: &Connection, seq: u64) -> Result<Option<Vec<u8>>> {
     let mut statement = connection.prepare_cached("SELECT body FROM records WHERE seq = ?1")?;
     statement.query_row([seq], |row| row.get(0)).optional()

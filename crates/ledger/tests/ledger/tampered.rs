@@ -1,10 +1,12 @@
 use std::fs;
 
-use portcullis_protocol::{Digest, Domain, Outcome, ReasonCode, Record};
+use portcullis_protocol::{Digest, Domain, Event, Outcome, ReasonCode, Record};
 use portcullis_verify::TileTree;
 use portcullis_verify::merkle::leaf_hash;
 
+use crate::check::check;
 use crate::harness::{Call, World, answer};
+use crate::scrub::long;
 
 /// A closed ledger with two charges that ran, one that was not spent, one in doubt, and enough reads for a tile.
 fn closed() -> World {
@@ -256,6 +258,39 @@ fn copies_of_a_ledger_that_does_not_verify_filled_the_disk() {
     }
     let entries = fs::read_dir(world.data().join("ledger")).unwrap().count();
     assert!(entries <= 4, "CURRENT, the failed one and at most one copy: {entries}");
+}
+
+/// A page above the records is read in its order by a start, and by its keys by whoever appends: what was appended lay before what
+/// had been there, and no reader found the log whole.
+#[test]
+fn a_record_was_appended_out_of_order_because_a_key_above_it_had_flipped() {
+    let world = long();
+    let newest = world.size() - 1;
+    let root: usize = {
+        let connection = rusqlite::Connection::open(world.database()).unwrap();
+        connection.pragma_update(None, "wal_checkpoint", "TRUNCATE").ok();
+        let text = "SELECT rootpage FROM sqlite_master WHERE name = 'records'";
+        connection.query_row(text, [], |row| row.get(0)).unwrap()
+    };
+    let mut bytes = std::fs::read(world.database()).unwrap();
+    // The file format of SQLite, 1.6: an interior page of a table, its cells' places, and in the last cell a page and a key.
+    let page = &mut bytes[4096 * (root - 1)..4096 * root];
+    assert_eq!(page[0], 5, "an interior page");
+    let cells = usize::from(u16::from_be_bytes([page[3], page[4]]));
+    let place = 12 + 2 * (cells - 1);
+    let cell = usize::from(u16::from_be_bytes([page[place], page[place + 1]]));
+    let key = (u64::from(page[cell + 4] & 0x7f) << 7) | u64::from(page[cell + 5]);
+    assert!(page[cell + 4] >= 0x80 && page[cell + 5] < 0x80 && key <= newest && key + 200 > newest, "{key}");
+    page[cell + 4] |= 0x40;
+    std::fs::write(world.database(), bytes).unwrap();
+    // Read in order they are all there.
+    assert_eq!(world.records().len() as u64, newest + 1);
+    let ledger = world.start();
+    // The ledger is written anew in that order, and read whole, before anything is permitted on it.
+    world.permitted(&ledger, &Call::read(5_000));
+    assert!(world.events().contains(&Event::Recovered));
+    drop(ledger);
+    check(&world, None).unwrap();
 }
 
 #[test]
