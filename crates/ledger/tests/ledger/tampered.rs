@@ -284,7 +284,7 @@ fn a_record_was_appended_out_of_order_because_a_key_above_it_had_flipped() {
     page[cell + 4] |= 0x40;
     std::fs::write(world.database(), bytes).unwrap();
     // Read in order they are all there.
-    assert_eq!(world.records().len() as u64, newest + 1);
+    assert_eq!(u64::try_from(world.records().len()), Ok(newest + 1));
     let ledger = world.start();
     // The ledger is written anew in that order, and read whole, before anything is permitted on it.
     world.permitted(&ledger, &Call::read(5_000));
