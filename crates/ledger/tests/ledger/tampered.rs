@@ -268,7 +268,9 @@ fn a_record_was_appended_out_of_order_because_a_key_above_it_had_flipped() {
     let newest = world.size() - 1;
     let root: usize = {
         let connection = rusqlite::Connection::open(world.database()).unwrap();
-        connection.pragma_update(None, "wal_checkpoint", "TRUNCATE").ok();
+        let busy: bool =
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap();
+        assert!(!busy, "a reader is there");
         let text = "SELECT rootpage FROM sqlite_master WHERE name = 'records'";
         connection.query_row(text, [], |row| row.get(0)).unwrap()
     };
