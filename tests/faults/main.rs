@@ -15,6 +15,7 @@ mod support;
 mod answers;
 mod campaign;
 mod confined;
+mod filled;
 mod interlocks;
 mod outcomes;
 mod rotation;

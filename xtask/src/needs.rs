@@ -18,7 +18,7 @@ struct Need {
 /// Where the Debian package puts the sources of `golang.org/x/mod`.
 pub(crate) const GO_SOURCES: &str = "/usr/share/gocode";
 
-const NEEDS: [Need; 16] = [
+const NEEDS: [Need; 18] = [
     Need {
         name: "git",
         why: "lists the files of the tree",
@@ -107,6 +107,24 @@ const NEEDS: [Need; 16] = [
         },
         apt: &["softhsm2", "opensc"],
         otherwise: "install SoftHSM 2 with EdDSA, and OpenSC",
+    },
+    Need {
+        name: "age",
+        why: "decrypts what a credential is kept in",
+        present: || answer("age", &["--version"]).is_some() && answer("age-keygen", &["--version"]).is_some(),
+        apt: &["age"],
+        otherwise: "install age 1.1 or later",
+    },
+    Need {
+        name: "dbus-daemon, GNOME's keyring and secret-tool",
+        why: "are a desktop's keyring",
+        present: || {
+            answer("dbus-daemon", &["--version"]).is_some()
+                && answer("gnome-keyring-daemon", &["--version"]).is_some()
+                && answer("sh", &["-c", "command -v secret-tool"]).is_some()
+        },
+        apt: &["dbus", "gnome-keyring", "libsecret-tools"],
+        otherwise: "install dbus, gnome-keyring and libsecret-tools",
     },
     Need {
         name: "Node 18 or later, with npm",

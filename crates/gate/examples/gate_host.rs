@@ -75,6 +75,7 @@ fn config(command: Vec<OsString>) -> Option<McpGate> {
             command,
             pass_environment: Vec::new(),
             credentials: None,
+            slots: None,
             supervisor: vec![own.clone().into(), "__upstream".into()],
             confinement: Confinement { hidden: Vec::new(), kept: vec![own] },
         }),

@@ -248,10 +248,11 @@ impl Server {
     }
 }
 
-/// Says a variable of its environment in every way that it has, `environment` to see which there are beside.
+/// Says an argument, or a variable of its environment, in every way that it has, `environment` to see which there are beside.
 fn reveal(id: &Value, message: &Value) -> io::Result<()> {
     let named = message.pointer("/params/arguments/name").and_then(Value::as_str).unwrap_or_default();
-    let value = std::env::var(named).unwrap_or_default();
+    let sent = message.pointer("/params/arguments/api_key").and_then(Value::as_str);
+    let value = sent.map_or_else(|| std::env::var(named).unwrap_or_default(), str::to_owned);
     let escaped = value.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect::<String>();
     let mut stderr = io::stderr().lock();
     writeln!(stderr, "the token is {value}, {{\"said\":\"{escaped}\"}}")?;

@@ -9,14 +9,16 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::answer;
-use crate::credential::Shown;
+use crate::credential::{Filled, Shown};
 use crate::desk::Denied;
 use crate::handles::task_of;
 use crate::hold::{Hold, Waited, may_clear};
 use crate::incoming::Handed;
 use crate::message::{Id, Refused, Reply};
 use crate::operation::{Operation, Terms};
-use crate::peer::{Answer, Asked, NotAsked, Outgoing, Peer, Permitted, Question, Sent, Unsent};
+use crate::peer::{
+    Answer, Asked, Decided as Message, NotAsked, Outgoing, Peer, Permitted, Question, Sent, Unsent,
+};
 use crate::pins::Since;
 use crate::questions::{Questions, asks_nothing};
 use crate::room::Room;
@@ -59,6 +61,16 @@ enum Decided {
     Refused(Refusal, Captured),
     /// The asker wants it no more.
     Cancelled,
+}
+
+/// What a permitted call takes besides its permit.
+struct Prepared {
+    /// What must still hold of the server's tools when it is sent.
+    since: Option<Since>,
+    /// What its server is shown.
+    shown: Option<Shown>,
+    /// The message with its credentials, if it names some.
+    filled: Option<Filled>,
 }
 
 /// How it ended, as the asker is to be told.
@@ -179,7 +191,7 @@ impl Case {
     }
 
     /// All that a permitted call takes besides its permit; why it is not sent, if it cannot be had.
-    async fn prepared(&self, terms: &Terms) -> Result<(Option<Since>, Option<Shown>), ReasonCode> {
+    async fn prepared(&self, terms: &Terms) -> Result<Prepared, ReasonCode> {
         if let Some(code) = self.shared.forbids(terms) {
             return Err(code);
         }
@@ -187,8 +199,12 @@ impl Case {
             Way::ToUpstream => self.shared.shown().await?,
             Way::ToClient => None,
         };
-        // Last: the other may take a while.
-        Ok((self.since(terms).await?, shown))
+        let filled = match self.way {
+            Way::ToUpstream => self.shared.filled(&self.operation).await?,
+            Way::ToClient => None,
+        };
+        // Last: the others may take a while.
+        Ok(Prepared { since: self.since(terms).await?, shown, filled })
     }
 
     /// An answer of the gate's own, as the asker reads it.
@@ -198,14 +214,16 @@ impl Case {
 
     async fn permitted(&mut self, permit: Permit, terms: Terms) {
         let attempt = permit.attempt();
-        let (since, shown) = match self.prepared(&terms).await {
+        let prepared = match self.prepared(&terms).await {
             Ok(prepared) => prepared,
             Err(code) => {
                 let end = self.unsent(attempt, &Refusal::own(code, None));
                 return self.unspent(permit.decline(), end).await;
             }
         };
-        let (sent, answer) = self.send(permit, since, shown).await;
+        // To the end: until nothing more is read in answer, what is sent may come back.
+        let _outstanding = prepared.filled.as_ref().map(Filled::outstanding);
+        let (sent, answer) = self.send(permit, prepared).await;
         let end = |refusal: &Refusal| self.unsent(attempt, refusal);
         match sent {
             Some(Ok(running)) => self.running(running, attempt, terms, answer).await,
@@ -231,8 +249,7 @@ impl Case {
     async fn send(
         &self,
         permit: Permit,
-        since: Option<Since>,
-        shown: Option<Shown>,
+        Prepared { since, shown, filled }: Prepared,
     ) -> (Option<Sent>, Option<oneshot::Receiver<Heard>>) {
         let (sent, result) = oneshot::channel();
         let (call, answer) = match &self.asker {
@@ -242,9 +259,9 @@ impl Case {
                 (Some((asker.id.clone(), route)), Some(answer))
             }
         };
-        let bytes = self.operation.bytes.clone();
+        let message = filled.map_or_else(|| Message::AsItIs(self.operation.bytes.clone()), Message::Filled);
         let outcomes = self.shared.outcomes.clone();
-        let permitted = Permitted { permit, outcomes, bytes, since, shown, call, sent };
+        let permitted = Permitted { permit, outcomes, message, since, shown, call, sent };
         self.executor().give(Outgoing::Permitted(Box::new(permitted))).await;
         (result.await.ok(), answer)
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use portcullis_protocol::{AgentId, GateId, PrincipalId, ReasonCode, SurfaceName};
 
 use crate::confine::Confinement;
-use crate::credential::{CredentialSource, EnvironmentCredentials};
+use crate::credential::{ArgumentSlots, CredentialSource, EnvironmentCredentials};
 use crate::junction::names;
 use crate::remote::RemoteServer;
 use crate::room::Rooms;
@@ -72,6 +72,8 @@ pub struct LocalServer {
     pub pass_environment: Vec<String>,
     /// Credentials that it gets in its environment, if it does. It is then started under a PERMIT of its own.
     pub credentials: Option<EnvironmentCredentials>,
+    /// What the gate fills in of the arguments of its tools, if it does.
+    pub slots: Option<ArgumentSlots>,
     /// What is started in its place, so that it ends when the gate does: a program that calls
     /// [`supervise::run`](crate::supervise::run) with the arguments that follow, such as `[current_exe, "__upstream"]`.
     pub supervisor: Vec<OsString>,
@@ -150,14 +152,18 @@ impl McpGate {
     #[must_use]
     pub fn credential_sources(&self) -> Vec<Arc<CredentialSource>> {
         let of = |server: NamedServer| -> Vec<Arc<CredentialSource>> {
+            let mut sources: Vec<_> =
+                server.slots().into_iter().flat_map(ArgumentSlots::sources).cloned().collect();
             match server.server {
                 ToolServer::Local(local) => {
-                    local.credentials.iter().flat_map(EnvironmentCredentials::sources).cloned().collect()
+                    sources
+                        .extend(local.credentials.iter().flat_map(EnvironmentCredentials::sources).cloned());
                 }
                 ToolServer::Remote(remote) => {
-                    remote.credential.map(|credential| Arc::clone(credential.source())).into_iter().collect()
+                    sources.extend(remote.credential.map(|credential| Arc::clone(credential.source())));
                 }
             }
+            sources
         };
         self.servers().into_iter().flat_map(of).collect()
     }
@@ -193,6 +199,14 @@ impl McpGate {
 }
 
 impl NamedServer {
+    /// What the gate fills in of the arguments of its tools, if it does.
+    pub(crate) const fn slots(&self) -> Option<&ArgumentSlots> {
+        match &self.server {
+            ToolServer::Local(local) => local.slots.as_ref(),
+            ToolServer::Remote(remote) => remote.slots.as_ref(),
+        }
+    }
+
     const fn local(&self) -> Option<&LocalServer> {
         match &self.server {
             ToolServer::Local(local) => Some(local),

@@ -5,7 +5,9 @@
 
 mod environment;
 mod here;
+mod programs;
 mod redact;
+mod slots;
 mod vault;
 
 use std::fmt;
@@ -23,8 +25,11 @@ use zeroize::Zeroizing;
 pub use environment::{EnvironmentCredentials, InvalidVariables};
 pub(crate) use environment::{Given, Handover};
 pub use here::Here;
-pub(crate) use redact::Redaction;
-use redact::{Held, TooMuch};
+pub use programs::{Age, InvalidAttributes, Keyring};
+pub(crate) use redact::{Held, Redactions};
+use redact::{Redaction, TooMuch};
+pub use slots::{ArgumentSlot, ArgumentSlots, InvalidSlots};
+pub(crate) use slots::{Filled, unnamed};
 use vault::Lease;
 pub use vault::{Engine, InvalidPath, Vault, VaultPath};
 
@@ -139,6 +144,10 @@ pub enum Origin {
     Here(Here),
     /// A program of the operator's: one line on its standard output.
     Command(Program),
+    /// A file that is encrypted.
+    Age(Age),
+    /// The keyring of a desktop.
+    Keyring(Keyring),
     /// A Vault or OpenBao server.
     Vault(Box<Vault>),
 }
@@ -301,7 +310,9 @@ impl CredentialSource {
         let place = self.place().await?;
         let (said, lease) = match self.origin.as_ref() {
             Origin::Given(token) => (Zeroizing::new(token.reveal().as_bytes().to_vec()), None),
-            Origin::Here(_) | Origin::Command(_) => (self.blocking(place).await?, None),
+            Origin::Here(_) | Origin::Command(_) | Origin::Age(_) | Origin::Keyring(_) => {
+                (self.blocking(place).await?, None)
+            }
             Origin::Vault(vault) => vault.read(place, self.deadline).await?,
         };
         Ok((checked(&said)?, lease))
@@ -318,12 +329,12 @@ impl CredentialSource {
         let (origin, until) = (Arc::clone(&self.origin), BootInstant::now().plus(self.deadline));
         let asked = tokio::task::spawn_blocking(move || {
             let _place = place;
+            let left = || until.since(BootInstant::now());
             match origin.as_ref() {
                 Origin::Here(here) => here.read(),
-                Origin::Command(program) => {
-                    let left = || until.since(BootInstant::now());
-                    Ok(program.run(&[], LONGEST, &left)?)
-                }
+                Origin::Command(program) => Ok(program.run(&[], LONGEST, &left)?),
+                Origin::Age(age) => age.read(&left),
+                Origin::Keyring(keyring) => keyring.read(&left),
                 Origin::Given(_) | Origin::Vault(_) => Err(NoCredential::Empty),
             }
         });

@@ -383,3 +383,27 @@ fn a_variable_of_the_gates_own_is_a_credential() {
         assert!(said.contains(expected), "{value:?}: {said}");
     }
 }
+
+#[test]
+fn attributes_that_a_keyrings_program_would_read_as_options_find_no_secret() {
+    let of = |attributes: &[(&str, &str)]| {
+        let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Keyring::new(Keyring::PROGRAM.into(), attributes.collect()).map(drop)
+    };
+    assert_eq!(of(&[("service", "crm"), ("xdg:schema", "org.example.Key")]), Ok(()));
+    let long = "x".repeat(257);
+    for attribute in [
+        ("--unlock", "crm"),
+        ("service", "--unlock"),
+        ("service", ""),
+        ("", "crm"),
+        ("ser vice", "crm"),
+        ("service", "c\0rm"),
+        ("service", long.as_str()),
+    ] {
+        assert_eq!(of(&[attribute]), Err(InvalidAttributes), "{attribute:?}");
+    }
+    assert_eq!(of(&[]), Err(InvalidAttributes));
+    let many: Vec<String> = (0..9).map(|at| format!("a{at}")).collect();
+    assert_eq!(of(&many.iter().map(|name| (name.as_str(), "x")).collect::<Vec<_>>()), Err(InvalidAttributes));
+}

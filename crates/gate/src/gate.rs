@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::attempts::Attempts;
 use crate::company::Company;
 pub(crate) use crate::config::{Ending, GateError, LocalServer, McpGate, NamedServer, ToolServer};
+use crate::credential::ArgumentSlots;
 use crate::desk::Desk;
 use crate::form::TypedTools;
 use crate::handles::Handles;
@@ -205,11 +206,12 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin + Send + 'static,
 {
+    let slots = server.slots.clone();
     let started = Remote::start(server, basis.notes.clone(), config.0.rooms());
     let (remote, sink, source) = started.map_err(GateError::Start)?;
     let (upstream, writer) = Peer::holding(Rooms::new(basis.unsent), sink);
     let reach = Reach::Remote(Arc::clone(&remote));
-    let shared = shared(config, basis, (client.peer, upstream), (reach, client.lost));
+    let shared = shared(config, basis, (client.peer, upstream), (reach, slots, client.lost));
     session(shared, Life::Remote(remote), (writer, source), (client.input, client.writer)).await
 }
 
@@ -247,7 +249,7 @@ pub(crate) fn shared(
     (config, server): (&McpGate, String),
     basis: &Basis,
     (client, upstream): (Peer, Peer),
-    (reach, lost): (Reach, watch::Sender<bool>),
+    (reach, filling, lost): (Reach, Option<ArgumentSlots>, watch::Sender<bool>),
 ) -> Arc<Shared> {
     let McpGate { agent, acts_for, gate, deadline, listed_within, simulation, .. } = config.clone();
     let Basis { arbiter, log, notes, outcomes, attempts, run, unsent, company } = basis.clone();
@@ -280,6 +282,7 @@ pub(crate) fn shared(
     Arc::new(Shared {
         server,
         reach,
+        filling,
         lost,
         desk,
         outcomes,

@@ -5,6 +5,7 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
+use zeroize::Zeroizing;
 
 use crate::credential::{Given, Shown};
 use crate::line::{Line, Lines};
@@ -124,7 +125,9 @@ impl<W: AsyncWrite + Unpin + Send> Sink for W {
         true
     }
 
-    async fn send(&mut self, mut message: Vec<u8>, _: Option<Shown>) -> io::Result<Handed> {
+    async fn send(&mut self, message: Vec<u8>, _: Option<Shown>) -> io::Result<Handed> {
+        // There may be a credential in it.
+        let mut message = Zeroizing::new(message);
         message.push(b'\n');
         self.write_all(&message).await?;
         self.flush().await?;

@@ -52,8 +52,9 @@ mod weight;
 
 pub use config::{Ending, GateError, LocalServer, McpGate, NamedServer, ToolServer};
 pub use credential::{
-    Credential, CredentialSource, Engine, EnvironmentCredentials, Here, InvalidHeader, InvalidPath,
-    InvalidVariables, NoCredential, Origin, Vault, VaultPath, give_back,
+    Age, ArgumentSlot, ArgumentSlots, Credential, CredentialSource, Engine, EnvironmentCredentials, Here,
+    InvalidAttributes, InvalidHeader, InvalidPath, InvalidSlots, InvalidVariables, Keyring, NoCredential,
+    Origin, Vault, VaultPath, give_back,
 };
 pub use gate::serve;
 pub use listing::{ListingError, ToolListing, list_remote_tools, list_tools};

@@ -197,6 +197,27 @@ pub(crate) struct Params {
     pub(crate) read: BTreeMap<String, Loose>,
 }
 
+impl Params {
+    /// Parameters of these members. `None` if they are not read in one way only.
+    pub(crate) fn read(raw: Members) -> Option<Self> {
+        let text = raw.to_text();
+        let limits = Limits { bytes: text.len(), ..Limits::MESSAGE };
+        match Loose::parse(text.as_bytes(), limits) {
+            Ok(Loose::Object(read)) => Some(Self { text, raw, read }),
+            Ok(
+                Loose::Null
+                | Loose::Bool(_)
+                | Loose::Int(_)
+                | Loose::Fraction
+                | Loose::Oversize
+                | Loose::Str(_)
+                | Loose::Array(_),
+            )
+            | Err(_) => None,
+        }
+    }
+}
+
 /// Method, parameters and further members of a request or notification.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Body {

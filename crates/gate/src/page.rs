@@ -1,5 +1,6 @@
 //! A page of a server's tools: what an answer to `tools/list` holds, each tool as the bytes that came.
 
+use std::borrow::{Borrow, Cow};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -89,8 +90,9 @@ impl Page {
 
     /// The answer with these of its tools alone, and with for how long a client of the stateless revision may go by it: no longer
     /// than the server says, and for itself alone (MCP 2026-07-28, "CacheableResult").
-    pub(crate) fn showing(&self, tools: &[&str], within: Option<Duration>) -> String {
-        let text = if tools.len() == self.tools.len() { self.members.to_text() } else { self.with(tools) };
+    pub(crate) fn showing(&self, tools: &[Cow<'_, str>], within: Option<Duration>) -> String {
+        let all = self.tools.iter().eq(tools);
+        let text = if all { self.members.to_text() } else { self.with(tools) };
         let (Some(within), Some(mut members)) = (within, members_of(&text)) else { return text };
         let own = members.get("ttlMs").and_then(|ttl| ttl.parse::<u64>().ok()).unwrap_or(0);
         let within = u64::try_from(within.as_millis()).unwrap_or(0);
@@ -100,7 +102,7 @@ impl Page {
     }
 
     /// The answer with these of its tools alone.
-    pub(crate) fn with(&self, tools: &[&str]) -> String {
+    pub(crate) fn with<T: Borrow<str>>(&self, tools: &[T]) -> String {
         let list = format!("[{}]", tools.join(","));
         let members = self.members.0.iter().map(|(key, raw)| {
             let raw = if key == "tools" { &list } else { raw };

@@ -10,7 +10,7 @@ use portcullis_protocol::{AttemptId, Outcome};
 use portcullis_sdk::{Lapsed, OutcomeReport, Outcomes, Permit, Refusal, Running};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::credential::Shown;
+use crate::credential::{Filled, Shown};
 use crate::harmless::Harmless;
 use crate::incoming::{Handed, Sink};
 use crate::message::{Id, Reply};
@@ -35,8 +35,7 @@ pub(crate) struct Permitted {
     pub(crate) permit: Permit,
     /// Where its outcome goes. While one of them waits there, it is not spent.
     pub(crate) outcomes: Outcomes,
-    /// The message without its id.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) message: Decided,
     /// What must still hold of the server's tools when it is spent, where it depends on them.
     pub(crate) since: Option<Since>,
     /// What its server is shown, fetched under the permit; `None` where nothing is shown.
@@ -44,6 +43,40 @@ pub(crate) struct Permitted {
     /// The asker's id and where the answer goes; `None` for a notification.
     pub(crate) call: Option<(Id, oneshot::Sender<Heard>)>,
     pub(crate) sent: oneshot::Sender<Sent>,
+}
+
+/// A message that was decided, without its id.
+#[derive(Debug)]
+pub(crate) enum Decided {
+    /// It is sent as it is.
+    AsItIs(Vec<u8>),
+    /// It is sent with credentials where it names them.
+    Filled(Filled),
+}
+
+impl Decided {
+    /// What its permit is for.
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::AsItIs(bytes) => bytes,
+            Self::Filled(filled) => filled.decided(),
+        }
+    }
+
+    fn sent(&self) -> &[u8] {
+        match self {
+            Self::AsItIs(bytes) => bytes,
+            Self::Filled(filled) => filled.bytes(),
+        }
+    }
+
+    /// About how many bytes it takes.
+    fn length(&self) -> usize {
+        match self {
+            Self::AsItIs(bytes) => bytes.len(),
+            Self::Filled(filled) => filled.decided().len().saturating_add(filled.bytes().len()),
+        }
+    }
 }
 
 /// An answer that asks the client for something, with the permit of each question.
@@ -108,7 +141,7 @@ impl Outgoing {
         };
         match self {
             Self::Harmless(message) => message.bytes(),
-            Self::Permitted(permitted) => permitted.bytes.len(),
+            Self::Permitted(permitted) => permitted.message.length(),
             Self::Answer(answer) => of_answer(answer),
             Self::Asked(asked) => {
                 let questions = asked.questions.iter().map(|question| question.bytes.len());
@@ -159,17 +192,21 @@ impl Line {
         Ok((Self::answer(answer), running))
     }
 
-    /// Spends the permit for exactly these bytes. The id that is put in front of them is the gate's own.
+    /// Spends the permit for exactly this message. The id that is put in front of it is the gate's own.
     fn permitted(
         (permit, outcomes): (Permit, &Outcomes),
-        bytes: &[u8],
+        message: &Decided,
         number: Option<u64>,
     ) -> Result<(Self, Running), Box<Lapsed>> {
-        let running = permit.begin_sending(bytes, outcomes)?;
-        let line = match (number, bytes.strip_prefix(b"{")) {
-            (Some(number), Some(rest)) => [format!(r#"{{"id":{number},"#).as_bytes(), rest].concat(),
-            (Some(_), None) | (None, _) => bytes.to_vec(),
+        let running = permit.begin_sending(message.bytes(), outcomes)?;
+        let (begin, rest) = match (number, message.sent().strip_prefix(b"{")) {
+            (Some(number), Some(rest)) => (format!(r#"{{"id":{number},"#), rest),
+            (Some(_), None) | (None, _) => (String::new(), message.sent()),
         };
+        // With room for the line's end: what it would be moved from is not wiped.
+        let mut line = Vec::with_capacity(begin.len().saturating_add(rest.len()).saturating_add(1));
+        line.extend_from_slice(begin.as_bytes());
+        line.extend_from_slice(rest);
         Ok((Self(line), running))
     }
 }
@@ -267,7 +304,7 @@ impl<S: Sink> Writer<S> {
     }
 
     async fn permitted(&mut self, permitted: Permitted) {
-        let Permitted { permit, outcomes, bytes, since, shown, call, sent } = permitted;
+        let Permitted { permit, outcomes, message, since, shown, call, sent } = permitted;
         // Before the permit is spent: what cannot be sent is not begun.
         if let Some(out) = &mut self.out
             && !out.ready().await
@@ -283,7 +320,7 @@ impl<S: Sink> Writer<S> {
             Err(Unsendable::Gone) => return tell(sent, Err(Unsent::Gone(permit.decline()))),
             Err(Unsendable::Cancelled) => return tell(sent, Err(Unsent::Cancelled(permit.decline()))),
         };
-        match Line::permitted((permit, &outcomes), &bytes, number) {
+        match Line::permitted((permit, &outcomes), &message, number) {
             Ok((line, running)) => {
                 let handed = self.write(line, shown).await;
                 tell(sent, Ok((running, handed)));

@@ -84,7 +84,8 @@ impl Side {
         let (answer, _) = oneshot::channel();
         let call = Some((Id::Int(1), answer));
         let (permit, bytes) = (permit(), bytes.to_vec());
-        self.writer.permitted(Permitted { permit, outcomes, bytes, since, shown: None, call, sent }).await;
+        let message = Decided::AsItIs(bytes);
+        self.writer.permitted(Permitted { permit, outcomes, message, since, shown: None, call, sent }).await;
         let written = self.writer.out.map_or_else(String::new, |out| String::from_utf8(out).unwrap());
         (result.try_recv().unwrap(), written)
     }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use portcullis_protocol::ReasonCode;
+use portcullis_protocol::{Loose, ReasonCode};
 
-use crate::credential::Shown;
+use crate::credential::{Filled, Shown, unnamed};
+use crate::message::{Body, Refused};
+use crate::operation::Operation;
 use crate::remote::Remote;
 use crate::session::Shared;
 
@@ -37,5 +39,28 @@ impl Shared {
             self.notes.say(format!("there is no credential to show the tool server: {why}"));
             ReasonCode::CredentialUnavailable
         })
+    }
+
+    /// A call of a tool as it is decided, with the names of what the gate fills in. `None` if that is nothing.
+    pub(crate) fn named(&self, body: &Body) -> Result<Option<Body>, Refused> {
+        let Some(params) = body.params.as_ref().filter(|_| body.method == "tools/call") else {
+            return Ok(None);
+        };
+        unnamed(params)?;
+        let tool = params.read.get("name").and_then(Loose::as_str);
+        let (Some(slots), Some(tool)) = (&self.filling, tool) else { return Ok(None) };
+        let named = slots.named(tool, params)?;
+        Ok(named.map(|params| Body { params: Some(params), ..body.clone() }))
+    }
+
+    /// A permitted call with its credentials where it names them; why they cannot be had. `None` if it names none.
+    pub(crate) async fn filled(&self, operation: &Operation) -> Result<Option<Filled>, ReasonCode> {
+        let (Some(slots), Some(tool)) = (&self.filling, operation.called()) else { return Ok(None) };
+        let filling = slots.fetch(tool).await.map_err(|why| {
+            self.notes.say(format!("there is no credential for an argument: {why}"));
+            ReasonCode::CredentialUnavailable
+        })?;
+        let filled = filling.map(|filling| filling.fill(operation.bytes.clone()));
+        filled.map(|filled| filled.ok_or(ReasonCode::RequestInvalidValue)).transpose()
     }
 }

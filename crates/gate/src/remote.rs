@@ -31,7 +31,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
-use crate::credential::{Credential, NoCredential, Redaction, Shown};
+use crate::credential::{ArgumentSlots, Credential, NoCredential, Redactions, Shown};
 use crate::incoming::{Answers, Fate, Incoming};
 use crate::line::Line;
 use crate::notes::{Notes, escape};
@@ -96,6 +96,8 @@ pub struct RemoteServer {
     pub trust: Trust,
     /// What it is shown so that it lets the gate in. The agent never sees it.
     pub credential: Option<Credential>,
+    /// What the gate fills in of the arguments of its tools, if it does.
+    pub slots: Option<ArgumentSlots>,
 }
 
 /// The conversation with one server.
@@ -103,7 +105,7 @@ pub(crate) struct Remote {
     wire: Wire,
     credential: Option<Credential>,
     /// Takes what the server was shown out of all that it says.
-    redaction: Arc<Redaction>,
+    redaction: Redactions,
     notes: Notes,
     incoming: mpsc::Sender<Incoming>,
     /// For what waits to be acted upon, and on.
@@ -154,12 +156,14 @@ impl Remote {
         notes: Notes,
         rooms: Rooms,
     ) -> io::Result<(Arc<Self>, RemoteSink, mpsc::Receiver<Incoming>)> {
-        let RemoteServer { url, trust, credential } = server;
+        let RemoteServer { url, trust, credential, slots } = server;
         let wire = Wire::to(url, trust).map_err(io::Error::other)?;
         let (incoming, source) = mpsc::channel(WAITING);
+        let shown = credential.iter().map(|own| own.source().redaction());
+        let filled = slots.iter().map(ArgumentSlots::redaction);
         let remote = Arc::new(Self {
             wire,
-            redaction: credential.as_ref().map(|own| own.source().redaction()).unwrap_or_default(),
+            redaction: Redactions::of(shown.chain(filled)),
             credential,
             notes,
             incoming,

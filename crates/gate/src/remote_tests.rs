@@ -19,7 +19,12 @@ impl Far {
     /// A server that may say four megabytes at once.
     async fn start() -> Self {
         let web = web::Web::start().await;
-        let server = RemoteServer { url: web.url.parse().unwrap(), trust: Trust::System, credential: None };
+        let server = RemoteServer {
+            url: web.url.parse().unwrap(),
+            trust: Trust::System,
+            credential: None,
+            slots: None,
+        };
         let notes = Notes::start(|_| {}).unwrap();
         let (remote, sink, said) = Remote::start(server, notes, Rooms::of_one(32)).unwrap();
         Self { web, remote, sink, said }

@@ -14,6 +14,7 @@ use crate::answer;
 use crate::attempts::Attempts;
 use crate::case::{Asker, Case, Way};
 use crate::company::Company;
+use crate::credential::ArgumentSlots;
 use crate::desk::Desk;
 use crate::form::{Form, TypedTools};
 use crate::handles::Handles;
@@ -48,6 +49,8 @@ const SAMPLE: usize = 120;
 pub(crate) struct Shared {
     pub(crate) server: String,
     pub(crate) reach: Reach,
+    /// What the gate fills in of the arguments of the server's tools, if it does.
+    pub(crate) filling: Option<ArgumentSlots>,
     /// Turns true when the tool server is gone.
     pub(crate) lost: watch::Sender<bool>,
     pub(crate) desk: Desk,
@@ -117,7 +120,11 @@ impl Shared {
         id: Option<&Id>,
         (body, room): (&Body, Option<Room>),
     ) -> Result<(), Refused> {
-        let operation = Operation::of(&self.server, way, body)?;
+        let named = match way {
+            Way::ToUpstream => self.named(body)?,
+            Way::ToClient => None,
+        };
+        let operation = Operation::of(&self.server, way, named.as_ref().unwrap_or(body))?;
         let full = || Refused::new(ReasonCode::OverloadShed, "too many calls are under way in this gate");
         let (table, slots) = match way {
             Way::ToUpstream => (&self.upstream.table, &self.slots),

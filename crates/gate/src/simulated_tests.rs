@@ -51,6 +51,7 @@ async fn a_gate_that_only_simulates_has_an_arbiter_that_decides_nothing() {
         command: Vec::new(),
         pass_environment: Vec::new(),
         credentials: None,
+        slots: None,
         supervisor: Vec::new(),
         confinement: Confinement::default(),
     };

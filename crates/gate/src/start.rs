@@ -43,7 +43,7 @@ where
     let confinement = confinement(local, &basis.notes);
     let reach = if confinement.hidden.is_empty() { Reach::Anything } else { Reach::Confined };
     let (upstream, unwritten) = Peer::to_come(Rooms::new(basis.unsent));
-    let shared = shared(config, basis, (client.peer, upstream), (reach, client.lost));
+    let shared = shared(config, basis, (client.peer, upstream), (reach, local.slots.clone(), client.lost));
     let start = Start { shared: &shared, local, confinement };
     let Started { mut process, given, until } = match &local.credentials {
         None => start.at_once().await?,
@@ -53,6 +53,7 @@ where
     let stdin = process.child.stdin.take().ok_or_else(piped)?;
     let stdout = process.child.stdout.take().ok_or_else(piped)?;
     let errors = process.child.stderr.take().ok_or_else(piped)?;
+    let given = Given::and(given, local.slots.as_ref());
     shared.spawn(stderr(errors, shared.notes.clone(), given.clone()));
     let source = Spoken { lines: Lines::new(stdout, UPSTREAM_LINE), given };
     let life = Life::Process(Box::new(process), until);

@@ -1,6 +1,7 @@
 //! What the client is shown of a server's tools: those for which the arbiter says that a grant to its agent is in scope, on
 //! record before the client sees them. Nothing is permitted by that, and a hidden tool that is called all the same is decided.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -130,17 +131,19 @@ impl Shared {
             // It is not known what this agent may see, or nobody could say later what it saw.
             Err(refusal) => return answer::blocked(&refusal, Form::Error),
         };
-        let kept: Vec<&str> = named
-            .iter()
-            .flatten()
-            .filter(|(name, _)| !hidden.contains(name))
-            .map(|(_, text)| *text)
-            .collect();
-        let all = kept.len() == page.tools.len();
+        let shown = named.iter().flatten().filter(|(name, _)| !hidden.contains(name));
+        let kept: Vec<Cow<'_, str>> = shown.map(|(name, text)| self.shown_definition(name, text)).collect();
+        let all = kept.len() == page.tools.len() && kept.iter().all(|text| matches!(text, Cow::Borrowed(_)));
         if all && !wanted.stateless {
             return reply;
         }
         Reply::Result(page.showing(&kept, wanted.stateless.then_some(left)))
+    }
+
+    /// A tool's definition as agents are shown it: without what the gate fills in.
+    fn shown_definition<'a>(&self, name: &str, text: &'a str) -> Cow<'a, str> {
+        let hidden = self.filling.as_ref().and_then(|slots| slots.hidden_in(name, text));
+        hidden.map_or(Cow::Borrowed(text), Cow::Owned)
     }
 
     /// The names that are hidden, and for how long a client may go by that.

@@ -69,20 +69,36 @@ impl Program {
         longest: usize,
         left: &dyn Fn() -> Duration,
     ) -> Result<Zeroizing<Vec<u8>>, NoAnswer> {
+        self.run_passing(&[], input, longest, left)
+    }
+
+    /// The same, and it sees these variables of this process's environment.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn run_passing(
+        &self,
+        variables: &[&str],
+        input: &[u8],
+        longest: usize,
+        left: &dyn Fn() -> Duration,
+    ) -> Result<Zeroizing<Vec<u8>>, NoAnswer> {
         // Each time: it is run by its name, behind which another may have come meanwhile.
         self.fit()?;
-        let mut running = Running(self.start().map_err(unavailable)?);
+        let mut running = Running(self.start(variables).map_err(unavailable)?);
         running.tell(input).map_err(unavailable)?;
         let answer = running.answer(longest, left)?;
         running.succeeds(left)?;
         Ok(answer)
     }
 
-    fn start(&self) -> std::io::Result<Child> {
+    fn start(&self, variables: &[&str]) -> std::io::Result<Child> {
+        let passed = variables.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         Command::new(&self.path)
             .args(&self.arguments)
             .env_clear()
             .env("PATH", PATH)
+            .envs(passed)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

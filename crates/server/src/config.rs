@@ -32,7 +32,7 @@ mod spool;
 mod witnessing;
 
 pub use cosigning::CosigningConfig;
-pub use credential::{CredentialConfig, EnvironmentConfig};
+pub use credential::{CredentialConfig, EnvironmentConfig, SlotsConfig};
 pub use credentials::{AgentConfig, OperatorConfig};
 pub use endpoint::{EndpointConfig, read_tls};
 pub use error::ConfigError;

@@ -49,6 +49,10 @@ pub(crate) struct McpArgs {
     /// under another PERMIT. Default: 28,800.
     #[arg(long, value_name = "SECONDS", requires = "env_credential")]
     pub(crate) lease_seconds: Option<u64>,
+    /// A credential that the gate fills in in the arguments of calls, by this name, and a file that says of which tools, in which argument,
+    /// and where it comes from. The agent never sees it, and may put nothing there. May be given again. docs/credentials.md
+    #[arg(long, value_name = "NAME=FILE", value_parser = named_file, conflicts_with = "servers")]
+    pub(crate) argument_credential: Vec<(String, PathBuf)>,
     /// Serve agents' clients over Streamable HTTP at this address, instead of one over stdio: `http://ADDRESS:PORT/mcp`. Each
     /// request carries its agent's token. Other than loopback addresses need TLS. docs/endpoint.md
     #[arg(long, value_name = "ADDRESS:PORT")]

@@ -13,7 +13,8 @@ use portcullis_sdk::{BootInstant, Token};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use super::redact::{Held, Redaction, TooMuch};
+use super::redact::{Held, Redaction, Redactions, TooMuch};
+use super::slots::ArgumentSlots;
 use super::{CredentialSource, LONGEST, NoCredential};
 use crate::handover::{self, MOST};
 use crate::line::Line;
@@ -108,7 +109,7 @@ impl EnvironmentCredentials {
         for credential in fetched.values() {
             held.push(self.redaction.learn(credential).map_err(|TooMuch| NoCredential::TooMany)?);
         }
-        let given = Given { redaction: Arc::clone(&self.redaction), _held: held.into() };
+        let given = Given { redactions: Redactions::of([Arc::clone(&self.redaction)]), _held: held.into() };
         Ok((Handover::of(&fetched)?, given, until))
     }
 }
@@ -146,23 +147,31 @@ impl fmt::Debug for Handover {
     }
 }
 
-/// What a server was given, as its words are looked through for it. It is known for as long as one of these is held.
+/// What a server was given at its start and is given with calls, as its words are looked through for it. What it was given at its start is
+/// known for as long as one of these is held.
 #[derive(Clone)]
 pub(crate) struct Given {
-    redaction: Arc<Redaction>,
+    redactions: Redactions,
     _held: Arc<[Held]>,
 }
 
 impl Given {
+    /// What a server may be given at all: nothing of it yet with calls.
+    pub(crate) fn and(given: Option<Self>, slots: Option<&ArgumentSlots>) -> Option<Self> {
+        let Some(slots) = slots else { return given };
+        let (redactions, held) = given.map_or_else(Default::default, |given| (given.redactions, given._held));
+        Some(Self { redactions: redactions.and(slots.redaction()), _held: held })
+    }
+
     /// A message of the server's without it.
     pub(crate) fn message(&self, message: Vec<u8>) -> Vec<u8> {
-        self.redaction.message(message)
+        self.redactions.message(message)
     }
 
     /// A line of the server's that is no message without it. Where a line was cut, so may a credential have been: nothing is
     /// said of as much before the end as one can be long.
     pub(crate) fn words(&self, line: &Line) -> Vec<u8> {
-        let mut text = self.redaction.text(line.bytes());
+        let mut text = self.redactions.text(line.bytes());
         if let Line::Cut(_) = line {
             text.truncate(text.len().saturating_sub(LONGEST));
         }

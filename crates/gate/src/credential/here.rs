@@ -42,10 +42,11 @@ fn unavailable(name: &str, why: &str) -> NoCredential {
     NoCredential::Unavailable(format!("`{name}`: {why}"))
 }
 
-fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+/// Opens a file that nobody else may read.
+pub(super) fn open_private(path: &Path) -> Result<File, String> {
     // What is no file may have nobody at its other end.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut file = File::from(open(path, flags, Mode::empty()).map_err(|error| error.to_string())?);
+    let file = File::from(open(path, flags, Mode::empty()).map_err(|error| error.to_string())?);
     // Of what was opened: another may have its name by now.
     let metadata = file.metadata().map_err(|error| error.to_string())?;
     if !metadata.is_file() {
@@ -54,6 +55,11 @@ fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     if metadata.mode() & 0o077 != 0 {
         return Err("it is open to others; run `chmod 600` on it".to_owned());
     }
+    Ok(file)
+}
+
+fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let mut file = open_private(path)?;
     // One byte more than there can be; as large as it may become, for what grew would leave a copy behind.
     let mut read = Zeroizing::new(vec![0; LONGEST.saturating_add(1)]);
     let mut length = 0;

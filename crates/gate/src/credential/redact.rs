@@ -29,6 +29,33 @@ pub(crate) struct Redaction {
     known: Mutex<Known>,
 }
 
+/// Takes the credentials of all sources of one server out of what it says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Redactions(Vec<Arc<Redaction>>);
+
+impl Redactions {
+    /// Of these sources.
+    pub(crate) fn of(all: impl IntoIterator<Item = Arc<Redaction>>) -> Self {
+        Self(all.into_iter().collect())
+    }
+
+    /// The same, and those of another.
+    pub(crate) fn and(mut self, other: Arc<Redaction>) -> Self {
+        self.0.push(other);
+        self
+    }
+
+    /// A message without them.
+    pub(crate) fn message(&self, message: Vec<u8>) -> Vec<u8> {
+        self.0.iter().fold(message, |message, one| one.message(message))
+    }
+
+    /// A text without them, which may be JSON too.
+    pub(crate) fn text(&self, text: &[u8]) -> Vec<u8> {
+        self.0.iter().fold(text.to_vec(), |text, one| one.text(&text))
+    }
+}
+
 /// Those that were shown and are not forgotten.
 #[derive(Default)]
 struct Known {

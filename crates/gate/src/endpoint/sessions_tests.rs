@@ -25,6 +25,7 @@ fn sessions(bounds: Bounds) -> Sessions {
         command: Vec::new(),
         pass_environment: Vec::new(),
         credentials: None,
+        slots: None,
         supervisor: Vec::new(),
         confinement: Confinement::default(),
     };

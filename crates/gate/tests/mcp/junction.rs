@@ -283,7 +283,8 @@ async fn lists_were_gathered_without_bound() {
 #[tokio::test]
 async fn a_server_that_could_not_be_reached_any_more_lost_the_calls_that_it_was_still_answering() {
     let web = Web::start().await;
-    let far = RemoteServer { url: web.url.parse().unwrap(), trust: Trust::System, credential: None };
+    let far =
+        RemoteServer { url: web.url.parse().unwrap(), trust: Trust::System, credential: None, slots: None };
     let far = NamedServer { name: "far".into(), server: ToolServer::Remote(far) };
     let mut several = Several::with(&[("one", &["read"])], |config| config.beside.push(far));
     *several.gate.arbiter.table.lock().unwrap() = Ok(table(&["one", "far"], ToolPins::none()));

@@ -88,7 +88,8 @@ async fn a_server_by_url_that_cannot_be_reached_leaves_the_others() {
     let url = format!("http://{}/mcp", unused.local_addr().unwrap());
     drop(unused);
     let mut several = Several::with(&[("one", &["read"])], |config| {
-        let remote = RemoteServer { url: url.parse().unwrap(), trust: Trust::System, credential: None };
+        let remote =
+            RemoteServer { url: url.parse().unwrap(), trust: Trust::System, credential: None, slots: None };
         config.beside = vec![NamedServer { name: "two".into(), server: ToolServer::Remote(remote) }];
     });
     *several.gate.arbiter.table.lock().unwrap() = Ok(table(&["one", "two"], ToolPins::none()));

@@ -47,6 +47,8 @@ mod several;
 #[cfg(test)]
 mod simulated;
 #[cfg(test)]
+mod slots;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod upstreams;

@@ -46,7 +46,12 @@ const ECHOES: [&str; 6] =
 fn remote(url: &str) -> ToolServer {
     let given = CredentialSource::given(Token::new("secret-of-the-server"));
     let credential = Some(Credential::bearer(given));
-    ToolServer::Remote(RemoteServer { url: url.parse().unwrap(), trust: Trust::System, credential })
+    ToolServer::Remote(RemoteServer {
+        url: url.parse().unwrap(),
+        trust: Trust::System,
+        credential,
+        slots: None,
+    })
 }
 
 /// A gate before this server, after the handshake.

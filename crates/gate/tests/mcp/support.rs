@@ -91,6 +91,7 @@ pub(crate) fn config(command: Vec<std::ffi::OsString>) -> McpGate {
             command,
             pass_environment: Vec::new(),
             credentials: None,
+            slots: None,
             supervisor: vec![example("gate_host").into(), "__upstream".into()],
             confinement: Confinement { hidden: Vec::new(), kept: vec![example("gate_host")] },
         }),

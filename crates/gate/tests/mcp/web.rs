@@ -252,13 +252,11 @@ async fn listen(stream: &mut TcpStream, reached: &Reached) -> Option<()> {
     }
 }
 
-/// What the server was shown.
+/// What the server was shown, or sent.
 fn token(reached: &Reached) -> String {
-    reached
-        .header("authorization")
-        .and_then(|value| value.strip_prefix("Bearer "))
-        .unwrap_or_default()
-        .to_owned()
+    let shown = reached.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+    let sent = || reached.message()["params"]["arguments"]["api_key"].as_str().map(str::to_owned);
+    shown.map(str::to_owned).or_else(sent).unwrap_or_default()
 }
 
 /// Says the token back in one of many ways.

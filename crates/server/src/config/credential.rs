@@ -1,9 +1,14 @@
-//! Where a credential comes from that a tool server by URL is shown: a table of the servers' file, or a file of its own.
+//! Where a credential comes from that a tool server by URL is shown, that one which is started has in its environment, or that is
+//! filled in in the arguments of calls: a table of the servers' file, or a file of its own.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use portcullis_gate::{Credential, CredentialSource, Engine, EnvironmentCredentials, Here, Origin, Vault};
+use portcullis_gate::{
+    Age, ArgumentSlot, ArgumentSlots, Credential, CredentialSource, Engine, EnvironmentCredentials, Here,
+    Keyring, Origin, Vault,
+};
 use portcullis_programs::Program;
 use portcullis_sdk::{Authorities, Endpoint};
 use serde::Deserialize;
@@ -44,17 +49,40 @@ pub struct EnvironmentConfig {
     pub kept: Vec<PathBuf>,
 }
 
+/// The credentials that are filled in in the arguments of a tool server's calls, and what of the file system says where they come from.
+#[derive(Clone, Debug)]
+pub struct SlotsConfig {
+    /// What is filled in.
+    pub slots: ArgumentSlots,
+    /// What no tool server may read or change.
+    pub hidden: Vec<PathBuf>,
+    /// What tool servers may read, and not change.
+    pub kept: Vec<PathBuf>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CredentialSection {
     header: Option<String>,
     prefix: Option<String>,
+    tools: Option<BTreeSet<String>>,
+    argument: Option<String>,
     deadline_ms: Option<u64>,
     max_age_seconds: Option<u64>,
     file: Option<PathBuf>,
     env: Option<String>,
     command: Option<Vec<String>>,
+    age: Option<AgeSection>,
+    keyring: Option<BTreeMap<String, String>>,
     vault: Option<VaultSection>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AgeSection {
+    file: PathBuf,
+    identity: PathBuf,
+    program: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -119,10 +147,8 @@ impl EnvironmentConfig {
         let lease = within("lease_seconds", lease_seconds, LEASE, LEASES)?;
         let (mut sources, mut hidden, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         for (name, section, base) in sections {
-            if section.header.is_some() || section.prefix.is_some() {
-                let error = "has no `header` and no `prefix`: it is what the variable holds";
-                return Err(ConfigError::Value { key: "credentials", error: error.into() });
-            }
+            section.is_of_no_header("credentials", "it is what the variable holds")?;
+            section.is_of_no_call("credentials")?;
             let (source, hides, keeps) = section.source(&base)?;
             sources.push((name, source));
             hidden.extend(hides);
@@ -134,7 +160,58 @@ impl EnvironmentConfig {
     }
 }
 
+impl SlotsConfig {
+    /// Reads the files that say what is filled in in each slot, and where. The paths in each are taken from its own directory.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn read(files: &[(String, PathBuf)]) -> Result<Self, ConfigError> {
+        let (mut sections, mut paths) = (Vec::new(), Vec::new());
+        for (name, path) in files {
+            let (section, base, path) = CredentialSection::read(path)?;
+            sections.push((name.clone(), section, base));
+            paths.push(path);
+        }
+        let mut read = Self::resolve(sections)?;
+        read.hidden.extend(paths);
+        Ok(read)
+    }
+
+    /// Those of sections, each with the directory from which its paths are taken.
+    pub(super) fn resolve(sections: Vec<(String, CredentialSection, PathBuf)>) -> Result<Self, ConfigError> {
+        let (mut slots, mut hidden, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, mut section, base) in sections {
+            section.is_of_no_header("slots", "it is what the argument is")?;
+            let (Some(tools), Some(argument)) = (section.tools.take(), section.argument.take()) else {
+                let error = "must say whose argument it is: `tools` and `argument`";
+                return Err(ConfigError::Value { key: "slots", error: error.into() });
+            };
+            let (source, hides, keeps) = section.source(&base)?;
+            slots.push(ArgumentSlot { name, tools, argument, source });
+            hidden.extend(hides);
+            kept.extend(keeps);
+        }
+        let slots = ArgumentSlots::new(slots).map_err(|error| value("slots", &error))?;
+        Ok(Self { slots, hidden, kept })
+    }
+}
+
 impl CredentialSection {
+    fn is_of_no_header(&self, key: &'static str, why: &str) -> Result<(), ConfigError> {
+        if self.header.is_some() || self.prefix.is_some() {
+            return Err(ConfigError::Value { key, error: format!("has no `header` and no `prefix`: {why}") });
+        }
+        Ok(())
+    }
+
+    fn is_of_no_call(&self, key: &'static str) -> Result<(), ConfigError> {
+        if self.tools.is_some() || self.argument.is_some() {
+            let error = "has no `tools` and no `argument`: those are of slots";
+            return Err(ConfigError::Value { key, error: error.into() });
+        }
+        Ok(())
+    }
+
     /// A file with one, the directory that it is in, and its absolute path.
     fn read(path: &Path) -> Result<(Self, PathBuf, PathBuf), ConfigError> {
         let unreadable = |error: std::io::Error| ConfigError::Unreadable {
@@ -150,6 +227,7 @@ impl CredentialSection {
     }
 
     pub(super) fn resolve(mut self, base: &Path) -> Result<CredentialConfig, ConfigError> {
+        self.is_of_no_call("credential")?;
         let header = self.header.take().unwrap_or_else(|| "authorization".to_owned());
         let is_usual = header.eq_ignore_ascii_case("authorization");
         let prefix = self.prefix.take();
@@ -164,20 +242,18 @@ impl CredentialSection {
     fn source(self, base: &Path) -> Result<(CredentialSource, Vec<PathBuf>, Vec<PathBuf>), ConfigError> {
         let deadline = within("credential.deadline_ms", self.deadline_ms, DEADLINE, DEADLINES)?;
         let age = within("credential.max_age_seconds", self.max_age_seconds, 0, AGES)?;
-        let (origin, hidden, kept) = match (self.file, self.env, self.command, self.vault) {
-            (Some(file), None, None, None) => here(Here::File(base.join(file)))?,
-            (None, Some(name), None, None) => here(Here::Variable(name))?,
-            (None, None, Some(command), None) => program(base, command)?,
-            (None, None, None, Some(vault)) if age > 0 && vault.engine == DYNAMIC => {
-                let error = "is not for an engine that leases what it gives: that is kept by its lease";
-                return Err(ConfigError::Value { key: "credential.max_age_seconds", error: error.into() });
-            }
-            (None, None, None, Some(vault)) => vault.resolve(base)?,
-            _ => {
-                let error = "exactly one of `file`, `env`, `command` and `vault` must be given";
-                return Err(ConfigError::Value { key: "credential", error: error.into() });
-            }
+        let mut sources: Vec<Result<Known, ConfigError>> = Vec::new();
+        sources.extend(self.file.map(|file| here(Here::File(base.join(file)))));
+        sources.extend(self.env.map(|name| here(Here::Variable(name))));
+        sources.extend(self.command.map(|command| program(base, command)));
+        sources.extend(self.age.map(|age| Ok(age.resolve(base))));
+        sources.extend(self.keyring.map(keyring));
+        sources.extend(self.vault.map(|vault| vault.resolve_for(age, base)));
+        let (Some(source), None) = (sources.pop(), sources.pop()) else {
+            let error = "exactly one of `file`, `env`, `command`, `age`, `keyring` and `vault` must be given";
+            return Err(ConfigError::Value { key: "credential", error: error.into() });
         };
+        let (origin, hidden, kept) = source?;
         let source = CredentialSource::new(origin, Duration::from_millis(deadline), Duration::from_secs(age));
         Ok((source, hidden, kept))
     }
@@ -221,7 +297,31 @@ fn program(base: &Path, command: Vec<String>) -> Result<Known, ConfigError> {
 /// How the engine is written whose credentials are leased.
 const DYNAMIC: &str = "dynamic";
 
+impl AgeSection {
+    fn resolve(self, base: &Path) -> Known {
+        let [file, identity] = [self.file, self.identity].map(|path| base.join(path));
+        let program = self.program.map_or_else(|| Age::PROGRAM.into(), |program| base.join(program));
+        let (hidden, kept) = (vec![file.clone(), identity.clone()], vec![program.clone()]);
+        (Origin::Age(Age { program, identity, file }), hidden, kept)
+    }
+}
+
+fn keyring(attributes: BTreeMap<String, String>) -> Result<Known, ConfigError> {
+    let keyring = Keyring::new(Keyring::PROGRAM.into(), attributes);
+    let keyring = keyring.map_err(|error| value("credential.keyring", &error))?;
+    Ok((Origin::Keyring(keyring), Vec::new(), vec![Keyring::PROGRAM.into()]))
+}
+
 impl VaultSection {
+    /// That of an engine that leases what it gives is kept by its lease, and by no age.
+    fn resolve_for(self, max_age: u64, base: &Path) -> Result<Known, ConfigError> {
+        if max_age > 0 && self.engine == DYNAMIC {
+            let error = "is not for an engine that leases what it gives: that is kept by its lease";
+            return Err(ConfigError::Value { key: "credential.max_age_seconds", error: error.into() });
+        }
+        self.resolve(base)
+    }
+
     fn resolve(self, base: &Path) -> Result<Known, ConfigError> {
         let token = match (self.token_file, self.token_env) {
             (Some(file), None) => Here::File(base.join(file)),
@@ -290,6 +390,17 @@ mod tests {
                 &["crm-token"],
             ),
             (&format!("{VAULT}engine = \"kv-v2\"\nnamespace = \"team\""), &["vault.token", "crm.toml"], &[]),
+            (
+                "age = { file = \"crm.age\", identity = \"age.key\" }",
+                &["crm.age", "age.key", "crm.toml"],
+                &["age"],
+            ),
+            (
+                "age = { file = \"crm.age\", identity = \"age.key\", program = \"bin/rage\" }",
+                &["crm.age", "age.key", "crm.toml"],
+                &["rage"],
+            ),
+            ("keyring = { service = \"crm\" }", &["crm.toml"], &["secret-tool"]),
             (&format!("{VAULT}engine = \"dynamic\""), &["vault.token", "crm.toml"], &[]),
         ] {
             let read = read(text).unwrap();
@@ -337,6 +448,13 @@ mod tests {
         for unclear in [
             "",
             "file = \"key\"\nenv = \"PORTCULLIS_CRM\"",
+            "file = \"key\"\nkeyring = { service = \"crm\" }",
+            "age = { file = \"crm.age\" }",
+            "age = { file = \"crm.age\", identity = \"age.key\", other = 1 }",
+            "keyring = {}",
+            "keyring = { service = \"--clear\" }",
+            "file = \"key\"\ntools = [\"search\"]",
+            "file = \"key\"\nargument = \"/a\"",
             "file = \"key\"\nother = 1",
             "env = \"HOME\"",
             "command = []",

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use portcullis_gate::{Credential, EnvironmentCredentials, ServerUrl};
+use portcullis_gate::{ArgumentSlots, Credential, EnvironmentCredentials, ServerUrl};
 use portcullis_sdk::Authorities;
 use serde::Deserialize;
 
-use super::credential::{CredentialConfig, CredentialSection, EnvironmentConfig};
+use super::credential::{CredentialConfig, CredentialSection, EnvironmentConfig, SlotsConfig};
 use super::policy::read_access;
 use super::{ConfigError, unclear};
 
@@ -32,6 +32,8 @@ pub struct ServerConfig {
     pub name: String,
     /// What it is.
     pub reached: Reached,
+    /// What is filled in in the arguments of its tools, if it is.
+    pub slots: Option<ArgumentSlots>,
 }
 
 /// How a server is reached.
@@ -78,6 +80,7 @@ struct Section {
     credential: Option<CredentialSection>,
     credentials: Option<BTreeMap<String, CredentialSection>>,
     lease_seconds: Option<u64>,
+    slots: Option<BTreeMap<String, CredentialSection>>,
 }
 
 /// What of the file system governs servers: what none may read or change, and what they may read.
@@ -121,6 +124,15 @@ impl Section {
     ) -> Result<ServerConfig, ConfigError> {
         let name = self.name;
         let unclear = |why: &str| Err(invalid(format!("server `{name}`: {why}")));
+        let based = |sections: BTreeMap<String, CredentialSection>| {
+            sections.into_iter().map(|(name, section)| (name, section, base.to_owned())).collect::<Vec<_>>()
+        };
+        let slots = self.slots.map(|sections| SlotsConfig::resolve(based(sections))).transpose()?;
+        if let Some(slots) = &slots {
+            hidden.extend(slots.hidden.iter().cloned());
+            kept.extend(slots.kept.iter().cloned());
+        }
+        let slots = slots.map(|known| known.slots);
         let reached = match (self.command, self.url) {
             (Some(command), None) => {
                 if command.is_empty() {
@@ -134,11 +146,7 @@ impl Section {
                 if self.lease_seconds.is_some() && self.credentials.is_none() {
                     return unclear("`lease_seconds` goes with `credentials`");
                 }
-                let given = |sections: BTreeMap<String, CredentialSection>| {
-                    let sections =
-                        sections.into_iter().map(|(name, section)| (name, section, base.to_owned()));
-                    EnvironmentConfig::resolve(sections.collect(), self.lease_seconds)
-                };
+                let given = |sections| EnvironmentConfig::resolve(based(sections), self.lease_seconds);
                 let credentials = self.credentials.map(given).transpose()?;
                 if let Some(credentials) = &credentials {
                     hidden.extend(credentials.hidden.iter().cloned());
@@ -176,7 +184,7 @@ impl Section {
                 return unclear("either `command` or `url` must be given, and not both");
             }
         };
-        Ok(ServerConfig { name, reached })
+        Ok(ServerConfig { name, reached, slots })
     }
 }
 
@@ -269,6 +277,47 @@ mod tests {
         assert!(of_a_url("").is_ok());
         assert!(of_a_url("lease_seconds = 600").is_err());
         assert!(of_a_url("[server.credentials.A]\nfile = \"token\"").is_err());
+    }
+
+    #[test]
+    fn slots_are_read_with_what_servers_are_kept_from() {
+        let started = |more: &str| {
+            read(&format!("{ONE}{more}\n[[server]]\nname = \"crm\"\nurl = \"https://crm.example/mcp\"\n"))
+        };
+        let of_a_url = |more: &str| {
+            read(&format!("{ONE}[[server]]\nname = \"crm\"\nurl = \"https://crm.example/mcp\"\n{more}\n"))
+        };
+        let key = "[server.slots.key]\ntools = [\"search\"]\nargument = \"/api_key\"\n";
+        let two = format!(
+            "{key}file = \"token\"\n[server.slots.other]\ntools = [\"search\"]\nargument = \"/b\"\ncommand = [\"bin/b\"]\n"
+        );
+        for (at, read) in [started(&two), of_a_url(&two)].into_iter().enumerate() {
+            let read = read.unwrap();
+            let slots = read.servers[at].slots.as_ref().unwrap();
+            assert_eq!(slots.names().collect::<Vec<_>>(), ["key", "other"]);
+            assert!(read.servers[1 - at].slots.is_none());
+            let hidden = read.hidden.iter().any(|path| path.is_absolute() && path.ends_with("token"));
+            assert!(hidden, "{:?}", read.hidden);
+            assert!(read.kept.iter().any(|path| path.ends_with("bin/b")), "{:?}", read.kept);
+        }
+        for unclear in [
+            key.to_owned(),
+            "slots = {}".to_owned(),
+            format!("{key}file = \"token\"\nheader = \"x-a\""),
+            format!("{key}file = \"token\"\nprefix = \"x\""),
+            format!("{key}env = \"HOME\""),
+            "[server.slots.key]\ntools = [\"search\"]\nfile = \"token\"".to_owned(),
+            "[server.slots.key]\nargument = \"/a\"\nfile = \"token\"".to_owned(),
+            "[server.slots.key]\ntools = []\nargument = \"/a\"\nfile = \"token\"".to_owned(),
+            "[server.slots.Key]\ntools = [\"search\"]\nargument = \"/a\"\nfile = \"token\"".to_owned(),
+        ] {
+            assert!(started(&unclear).is_err() && of_a_url(&unclear).is_err(), "{unclear}");
+        }
+        // What is of slots is of nothing else.
+        for more in ["tools = [\"search\"]", "argument = \"/a\""] {
+            assert!(of_a_url(&format!("[server.credential]\nfile = \"token\"\n{more}")).is_err());
+            assert!(started(&format!("[server.credentials.A]\nfile = \"token\"\n{more}")).is_err());
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use portcullis_gate::{
 use portcullis_sdk::{Authorities, Authorizer, Endpoint, HttpAuthorizer};
 use portcullis_server::config::{
     CredentialConfig, EnvironmentConfig, GateConfig, Governing, Reached, ServerConfig, ServersConfig,
-    read_access,
+    SlotsConfig, read_access,
 };
 use portcullis_server::{Config, ConfigError, Node};
 
@@ -109,16 +109,17 @@ fn several(
     governing.hidden.extend(read.hidden);
     governing.kept.extend(read.kept);
     let mut servers = Vec::new();
-    for ServerConfig { name, reached } in read.servers {
+    for ServerConfig { name, reached, slots } in read.servers {
         let server = match reached {
             Reached::Url { url, authorities, credential } => {
-                ToolServer::Remote(remote(&url, authorities, credential))
+                ToolServer::Remote(RemoteServer { slots, ..remote(&url, authorities, credential) })
             }
             Reached::Command { command, pass_environment, hide, credentials } => {
                 let mut governing = governing.clone();
                 governing.hidden.extend(hide);
                 let command = command.into_iter().map(Into::into).collect();
-                ToolServer::Local(local(args, (command, credentials), pass_environment, governing)?)
+                let local = local(args, (command, credentials), pass_environment, governing)?;
+                ToolServer::Local(LocalServer { slots, ..local })
             }
         };
         servers.push(NamedServer { name, server });
@@ -140,12 +141,27 @@ fn upstream(
             let read = CredentialConfig::read(file).map_err(|error| say::error(&error))?;
             server.credential = Some(read.credential);
         }
+        server.slots = filled(args)?.map(|read| read.slots);
         return Ok(ToolServer::Remote(server));
     }
     pass_environment.extend(args.pass_env.iter().cloned());
     let mut governing = governing(args, config);
     let credentials = given(args, &mut governing)?;
-    local(args, (args.command.clone(), credentials), pass_environment, governing).map(ToolServer::Local)
+    let slots = filled(args)?.map(|read| {
+        governing.hidden.extend(read.hidden);
+        governing.kept.extend(read.kept);
+        read.slots
+    });
+    let local = local(args, (args.command.clone(), credentials), pass_environment, governing)?;
+    Ok(ToolServer::Local(LocalServer { slots, ..local }))
+}
+
+/// What the arguments have filled in in the arguments of calls.
+fn filled(args: &McpArgs) -> Result<Option<SlotsConfig>, ExitCode> {
+    if args.argument_credential.is_empty() {
+        return Ok(None);
+    }
+    SlotsConfig::read(&args.argument_credential).map(Some).map_err(|error| say::error(&error))
 }
 
 /// The credentials that the arguments have in the server's environment. It is kept from where they come from.
@@ -177,7 +193,7 @@ fn local(
     let started =
         supervisor().and_then(|supervisor| Ok((supervisor, confinement(governing, args.client.as_deref())?)));
     let (supervisor, confinement) = started.map_err(|error| say::error(&error))?;
-    Ok(LocalServer { command, pass_environment, credentials, supervisor, confinement })
+    Ok(LocalServer { command, pass_environment, credentials, slots: None, supervisor, confinement })
 }
 
 /// A tool server that is reached by URL, with what the files say by which it is known, and the gate to it.
@@ -195,7 +211,7 @@ pub(in crate::commands) fn server_at(
 
 fn remote(url: &ServerUrl, authorities: Option<Authorities>, credential: Option<Credential>) -> RemoteServer {
     let trust = authorities.map_or(Trust::System, Trust::Authorities);
-    RemoteServer { url: url.clone(), trust, credential }
+    RemoteServer { url: url.clone(), trust, credential, slots: None }
 }
 
 /// Gives back what the gate was lent, when nothing is shown any more.
