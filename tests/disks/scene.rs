@@ -111,7 +111,12 @@ impl Tally {
 
 /// How many rounds: `usual`, or by `PORTCULLIS_LONG=1` as many as `long`.
 pub(crate) fn rounds(usual: usize, long: usize) -> usize {
-    if std::env::var_os("PORTCULLIS_LONG").is_some() { long } else { usual }
+    if is_long() { long } else { usual }
+}
+
+/// Whether many more rounds than usual are run.
+pub(crate) fn is_long() -> bool {
+    std::env::var_os("PORTCULLIS_LONG").is_some()
 }
 
 /// A call that was sent.

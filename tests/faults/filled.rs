@@ -98,7 +98,8 @@ fn a_server_that_nobody_here_wrote_was_sent_what_its_agent_neither_said_nor_saw(
     let notes = gate.notes.text();
     assert!(gate.end().success());
     let decided = decisions(&place);
-    assert_eq!(decided[0], (Decision::Permit, None, Some(Outcome::Ok)));
+    let repeat = (Decision::Deny, Some(ReasonCode::IdempotencyCompleted), None);
+    assert_eq!(decided, [(Decision::Permit, None, Some(Outcome::Ok)), repeat]);
     assert!(!notes.contains("canary") && !answer.0.to_string().contains("canary"), "{notes}");
     assert_eq!(files_with("canary", place.folder()), Vec::<PathBuf>::new());
 }
@@ -131,6 +132,7 @@ fn sent(source: &str, folder: &Path, bus: Option<&str>) -> (Vec<(String, Value)>
     let notes = gate.notes.text();
     assert!(gate.end().success());
     assert!(!notes.contains("canary") && !answer.0.to_string().contains("canary"), "{notes}");
+    assert!(!refused || notes.contains("slot `word`"), "{notes}");
     let expected = if refused { Outcome::Expired } else { Outcome::Ok };
     assert_eq!(decisions(&place), [(Decision::Permit, None, Some(expected))], "{notes}");
     (calls, refused)
@@ -159,9 +161,19 @@ fn a_file_that_is_encrypted_to_the_gate_is_a_credential_and_to_somebody_else_is_
     };
     assert_eq!(of("own.key"), with_it());
     assert_eq!(of("other.key"), (vec![], true));
-    // Whoever may read the identity may decrypt it.
-    std::fs::set_permissions(at("own.key"), std::fs::Permissions::from_mode(0o640)).unwrap();
-    assert_eq!(of("own.key"), (vec![], true));
+    let mode = |name: &str, mode| {
+        std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    // Whoever may read the identity may decrypt it, and whoever may write the file chooses what is in it.
+    for (name, bits) in [("own.key", 0o640), ("crm.age", 0o664), ("crm.age", 0o646)] {
+        mode(name, bits);
+        assert_eq!(of("own.key"), (vec![], true), "{name} {bits:o}");
+        mode(name, 0o600);
+    }
+    assert_eq!(of("own.key"), with_it());
+    // One that would ask a person.
+    private(&at("ssh.key"), "-----BEGIN OPENSSH PRIVATE KEY-----\n");
+    assert_eq!(of("ssh.key"), (vec![], true));
 }
 
 /// A session's bus with GNOME's keyring on it, unlocked.

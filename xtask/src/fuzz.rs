@@ -36,8 +36,8 @@ const KEPT: usize = 16;
 pub(crate) struct Options {
     /// Only these targets; all when empty.
     pub(crate) only: Vec<String>,
-    /// How long each runs.
-    pub(crate) seconds: u64,
+    /// How long each runs; as long as is usual for it if it is not said.
+    pub(crate) seconds: Option<u64>,
     /// Of libFuzzer's random numbers.
     pub(crate) seed: Option<u32>,
     /// Runs a target on this file alone.
@@ -46,9 +46,32 @@ pub(crate) struct Options {
     pub(crate) keep: bool,
 }
 
+/// What reads the evidence, the bundles and the requests of strangers runs longest.
+const LONGEST: [&str; 10] = [
+    "archive",
+    "bundle",
+    "checkpoint",
+    "note",
+    "pack",
+    "pack_members",
+    "proof",
+    "receipt",
+    "request",
+    "tile",
+];
+/// How long those run unless it is said, and how long the others do, in seconds.
+const USUAL: (u64, u64) = (60, 30);
+
+impl Options {
+    fn seconds_of(&self, target: &str) -> u64 {
+        let (long, short) = USUAL;
+        self.seconds.unwrap_or_else(|| if LONGEST.contains(&target) { long } else { short })
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
-        Self { only: Vec::new(), seconds: 60, seed: None, input: None, keep: false }
+        Self { only: Vec::new(), seconds: None, seed: None, input: None, keep: false }
     }
 }
 
@@ -91,12 +114,12 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), String
         return process::step(target, places.command(target).arg(input));
     }
     let seed = options.seed.map_or_else(fresh_seed, Ok)?;
-    println!("fuzz: seed {seed}, {} s a target", options.seconds);
+    println!("fuzz: seed {seed}");
     find_planted(&places, seed)?;
     let chosen =
         |name: &&String| *name != PLANTED && (options.only.is_empty() || options.only.contains(name));
     let chosen: Vec<String> = all.iter().filter(chosen).cloned().collect();
-    let failed = run_all(&places, &chosen, options.seconds, seed)?;
+    let failed = run_all(&places, &chosen, options, seed)?;
     if options.keep {
         for target in &chosen {
             keep(&places, target)?;
@@ -157,7 +180,7 @@ fn find_planted(places: &Places, seed: u32) -> Result<(), String> {
 
 /// Runs targets, two at once for each processor: their seconds are the clock's. Those that found something, with
 /// how to repeat it.
-fn run_all(places: &Places, targets: &[String], seconds: u64, seed: u32) -> Result<Vec<String>, String> {
+fn run_all(places: &Places, targets: &[String], options: &Options, seed: u32) -> Result<Vec<String>, String> {
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).saturating_mul(2);
     let (waiting, done) = (Mutex::new(targets.iter()), Mutex::new(BTreeMap::new()));
     let locked = |error: &dyn std::fmt::Display| format!("a fuzzing thread died: {error}");
@@ -165,7 +188,7 @@ fn run_all(places: &Places, targets: &[String], seconds: u64, seed: u32) -> Resu
         loop {
             let next = waiting.lock().map_err(|error| locked(&error))?.next();
             let Some(target) = next else { return Ok(()) };
-            let run = Run::of(places, target, seconds, seed)?;
+            let run = Run::of(places, target, options.seconds_of(target), seed)?;
             println!("fuzz | {target} | {}", run.line());
             done.lock().map_err(|error| locked(&error))?.insert(target.clone(), run);
         }

@@ -56,7 +56,7 @@ cargo xtask fuzz TARGET --input FILE
 Builds the targets of fuzz/ with coverage (needs a C++ compiler for libFuzzer), sees that a planted fault
 is found, then runs all of them or those named, one more at once than there are processors. Prints the seed
 and what was tried; an input that breaks something fails the command and is left in the target directory.
-  --seconds N   how long each target runs; 60 unless told
+  --seconds N   how long each target runs; unless told 60, or 30 for what reads no evidence, bundle or request
   --seed S      of libFuzzer's choices, as an earlier run printed it
   --keep        add new small inputs to fuzz/corpus/
   --input FILE  run one target on one file";
@@ -191,7 +191,7 @@ fn parse_fuzz(rest: &[String]) -> Result<Task, String> {
         let number = |text: &String| text.parse::<u32>().map_err(|_| format!("`{text}` is no number"));
         match arg.as_str() {
             "--keep" => options.keep = true,
-            "--seconds" => options.seconds = number(value()?)?.into(),
+            "--seconds" => options.seconds = Some(number(value()?)?.into()),
             "--seed" => options.seed = Some(number(value()?)?),
             "--input" => options.input = Some(value()?.into()),
             flag if flag.starts_with('-') => return Err(format!("unexpected argument `{flag}`")),
@@ -248,7 +248,7 @@ mod tests {
         };
         assert_eq!(
             (options.only, options.seconds, options.seed, options.keep),
-            (vec!["json".to_owned()], 5, Some(7), true)
+            (vec!["json".to_owned()], Some(5), Some(7), true)
         );
         assert!(parse_line("fuzz --seconds").is_err() && parse_line("fuzz --seed x").is_err());
     }

@@ -6,7 +6,7 @@ use crate::workspace::Workspace;
 use crate::{fuzz, mutants, needs, peers, process};
 
 /// How many mutants are run unless all are asked for; each takes half a minute of compiling.
-const SAMPLE: usize = 16;
+const SAMPLE: usize = 12;
 
 /// Flags of `cargo xtask test`.
 #[derive(Default)]
@@ -44,7 +44,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), String
         let mut doc = process::cargo();
         doc.args(["test", "--doc", "--workspace"]).current_dir(&workspace.root);
         report.add("doc tests", |counts| tee("doc tests", &mut doc, is_doc_count, counts));
-        let seconds = if options.long { 600 } else { 60 };
+        let seconds = options.long.then_some(600);
         report.add("fuzz", |_| {
             process::timed("fuzz", "cargo xtask fuzz", || {
                 fuzz::run(workspace, &fuzz::Options { seconds, ..fuzz::Options::default() })

@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::answer;
-use crate::credential::{Filled, Shown};
+use crate::credential::{Filled, Held, Shown};
 use crate::desk::Denied;
 use crate::handles::task_of;
 use crate::hold::{Hold, Waited, may_clear};
@@ -203,6 +203,11 @@ impl Case {
             Way::ToUpstream => self.shared.filled(&self.operation).await?,
             Way::ToClient => None,
         };
+        let outstanding = filled.as_ref().map(Filled::outstanding);
+        let shown = match shown {
+            Some(shown) => Some(shown.of_call(self.shared.mirrored(&self.operation).await, outstanding)),
+            None => None,
+        };
         // Last: the others may take a while.
         Ok(Prepared { since: self.since(terms).await?, shown, filled })
     }
@@ -222,11 +227,11 @@ impl Case {
             }
         };
         // To the end: until nothing more is read in answer, what is sent may come back.
-        let _outstanding = prepared.filled.as_ref().map(Filled::outstanding);
+        let outstanding = prepared.filled.as_ref().map(Filled::outstanding);
         let (sent, answer) = self.send(permit, prepared).await;
         let end = |refusal: &Refusal| self.unsent(attempt, refusal);
         match sent {
-            Some(Ok(running)) => self.running(running, attempt, terms, answer).await,
+            Some(Ok(running)) => self.running(running, attempt, (terms, outstanding), answer).await,
             Some(Err(Unsent::Lapsed(lapsed))) => {
                 let end = end(&lapsed.refusal);
                 self.unspent(lapsed.report, end).await;
@@ -281,7 +286,7 @@ impl Case {
         &mut self,
         (running, handed): (Running, Handed),
         attempt: AttemptId,
-        terms: Terms,
+        (terms, outstanding): (Terms, Option<Arc<[Held]>>),
         answer: Option<oneshot::Receiver<Heard>>,
     ) {
         let Some(answer) = answer else {
@@ -304,7 +309,7 @@ impl Case {
             reply.as_ref().filter(|_| terms.keeps_results && outcome != Outcome::Unknown).and_then(kept);
         let report = running.finish(outcome, result);
         if let Some(task) = reply.as_ref().filter(|_| self.way == Way::ToUpstream).and_then(task_of) {
-            self.shared.handles.remember(task, &report, terms.keeps_results);
+            self.shared.handles.remember(task, &report, (terms.keeps_results, outstanding.clone()));
         }
         self.ended(reply.as_ref()).await;
         let unknown = || self.own(answer::unknown(attempt, self.operation.form(&self.shared.typed)));

@@ -29,7 +29,7 @@ pub use programs::{Age, InvalidAttributes, Keyring};
 pub(crate) use redact::{Held, Redactions};
 use redact::{Redaction, TooMuch};
 pub use slots::{ArgumentSlot, ArgumentSlots, InvalidSlots};
-pub(crate) use slots::{Filled, unnamed};
+pub(crate) use slots::{Filled, NAMED, unnamed};
 use vault::Lease;
 pub use vault::{Engine, InvalidPath, Vault, VaultPath};
 
@@ -102,16 +102,23 @@ impl Credential {
         let text = Zeroizing::new(format!("{}{}", self.prefix, credential.reveal()));
         let mut value = HeaderValue::try_from(text.as_str()).map_err(|_| NoCredential::NoText)?;
         value.set_sensitive(true);
-        Ok(Shown(Some(Showing { header: self.header.clone(), value, _held: held })))
+        let showing = Some(Showing { header: self.header.clone(), value, _held: held });
+        Ok(Shown { showing, ..Shown::default() })
     }
 }
 
-/// What one message shows its server: a header, or nothing where no credential is needed. Does not print.
+/// What one message shows its server: a header, or none where no credential is needed, and those that say its arguments once more. Does
+/// not print.
 ///
 /// While it is held what comes back has the credential taken out, however many others are shown meanwhile: whoever sends it
 /// holds it until nothing more is read in answer.
-#[derive(Clone)]
-pub(crate) struct Shown(Option<Showing>);
+#[derive(Clone, Default)]
+pub(crate) struct Shown {
+    showing: Option<Showing>,
+    mirrored: Arc<[(HeaderName, HeaderValue)]>,
+    /// What is in the message itself.
+    _outstanding: Option<Arc<[Held]>>,
+}
 
 #[derive(Clone)]
 struct Showing {
@@ -121,11 +128,18 @@ struct Showing {
 }
 
 impl Shown {
-    /// Nothing: none is needed.
-    pub(crate) const NOTHING: Self = Self(None);
+    /// The same, with what says the message's arguments once more, and what is filled in in them.
+    pub(crate) fn of_call(
+        self,
+        mirrored: Vec<(HeaderName, HeaderValue)>,
+        outstanding: Option<Arc<[Held]>>,
+    ) -> Self {
+        Self { mirrored: mirrored.into(), _outstanding: outstanding, ..self }
+    }
 
-    pub(crate) fn header(&self) -> Option<(&HeaderName, &HeaderValue)> {
-        self.0.as_ref().map(|showing| (&showing.header, &showing.value))
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        let showing = self.showing.iter().map(|showing| (&showing.header, &showing.value));
+        showing.chain(self.mirrored.iter().map(|(name, value)| (name, value)))
     }
 }
 
@@ -202,6 +216,9 @@ pub enum NoCredential {
     /// It is no text that a header can have.
     #[error("it is no text that a header can have")]
     NoText,
+    /// It is so short that whoever tries texts would find it.
+    #[error("it is shorter than {0} bytes: what is taken out of answers could be guessed")]
+    TooShort(usize),
     /// It could not be known again: too many others are being shown.
     #[error("too many others are being shown for it to be known again")]
     TooMany,

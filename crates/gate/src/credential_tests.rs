@@ -178,7 +178,7 @@ fn a_credential_is_in_a_header_that_says_nothing_else() {
     for header in ["x-api-key", "Authorization", "cookie"] {
         let credential = Credential::in_header(header, "Key ", source()).unwrap();
         let shown = credential.shown(&Token::new("sesame")).unwrap();
-        let (name, value) = shown.header().unwrap();
+        let (name, value) = shown.headers().next().unwrap();
         assert_eq!(
             (name.as_str(), value.as_bytes()),
             (header.to_ascii_lowercase().as_str(), &b"Key sesame"[..])
@@ -406,4 +406,22 @@ fn attributes_that_a_keyrings_program_would_read_as_options_find_no_secret() {
     assert_eq!(of(&[]), Err(InvalidAttributes));
     let many: Vec<String> = (0..9).map(|at| format!("a{at}")).collect();
     assert_eq!(of(&many.iter().map(|name| (name.as_str(), "x")).collect::<Vec<_>>()), Err(InvalidAttributes));
+}
+
+#[test]
+fn only_identities_that_ask_for_nothing_decrypt() {
+    let folder = TempDir::new().unwrap();
+    for (text, native) in [
+        ("# created: now\n# public key: age1x\nAGE-SECRET-KEY-1QQ\n", true),
+        ("AGE-SECRET-KEY-1QQ\nAGE-SECRET-KEY-1PP", true),
+        ("", false),
+        ("# nothing\n", false),
+        ("AGE-SECRET-KEY-1QQ\nAGE-PLUGIN-YUBIKEY-1QQ\n", false),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\n", false),
+        ("-----BEGIN AGE ENCRYPTED FILE-----\n", false),
+        ("age-encryption.org/v1\n-> scrypt x 18\n", false),
+    ] {
+        let path = file(&folder, text.as_bytes());
+        assert_eq!(programs::is_native(std::fs::File::open(path).unwrap()).unwrap(), native, "{text}");
+    }
 }

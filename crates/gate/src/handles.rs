@@ -2,13 +2,14 @@
 //! answered with a handle, and its result is asked for later. What became of the call is not known before that.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use portcullis_protocol::wire::OutcomeCall;
 use portcullis_protocol::{AttemptId, Outcome};
 use portcullis_sdk::OutcomeReport;
 
+use crate::credential::Held;
 use crate::message::{Reply, members_of, string};
 use crate::questions::is_complete;
 
@@ -25,6 +26,8 @@ struct Begun {
     within: Duration,
     /// Whether its result is kept for repeats.
     keeps: bool,
+    /// What was filled in in its arguments: its result may say that.
+    _outstanding: Option<Arc<[Held]>>,
 }
 
 /// The tasks of one session, by the names that their server gave them.
@@ -40,9 +43,15 @@ struct Tasks {
 
 impl Handles {
     /// Remembers a call that was answered with a task of this name. A name that a server gives twice stays the first call's.
-    pub(crate) fn remember(&self, task: String, report: &OutcomeReport, keeps: bool) {
+    pub(crate) fn remember(
+        &self,
+        task: String,
+        report: &OutcomeReport,
+        (keeps, outstanding): (bool, Option<Arc<[Held]>>),
+    ) {
         let OutcomeReport { attempt, call, within } = report;
-        let begun = Begun { attempt: *attempt, nonce: call.nonce.clone(), within: *within, keeps };
+        let (attempt, nonce, within) = (*attempt, call.nonce.clone(), *within);
+        let begun = Begun { attempt, nonce, within, keeps, _outstanding: outstanding };
         let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if task.len() > LONGEST || tasks.known.contains_key(&task) {
             return;
@@ -68,7 +77,7 @@ impl Handles {
             Outcome::Unknown | Outcome::Expired | Outcome::Withheld => return None,
         }
         let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Begun { attempt, nonce, within, keeps } = tasks.known.remove(task)?;
+        let Begun { attempt, nonce, within, keeps, .. } = tasks.known.remove(task)?;
         tasks.order.retain(|known| known != task);
         let call = OutcomeCall { nonce, outcome, result: result.filter(|_| keeps).cloned() };
         Some(OutcomeReport { attempt, call, within })
@@ -139,9 +148,9 @@ mod tests {
     #[test]
     fn a_task_ends_the_call_that_began_it_and_no_other_once() {
         let (handles, text) = (Handles::default(), "{}".to_owned());
-        handles.remember("a".to_owned(), &report(1), true);
-        handles.remember("a".to_owned(), &report(2), true);
-        handles.remember("b".to_owned(), &report(3), false);
+        handles.remember("a".to_owned(), &report(1), (true, None));
+        handles.remember("a".to_owned(), &report(2), (true, None));
+        handles.remember("b".to_owned(), &report(3), (false, None));
         assert!(handles.ended("c", Outcome::Ok, None).is_none());
         assert!(handles.ended("a", Outcome::Unknown, None).is_none(), "it has not ended");
         let ended = handles.ended("a", Outcome::Ok, Some(&text)).unwrap();
@@ -156,9 +165,9 @@ mod tests {
     fn tasks_are_forgotten_the_oldest_first() {
         let handles = Handles::default();
         for number in 0..=REMEMBERED {
-            handles.remember(number.to_string(), &report(1), false);
+            handles.remember(number.to_string(), &report(1), (false, None));
         }
-        handles.remember("x".repeat(LONGEST + 1), &report(1), false);
+        handles.remember("x".repeat(LONGEST + 1), &report(1), (false, None));
         assert!(handles.ended("0", Outcome::Ok, None).is_none());
         assert!(handles.ended("1", Outcome::Ok, None).is_some());
         let tasks = handles.0.lock().unwrap();

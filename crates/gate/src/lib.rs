@@ -30,6 +30,7 @@ mod line;
 mod listing;
 pub mod lookalike;
 mod message;
+mod mirrored;
 mod notes;
 mod operation;
 mod page;

@@ -4,6 +4,7 @@
 //! [`Permit`] spent for the very bytes, and an answer to a request that this side made itself. One that asks something in turn
 //! takes a permit for each question.
 
+use std::fmt;
 use std::sync::Arc;
 
 use portcullis_protocol::{AttemptId, Outcome};
@@ -152,9 +153,14 @@ impl Outgoing {
     }
 }
 
-/// Bytes that may be written.
-#[derive(Debug)]
+/// Bytes that may be written. There may be a credential in them: they do not print.
 struct Line(Vec<u8>);
+
+impl fmt::Debug for Line {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("***")
+    }
+}
 
 impl Line {
     fn harmless(message: Harmless) -> Self {

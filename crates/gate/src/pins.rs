@@ -18,6 +18,7 @@ use crate::company::{Company, Which};
 use crate::harmless::{ClientRequest, Harmless};
 use crate::lookalike::{Entry, are_alike, beginning, seen};
 use crate::message::{Body, Members, Params, Reply, members_of, quote};
+use crate::mirrored::Mirrors;
 use crate::notes::Notes;
 use crate::page::{MAX_PAGES, MAX_TOOLS, NoPage, Page, Whence};
 use crate::peer::{Outgoing, Peer};
@@ -53,6 +54,7 @@ pub(crate) struct Tools {
     slots: Arc<Semaphore>,
     /// Of what is pinned.
     pub(crate) schemas: Schemas,
+    pub(crate) mirrors: Mirrors,
     notes: Notes,
 }
 
@@ -147,7 +149,8 @@ impl Tools {
         let (state, listing, slots) =
             (Mutex::default(), tokio::sync::Mutex::new(()), Semaphore::new(PASSING));
         let (slots, schemas) = (Arc::new(slots), Schemas::default());
-        Self { server, company, upstream, within, state, listing, slots, schemas, notes }
+        let mirrors = Mirrors::default();
+        Self { server, company, upstream, within, state, listing, slots, schemas, mirrors, notes }
     }
 
     /// Room for one more list on its way to the client.
@@ -170,6 +173,7 @@ impl Tools {
     /// The server says that its tools are others now. What could be mistaken stays so until the client lists again: a server
     /// without pins is asked by nobody else.
     pub(crate) fn changed(&self) {
+        self.mirrors.forget();
         let mut state = self.state();
         state.changes = state.changes.saturating_add(1);
         state.pages = state.pages.saturating_add(1);
@@ -302,8 +306,10 @@ impl Tools {
             };
             let page = Page::read(&text).map_err(|error| format!("its answer {error}"))?;
             for tool in &page.tools {
-                let tool = ToolDefinition::parse(tool.as_bytes());
+                let text = tool;
+                let tool = ToolDefinition::parse(text.as_bytes());
                 let tool = tool.map_err(|error| format!("one is not understood: {error}"))?;
+                self.mirrors.hear(tool.name(), text);
                 self.schemas.hear(&tool).await;
                 tools.push(Entry::of(&tool));
             }
@@ -349,7 +355,10 @@ impl Tools {
         let (mut tools, mut left_out) = (Vec::new(), Vec::new());
         for (text, tool) in read {
             match tool {
-                Ok(tool) => tools.push((text.as_str(), tool)),
+                Ok(tool) => {
+                    self.mirrors.hear(tool.name(), text);
+                    tools.push((text.as_str(), tool));
+                }
                 Err(error) => left_out.push(format!("one that is not understood ({error})")),
             }
         }

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use hyper::header::{HeaderName, HeaderValue};
 use portcullis_protocol::{Loose, ReasonCode};
+use tokio::time::Instant;
 
 use crate::credential::{Filled, Shown, unnamed};
 use crate::message::{Body, Refused};
+use crate::mirrored::Mirrored;
 use crate::operation::Operation;
 use crate::remote::Remote;
 use crate::session::Shared;
@@ -41,12 +44,19 @@ impl Shared {
         })
     }
 
+    /// The headers that say arguments of a call once more, where the server's definition of the tool has some.
+    pub(crate) async fn mirrored(&self, operation: &Operation) -> Vec<(HeaderName, HeaderValue)> {
+        let Some(tool) = operation.called().filter(|_| operation.stateless) else { return Vec::new() };
+        let mirrored = self.tools.mirrored(tool, Instant::now() + self.desk.deadline).await;
+        Mirrored::values(&mirrored, &operation.bytes)
+    }
+
     /// A call of a tool as it is decided, with the names of what the gate fills in. `None` if that is nothing.
     pub(crate) fn named(&self, body: &Body) -> Result<Option<Body>, Refused> {
+        unnamed(body)?;
         let Some(params) = body.params.as_ref().filter(|_| body.method == "tools/call") else {
             return Ok(None);
         };
-        unnamed(params)?;
         let tool = params.read.get("name").and_then(Loose::as_str);
         let (Some(slots), Some(tool)) = (&self.filling, tool) else { return Ok(None) };
         let named = slots.named(tool, params)?;
@@ -56,8 +66,8 @@ impl Shared {
     /// A permitted call with its credentials where it names them; why they cannot be had. `None` if it names none.
     pub(crate) async fn filled(&self, operation: &Operation) -> Result<Option<Filled>, ReasonCode> {
         let (Some(slots), Some(tool)) = (&self.filling, operation.called()) else { return Ok(None) };
-        let filling = slots.fetch(tool).await.map_err(|why| {
-            self.notes.say(format!("there is no credential for an argument: {why}"));
+        let filling = slots.fetch(tool).await.map_err(|(slot, why)| {
+            self.notes.say(format!("there is no credential for an argument (slot `{slot}`): {why}"));
             ReasonCode::CredentialUnavailable
         })?;
         let filled = filling.map(|filling| filling.fill(operation.bytes.clone()));

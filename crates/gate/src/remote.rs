@@ -43,6 +43,7 @@ use reading::SAMPLE;
 use session::Terms;
 use wire::Wire;
 
+pub(crate) use head::header_value;
 pub(crate) use sending::RemoteSink;
 
 pub use asking::{NotHeard, asks_for_token};
@@ -247,7 +248,7 @@ impl Remote {
 
     /// What the server is to be shown now. It is taken out of all that comes back, for as long as that is held.
     pub(crate) async fn shown(&self) -> Result<Shown, NoCredential> {
-        let Some(credential) = &self.credential else { return Ok(Shown::NOTHING) };
+        let Some(credential) = &self.credential else { return Ok(Shown::default()) };
         let fetched = credential.source().fetch().await?;
         credential.shown(&fetched)
     }
@@ -285,7 +286,7 @@ impl Remote {
         for (name, value) in others {
             request = request.header(*name, *value);
         }
-        if let Some((name, value)) = shown.header() {
+        for (name, value) in shown.headers() {
             request = request.header(name, value);
         }
         request.body(Full::new(body.unwrap_or_default())).map_err(|error| error.to_string())

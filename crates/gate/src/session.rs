@@ -120,17 +120,18 @@ impl Shared {
         id: Option<&Id>,
         (body, room): (&Body, Option<Room>),
     ) -> Result<(), Refused> {
-        let named = match way {
-            Way::ToUpstream => self.named(body)?,
-            Way::ToClient => None,
-        };
-        let operation = Operation::of(&self.server, way, named.as_ref().unwrap_or(body))?;
         let full = || Refused::new(ReasonCode::OverloadShed, "too many calls are under way in this gate");
         let (table, slots) = match way {
             Way::ToUpstream => (&self.upstream.table, &self.slots),
             Way::ToClient => (&self.client.table, &self.upstream_slots),
         };
+        // First: the rest takes work.
         let slot = Arc::clone(slots).try_acquire_owned().map_err(|_| full())?;
+        let named = match way {
+            Way::ToUpstream => self.named(body)?,
+            Way::ToClient => None,
+        };
+        let operation = Operation::of(&self.server, way, named.as_ref().unwrap_or(body))?;
         let asker = match id {
             None => None,
             Some(id) => Some(Asker { id: id.clone(), cancelled: table.open(id).map_err(not_taken)? }),

@@ -126,6 +126,12 @@ impl Shared {
         });
         let named: Vec<Option<(String, &str)>> = named.collect();
         let names: BTreeSet<String> = named.iter().flatten().map(|(name, _)| name.clone()).collect();
+        if let Some(slots) =
+            self.filling.as_ref().filter(|_| wanted.whence == Whence::Start && page.next.is_none())
+        {
+            let listed = named.iter().flatten().map(|(name, text)| (name.as_str(), *text)).collect();
+            slots.unknown(&listed).into_iter().for_each(|what| self.notes.say(what));
+        }
         let (hidden, left) = match self.hidden(names, rules, &wanted.whence).await {
             Ok(hidden) => hidden,
             // It is not known what this agent may see, or nobody could say later what it saw.

@@ -1,6 +1,5 @@
 //! Letting go of what is large: whoever happens to be the last to hold it, the ledger's writer or a decision, does not free it.
 
-use std::cell::Cell;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::thread::Builder;
@@ -10,19 +9,8 @@ use crate::nesting::STACK;
 /// How much less of a processor that is asked for by all such a thread gets: about a tenth of what a decision gets.
 const NICE: i32 = 10;
 
-thread_local! {
-    static GIVES_WAY: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether the calling thread gives way to others.
-pub(crate) fn gives_way() -> bool {
-    GIVES_WAY.get()
-}
-
-/// Gives the calling thread a lower priority, and those that it starts (Linux has one for each thread). What it loads it does
-/// not load by all processors from now on: a thread that has one goes on until the system looks again, whoever wants it.
+/// Gives the calling thread a lower priority, and those that it starts (Linux has one for each thread).
 pub fn give_way() {
-    GIVES_WAY.set(true);
     // Without it the work is done all the same, and others wait longer.
     match rustix::process::nice(NICE) {
         Ok(_) | Err(_) => {}

@@ -29,7 +29,7 @@ pub(super) fn print(report: &Value, say: &mut dyn FnMut(&str)) {
     }
     say("");
     say(&format!(
-        "{:>8}{:>12}{:>8}{:>10}{:>10}{:>7}{:>9}{:>9}{:>14}{:>14}{:>9}{:>9}",
+        "{:>8}{:>12}{:>8}{:>10}{:>10}{:>7}{:>9}{:>9}{:>16}{:>16}{:>9}{:>9}",
         "callers",
         "decisions/s",
         "cpu us",
@@ -45,7 +45,7 @@ pub(super) fn print(report: &Value, say: &mut dyn FnMut(&str)) {
     ));
     for row in rows(report, "/callers") {
         say(&format!(
-            "{:>8}{:>12}{:>8}{:>10}{:>10}{:>7}{:>9}{:>9}{:>14}{:>14}{:>9}{:>9}",
+            "{:>8}{:>12}{:>8}{:>10}{:>10}{:>7}{:>9}{:>9}{:>16}{:>16}{:>9}{:>9}",
             number(row, "/callers"),
             number(row, "/decisions_per_second"),
             number(row, "/cpu_us_per_decision"),

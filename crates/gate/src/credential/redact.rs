@@ -4,7 +4,7 @@
 //! its quotation marks: what is taken out cannot change where a string ends. The work grows with the length of what came, and
 //! with nothing else that a server chooses.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ const INSTEAD: &[u8] = b"***";
 /// The same as a value of its own, where a number was.
 const INSTEAD_OF_A_VALUE: &[u8] = b"\"***\"";
 
-/// Credentials that are known again though nothing is outstanding for which they were shown: the last ones.
+/// Credentials of one source that are known again though nothing is outstanding for which they were shown: the last ones.
 const IDLE: usize = 32;
 /// Bytes of all that are known at once; forty times as many are held to find them.
 const MOST_BYTES: usize = 2 * 1024 * 1024;
@@ -45,15 +45,46 @@ impl Redactions {
         self
     }
 
-    /// A message without them.
+    /// A message without them. What is no JSON is no message, and is taken for a text.
     pub(crate) fn message(&self, message: Vec<u8>) -> Vec<u8> {
-        self.0.iter().fold(message, |message, one| one.message(message))
+        let finders = self.finders();
+        if finders.iter().all(|finder| finder.finds_nothing()) {
+            return message;
+        }
+        let found = found_by(&finders, |search| search.in_json(&message));
+        let redacted = replaced(message, &found);
+        // In JSON, what reaches beyond a string is said by none.
+        let found = found_by(&finders, |search| search.in_text(&redacted));
+        let is_json = found.is_empty() || serde_json::from_slice::<IgnoredAny>(&redacted).is_ok();
+        if is_json { redacted } else { replaced(redacted, &found) }
     }
 
     /// A text without them, which may be JSON too.
     pub(crate) fn text(&self, text: &[u8]) -> Vec<u8> {
-        self.0.iter().fold(text.to_vec(), |text, one| one.text(&text))
+        let finders = self.finders();
+        let found = found_by(&finders, |search| search.in_json(text));
+        let redacted = replaced(text.to_vec(), &found);
+        let found = found_by(&finders, |search| search.in_text(&redacted));
+        replaced(redacted, &found)
     }
+
+    fn finders(&self) -> Vec<Arc<Finder>> {
+        self.0.iter().map(|one| one.finder()).collect()
+    }
+}
+
+/// What any of them finds. Of what overlaps all is one place: what one took out would hide from another what is left of its own.
+fn found_by(finders: &[Arc<Finder>], look: impl Fn(&mut Search<'_>) -> Found) -> Found {
+    let mut all: Found = finders.iter().flat_map(|finder| look(&mut Search::with(finder))).collect();
+    all.sort_by_key(|(place, _)| place.start);
+    let mut merged: Found = Vec::with_capacity(all.len());
+    for (place, instead) in all {
+        match merged.last_mut().filter(|(before, _)| before.end > place.start) {
+            Some((before, _)) => before.end = before.end.max(place.end),
+            None => merged.push((place, instead)),
+        }
+    }
+    merged
 }
 
 /// Those that were shown and are not forgotten.
@@ -65,8 +96,14 @@ struct Known {
     finder: Option<Arc<Finder>>,
 }
 
-/// One credential.
-struct Secret(Token);
+/// One credential, and the number of the source that it came from first.
+struct Secret(Token, usize);
+
+impl fmt::Debug for Held {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("***")
+    }
+}
 
 /// A credential that is known for as long as this is held.
 #[derive(Clone)]
@@ -97,12 +134,17 @@ impl Known {
     /// Forgets those for which nothing is outstanding, but for the last ones.
     fn forget(&mut self) {
         let is_idle = |secret: &Arc<Secret>| Arc::strong_count(secret) == 1;
-        let idle = self.secrets.iter().filter(|secret| is_idle(secret)).count();
-        let mut surplus = idle.saturating_sub(IDLE);
+        let mut idle: BTreeMap<usize, usize> = BTreeMap::new();
+        for secret in self.secrets.iter().filter(|secret| is_idle(secret)) {
+            let count = idle.entry(secret.1).or_default();
+            *count = count.saturating_add(1);
+        }
         self.secrets.retain(|secret| {
-            let goes = surplus > 0 && is_idle(secret);
-            surplus = surplus.saturating_sub(usize::from(goes));
-            !goes
+            let Some(left) = idle.get_mut(&secret.1).filter(|left| **left > IDLE && is_idle(secret)) else {
+                return true;
+            };
+            *left = left.saturating_sub(1);
+            false
         });
     }
 
@@ -118,6 +160,11 @@ impl Redaction {
 
     /// Takes a credential out from here on, at least until what is returned is dropped.
     pub(crate) fn learn(&self, token: &Token) -> Result<Held, TooMuch> {
+        self.learn_of(0, token)
+    }
+
+    /// The same of one of several sources. Of each the last ones are known again, however often the others change.
+    pub(crate) fn learn_of(&self, source: usize, token: &Token) -> Result<Held, TooMuch> {
         let mut known = self.known();
         let at = known.secrets.iter().position(|secret| secret.0.reveal() == token.reveal());
         if let Some(secret) = at.and_then(|at| known.secrets.remove(at)) {
@@ -128,7 +175,7 @@ impl Redaction {
         if known.bytes().saturating_add(token.reveal().len()) > MOST_BYTES {
             return Err(TooMuch);
         }
-        let secret = Arc::new(Secret(token.clone()));
+        let secret = Arc::new(Secret(token.clone(), source));
         known.secrets.push_back(Arc::clone(&secret));
         known.finder = None;
         Ok(Held { _secret: secret })
@@ -142,31 +189,6 @@ impl Redaction {
         let finder = Arc::new(Finder::of(known.secrets.iter().map(|secret| secret.bytes())));
         known.finder = Some(Arc::clone(&finder));
         finder
-    }
-
-    /// A message without them. What is no JSON is no message, and is taken for a text.
-    pub(crate) fn message(&self, message: Vec<u8>) -> Vec<u8> {
-        let finder = self.finder();
-        if finder.finds_nothing() {
-            return message;
-        }
-        let mut search = Search::with(&finder);
-        let found = search.in_json(&message);
-        let redacted = replaced(message, &found);
-        // In JSON, what reaches beyond a string is said by none.
-        let found = search.in_text(&redacted);
-        let is_json = found.is_empty() || serde_json::from_slice::<IgnoredAny>(&redacted).is_ok();
-        if is_json { redacted } else { replaced(redacted, &found) }
-    }
-
-    /// A text without them, which may be JSON too.
-    pub(crate) fn text(&self, text: &[u8]) -> Vec<u8> {
-        let finder = self.finder();
-        let mut search = Search::with(&finder);
-        let found = search.in_json(text);
-        let redacted = replaced(text.to_vec(), &found);
-        let found = search.in_text(&redacted);
-        replaced(redacted, &found)
     }
 }
 

@@ -2,10 +2,60 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn of(secret: &str) -> Redaction {
-    let redaction = Redaction::default();
+impl Redaction {
+    /// This one alone.
+    fn message(self: &Arc<Self>, message: Vec<u8>) -> Vec<u8> {
+        Redactions::of([Arc::clone(self)]).message(message)
+    }
+
+    fn text(self: &Arc<Self>, text: &[u8]) -> Vec<u8> {
+        Redactions::of([Arc::clone(self)]).text(text)
+    }
+}
+
+fn of(secret: &str) -> Arc<Redaction> {
+    let redaction = Arc::new(Redaction::default());
     drop(redaction.learn(&Token::new(secret)).unwrap());
     redaction
+}
+
+#[test]
+fn what_one_source_took_out_left_a_rest_of_what_another_would_have() {
+    for secrets in [
+        ["sesame", "sesame-9f8e7d"],
+        ["sesame-9f8e7d", "sesame"],
+        ["ses-sesa", "sesame"],
+        ["a-sesame", "sesame-b"],
+    ] {
+        let all = Redactions::of(secrets.map(of));
+        let said = "x sesame-9f8e7d ses-sesame a-sesame-b y";
+        for redacted in [
+            String::from_utf8(all.text(said.as_bytes())).unwrap(),
+            String::from_utf8(all.message(json!([said]).to_string().into_bytes())).unwrap(),
+        ] {
+            for secret in secrets {
+                assert!(!redacted.contains(secret), "{secrets:?}: {redacted}");
+            }
+            assert!(
+                !secrets.contains(&"sesame-9f8e7d") || !redacted.contains("9f8e7d"),
+                "a rest: {redacted}"
+            );
+        }
+    }
+    let all = Redactions::of(["ab", "bc"].map(of));
+    assert_eq!(all.text(b"said \"xabcy ab bc\""), b"said \"x***y *** ***\"");
+    assert_eq!(all.message(br#"["xabcy","\u0061bc"]"#.to_vec()), br#"["x***y","***"]"#);
+}
+
+#[test]
+fn a_source_that_changes_with_each_call_had_another_s_forgotten() {
+    let redaction = Arc::new(Redaction::default());
+    drop(redaction.learn_of(1, &Token::new("lasting")).unwrap());
+    for number in 0..100 {
+        drop(redaction.learn_of(2, &Token::new(&format!("passing-{number}."))).unwrap());
+    }
+    let said = redaction.text(b"\"lasting passing-99. passing-1.\"");
+    assert_eq!(said, b"\"*** *** passing-1.\"");
 }
 
 fn message(secret: &str, message: &str) -> String {
@@ -97,7 +147,7 @@ fn what_is_no_json_is_a_text() {
 
 #[test]
 fn without_a_token_everything_stays() {
-    for nothing in [Redaction::default(), of(" ")] {
+    for nothing in [Arc::new(Redaction::default()), of(" ")] {
         assert_eq!(nothing.message(b"[\"***\"]".to_vec()), b"[\"***\"]");
         assert_eq!(nothing.text(b"x"), b"x");
     }
@@ -115,7 +165,7 @@ fn the_work_grows_with_the_message_and_not_with_the_token_times_it() {
 
 #[test]
 fn every_one_of_several_is_found_the_longer_first_and_the_oldest_are_forgotten() {
-    let redaction = Redaction::default();
+    let redaction = Arc::new(Redaction::default());
     let learn = |secret: &str| drop(redaction.learn(&Token::new(secret)).unwrap());
     let said = |words: &str| String::from_utf8(redaction.text(words.as_bytes())).unwrap();
     learn("sesame");
@@ -133,7 +183,7 @@ fn every_one_of_several_is_found_the_longer_first_and_the_oldest_are_forgotten()
 
 #[test]
 fn of_two_that_overlap_neither_leaves_a_rest() {
-    let redaction = Redaction::default();
+    let redaction = Arc::new(Redaction::default());
     for secret in ["abcd", "cdef", "f", "xx", "bc"] {
         redaction.learn(&Token::new(secret)).unwrap();
     }
@@ -148,7 +198,7 @@ fn of_two_that_overlap_neither_leaves_a_rest() {
 
 #[test]
 fn what_is_held_was_forgotten_for_what_was_shown_after_it() {
-    let redaction = Redaction::default();
+    let redaction = Arc::new(Redaction::default());
     let said = |words: &str| String::from_utf8(redaction.text(words.as_bytes())).unwrap();
     let first = redaction.learn(&Token::new("sesame")).unwrap();
     let again = first.clone();
@@ -165,7 +215,7 @@ fn what_is_held_was_forgotten_for_what_was_shown_after_it() {
 
 #[test]
 fn what_could_not_be_known_again_is_not_shown() {
-    let redaction = Redaction::default();
+    let redaction = Arc::new(Redaction::default());
     let token = |number: usize| Token::new(&format!("{number:016384}"));
     let held: Vec<_> =
         (0..MOST_BYTES / 16_384).map(|number| redaction.learn(&token(number)).unwrap()).collect();
@@ -182,7 +232,7 @@ proptest::proptest! {
         secrets in proptest::collection::vec("[abc]{1,5}", 1..8),
         said in "[abc]{0,40}",
     ) {
-        let redaction = Redaction::default();
+        let redaction = Arc::new(Redaction::default());
         for secret in &secrets {
             drop(redaction.learn(&Token::new(secret)).unwrap());
         }

@@ -4,17 +4,20 @@
 //! fetched under its permit. An agent that puts anything there itself is refused, and so is one that says such a name anywhere:
 //! whoever reads the record knows which of the two a call was.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use portcullis_protocol::{Loose, ReasonCode, fold};
+use portcullis_protocol::{Limits, Loose, ReasonCode, fold};
+use portcullis_sdk::Token;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
 use super::redact::{Held, Redaction, TooMuch};
 use super::{CredentialSource, NoCredential};
-use crate::message::{Members, Params, Refused, members_of, quote};
+use crate::lookalike::beginning;
+use crate::message::{Body, Members, Params, Refused, members_of, quote};
 
 /// Slots of one server.
 const MOST: usize = 32;
@@ -22,8 +25,10 @@ const MOST: usize = 32;
 const LONGEST_NAME: usize = 64;
 /// Longest path to a slot, in members.
 const DEEPEST: usize = 8;
+/// Shortest credential, in bytes. An agent that has its server say texts back sees which of them is taken out: there must be too many to try.
+const SHORTEST: usize = 8;
 /// What the name of a slot stands behind, in the arguments that are decided.
-const NAMED: &str = "portcullis:slot:";
+pub(crate) const NAMED: &str = "portcullis:slot:";
 
 /// The places in the arguments of one server's tools that the gate fills.
 #[derive(Clone, Debug)]
@@ -31,6 +36,8 @@ pub struct ArgumentSlots {
     slots: Vec<Slot>,
     /// For all sessions: the server may say in one what it was sent in another.
     redaction: Arc<Redaction>,
+    /// Whether people were told of what is not there.
+    told: Arc<AtomicBool>,
 }
 
 /// One place, in the arguments of each of its tools.
@@ -66,8 +73,8 @@ pub enum InvalidSlots {
     /// One is named twice.
     #[error("slot `{0}` is there twice")]
     Twice(String),
-    /// No tool has it.
-    #[error("slot `{0}` has no tools")]
+    /// No tool has it, or one without a name.
+    #[error("slot `{0}` has no tools, or one without a name")]
     NoTools(String),
     /// No place in an object.
     #[error(
@@ -101,7 +108,7 @@ impl ArgumentSlots {
                 }
             }
         }
-        Ok(Self { slots, redaction: Arc::default() })
+        Ok(Self { slots, redaction: Arc::default(), told: Arc::default() })
     }
 
     /// Their names.
@@ -128,41 +135,70 @@ impl ArgumentSlots {
     /// # Errors
     /// What the agent put where the gate puts a credential.
     pub(crate) fn named(&self, tool: &str, params: &Params) -> Result<Option<Params>, Refused> {
-        let mut slots = self.of_tool(tool).peekable();
-        if slots.peek().is_none() {
+        let slots: Vec<&Slot> = self.of_tool(tool).collect();
+        if slots.is_empty() {
             return Ok(None);
         }
         let mut arguments = match params.raw.get("arguments") {
             None => Members::default(),
             Some(raw) => members_of(raw).ok_or_else(no_object)?,
         };
-        for slot in slots {
-            slot.put(&mut arguments, &slot.path)?;
-        }
+        put(&mut arguments, &slots, 0)?;
         let mut raw = params.raw.clone();
         raw.set("arguments", arguments.to_text());
         Params::read(raw).map(Some).ok_or_else(no_object)
     }
 
     /// What the call of a tool is sent with, as it is now; `None` if it has no slots. It is taken out of what the server says from here on.
-    pub(crate) async fn fetch(&self, tool: &str) -> Result<Option<Filling>, NoCredential> {
+    ///
+    /// # Errors
+    /// Of which slot, and why.
+    pub(crate) async fn fetch(&self, tool: &str) -> Result<Option<Filling>, (String, NoCredential)> {
         let mut fetching = JoinSet::new();
-        for slot in self.of_tool(tool) {
+        for (number, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.tools.contains(tool)) {
             let slot = slot.clone();
-            fetching.spawn(async move { (slot.name, slot.source.fetch().await) });
+            fetching.spawn(async move { (number, slot.source.fetch().await, slot.name) });
         }
         if fetching.is_empty() {
             return Ok(None);
         }
         let (mut values, mut held) = (Vec::new(), Vec::new());
         while let Some(one) = fetching.join_next().await {
-            let ended = |_| NoCredential::Unavailable("it could not be asked for".to_owned());
-            let (name, credential) = one.map_err(ended)?;
-            let credential = credential?;
-            held.push(self.redaction.learn(&credential).map_err(|TooMuch| NoCredential::TooMany)?);
-            values.push((marker(&name), Zeroizing::new(quote(credential.reveal()))));
+            let ended =
+                |_| (tool.to_owned(), NoCredential::Unavailable("it could not be asked for".to_owned()));
+            let (number, credential, name) = one.map_err(ended)?;
+            let none = |why| (name.clone(), why);
+            let credential = credential.map_err(none)?;
+            if credential.reveal().len() < SHORTEST {
+                return Err(none(NoCredential::TooShort(SHORTEST)));
+            }
+            let learnt = self.redaction.learn_of(number, &credential);
+            held.push(learnt.map_err(|TooMuch| none(NoCredential::TooMany))?);
+            let text = quoted(&credential).ok_or_else(|| none(NoCredential::NoText))?;
+            values.push((marker(&name), text));
         }
         Ok(Some(Filling { values, held: held.into() }))
+    }
+
+    /// What of them is not there, by the names and definitions of all of a server's tools: whoever configured it meant something else. It
+    /// is said once.
+    pub(crate) fn unknown(&self, listed: &BTreeMap<&str, &str>) -> Vec<String> {
+        let what = |slot: &Slot, tool: &str| match listed.get(tool) {
+            None => Some("the server has no such tool"),
+            Some(definition) => {
+                let members = members_of(definition);
+                let schema = members.as_ref().and_then(|members| members.get("inputSchema"));
+                let known = schema.is_some_and(|schema| without(schema, &slot.path).is_some());
+                (!known).then_some("its input schema says nothing of the argument, and agents may see it")
+            }
+        };
+        let of = |slot: &Slot| {
+            let all = slot.tools.iter().filter_map(|tool| Some((tool, what(slot, tool)?)));
+            all.map(|(tool, what)| format!("slot `{}`, tool `{}`: {what}", slot.name, beginning(tool)))
+                .collect()
+        };
+        let unknown: Vec<String> = self.slots.iter().flat_map(|slot| -> Vec<String> { of(slot) }).collect();
+        if unknown.is_empty() || self.told.swap(true, Ordering::Relaxed) { Vec::new() } else { unknown }
     }
 
     /// The definition of a tool as agents are shown it: without what they are not to say. `None` if there is nothing to leave out.
@@ -187,7 +223,7 @@ impl Slot {
         if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(fits) {
             return Err(InvalidSlots::Name);
         }
-        if tools.is_empty() {
+        if tools.is_empty() || tools.contains("") {
             return Err(InvalidSlots::NoTools(name));
         }
         match path_of(&argument) {
@@ -203,25 +239,6 @@ impl Slot {
         same && self.tools.iter().any(|tool| other.tools.contains(tool))
     }
 
-    /// Puts its name into its place, which must be empty.
-    fn put(&self, object: &mut Members, path: &[String]) -> Result<(), Refused> {
-        let Some((key, rest)) = path.split_first() else { return Ok(()) };
-        // A server that folds case would take another spelling for the same member, whether or not this one is there too.
-        let another = |name: &str| name != key && fold(name) == fold(key);
-        if object.0.iter().any(|(name, _)| another(name)) || (rest.is_empty() && object.get(key).is_some()) {
-            return Err(self.taken());
-        }
-        if rest.is_empty() {
-            object.set(key, marker(&self.name));
-            return Ok(());
-        }
-        let within = object.get(key).map(|raw| members_of(raw).ok_or_else(|| self.taken()));
-        let mut within = within.transpose()?.unwrap_or_default();
-        self.put(&mut within, rest)?;
-        object.set(key, within.to_text());
-        Ok(())
-    }
-
     fn taken(&self) -> Refused {
         let argument: String = self.path.iter().map(|key| format!("/{key}")).collect();
         let detail = format!("the argument `{argument}` is the gate's to fill in: call without it");
@@ -229,10 +246,57 @@ impl Slot {
     }
 }
 
+/// Puts the names of slots into their places below an object, which must be empty. `depth` members lead to it.
+fn put(object: &mut Members, slots: &[&Slot], depth: usize) -> Result<(), Refused> {
+    let mut below: BTreeMap<&str, Vec<&Slot>> = BTreeMap::new();
+    for slot in slots {
+        if let Some(key) = slot.path.get(depth) {
+            below.entry(key).or_default().push(slot);
+        }
+    }
+    // A server that folds case would take another spelling for the same member, whether or not this one is there too.
+    for (name, _) in &object.0 {
+        let other = below.iter().find(|(key, _)| **key != name && are_same_but_for_case(key, name));
+        if let Some(slot) = other.and_then(|(_, slots)| slots.first()) {
+            return Err(slot.taken());
+        }
+    }
+    for (key, slots) in below {
+        let Some(first) = slots.first() else { continue };
+        let there = object.get(key);
+        // Of slots that are within one another there are none.
+        if first.path.len() == depth.saturating_add(1) {
+            if there.is_some() {
+                return Err(first.taken());
+            }
+            object.set(key, marker(&first.name));
+            continue;
+        }
+        let within = there.map(|raw| members_of(raw).ok_or_else(|| first.taken()));
+        let mut within = within.transpose()?.unwrap_or_default();
+        put(&mut within, &slots, depth.saturating_add(1))?;
+        object.set(key, within.to_text());
+    }
+    Ok(())
+}
+
+fn are_same_but_for_case(key: &str, name: &str) -> bool {
+    // Most members are ASCII, and there may be many.
+    if key.is_ascii() && name.is_ascii() { key.eq_ignore_ascii_case(name) } else { fold(key) == fold(name) }
+}
+
+/// A credential as a JSON string. There is no other copy of it: it has its room from the start.
+fn quoted(credential: &Token) -> Option<Zeroizing<Vec<u8>>> {
+    let longest = credential.reveal().len().saturating_mul(6).saturating_add(2);
+    let mut text = Zeroizing::new(Vec::with_capacity(longest));
+    serde_json::to_writer(&mut *text, credential.reveal()).ok()?;
+    Some(text)
+}
+
 /// What a call is sent with in its slots. Does not print.
 pub(crate) struct Filling {
     /// By what stands in their places the JSON texts of the credentials.
-    values: Vec<(String, Zeroizing<String>)>,
+    values: Vec<(String, Zeroizing<Vec<u8>>)>,
     held: Arc<[Held]>,
 }
 
@@ -253,7 +317,7 @@ impl Filling {
         let mut from = 0;
         for (at, length, value) in places {
             filled.extend_from_slice(message.get(from..at)?);
-            filled.extend_from_slice(value.as_bytes());
+            filled.extend_from_slice(value);
             from = at.saturating_add(length);
         }
         filled.extend_from_slice(message.get(from..)?);
@@ -291,9 +355,16 @@ impl fmt::Debug for Filled {
     }
 }
 
-/// Refuses a call in whose parameters a slot's name is said. Of every tool, with slots or without: on record it always was a slot.
-pub(crate) fn unnamed(params: &Params) -> Result<(), Refused> {
-    if params.read.iter().any(|(key, value)| key.contains(NAMED) || says_a_name(value)) {
+/// Refuses a message of an agent's in which a slot's name is said, whatever it asks for: on record it always was a slot.
+pub(crate) fn unnamed(body: &Body) -> Result<(), Refused> {
+    let read = body.params.iter().flat_map(|params| &params.read);
+    let in_params = read.into_iter().any(|(key, value)| key.contains(NAMED) || says_a_name(value));
+    let says = |(key, raw): &(String, String)| {
+        let limits = Limits { bytes: raw.len(), ..Limits::MESSAGE };
+        // Read before, as a part of the message.
+        key.contains(NAMED) || Loose::parse(raw.as_bytes(), limits).map_or(true, |value| says_a_name(&value))
+    };
+    if in_params || body.others.0.iter().any(says) {
         let detail = format!("`{NAMED}` is said by no agent: it names what the gate fills in");
         return Err(Refused::new(ReasonCode::RequestInvalidValue, detail));
     }
@@ -358,7 +429,12 @@ fn without(schema: &str, path: &[String]) -> Option<String> {
         if let Some(required) = schema.get("required") {
             let required: Vec<serde_json::Value> = serde_json::from_str(required).ok()?;
             let others: Vec<_> = required.into_iter().filter(|name| name.as_str() != Some(key)).collect();
-            schema.set("required", serde_json::Value::from(others).to_string());
+            // An empty list is none to older drafts of JSON Schema.
+            if others.is_empty() {
+                schema = schema.without(&["required"]);
+            } else {
+                schema.set("required", serde_json::Value::from(others).to_string());
+            }
         }
     } else {
         let within = without(own, rest)?;

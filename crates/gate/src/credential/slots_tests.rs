@@ -3,7 +3,7 @@ use std::time::Duration;
 use portcullis_sdk::Token;
 use serde_json::json;
 
-use super::super::{Here, Origin};
+use super::super::{Here, Origin, Redactions};
 use super::*;
 use crate::message::{From, Message, read};
 
@@ -20,21 +20,23 @@ fn slot(name: &str, tools: &[&str], argument: &str, credential: &str) -> Argumen
 fn slots() -> ArgumentSlots {
     ArgumentSlots::new(vec![
         slot("key", &["search", "update"], "/api_key", "se\"same\\"),
-        slot("crm-token", &["search"], "/auth/token", "open"),
+        slot("crm-token", &["search"], "/auth/token", "open-sesame"),
     ])
     .unwrap()
 }
 
-fn params(params: &str) -> Params {
-    let line = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
+fn body(line: &str) -> Body {
     match read(line.as_bytes(), From::Client) {
-        Ok(Message::Request(_, body)) => body.params.unwrap(),
+        Ok(Message::Request(_, body)) => body,
         other => panic!("{other:?}"),
     }
 }
 
+fn params(params: &str) -> Params {
+    body(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#)).params.unwrap()
+}
+
 fn named(tool: &str, text: &str) -> Result<Option<String>, Refused> {
-    unnamed(&params(text))?;
     let named = slots().named(tool, &params(text))?;
     Ok(named.map(|params| {
         assert_eq!(params.raw.to_text(), params.text, "what is read is what is sent");
@@ -98,8 +100,38 @@ fn an_agent_named_a_slot_itself() {
         r#"{"name":"search","_meta":{"a":"portcullis:slot:key"}}"#,
         r#"{"name":"search","portcullis:slot:key":1}"#,
     ] {
-        assert_eq!(named("other", params).unwrap_err().code, ReasonCode::RequestInvalidValue, "{params}");
+        let said = |line: String| unnamed(&body(&line)).map_err(|refused| refused.code);
+        let refused = Err(ReasonCode::RequestInvalidValue);
+        for method in ["tools/call", "prompts/get", "odd/method"] {
+            let line = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
+            assert_eq!(said(line), refused, "{method} {params}");
+            let beside = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","more":{params}}}"#);
+            assert_eq!(said(beside), refused, "beside the parameters of {method}: {params}");
+        }
+        let fine = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"other"},"more":"portcullis:slots"}"#;
+        assert_eq!(said(fine.to_owned()), Ok(()));
     }
+}
+
+#[tokio::test]
+async fn a_credential_that_could_be_guessed_by_what_is_taken_out_was_sent() {
+    let short = ArgumentSlots::new(vec![slot("pin", &["search"], "/pin", "1234567")]).unwrap();
+    let (slot, why) = short.fetch("search").await.err().unwrap();
+    assert_eq!((slot.as_str(), why), ("pin", NoCredential::TooShort(8)));
+}
+
+#[test]
+fn a_slot_of_a_tool_or_an_argument_that_is_not_there_was_silent() {
+    let slots = slots();
+    let search = r#"{"name":"search","inputSchema":{"properties":{"api_key":{}}}}"#;
+    let mut told = slots.unknown(&[("search", search)].into());
+    told.sort();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].contains("slot `crm-token`, tool `search`") && told[0].contains("nothing of the argument")
+    );
+    assert!(told[1].contains("slot `key`, tool `update`") && told[1].contains("no such tool"));
+    assert_eq!(slots.unknown(&[].into()), Vec::<String>::new(), "once");
 }
 
 async fn filled(tool: &str, decided: &str) -> Option<String> {
@@ -113,7 +145,7 @@ async fn filled(tool: &str, decided: &str) -> Option<String> {
 #[tokio::test]
 async fn a_message_is_sent_as_it_was_decided_but_for_its_credentials() {
     let decided = r#"{"a":{"t":"portcullis:slot:crm-token","n":1.0},"k":"portcullis:slot:key","é":2}"#;
-    let sent = r#"{"a":{"t":"open","n":1.0},"k":"se\"same\\","é":2}"#;
+    let sent = r#"{"a":{"t":"open-sesame","n":1.0},"k":"se\"same\\","é":2}"#;
     assert_eq!(filled("search", decided).await.unwrap(), sent);
     assert_eq!(filled("update", r#"["portcullis:slot:key"]"#).await.unwrap(), r#"["se\"same\\"]"#);
     assert!(slots().fetch("other").await.unwrap().is_none());
@@ -137,11 +169,13 @@ async fn one_of_two_credentials_was_enough() {
     let absent = Origin::Here(Here::File("/nonexistent/credential".into()));
     let absent = CredentialSource::new(absent, Duration::from_secs(5), Duration::ZERO);
     let two = vec![
-        slot("a", &["search"], "/a", "sesame"),
+        slot("a", &["search"], "/a", "open-sesame"),
         ArgumentSlot { source: absent, ..slot("b", &["search"], "/b", "") },
     ];
     let slots = ArgumentSlots::new(two).unwrap();
-    assert!(matches!(slots.fetch("search").await.err().unwrap(), NoCredential::Unavailable(_)));
+    let (slot, why) = slots.fetch("search").await.err().unwrap();
+    assert_eq!(slot, "b");
+    assert!(matches!(why, NoCredential::Unavailable(_)));
 }
 
 #[test]
@@ -156,6 +190,7 @@ fn slots_that_are_not_clear_are_refused() {
         assert_eq!(of(vec![slot(name, &["search"], "/a", "x")]), Err(InvalidSlots::Name), "{name}");
     }
     assert_eq!(of(vec![slot("key", &[], "/a", "x")]), Err(InvalidSlots::NoTools("key".to_owned())));
+    assert_eq!(of(vec![slot("key", &["a", ""], "/a", "x")]), Err(InvalidSlots::NoTools("key".to_owned())));
     for argument in ["", "/", "api_key", "/a//b", "/a/", "/a~", "/a~2", "/1/2/3/4/5/6/7/8/9"] {
         assert_eq!(of(vec![key(argument)]), Err(InvalidSlots::Argument("key".to_owned())), "{argument}");
     }
@@ -179,7 +214,7 @@ fn a_tool_is_shown_without_what_agents_are_not_to_say() {
     };
     let tool = |properties, required| json!({ "name": "search", "description": "d", "inputSchema": { "type": "object", "properties": properties, "required": required } });
     let auth = json!({ "type": "object", "properties": { "user": {}, "token": { "type": "string" } }, "required": ["token"] });
-    let less = json!({ "type": "object", "properties": { "user": {} }, "required": [] });
+    let less = json!({ "type": "object", "properties": { "user": {} } });
     let whole =
         tool(json!({ "q": {}, "api_key": { "type": "string" }, "auth": auth }), json!(["api_key", "q"]));
     assert_eq!(shown("search", &whole), Some(tool(json!({ "q": {}, "auth": less }), json!(["q"]))));
@@ -193,4 +228,31 @@ fn a_tool_is_shown_without_what_agents_are_not_to_say() {
     ] {
         assert_eq!(shown("search", &odd), None, "{odd}");
     }
+}
+
+#[tokio::test]
+async fn the_credential_of_one_slot_was_forgotten_for_those_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let passing = folder.path().join("passing");
+    let write = |said: &str| {
+        std::fs::write(&passing, said).unwrap();
+        std::fs::set_permissions(&passing, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    let source = CredentialSource::new(
+        Origin::Here(Here::File(passing.clone())),
+        Duration::from_secs(5),
+        Duration::ZERO,
+    );
+    let two = vec![
+        slot("lasting", &["search"], "/a", "lasting-one"),
+        ArgumentSlot { source, ..slot("passing", &["update"], "/a", "") },
+    ];
+    let slots = ArgumentSlots::new(two).unwrap();
+    drop(slots.fetch("search").await.unwrap());
+    for number in 0..100 {
+        write(&format!("passing-{number}."));
+        drop(slots.fetch("update").await.unwrap());
+    }
+    let said = Redactions::of([slots.redaction()]).text(b"\"lasting-one passing-99.\"");
+    assert_eq!(said, b"\"*** ***\"");
 }

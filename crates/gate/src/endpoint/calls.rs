@@ -7,12 +7,13 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, StatusCode};
-use portcullis_protocol::{Limits, ReasonCode};
+use portcullis_protocol::{Limits, Loose, ReasonCode};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::harmless::{CANCELLED, ClientRequest, cancellation};
 use crate::message::{Body, Id, members_of};
+use crate::mirrored::Mirrored;
 use crate::weight::weight;
 
 use super::Served;
@@ -35,6 +36,26 @@ const EVENTS: &str = "text/event-stream";
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 /// A client's capability is missing (MCP 2026-07-28).
 const MISSING_CAPABILITY: i64 = -32021;
+
+/// Refuses a call without a header that its tool's definition has for an argument that is there, or with another value in it (MCP
+/// 2026-07-28, "Server Behavior for Custom Headers").
+fn mirrored(headers: &HeaderMap, conversation: &Conversation, body: &Body) -> Result<(), Refused> {
+    let params = body.params.as_ref().filter(|_| body.method == "tools/call");
+    let Some(params) = params else { return Ok(()) };
+    let tool = params.read.get("name").and_then(Loose::as_str);
+    let Some(known) = tool.and_then(|tool| conversation.state().mirrors.of(tool)) else {
+        return Ok(());
+    };
+    for (name, value) in Mirrored::values_of(&known, params) {
+        let said = one(headers, &name)?.map(era::decoded).transpose()?;
+        let is = value.to_str().ok().map(era::decoded).transpose()?;
+        let agree = said.zip(is).is_some_and(|(said, is)| said == is || era::are_one_number(&said, &is));
+        if !agree {
+            return Err(Refused::mismatch(&format!("the header `{name}` does not say what the body says")));
+        }
+    }
+    Ok(())
+}
 
 impl Served {
     /// A message of an agent's.
@@ -62,6 +83,7 @@ impl Served {
                 let asked = async {
                     accepts(&parts.headers, &[JSON, EVENTS])?;
                     let conversation = self.sessions.stateless(caller).await?;
+                    mirrored(&parts.headers, &conversation, &body)?;
                     self.asked(&conversation, caller, question(&id, body, room), place).await
                 };
                 asked.await.map_err(|refused| refused.to(&id))

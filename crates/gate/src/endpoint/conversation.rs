@@ -10,7 +10,9 @@ use portcullis_protocol::{AgentId, ReasonCode};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
+use crate::harmless::ClientRequest;
 use crate::message::{Body, Defect, Id, Reply};
+use crate::mirrored::Mirrors;
 use crate::session::CLIENT_LINE;
 
 use super::bounds::{Bounds, Room, Share};
@@ -50,6 +52,8 @@ pub(super) struct Asked {
     pub(super) opens: bool,
     /// Whether it is a subscription.
     pub(super) listens: bool,
+    /// Whether it is for the tools that there are.
+    pub(super) lists: bool,
     /// What it takes of the agent's room until it is answered.
     pub(super) room: Room,
 }
@@ -67,6 +71,8 @@ pub(super) struct State {
     used: Instant,
     /// The revision that the server chose.
     pub(super) revision: Option<String>,
+    /// Which arguments of the tools that were listed are headers too. Of a tool that was not, none is known.
+    pub(super) mirrors: Mirrors,
     /// Nothing more is taken up.
     closing: bool,
     to_gate: Option<mpsc::Sender<Said>>,
@@ -119,6 +125,7 @@ impl Conversation {
             told: OWN,
             used: Instant::now(),
             revision: None,
+            mirrors: Mirrors::default(),
             closing: false,
             to_gate: Some(to_gate),
         };
@@ -178,8 +185,9 @@ impl Conversation {
         state.last = number;
         let Question { id, body, room, streams, opens } = question;
         let (token, listens) = (renamed.token, body.method == LISTEN);
+        let lists = body.method == ClientRequest::ToolsList.as_str();
         let streams = streams && !listens;
-        state.asked.insert(number, Asked { id, token, streams, opens, listens, room });
+        state.asked.insert(number, Asked { id, token, streams, opens, listens, lists, room });
         let mut stream = Stream::default();
         let reader = stream.attach();
         state.streams.insert(number, stream);

@@ -4,6 +4,8 @@ use tokio::time::Instant;
 
 use crate::harmless::ServerNotice;
 use crate::message::{Body, From, Id, Message, Reply, members_of, on_one_line, quote, read, string};
+use crate::mirrored::Mirrors;
+use crate::page::Page;
 use crate::subscription::{self, Named};
 
 use super::conversation::{Conversation, Era, OWN, State};
@@ -54,6 +56,11 @@ impl Conversation {
         {
             state.revision =
                 members_of(result).as_ref().and_then(|result| result.get("protocolVersion")).and_then(string);
+        }
+        if asked.lists
+            && let Reply::Result(result) = reply
+        {
+            learn(&state.mirrors, result);
         }
         let text = rewrite::answer_to(&asked.id, number, reply);
         if !self.put(&mut state, number, text, Kind::Answer) {
@@ -153,6 +160,15 @@ impl Conversation {
 pub(super) fn unheard(id: &Id) -> Vec<u8> {
     let message = quote("Portcullis: no client reads what it is asked");
     rewrite::answer(id, &Reply::Error(format!(r#"{{"code":-32603,"message":{message}}}"#)))
+}
+
+/// Takes up which arguments of the tools on a page are headers too.
+fn learn(mirrors: &Mirrors, page: &str) {
+    let Ok(page) = Page::read(page) else { return };
+    for tool in &page.tools {
+        let name = members_of(tool).as_ref().and_then(|tool| tool.get("name")).and_then(string);
+        name.into_iter().for_each(|name| mirrors.hear(&name, tool));
+    }
 }
 
 impl State {

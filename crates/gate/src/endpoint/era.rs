@@ -24,6 +24,8 @@ pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id")
 pub(super) const REVISION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
+/// What the names of headers begin with that say arguments.
+const ARGUMENT: &str = "mcp-param-";
 
 /// Where in `_meta` a request says of which revision it is, whatever stands there.
 const DECLARED: &str = "/io.modelcontextprotocol~1protocolVersion";
@@ -64,6 +66,7 @@ struct Headers<'a> {
     revision: Option<&'a str>,
     method: Option<&'a str>,
     name: Option<&'a str>,
+    all: &'a HeaderMap,
 }
 
 impl<'a> Headers<'a> {
@@ -73,6 +76,7 @@ impl<'a> Headers<'a> {
             revision: one(headers, &REVISION)?,
             method: one(headers, &METHOD)?,
             name: one(headers, &NAME)?,
+            all: headers,
         })
     }
 
@@ -91,6 +95,23 @@ impl<'a> Headers<'a> {
         let told = self.name.map(decoded).transpose()?;
         if told.is_some() && !names(body, told.as_deref()) {
             return Err(Refused::mismatch("`Mcp-Name` and the body name two things"));
+        }
+        self.agree_with_arguments(body)
+    }
+
+    /// Refuses what says of an argument what the body does not. Which header says which of them the tool's definition tells, and so its
+    /// server: here each must say one that the body has. One that is missing is no word against the body.
+    fn agree_with_arguments(&self, body: &Body) -> Result<(), Refused> {
+        let params = body.params.as_ref().filter(|_| body.method == "tools/call");
+        let arguments = params.and_then(|params| params.read.get("arguments"));
+        for name in self.all.keys().filter(|name| name.as_str().starts_with(ARGUMENT)) {
+            let said = one(self.all, name)?.map(decoded).transpose()?;
+            let agrees = said.zip(arguments).is_some_and(|(said, arguments)| says(arguments, &said));
+            if !agrees {
+                return Err(Refused::mismatch(
+                    "an `Mcp-Param-…` header says what no argument of the body does",
+                ));
+            }
         }
         Ok(())
     }
@@ -181,6 +202,7 @@ fn stateless(headers: &Headers<'_>, id: &Id, body: Body) -> Result<Post, Refused
     if !names(&body, told.as_deref()) {
         return Err(Refused::mismatch("`Mcp-Name` and the body name two things"));
     }
+    headers.agree_with_arguments(&body)?;
     if body.method == "initialize" {
         return Err(Refused::method("a request of a revision without `initialize`"));
     }
@@ -199,13 +221,34 @@ fn names(body: &Body, told: Option<&str>) -> bool {
     }
 }
 
+/// Whether two texts are the same number: `42` and `42.0` are.
+pub(super) fn are_one_number(one: &str, other: &str) -> bool {
+    let whole = |text: &str| {
+        let zeros = |(_, rest): &(&str, &str)| rest.bytes().all(|digit| digit == b'0');
+        text.split_once('.').filter(zeros).map_or(text, |(whole, _)| whole).parse::<i64>().ok()
+    };
+    whole(one).is_some_and(|one| whole(other) == Some(one))
+}
+
+/// Whether a text is what an argument, or one within it, is as a header. A number that is no exact integer is only known to be one.
+fn says(value: &Loose, text: &str) -> bool {
+    match value {
+        Loose::Str(said) => said == text,
+        Loose::Bool(said) => text == if *said { "true" } else { "false" },
+        Loose::Int(said) => are_one_number(text, &said.to_string()),
+        Loose::Fraction | Loose::Oversize => text.parse::<f64>().is_ok_and(f64::is_finite),
+        Loose::Object(members) => members.values().any(|member| says(member, text)),
+        Loose::Null | Loose::Array(_) => false,
+    }
+}
+
 /// A header's value, out of the Base64 that what is not plain is sent in (MCP 2026-07-28, "Value Encoding").
-fn decoded(value: &str) -> Result<String, Refused> {
+pub(super) fn decoded(value: &str) -> Result<String, Refused> {
     let Some(encoded) = value.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) else {
         return Ok(value.to_owned());
     };
     let text = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    text.ok_or_else(|| Refused::mismatch("`Mcp-Name` is no Base64 of a text"))
+    text.ok_or_else(|| Refused::mismatch("a header's value is no Base64 of a text"))
 }
 
 fn notice(headers: &Headers<'_>, body: Body) -> Result<Post, Refused> {

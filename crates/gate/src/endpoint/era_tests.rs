@@ -188,3 +188,37 @@ fn notifications_and_answers_are_within_a_session() {
     let cancelled = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
     assert_eq!(posted(&[VERSION], cancelled), Ok(Post::Nothing));
 }
+
+#[test]
+fn a_header_that_says_what_no_argument_does_is_refused() {
+    let body = |arguments: &str| {
+        let params = format!(r#""name":"read","arguments":{arguments},{NEW}"#);
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{{params}}}}}"#)
+    };
+    let arguments =
+        body(r#"{"region":"us west","n":42,"b":true,"deep":{"s":"\u00e9"},"list":["within"],"none":null}"#);
+    let told = |value: &'static str, body: &str| {
+        posted(&[VERSION, METHOD, NAMED_READ, ("mcp-param-x", value)], body)
+    };
+    for agrees in ["us west", "=?base64?dXMgd2VzdA==?=", "42", "42.0", "true", "=?base64?w6k=?="] {
+        assert!(told(agrees, &arguments).is_ok(), "{agrees}");
+    }
+    for differs in ["us", "43", "42.5", "false", "True", "within", "null", "", "=?base64?w6k?=", "nan", "inf"]
+    {
+        let (status, refused) = told(differs, &arguments).unwrap_err();
+        assert!(status == 400 && refused.contains("-32020"), "{differs}: {refused}");
+    }
+    assert!(told("x", &new_call()).is_err(), "no arguments at all");
+    // What number it is the gate does not know.
+    assert!(told("1.5", &body(r#"{"f":1.5}"#)).is_ok() && told("x", &body(r#"{"f":1.5}"#)).is_err());
+    let twice = [VERSION, METHOD, NAMED_READ, ("mcp-param-x", "42"), ("mcp-param-x", "us west")];
+    assert!(posted(&twice, &arguments).is_err());
+    let list = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{{NEW}}}}}"#);
+    assert!(posted(&[VERSION, ("mcp-method", "tools/list"), ("mcp-param-x", "42")], &list).is_err());
+    // Within a session too: whoever routes by them on the way goes by them.
+    let old =
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read","arguments":{"n":42}}}"#;
+    let session = [("mcp-session-id", "s"), ("mcp-protocol-version", "2025-11-25")];
+    assert!(posted(&[session[0], session[1], ("mcp-param-n", "42")], old).is_ok());
+    assert!(posted(&[session[0], session[1], ("mcp-param-n", "43")], old).is_err());
+}

@@ -42,7 +42,7 @@ fn name(body: &Body) -> Option<String> {
 }
 
 /// A text as a header value: as it is where that is safe, and else in Base64 between the marks of the transport.
-fn header_value(text: &str) -> String {
+pub(crate) fn header_value(text: &str) -> String {
     let visible = text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
     let marked = text.starts_with("=?base64?") && text.ends_with("?=");
     if visible && text.trim() == text && !marked {

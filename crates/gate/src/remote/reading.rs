@@ -127,7 +127,7 @@ impl Remote {
     ) -> Result<(), Fate> {
         let mut events = Events::new(UPSTREAM_LINE);
         // What the request was shown is held by who asked.
-        let mut stream = Stream { body: response.into_body(), _shown: Shown::NOTHING };
+        let mut stream = Stream { body: response.into_body(), _shown: Shown::default() };
         let mut connection = Some(connection);
         let (mut tries, mut place) = (0, None);
         loop {

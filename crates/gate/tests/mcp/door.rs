@@ -190,6 +190,11 @@ impl Door {
         Arc::clone(&self.folder)
     }
 
+    /// What the tool server says its tools are, from now on: see the recording server.
+    pub(crate) fn offers(&self, said: &Value) {
+        std::fs::write(self.folder.path().join("journal.tools"), said.to_string()).unwrap();
+    }
+
     /// The calls of tools that have.
     pub(crate) fn calls(&self) -> Vec<String> {
         self.journal().into_iter().filter(|line| line.contains("tools/call")).collect()

@@ -482,3 +482,40 @@ async fn what_is_sent_to_a_subscriber_reaches_it_under_its_own_id_and_nobody_els
         assert_eq!(stream.event().await, None);
     }
 }
+
+/// MCP 2026-07-28, "Server Behavior for Custom Headers".
+#[tokio::test]
+async fn a_call_without_the_header_that_its_tool_has_for_an_argument_went_through() {
+    let door = Door::open().await;
+    let schema = json!({ "type": "object", "properties": { "region": { "type": "string", "x-mcp-header": "Region" } } });
+    door.offers(&json!({ "pages": [[{ "name": "read", "inputSchema": schema }]] }));
+    let body = |arguments: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{{"name":"read","arguments":{arguments},{NEW}}}}}"#
+        )
+    };
+    let said =
+        |value: &'static str| [&super::door::headers("read")[..], &[("mcp-param-region", value)]].concat();
+    let west = body(r#"{"region":"us west"}"#);
+    // Nobody has listed the tool to this agent.
+    assert_eq!(door.post(ONE, &super::door::headers("read"), &west).await.status(), 200);
+    let list = format!(r#"{{"jsonrpc":"2.0","id":"l","method":"tools/list","params":{{{NEW}}}}}"#);
+    let listing = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/list")];
+    assert_eq!(door.post(ONE, &listing, &list).await.status(), 200);
+    for headers in [&super::door::headers("read")[..], &said("us east"), &said("=?base64?dXMgZWFzdA==?=")] {
+        let refused = door.post(ONE, headers, &west).await;
+        assert_eq!(refused.status(), 400, "{headers:?}");
+        assert_eq!(refused.json().await["error"]["code"], -32020);
+    }
+    let before = door.calls().len();
+    for (headers, body) in [
+        (said("us west"), &west),
+        (said("=?base64?dXMgd2VzdA==?="), &west),
+        (super::door::headers("read").to_vec(), &body(r#"{"region":null}"#)),
+        (super::door::headers("read").to_vec(), &body("{}")),
+    ] {
+        assert_eq!(door.post(ONE, &headers, body).await.status(), 200, "{headers:?}");
+    }
+    assert_eq!((before, door.calls().len()), (1, 5));
+    assert_eq!(door.post(TWO, &super::door::headers("read"), &west).await.status(), 200, "another's list");
+}

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use portcullis_gate::{Credential, CredentialSource, RemoteServer, ToolServer, Trust};
+use portcullis_gate::{
+    ArgumentSlot, ArgumentSlots, Credential, CredentialSource, RemoteServer, ToolServer, Trust,
+};
 use portcullis_protocol::{Idempotency, Outcome, Tier};
 use portcullis_sdk::Token;
 use serde_json::{Value, json};
@@ -586,4 +588,47 @@ async fn a_request_of_the_stateless_era_is_said_in_its_headers_and_cancelled_by_
     assert_eq!(gate.arbiter.reported(), [Outcome::Ok, Outcome::Unknown]);
     assert!(web.reached().iter().all(|reached| reached.message()["method"] != "notifications/cancelled"));
     until(&web, |reached| reached.method == "closed").await;
+}
+
+/// A server that goes by them refuses a call without (MCP 2026-07-28, "Custom Headers from Tool Parameters").
+#[tokio::test]
+async fn an_argument_that_its_tool_wants_as_a_header_too_was_in_the_body_alone() {
+    let web = Web::start().await;
+    let slot = ArgumentSlot {
+        name: "key".into(),
+        tools: ["other".to_owned()].into(),
+        argument: "/api_key".into(),
+        source: CredentialSource::given(Token::new("open-sesame")),
+    };
+    let mut gate = gate_with(&web.url, |config| {
+        let ToolServer::Remote(remote) = &mut config.upstream else { panic!() };
+        remote.slots = Some(ArgumentSlots::new(vec![slot]).unwrap());
+    })
+    .await;
+    let meta = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#;
+    let call = |id: u64, meta: &str, arguments: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"other","arguments":{arguments}{meta}}}}}"#
+        )
+    };
+    let arguments = r#"{"region":"\u00e9","deep":{"count":7},"plain":"x"}"#;
+    // Of the era with sessions there are none.
+    for (id, meta, arguments) in
+        [(1, format!(",{meta}"), arguments), (2, format!(",{meta}"), "{}"), (3, String::new(), arguments)]
+    {
+        gate.send(&call(id, &meta, arguments)).await;
+        while gate.next().await["id"] != id {}
+    }
+    let said: Vec<_> = web
+        .calls()
+        .iter()
+        .map(|call| {
+            ["region", "count", "key"]
+                .map(|name| call.header(&format!("mcp-param-{name}")).map(str::to_owned))
+        })
+        .collect();
+    let some = |text: &str| Some(text.to_owned());
+    // What is filled in is in the body alone.
+    assert_eq!(said, [[some("=?base64?w6k=?="), some("7"), None], [None, None, None], [None, None, None]]);
+    assert!(web.calls().iter().all(|call| call.message()["params"]["arguments"]["api_key"] == "open-sesame"));
 }

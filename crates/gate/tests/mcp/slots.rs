@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_gate::{
-    ArgumentSlot, ArgumentSlots, CredentialSource, McpGate, Origin, RemoteServer, ToolServer, Trust,
+    ArgumentSlot, ArgumentSlots, CredentialSource, EnvironmentCredentials, McpGate, Origin, RemoteServer,
+    ToolServer, Trust,
 };
 use portcullis_programs::Program;
 use portcullis_protocol::{
@@ -97,7 +98,7 @@ async fn a_call_is_decided_with_the_slots_name_and_sent_with_the_credential() {
 
 #[tokio::test]
 async fn a_credential_is_fetched_for_no_call_that_is_not_permitted() {
-    let mut gate = gate("echo sesame", Act::Refuse(ReasonCode::PolicyNoGrant), |_| {});
+    let mut gate = gate("echo open-sesame", Act::Refuse(ReasonCode::PolicyNoGrant), |_| {});
     assert_eq!(code(&gate.tool(1, "read", "{}").await), "policy.no_grant");
     gate.arbiter.will(Act::Garbage("none".into()));
     assert_eq!(code(&gate.tool(2, "read", "{}").await), "receipt.unverifiable");
@@ -106,7 +107,7 @@ async fn a_credential_is_fetched_for_no_call_that_is_not_permitted() {
 
 #[tokio::test]
 async fn an_agents_value_in_a_slot_is_refused_and_nobody_is_asked() {
-    let mut gate = gate("echo sesame", Act::Permit, |_| {});
+    let mut gate = gate("echo open-sesame", Act::Permit, |_| {});
     for (id, (tool, arguments)) in (1..).zip([
         ("read", r#"{"api_key":"own"}"#),
         ("read", r#"{"API_KEY":"own"}"#),
@@ -122,18 +123,17 @@ async fn an_agents_value_in_a_slot_is_refused_and_nobody_is_asked() {
 
 #[tokio::test]
 async fn a_slots_name_beside_the_parameters_sends_nothing() {
-    let mut gate = gate("echo sesame", Act::Permit, |_| {});
+    let mut gate = gate("echo open-sesame", Act::Permit, |_| {});
     let call = format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"read","arguments":{{}}}},"more":"{NAMED}"}}"#
     );
     assert_eq!(code(&gate.ask(&call).await), "request.invalid_value");
-    assert_eq!(gate.arbiter.settled(1).await[0].0, Outcome::Expired);
-    assert!(ran(&mut gate).await.is_empty());
+    assert!(gate.arbiter.questions().is_empty() && ran(&mut gate).await.is_empty() && runs(&gate) == 0);
 }
 
 #[tokio::test]
 async fn a_call_whose_argument_does_not_come_is_not_sent_and_its_permit_is_given_up() {
-    let body = "[ -e sesame ] || { echo canary; exit 1; }; cat sesame";
+    let body = "[ -e secret ] || { echo canary; exit 1; }; cat secret";
     let mut gate = gate(body, Act::Permit, |_| {});
     let answer = gate.tool(1, "read", "{}").await;
     assert_eq!(code(&answer), "credential.unavailable", "{answer}");
@@ -141,14 +141,14 @@ async fn a_call_whose_argument_does_not_come_is_not_sent_and_its_permit_is_given
     gate.told("there is no credential for an argument").await;
     assert!(!gate.notes().contains("canary") && !answer.to_string().contains("canary"));
     assert!(ran(&mut gate).await.is_empty());
-    std::fs::write(gate.folder.path().join("sesame"), "sesame").unwrap();
+    std::fs::write(gate.folder.path().join("secret"), "open-sesame").unwrap();
     gate.tool(2, "read", "{}").await;
-    assert_eq!(ran(&mut gate).await[0]["params"]["arguments"]["api_key"], "sesame");
+    assert_eq!(ran(&mut gate).await[0]["params"]["arguments"]["api_key"], "open-sesame");
 }
 
 #[tokio::test]
 async fn a_permit_that_expires_while_an_argument_is_fetched_sends_nothing() {
-    let body = "while [ ! -e go ]; do sleep 0.05; done; echo sesame";
+    let body = "while [ ! -e go ]; do sleep 0.05; done; echo open-sesame";
     let mut gate = gate(body, Act::PermitFor(100), |_| {});
     gate.call(1, "read", "{}").await;
     while runs(&gate) == 0 {
@@ -190,7 +190,7 @@ async fn an_agent_is_shown_a_tool_without_its_slots_and_the_tool_stays_as_it_is_
         },
     });
     let digest = ToolDefinition::parse(tool.to_string().as_bytes()).unwrap().digest();
-    let mut gate = gate("echo sesame", Act::PermitAsPinned, |_| {});
+    let mut gate = gate("echo open-sesame", Act::PermitAsPinned, |_| {});
     let tools = [("rec/read".parse().unwrap(), digest)].into();
     gate.arbiter.table.lock().unwrap().as_mut().unwrap().pins = ToolPins { required: false, tools };
     gate.offers(&json!({ "pages": [[tool]] }));
@@ -207,11 +207,61 @@ async fn an_agent_is_shown_a_tool_without_its_slots_and_the_tool_stays_as_it_is_
 
 #[tokio::test]
 async fn a_gate_that_only_simulates_fills_nothing_in() {
-    let mut gate = gate("echo sesame", Act::Permit, |config| {
+    let mut gate = gate("echo open-sesame", Act::Permit, |config| {
         config.simulation = Some(Arc::default());
     });
-    gate.tool(1, "read", "{}").await;
+    let answer = gate.tool(1, "read", "{}").await;
+    assert_eq!(answer["result"]["_meta"]["portcullis/simulated"], true, "{answer}");
+    assert_eq!(gate.arbiter.simulated.borrow()[0].request.context["api_key"], Scalar::Str(NAMED.into()));
     assert!(ran(&mut gate).await.is_empty() && runs(&gate) == 0);
+}
+
+/// What a slow call was sent is known until it is answered, however many others are sent other credentials.
+#[tokio::test]
+async fn what_a_slow_call_was_sent_came_back_once_many_others_had_been_sent() {
+    let mut gate = gate("echo rotating-$(wc -l < runs).", Act::Permit, |config| {
+        let folder = PathBuf::from(local(config).command[1].clone()).parent().unwrap().to_owned();
+        local(config).slots = slots(&["read", "hold"], program(&folder, "echo rotating-$(wc -l < runs)."));
+    });
+    let hold = surface(Idempotency::None, &[]);
+    gate.arbiter.table.lock().unwrap().as_mut().unwrap().surfaces.insert("rec.hold".parse().unwrap(), hold);
+    gate.call(1, "hold", "{}").await;
+    while gate.journal_now().iter().all(|line| !line.contains("hold")) {
+        tokio::task::yield_now().await;
+    }
+    for id in 2..42 {
+        let answer = gate.tool(id, "read", "{}").await;
+        assert_eq!(answer["id"], id, "{answer}");
+    }
+    let said = gate.tool(50, "move", r#"{"answer":{"said":"rotating-1. rotating-41. rotating-2."}}"#).await;
+    assert_eq!(said["result"]["said"], "*** *** rotating-2.", "{said}");
+}
+
+/// Both kinds at once, of which one begins the other.
+#[tokio::test]
+async fn what_is_in_the_environment_took_a_part_of_what_was_sent_and_left_the_rest() {
+    let mut gate = gate("echo 'canary-in-both-9f8e7d'", Act::Permit, |config| {
+        let given = CredentialSource::given(Token::new("canary-in-both"));
+        let lease = Duration::from_secs(3_600);
+        local(config).credentials =
+            Some(EnvironmentCredentials::new(vec![("TOKEN".to_owned(), given)], lease).unwrap());
+    });
+    let start = surface(Idempotency::None, &[]);
+    gate.arbiter
+        .table
+        .lock()
+        .unwrap()
+        .as_mut()
+        .unwrap()
+        .surfaces
+        .insert("upstream.start".parse().unwrap(), start);
+    let mut seen = Vec::new();
+    gate.call(1, "reveal", "{}").await;
+    answer(&mut gate, 1, &mut seen).await;
+    assert!(seen.iter().any(|said| said.to_string().contains("has 21 letters")), "{seen:?}");
+    assert!(seen.iter().all(|said| !said.to_string().contains("9f8e7d")), "{seen:?}");
+    gate.told(r#"the token is "***""#).await;
+    assert!(!gate.notes().contains("9f8e7d"), "{}", gate.notes());
 }
 
 /// All that comes of a gate in which a server said the canary back: what the client saw, what people and the arbiter were told.

@@ -176,7 +176,15 @@ async fn respond(stream: &mut TcpStream, reached: &Reached, seen: &Arc<Mutex<Vec
             answer(stream, "200 OK", &head, &response(&message["id"], &result)).await
         }
         (_, Some("tools/list")) => {
-            let tools = json!({ "tools": [{ "name": "read", "inputSchema": { "type": "object" } }] });
+            let said = json!({
+                "region": { "type": "string", "x-mcp-header": "Region" },
+                "deep": { "properties": { "count": { "type": "integer", "x-mcp-header": "Count" } } },
+                "api_key": { "type": "string", "x-mcp-header": "Key" },
+            });
+            let tools = json!({ "tools": [
+                { "name": "read", "inputSchema": { "type": "object" } },
+                { "name": "other", "inputSchema": { "type": "object", "properties": said } },
+            ] });
             let text = response(&message["id"], &tools);
             answer(stream, "200 OK", "content-type: application/json\r\n", &text).await
         }
