@@ -12,7 +12,7 @@ const MOST: usize = 4;
 /// Does `work` on each of the items. The results are in the order of the items. A thread that the system does not give
 /// leaves its share to the caller.
 pub(crate) fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    // Beside decisions too, at a lower priority: leaving them a processor made a load twice as long, and no decision faster.
+    // Beside decisions too, at a lower priority: to leave them a processor made no decision faster.
     let threads = available_parallelism().map_or(1, NonZero::get).min(MOST);
     let share = items.len().div_ceil(threads).max(1);
     let work = &work;
