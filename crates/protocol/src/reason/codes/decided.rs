@@ -141,9 +141,9 @@ macro_rules! decided_codes {
                 doc: "The kernel cannot keep the tool server from the gate's configuration, keys and data, so that nothing runs on a surface of the tier `critical`."
             }
             CredentialUnavailable = "credential.unavailable", Silence, Enforcement, 503 {
-                message: "the gate has no credential to show the tool server",
+                message: "the gate has no credential for the tool server",
                 remedy: "Ask an operator to look at the source of the tool server's credential; the gate's notes say what is wrong.",
-                doc: "The credential that the gate shows the tool server could not be had in time, or is none that can be shown. Nothing is sent without it."
+                doc: "A credential that the gate shows the tool server, fills in in a call, or starts the server with could not be had in time, or is none. Nothing is sent or started without it."
             }
         }
     };
