@@ -262,6 +262,10 @@ async fn what_is_in_the_environment_took_a_part_of_what_was_sent_and_left_the_re
     assert!(seen.iter().all(|said| !said.to_string().contains("9f8e7d")), "{seen:?}");
     gate.told(r#"the token is "***""#).await;
     assert!(!gate.notes().contains("9f8e7d"), "{}", gate.notes());
+    // And what is in the environment alone.
+    gate.call(2, "move", r#"{"answer":{"said":"it has canary-in-both. too"}}"#).await;
+    answer(&mut gate, 2, &mut seen).await;
+    assert_eq!(seen.last().unwrap()["result"]["said"], "it has ***. too", "{seen:?}");
 }
 
 /// All that comes of a gate in which a server said the canary back: what the client saw, what people and the arbiter were told.
