@@ -31,6 +31,7 @@ mod listing;
 pub mod lookalike;
 mod message;
 mod notes;
+pub mod oauth;
 mod operation;
 mod page;
 mod peer;

@@ -14,7 +14,7 @@ mod reading;
 mod sending;
 mod session;
 mod url;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::HashMap;
 use std::io;
@@ -157,6 +157,9 @@ impl Remote {
         rooms: Rooms,
     ) -> io::Result<(Arc<Self>, RemoteSink, mpsc::Receiver<Incoming>)> {
         let RemoteServer { url, trust, credential, slots } = server;
+        if let Some(own) = &credential {
+            own.source().is_for(&url);
+        }
         let wire = Wire::to(url, trust).map_err(io::Error::other)?;
         let (incoming, source) = mpsc::channel(WAITING);
         let shown = credential.iter().map(|own| own.source().redaction());
