@@ -293,6 +293,13 @@ impl CredentialSource {
         }
     }
 
+    /// The server did not take what it was shown.
+    pub(crate) fn doubt(&self) {
+        if let Origin::OAuth(oauth) = self.origin.as_ref() {
+            oauth.doubt();
+        }
+    }
+
     fn keeps(&self) -> bool {
         !self.max_age.is_zero() || matches!(self.origin.as_ref(), Origin::Vault(vault) if vault.leases())
     }

@@ -25,7 +25,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::HeaderValue;
-use hyper::{Method, Request};
+use hyper::{Method, Request, StatusCode};
 use portcullis_sdk::{Authorities, InvalidAuthorities};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -253,6 +253,13 @@ impl Remote {
         let Some(credential) = &self.credential else { return Ok(Shown::NOTHING) };
         let fetched = credential.source().fetch().await?;
         credential.shown(&fetched)
+    }
+
+    /// What the server was shown is no good any more, if it says so.
+    fn is_refused(&self, status: StatusCode) {
+        if let (StatusCode::UNAUTHORIZED, Some(credential)) = (status, &self.credential) {
+            credential.source().doubt();
+        }
     }
 
     /// The same as it was fetched before, or else now.

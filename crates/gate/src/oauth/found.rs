@@ -176,7 +176,7 @@ pub(super) async fn server(url: &ServerUrl, issuer: &str, trust: &Trust) -> Resu
 fn read_server(url: &ServerUrl, issuer: &str, body: &[u8]) -> Result<Server, LoginError> {
     let said: ServerMetadata = serde_json::from_slice(body)
         .map_err(|_| LoginError::strange("the authorization server's metadata is not understood"))?;
-    if said.issuer != issuer {
+    if !is_same(&said.issuer, issuer) {
         return Err(LoginError::OtherIssuer(LoginError::sample(&said.issuer), LoginError::sample(issuer)));
     }
     if !said.code_challenge_methods_supported.iter().any(|method| method == "S256") {
@@ -200,6 +200,15 @@ fn read_server(url: &ServerUrl, issuer: &str, body: &[u8]) -> Result<Server, Log
         names_itself: said.authorization_response_iss_parameter_supported,
         gives_offline_access: said.scopes_supported.iter().any(|scope| scope == "offline_access"),
     })
+}
+
+/// Whether two texts are one issuer: the same characters, but that an empty path may be written as `/`, as libraries do.
+fn is_same(one: &str, other: &str) -> bool {
+    let bare = |text: &str| {
+        let is_root = text.parse::<ServerUrl>().is_ok_and(|url| url.parts().0 == "/");
+        if is_root { text.trim_end_matches('/').to_owned() } else { text.to_owned() }
+    };
+    one == other || bare(one) == bare(other)
 }
 
 #[cfg(test)]

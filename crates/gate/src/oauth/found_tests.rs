@@ -160,3 +160,17 @@ fn an_authorization_server_that_is_another_or_leaves_codes_open_or_is_in_the_cle
     }
     assert!(server_said(URL, |said| said["response_types_supported"] = json!(["token"])).is_err());
 }
+
+#[test]
+fn an_issuer_was_another_because_a_library_wrote_its_empty_path_as_a_slash() {
+    assert!(is_same("https://auth.example", "https://auth.example/"));
+    for (one, other) in [
+        ("https://auth.example/t", "https://auth.example/t/"),
+        ("https://auth.example", "https://auth.example/t"),
+        ("https://auth.example", "https://AUTH.example"),
+        ("https://auth.example", "https://auth.example:443"),
+        ("https://auth.example", "https://auth.example/?a"),
+    ] {
+        assert!(!is_same(one, other) && !is_same(other, one), "{one} {other}");
+    }
+}

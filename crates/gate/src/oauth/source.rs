@@ -24,6 +24,8 @@ const LOOK: Duration = Duration::from_millis(20);
 const MARGIN: Duration = Duration::from_secs(30);
 /// For how long one is good of which nobody said so, if there can be another.
 const UNSAID: Duration = Duration::from_secs(300);
+/// How long a token is not doubted after it was had: a server that takes none must not have another fetched for each message.
+const TRUSTED: Duration = Duration::from_secs(5);
 /// What a person is to do.
 const AGAIN: &str = "run `portcullis mcp login` again";
 
@@ -53,6 +55,8 @@ struct State {
     kept: Option<Kept>,
     /// Why there was none, and since when that is known.
     failed: Option<(BootInstant, NoCredential)>,
+    /// An access token that its server did not take.
+    doubted: Option<Secret>,
     /// A refresh token that is not taken any more.
     refused: Option<Secret>,
     /// What could not be stored, and the refresh token that it was had with.
@@ -62,6 +66,8 @@ struct State {
 #[derive(Debug)]
 struct Kept {
     token: Secret,
+    /// Since when it may be doubted.
+    doubtful: BootInstant,
     until: BootInstant,
 }
 
@@ -125,6 +131,15 @@ impl OAuth {
         renewing.await.unwrap_or_else(|_| Err(self.no("it could not be asked for")))
     }
 
+    /// The server did not take what it was shown: it may have been revoked, and another is had for the next message.
+    pub(crate) fn doubt(&self) {
+        let mut state = self.state();
+        let is_old = |kept: &mut Kept| kept.doubtful <= BootInstant::now();
+        if let Some(kept) = state.kept.take_if(is_old) {
+            state.doubted = Some(kept.token);
+        }
+    }
+
     /// Waits for what is under way: it may be that what lies in the store is no good any more.
     pub(crate) async fn settled(&self) {
         drop(self.turn.acquire().await);
@@ -172,13 +187,14 @@ impl OAuth {
                 self.no("it is of a login for another URL; log in for this one, with `portcullis mcp login`")
             );
         }
-        if let Some(until) = good_until(stored) {
+        let is_doubted = self.state().doubted.as_ref() == Some(&stored.access_token);
+        if let Some(until) = good_until(stored).filter(|_| !is_doubted) {
             return Ok(self.keep(stored.access_token.clone(), until));
         }
         let Some(refresh) = stored.refresh_token.clone() else {
-            return Err(
-                self.no(&format!("its token has expired, and there is none to refresh it with; {AGAIN}"))
-            );
+            return Err(self.no(&format!(
+                "its token is no good any more, and there is none to refresh it with; {AGAIN}"
+            )));
         };
         if self.state().refused.as_ref() == Some(&refresh) {
             return Err(self.no(&format!("{}; {AGAIN}", NoGrant::InvalidGrant)));
@@ -199,7 +215,8 @@ impl OAuth {
     }
 
     fn keep(&self, token: Secret, until: BootInstant) -> Secret {
-        self.state().kept = Some(Kept { token: token.clone(), until });
+        self.state().kept =
+            Some(Kept { token: token.clone(), doubtful: BootInstant::now().plus(TRUSTED), until });
         token
     }
 

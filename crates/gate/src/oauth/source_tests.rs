@@ -137,6 +137,28 @@ async fn a_token_is_shown_while_it_is_good_and_then_another_is_had_with_what_was
 }
 
 #[tokio::test]
+async fn a_token_that_was_revoked_was_shown_until_its_time_was_over() {
+    let scene = Scene::new(|_| {}).await;
+    scene.rotates();
+    let oauth = scene.oauth();
+    assert_eq!(access(&oauth).await.as_deref(), Ok("access-canary-0"));
+    oauth.doubt();
+    assert_eq!(access(&oauth).await.as_deref(), Ok("access-canary-0"), "a moment ago it was good");
+    let old = || oauth.state().kept.as_mut().unwrap().doubtful = BootInstant::now();
+    old();
+    oauth.doubt();
+    assert_eq!(access(&oauth).await.as_deref(), Ok("access-canary-1"));
+    oauth.doubt();
+    assert_eq!(access(&oauth).await.as_deref(), Ok("access-canary-1"));
+    // Another gate has had another since.
+    old();
+    oauth.doubt();
+    scene.store(|stored| stored.access_token = Secret::new("access-canary-other"));
+    assert_eq!(access(&oauth).await.as_deref(), Ok("access-canary-other"));
+    assert_eq!(scene.issuer.asked().len(), 1);
+}
+
+#[tokio::test]
 async fn a_refresh_token_that_is_not_rotated_stays() {
     let scene = Scene::new(expired).await;
     scene.issuer.answers(|_| {
@@ -440,7 +462,8 @@ fn nothing_of_a_store_is_printed() {
         lifetime_seconds: None,
     };
     let oauth = OAuth::new(path.to_owned());
-    oauth.state().kept = Some(Kept { token: Secret::new("canary"), until: BootInstant::now() });
+    oauth.state().kept =
+        Some(Kept { token: Secret::new("canary"), doubtful: BootInstant::now(), until: BootInstant::now() });
     oauth.state().unsaved = Some((Some(Secret::new("canary")), stored.clone()));
     let printed = format!("{stored:?} {oauth:?}");
     assert!(printed.contains("***") && !printed.contains("canary"), "{printed}");
