@@ -13,8 +13,9 @@ use crate::support::http::{Server, request};
 use crate::support::process::{kill, pid};
 use crate::support::{Answer, Gate, Place, peer, program, text, until};
 
-/// For how many seconds an access token is good. A gate shows it for three quarters of that.
-const SECONDS: u64 = 12;
+/// For how many seconds an access token is good. A gate shows a short one for three quarters of that.
+const SHORT: u64 = 12;
+const LONG: u64 = 3_600;
 
 fn script(name: &str) -> String {
     format!("{}/../../tests/peers/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -55,13 +56,14 @@ struct Scene {
 }
 
 impl Scene {
-    fn new() -> Self {
+    /// Access tokens are good for so many seconds.
+    fn new(seconds: u64) -> Self {
         let place = Place::demo();
         let provider = script("oauth_provider.mjs");
         let provider = Peer::start(Command::new(peer("bin/node")).args([
             provider,
             text(&peer("node")),
-            SECONDS.to_string(),
+            seconds.to_string(),
         ]));
         let server = Peer::start(
             Command::new(peer("py/bin/python"))
@@ -197,7 +199,7 @@ fn browse(url: &str) -> Output {
 
 #[test]
 fn a_token_of_a_login_runs_what_is_permitted_is_refreshed_and_survives_a_killed_gate() {
-    let mut scene = Scene::new();
+    let mut scene = Scene::new(SHORT);
     scene.log_in();
     let (_, refresh) = scene.learn();
     let mut gate = scene.gate();
@@ -225,7 +227,7 @@ fn a_token_of_a_login_runs_what_is_permitted_is_refreshed_and_survives_a_killed_
 
 #[test]
 fn a_login_that_was_revoked_gives_the_permit_up_until_a_person_logs_in_again() {
-    let mut scene = Scene::new();
+    let mut scene = Scene::new(LONG);
     scene.log_in();
     let mut gate = scene.gate();
     scene.runs(&mut gate);
@@ -255,7 +257,7 @@ fn a_login_that_was_revoked_gives_the_permit_up_until_a_person_logs_in_again() {
 
 #[test]
 fn a_login_that_is_refused_or_interrupted_leaves_nothing_and_is_of_one_person_alone() {
-    let scene = Scene::new();
+    let scene = Scene::new(LONG);
     let (mut login, _out, shown) = scene.begin();
     // The browser of somebody else, who was sent here to log in as somebody else.
     let redirect = shown.split('&').find_map(|pair| pair.strip_prefix("redirect_uri=")).unwrap();

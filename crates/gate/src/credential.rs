@@ -335,14 +335,17 @@ impl CredentialSource {
     }
 
     async fn fresh(&self) -> Result<(Token, Option<Lease>), NoCredential> {
+        // Who waits for a token takes no place: of them one alone asks.
+        if let Origin::OAuth(oauth) = self.origin.as_ref() {
+            return Ok((checked(&oauth.access().await?)?, None));
+        }
         let place = self.place().await?;
         let (said, lease) = match self.origin.as_ref() {
             Origin::Given(token) => (Zeroizing::new(token.reveal().as_bytes().to_vec()), None),
-            Origin::Here(_) | Origin::Command(_) | Origin::Age(_) | Origin::Keyring(_) => {
+            Origin::Here(_) | Origin::Command(_) | Origin::Age(_) | Origin::Keyring(_) | Origin::OAuth(_) => {
                 (self.blocking(place).await?, None)
             }
             Origin::Vault(vault) => vault.read(place, self.deadline).await?,
-            Origin::OAuth(oauth) => (oauth.access().await?, None),
         };
         Ok((checked(&said)?, lease))
     }

@@ -245,8 +245,9 @@ async fn nobody_is_waited_for_for_ever() {
 #[tokio::test]
 async fn a_server_that_is_not_what_it_says_is_asked_for_nothing() {
     let evil = json!("http://127.0.0.1:1/t");
-    type Change = (fn(&Said, Value), Value, &'static str);
-    let (resource, server, registered): (fn(&Said, Value), fn(&Said, Value), fn(&Said, Value)) = (
+    type Of = fn(&Said, Value);
+    type Change = (Of, Value, &'static str);
+    let (resource, server, registered): (Of, Of, Of) = (
         |said, change| *said.resource.lock().unwrap() = change,
         |said, change| *said.server.lock().unwrap() = change,
         |said, change| *said.registered.lock().unwrap() = change,

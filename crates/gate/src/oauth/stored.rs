@@ -129,8 +129,7 @@ impl Held {
                 Err(TryLockError::Error(error)) => return Err(error.into()),
             }
             // Another may have its name by now, and then that is the store.
-            let (own, there) = (file.metadata()?, fs::symlink_metadata(path)?);
-            if (own.dev(), own.ino()) == (there.dev(), there.ino()) {
+            if is_still_at(&file, path)? {
                 let stored = read(&mut file)?;
                 return Ok(Some(Self { path: path.to_owned(), stored, _lock: file }));
             }
@@ -142,6 +141,11 @@ impl Held {
     pub(super) fn replace(self, stored: &Stored) -> io::Result<()> {
         put(&self.path, stored)
     }
+}
+
+fn is_still_at(file: &File, path: &Path) -> io::Result<bool> {
+    let (own, there) = (file.metadata()?, fs::symlink_metadata(path)?);
+    Ok((own.dev(), own.ino()) == (there.dev(), there.ino()))
 }
 
 fn opened(path: &Path) -> Result<File, NoStore> {
@@ -201,4 +205,35 @@ fn write(beside: &Path, path: &Path, stored: &Stored) -> io::Result<()> {
     fs::rename(beside, path)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_was_replaced_since_it_was_opened_was_taken_for_the_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("crm.oauth");
+        let text = |version: u8| {
+            format!(
+                r#"{{"version":{version},"url":"u","resource":"u","issuer":"i","token_endpoint":"t","client_id":"c","authorities":null,
+            "refresh_token":null,"access_token":"a","asked_at_ms":0,"lifetime_seconds":null}}"#
+            )
+        };
+        let stored: Stored = serde_json::from_str(&text(1)).unwrap();
+        put(&path, &stored).unwrap();
+        let before = opened(&path).unwrap();
+        assert!(is_still_at(&before, &path).unwrap());
+        // Who replaces it has it alone, to the end.
+        let held = Held::take(&path).unwrap().unwrap();
+        assert!(Held::take(&path).unwrap().is_none());
+        held.replace(&stored).unwrap();
+        assert!(!is_still_at(&before, &path).unwrap());
+        // The lock of the old one is nobody's business any more.
+        before.try_lock().unwrap();
+        assert!(Held::take(&path).unwrap().is_some());
+        put(&path, &Stored { version: 2, ..stored }).unwrap();
+        assert_eq!(Held::take(&path).map(|_| ()).unwrap_err(), NoStore::Unknown);
+    }
 }
