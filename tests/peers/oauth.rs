@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use portcullis_protocol::Outcome;
@@ -16,6 +16,7 @@ use crate::support::{Answer, Gate, Place, peer, program, text, until};
 /// For how many seconds an access token is good. A gate shows a short one for three quarters of that.
 const SHORT: u64 = 12;
 const LONG: u64 = 3_600;
+const PLAIN: &str = "http://127.0.0.1";
 
 fn script(name: &str) -> String {
     format!("{}/../../tests/peers/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -28,13 +29,14 @@ struct Peer {
 }
 
 impl Peer {
-    fn start(command: &mut Command) -> Self {
+    /// Its URL begins so.
+    fn start(origin: &str, command: &mut Command) -> Self {
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let mut port = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
         assert!(!port.trim().is_empty(), "a peer does not start: {command:?}");
-        Self { child, url: format!("http://127.0.0.1:{}", port.trim()) }
+        Self { child, url: format!("{origin}:{}", port.trim()) }
     }
 }
 
@@ -49,6 +51,8 @@ struct Scene {
     place: Place,
     provider: Peer,
     server: Peer,
+    /// Whose certificates are believed, with TLS.
+    ca: Option<String>,
     /// All that was told to anybody, by whatever ran.
     told: String,
     /// Every token that there ever was.
@@ -58,19 +62,24 @@ struct Scene {
 impl Scene {
     /// Access tokens are good for so many seconds.
     fn new(seconds: u64) -> Self {
+        Self::of(Place::demo(), seconds, PLAIN, &[])
+    }
+
+    /// Both speak TLS, with certificates of an authority of the place's own.
+    fn with_tls() -> Self {
         let place = Place::demo();
-        let provider = script("oauth_provider.mjs");
-        let provider = Peer::start(Command::new(peer("bin/node")).args([
-            provider,
-            text(&peer("node")),
-            seconds.to_string(),
-        ]));
-        let server = Peer::start(
-            Command::new(peer("py/bin/python"))
-                .args([script("oauth_server.py"), provider.url.clone()])
-                .arg(place.file("journal", "")),
-        );
-        Self { place, provider, server, told: String::new(), tokens: BTreeSet::new() }
+        certificates(place.folder());
+        let folder = text(place.folder());
+        Self::of(place, LONG, "https://localhost", &[folder])
+    }
+
+    fn of(place: Place, seconds: u64, origin: &str, folder: &[String]) -> Self {
+        let provider = [script("oauth_provider.mjs"), text(&peer("node")), seconds.to_string()];
+        let provider = Peer::start(origin, Command::new(peer("bin/node")).args(provider).args(folder));
+        let server = [script("oauth_server.py"), provider.url.clone(), text(&place.file("journal", ""))];
+        let server = Peer::start(origin, Command::new(peer("py/bin/python")).args(server).args(folder));
+        let ca = folder.first().map(|folder| format!("{folder}/ca.pem"));
+        Self { place, provider, server, ca, told: String::new(), tokens: BTreeSet::new() }
     }
 
     fn url(&self) -> String {
@@ -81,10 +90,15 @@ impl Scene {
         self.place.path("crm.oauth")
     }
 
+    fn believes(&self) -> Vec<String> {
+        self.ca.iter().flat_map(|ca| ["--ca".to_owned(), ca.clone()]).collect()
+    }
+
     fn begin(&self) -> (Child, BufReader<ChildStdout>, String) {
         let (url, store) = (self.url(), text(&self.store()));
         let mut login = Command::new(program())
             .args(["mcp", "login", "--no-browser", "--url", &url, "--store", &store])
+            .args(self.believes())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -100,7 +114,7 @@ impl Scene {
     /// Logs in, with a person who says yes.
     fn log_in(&mut self) {
         let (login, mut out, shown) = self.begin();
-        let page = browse(&shown);
+        let page = self.browse(&shown);
         assert!(page.status.success(), "{}", String::from_utf8_lossy(&page.stderr));
         let mut rest = String::new();
         out.read_to_string(&mut rest).unwrap();
@@ -135,7 +149,7 @@ impl Scene {
         let credential = self.place.file("crm.toml", "oauth = { store = \"crm.oauth\" }\n");
         let mut command = Command::new(program());
         command.args(["mcp", "--config"]).arg(&self.place.config_path);
-        command.args(["--url", &self.url(), "--credential"]).arg(credential);
+        command.args(["--url", &self.url(), "--credential"]).arg(credential).args(self.believes());
         let mut gate = Gate::connect(command);
         gate.handshake();
         gate
@@ -168,6 +182,13 @@ impl Scene {
         shown
     }
 
+    fn browse(&self, url: &str) -> Output {
+        let mut browser = Command::new(peer("bin/node"));
+        browser.args([script("oauth_browser.mjs").as_str(), url]);
+        browser.envs(self.ca.iter().map(|ca| ("NODE_EXTRA_CA_CERTS", ca)));
+        browser.output().unwrap()
+    }
+
     /// No token is in anything but the store.
     fn tells_nothing(mut self, gates: &[&Gate]) {
         for gate in gates {
@@ -193,8 +214,24 @@ fn walk(folder: PathBuf) -> Vec<PathBuf> {
     entries.flat_map(below).filter(|path| path.is_file()).collect()
 }
 
-fn browse(url: &str) -> Output {
-    Command::new(peer("bin/node")).args([script("oauth_browser.mjs").as_str(), url]).output().unwrap()
+/// An authority of one's own, a certificate for `localhost`, and another authority.
+fn certificates(folder: &Path) {
+    let openssl = |arguments: &str| {
+        let made = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().unwrap();
+        assert!(made.status.success(), "{arguments}: {}", String::from_utf8_lossy(&made.stderr));
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    openssl(&format!("req -x509 {key} -days 30 -subj /CN=tools-ca -keyout ca.key -out ca.pem"));
+    openssl(&format!("req -x509 {key} -days 30 -subj /CN=strangers-ca -keyout other.key -out other.pem"));
+    openssl(&format!("req -new {key} -subj /CN=localhost -keyout server.key -out server.csr"));
+    std::fs::write(
+        folder.join("server.ext"),
+        "subjectAltName = DNS:localhost\nbasicConstraints = CA:FALSE\n",
+    )
+    .unwrap();
+    openssl(
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile server.ext -out server.pem",
+    );
 }
 
 #[test]
@@ -271,6 +308,7 @@ fn a_login_that_is_refused_or_interrupted_leaves_nothing_and_is_of_one_person_al
     assert_eq!(ended.code(), Some(1));
     assert!(!scene.store().exists() && !scene.place.path("crm.oauth.new").exists());
     let server = Peer::start(
+        PLAIN,
         Command::new(peer("py/bin/python")).arg(script("http_server.py")).arg(scene.place.file("other", "")),
     );
     let (url, store) = (format!("{}/mcp", server.url), text(&scene.store()));
@@ -279,4 +317,37 @@ fn a_login_that_is_refused_or_interrupted_leaves_nothing_and_is_of_one_person_al
     let err = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(err.contains("does not say who gives tokens") && refused.stdout.is_empty(), "{err}");
     assert!(!scene.store().exists());
+}
+
+#[test]
+fn a_token_is_refreshed_with_the_authorities_that_were_believed_at_the_login_and_with_no_others() {
+    let mut scene = Scene::with_tls();
+    let (url, store) = (scene.url(), text(&scene.store()));
+    let strangers = text(&scene.place.path("other.pem"));
+    for ca in [&[][..], &["--ca", strangers.as_str()]] {
+        let login = ["mcp", "login", "--no-browser", "--url", &url, "--store", &store];
+        let refused = crate::portcullis(&[&login, ca].concat());
+        assert!(!refused.status.success() && refused.stdout.is_empty(), "{refused:?}");
+        assert!(!scene.store().exists());
+    }
+    scene.log_in();
+    scene.expire();
+    let first = scene.learn().0;
+    let mut gate = scene.gate();
+    assert_ne!(scene.runs(&mut gate), first, "it was refreshed");
+    gate.kill();
+    // Whoever answers for the issuer's name with another's certificate is not asked.
+    scene.expire();
+    let mut stored = scene.stored();
+    stored["authorities"] = json!(std::fs::read_to_string(&strangers).unwrap());
+    std::fs::write(scene.store(), stored.to_string()).unwrap();
+    let credential = scene.place.path("crm.toml");
+    let mut command = Command::new(program());
+    command.args(["mcp", "--config"]).arg(&scene.place.config_path);
+    command.args(["--url", &url, "--credential"]).arg(credential).args(scene.believes());
+    let mut gate = Gate::connect(command);
+    let id = gate.send("initialize", &json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "test", "version": "1" } }));
+    gate.notes.told("its authorization server cannot be reached");
+    drop(gate.answer(id));
+    assert_eq!(scene.stored()["refresh_token"], stored["refresh_token"]);
 }

@@ -1,12 +1,13 @@
 """An MCP server over Streamable HTTP that nobody here wrote (PyPI `mcp`), which lets nobody in without an access token for it.
 
-    oauth_server.py ISSUER JOURNAL
+    oauth_server.py ISSUER JOURNAL [FOLDER]
 
-Prints its port on a line of its own, once it listens. JOURNAL has a line for each tool that ran: its name, and the token.
+With FOLDER it speaks TLS, by `server.pem` and `server.key` there, and believes `ca.pem`. Prints its port on a line of its own, once it listens. JOURNAL has a line for each tool that ran: its name, and the token.
 """
 
 import asyncio
 import socket
+import ssl
 import sys
 
 import httpx2
@@ -19,14 +20,16 @@ from mcp.server.auth.settings import AuthSettings
 issuer, journal = sys.argv[1:3]
 listener = socket.create_server(("127.0.0.1", 0))
 port = listener.getsockname()[1]
-own = f"http://127.0.0.1:{port}/mcp"
+folder = sys.argv[3] if len(sys.argv) > 3 else None
+own = f"https://localhost:{port}/mcp" if folder else f"http://127.0.0.1:{port}/mcp"
+believed = ssl.create_default_context(cafile=f"{folder}/ca.pem" if folder else None)
 
 
 class Asks:
     """Has the issuer say of each token what it is (RFC 7662)."""
 
     async def verify_token(self, token):
-        async with httpx2.AsyncClient() as client:
+        async with httpx2.AsyncClient(verify=believed) as client:
             asked = {"token": token, "token_type_hint": "access_token"}
             answer = await client.post(f"{issuer}/token/introspection", data=asked, auth=("tools", "s3cret"))
         said = answer.json()
@@ -64,7 +67,8 @@ def charge(account: str, amount: str) -> str:
 
 async def main():
     print(port, flush=True)
-    config = uvicorn.Config(server.streamable_http_app(), log_level="warning")
+    tls = {"ssl_keyfile": f"{folder}/server.key", "ssl_certfile": f"{folder}/server.pem"} if folder else {}
+    config = uvicorn.Config(server.streamable_http_app(), log_level="warning", **tls)
     await uvicorn.Server(config).serve(sockets=[listener])
 
 
