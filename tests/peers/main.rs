@@ -17,6 +17,7 @@ mod conformance;
 mod draft;
 mod endpoint;
 mod identity;
+mod oauth;
 mod remote;
 mod sdks;
 mod servers;

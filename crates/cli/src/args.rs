@@ -26,7 +26,7 @@ pub(crate) use evidence::{
 pub(crate) use explain::ExplainArgs;
 pub(crate) use governance::{GovernanceArgs, GovernanceCommand};
 pub(crate) use log::{AbandonArgs, CheckArgs, LogArgs, LogCommand, ReplayArgs};
-pub(crate) use mcp::{InspectArgs, McpArgs, McpCommand, PinArgs, ToolsArgs};
+pub(crate) use mcp::{InspectArgs, LoginArgs, McpArgs, McpCommand, PinArgs, ToolsArgs};
 pub(crate) use policy::{DraftArgs, DraftSource, PolicyArgs, PolicyCommand};
 pub(crate) use prove::{DiffArgs, ProveArgs, SolverArgs};
 pub(crate) use simulate::SimulateArgs;

@@ -22,6 +22,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use crate::oauth::OAuth;
+use crate::remote::ServerUrl;
+
 pub use environment::{EnvironmentCredentials, InvalidVariables};
 pub(crate) use environment::{Given, Handover};
 pub use here::Here;
@@ -164,6 +167,8 @@ pub enum Origin {
     Keyring(Keyring),
     /// A Vault or OpenBao server.
     Vault(Box<Vault>),
+    /// What a login for a tool server left.
+    OAuth(Arc<OAuth>),
 }
 
 /// Where a credential comes from, how long fetching it may take, and how long it may be kept.
@@ -278,6 +283,10 @@ impl CredentialSource {
                 (Some(lease), Origin::Vault(vault)) => {
                     vault.revoke(&lease, self.place().await?, self.deadline).await
                 }
+                (_, Origin::OAuth(oauth)) => {
+                    oauth.settled().await;
+                    Ok(())
+                }
                 (Some(_) | None, _) => Ok(()),
             }
         });
@@ -287,6 +296,25 @@ impl CredentialSource {
     /// What takes its credentials out of all that their server says.
     pub(crate) fn redaction(&self) -> Arc<Redaction> {
         Arc::clone(&self.redaction)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// What it gives is shown to the server at `url`.
+    pub(crate) fn is_for(&self, url: &ServerUrl) {
+        if let Origin::OAuth(oauth) = self.origin.as_ref() {
+            oauth.is_for(url);
+        }
+    }
+
+    /// The server did not take what it was shown.
+    pub(crate) fn doubt(&self) {
+        if let Origin::OAuth(oauth) = self.origin.as_ref() {
+            oauth.doubt();
+        }
     }
 
     fn keeps(&self) -> bool {
@@ -324,10 +352,14 @@ impl CredentialSource {
     }
 
     async fn fresh(&self) -> Result<(Token, Option<Lease>), NoCredential> {
+        // Who waits for a token takes no place: of them one alone asks.
+        if let Origin::OAuth(oauth) = self.origin.as_ref() {
+            return Ok((checked(&oauth.access().await?)?, None));
+        }
         let place = self.place().await?;
         let (said, lease) = match self.origin.as_ref() {
             Origin::Given(token) => (Zeroizing::new(token.reveal().as_bytes().to_vec()), None),
-            Origin::Here(_) | Origin::Command(_) | Origin::Age(_) | Origin::Keyring(_) => {
+            Origin::Here(_) | Origin::Command(_) | Origin::Age(_) | Origin::Keyring(_) | Origin::OAuth(_) => {
                 (self.blocking(place).await?, None)
             }
             Origin::Vault(vault) => vault.read(place, self.deadline).await?,
@@ -352,7 +384,7 @@ impl CredentialSource {
                 Origin::Command(program) => Ok(program.run(&[], LONGEST, &left)?),
                 Origin::Age(age) => age.read(&left),
                 Origin::Keyring(keyring) => keyring.read(&left),
-                Origin::Given(_) | Origin::Vault(_) => Err(NoCredential::Empty),
+                Origin::Given(_) | Origin::Vault(_) | Origin::OAuth(_) => Err(NoCredential::Empty),
             }
         });
         asked.await.unwrap_or_else(|_| Err(NoCredential::Unavailable("it could not be asked for".to_owned())))

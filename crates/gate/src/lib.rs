@@ -32,6 +32,7 @@ pub mod lookalike;
 mod message;
 mod mirrored;
 mod notes;
+pub mod oauth;
 mod operation;
 mod page;
 mod peer;

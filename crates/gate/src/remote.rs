@@ -14,7 +14,7 @@ mod reading;
 mod sending;
 mod session;
 mod url;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::HashMap;
 use std::io;
@@ -25,7 +25,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::HeaderValue;
-use hyper::{Method, Request};
+use hyper::{Method, Request, StatusCode};
 use portcullis_sdk::{Authorities, InvalidAuthorities};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -158,6 +158,9 @@ impl Remote {
         rooms: Rooms,
     ) -> io::Result<(Arc<Self>, RemoteSink, mpsc::Receiver<Incoming>)> {
         let RemoteServer { url, trust, credential, slots } = server;
+        if let Some(own) = &credential {
+            own.source().is_for(&url);
+        }
         let wire = Wire::to(url, trust).map_err(io::Error::other)?;
         let (incoming, source) = mpsc::channel(WAITING);
         let shown = credential.iter().map(|own| own.source().redaction());
@@ -251,6 +254,13 @@ impl Remote {
         let Some(credential) = &self.credential else { return Ok(Shown::default()) };
         let fetched = credential.source().fetch().await?;
         credential.shown(&fetched)
+    }
+
+    /// What the server was shown is no good any more, if it says so.
+    fn is_refused(&self, status: StatusCode) {
+        if let (StatusCode::UNAUTHORIZED, Some(credential)) = (status, &self.credential) {
+            credential.source().doubt();
+        }
     }
 
     /// The same as it was fetched before, or else now.

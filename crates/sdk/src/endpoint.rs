@@ -64,19 +64,32 @@ impl Authorities {
     /// If it cannot be read, or holds no certificate or one that cannot be an authority.
     pub fn read(path: &Path) -> Result<Self, InvalidAuthorities> {
         let invalid = |error: String| InvalidAuthorities { path: path.to_owned(), error };
-        let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect)
-            .map_err(|error| invalid(error.to_string()))?;
+        let pem = std::fs::read(path).map_err(|error| invalid(error.to_string()))?;
+        Self::of(&pem).map_err(invalid)
+    }
+
+    /// The same of a PEM text.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), of no file.
+    pub fn parse(pem: &str) -> Result<Self, InvalidAuthorities> {
+        Self::of(pem.as_bytes()).map_err(|error| InvalidAuthorities { path: PathBuf::new(), error })
+    }
+
+    fn of(pem: &[u8]) -> Result<Self, String> {
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
+            .collect::<Result<_, _>>()
+            .map_err(|error| error.to_string())?;
         if certificates.is_empty() {
-            return Err(invalid("no certificate in it".to_owned()));
+            return Err("no certificate in it".to_owned());
         }
         let mut roots = RootCertStore::empty();
         for certificate in &certificates {
-            roots.add(certificate.clone()).map_err(|error| invalid(error.to_string()))?;
+            roots.add(certificate.clone()).map_err(|error| error.to_string())?;
         }
         let client = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|error| invalid(error.to_string()))?
+            .map_err(|error| error.to_string())?
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(Self { certificates: Arc::new(certificates), client: Arc::new(client) })

@@ -103,6 +103,39 @@ pub(crate) enum McpCommand {
     Inspect(InspectArgs),
     /// Show what changed in a server's tools since they were pinned, member by member. Exits 2 if something did.
     Diff(ToolsArgs),
+    /// Log in to a tool server by URL with OAuth, once, and store what the gate shows it from then on.
+    ///
+    /// Finds out who gives tokens for the server, prints the URL at which a person says yes, and waits for the browser to come
+    /// back to a port of this machine. The tokens are written to a file of mode 0600, and never printed. A gate shows and refreshes
+    /// them: `oauth = { store = "FILE" }` in the file of `--credential`, or in the servers' file. docs/credentials.md
+    Login(LoginArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LoginArgs {
+    /// The tool server: `https://HOST/PATH`, or `http://127.0.0.1:PORT/PATH`, as the gate will be given it.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: portcullis_gate::ServerUrl,
+    /// The file that the tokens are stored in. It is made, or replaced if it is one of an earlier login.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) store: PathBuf,
+    /// PEM file with the only certificate authorities that are believed, of the tool server and of who gives its tokens. They
+    /// are stored too. Default: the system's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// The id of a client that was registered by hand, as a native one without a secret, with `http://127.0.0.1/callback` as its
+    /// redirection. Default: the client makes itself known, where that is allowed.
+    #[arg(long, value_name = "ID")]
+    pub(crate) client_id: Option<String>,
+    /// A scope to ask for. May be given again. Default: those that the server says it needs.
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) scope: Vec<String>,
+    /// Only print the URL, and start no browser.
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+    /// How long the browser is waited for, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub(crate) wait_seconds: u64,
 }
 
 /// Which server to ask.

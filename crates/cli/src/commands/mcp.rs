@@ -2,6 +2,7 @@
 
 mod diff;
 mod gated;
+mod login;
 mod pin;
 mod review;
 mod served;
@@ -21,6 +22,7 @@ pub(crate) fn run(args: McpArgs) -> ExitCode {
         Some(McpCommand::List(list)) => review::list(list, &args),
         Some(McpCommand::Inspect(inspect)) => review::inspect(inspect, &args),
         Some(McpCommand::Diff(diff)) => diff::run(diff, &args),
+        Some(McpCommand::Login(login)) => login::run(login),
     };
     match done {
         Ok(code) | Err(code) => code,

@@ -123,8 +123,8 @@ pub(crate) enum Obstacle {
     )]
     Started(&'static str),
     #[error(
-        "it lets nobody in who has no token (status 401), and the gate asks for none by OAuth: give it one, `Authorization: Bearer TOKEN` \
-         in `headers`"
+        "it lets nobody in who has no token (status 401): give it one, `Authorization: Bearer TOKEN` in `headers`; or log in to it with \
+         `portcullis mcp login`, and put the gate there by hand, with `--credential`"
     )]
     Asks,
     #[error(

@@ -105,6 +105,7 @@ impl Remote {
                 }
             };
         }
+        self.is_refused(status);
         let body = whole(response, ERROR_BODY).await.unwrap_or_default();
         self.wire.keep(connection);
         let why = format!("status {} {}", status.as_u16(), self.sample(&body));

@@ -92,6 +92,7 @@ impl Remote {
             let status = response.status();
             let body = whole(response, ERROR_BODY).await.map_err(Unsent::After)?;
             self.wire.keep(connection);
+            self.is_refused(status);
             self.is_over(status, session.as_ref(), None);
             let why = || Unsent::After(format!("status {} {}", status.as_u16(), self.sample(&body)));
             if status.is_success() { Ok(()) } else { Err(why()) }

@@ -85,6 +85,32 @@ impl FromStr for ServerUrl {
     }
 }
 
+impl ServerUrl {
+    /// Whether what is sent there is nobody else's to read.
+    pub(crate) const fn is_secret(&self) -> bool {
+        self.name.is_some()
+    }
+
+    /// Scheme, host and port, as they are written.
+    pub(crate) fn origin(&self) -> String {
+        let scheme = if self.is_secret() { "https" } else { "http" };
+        format!("{scheme}://{}", self.authority.to_ascii_lowercase())
+    }
+
+    /// Path and query, and what the `host` header has.
+    pub(crate) fn parts(&self) -> (&str, &str) {
+        (&self.target, &self.authority)
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        self.target.split_once('?').map_or(self.target.as_str(), |(path, _)| path)
+    }
+
+    pub(crate) fn query(&self) -> Option<&str> {
+        self.target.split_once('?').map(|(_, query)| query)
+    }
+}
+
 impl fmt::Display for ServerUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.text)

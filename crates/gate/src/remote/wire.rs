@@ -24,11 +24,11 @@ const CONNECTING: Duration = Duration::from_secs(5);
 const KEPT: usize = 16;
 const KEPT_FOR: Duration = Duration::from_secs(2);
 
-pub(super) type Connection = SendRequest<Full<Bytes>>;
+pub(crate) type Connection = SendRequest<Full<Bytes>>;
 
 /// Why a request has no response.
 #[derive(Debug)]
-pub(super) enum Unsent {
+pub(crate) enum Unsent {
     /// It was not sent.
     Before(String),
     /// It was sent, or part of it.
@@ -36,7 +36,7 @@ pub(super) enum Unsent {
 }
 
 /// Connections to one server.
-pub(super) struct Wire {
+pub(crate) struct Wire {
     pub(super) url: ServerUrl,
     tls: Option<Arc<ClientConfig>>,
     idle: Mutex<Vec<(Instant, Connection)>>,
@@ -52,7 +52,7 @@ impl Wire {
     }
 
     /// Connections to the server of this URL, which may show certificates of these authorities.
-    pub(super) fn to(url: ServerUrl, trust: Trust) -> Result<Self, String> {
+    pub(crate) fn to(url: ServerUrl, trust: Trust) -> Result<Self, String> {
         let tls = match (url.name.is_some(), trust) {
             (false, _) => None,
             (true, Trust::Authorities(authorities)) => Some(authorities.client()),
@@ -69,7 +69,7 @@ impl Wire {
     }
 
     /// A connection, kept or new.
-    pub(super) async fn get(&self) -> Result<Connection, String> {
+    pub(crate) async fn get(&self) -> Result<Connection, String> {
         match self.kept() {
             Some(kept) => Ok(kept),
             None => self.connect().await,
@@ -133,7 +133,7 @@ impl Wire {
     }
 
     /// Sends a request over `connection`, and over no other: what is sent later than it was permitted is not what was permitted.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &self,
         mut connection: Connection,
         request: Request<Full<Bytes>>,

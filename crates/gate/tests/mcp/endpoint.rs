@@ -1,6 +1,7 @@
 //! The gate over Streamable HTTP: what clients of both eras get, and that none gets another's.
 
 use portcullis_gate::endpoint::{Bounds, Resource};
+use portcullis_gate::{RemoteServer, ToolServer, Trust};
 use portcullis_protocol::{Outcome, ReasonCode};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use super::arbiter::Act;
 use super::door::{Door, NEW, ONE, TWO, WAITS, call, headers, ran};
 use super::support::code;
+use super::web::Web;
 
 #[tokio::test]
 async fn a_session_calls_what_is_permitted_and_nothing_else() {
@@ -23,6 +25,25 @@ async fn a_session_calls_what_is_permitted_and_nothing_else() {
     assert_eq!((code(&blocked), &blocked["id"]), ("policy.forbidden", &json!("8")));
     assert_eq!(door.calls().len(), 1);
     assert_eq!(door.arbiter.settled(1).await, [(Outcome::Ok, None)]);
+}
+
+#[tokio::test]
+async fn the_token_that_an_agent_shows_the_gate_was_passed_on_to_the_tool_server() {
+    let web = Web::start().await;
+    let url = web.url.parse().unwrap();
+    let door = Door::with(|endpoint| {
+        let server = RemoteServer { url, trust: Trust::System, credential: None, slots: None };
+        endpoint.gate.upstream = ToolServer::Remote(server);
+    })
+    .await;
+    let session = door.session(ONE).await;
+    assert_eq!(session.tool("7", "read").await["result"]["content"][0]["text"], "read");
+    let reached = web.reached();
+    assert!(reached.iter().any(|reached| reached.message()["method"] == "tools/call"));
+    for one in reached {
+        assert!(!format!("{one:?}").contains(ONE), "{one:?}");
+        assert!(one.header("authorization").is_none() && one.header("proxy-authorization").is_none());
+    }
 }
 
 #[tokio::test]

@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_gate::oauth::OAuth;
 use portcullis_gate::{
     Age, ArgumentSlot, ArgumentSlots, Credential, CredentialSource, Engine, EnvironmentCredentials, Here,
     Keyring, Origin, Vault,
@@ -75,6 +77,13 @@ pub(super) struct CredentialSection {
     age: Option<AgeSection>,
     keyring: Option<BTreeMap<String, String>>,
     vault: Option<VaultSection>,
+    oauth: Option<OAuthSection>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OAuthSection {
+    store: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
@@ -148,6 +157,7 @@ impl EnvironmentConfig {
         let (mut sources, mut hidden, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         for (name, section, base) in sections {
             section.is_of_no_header("credentials", "it is what the variable holds")?;
+            section.is_of_no_login("credentials")?;
             section.is_of_no_call("credentials")?;
             let (source, hides, keeps) = section.source(&base)?;
             sources.push((name, source));
@@ -182,6 +192,7 @@ impl SlotsConfig {
         let (mut slots, mut hidden, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         for (name, mut section, base) in sections {
             section.is_of_no_header("slots", "it is what the argument is")?;
+            section.is_of_no_login("slots")?;
             let (Some(tools), Some(argument)) = (section.tools.take(), section.argument.take()) else {
                 let error = "must say whose argument it is: `tools` and `argument`";
                 return Err(ConfigError::Value { key: "slots", error: error.into() });
@@ -200,6 +211,14 @@ impl CredentialSection {
     fn is_of_no_header(&self, key: &'static str, why: &str) -> Result<(), ConfigError> {
         if self.header.is_some() || self.prefix.is_some() {
             return Err(ConfigError::Value { key, error: format!("has no `header` and no `prefix`: {why}") });
+        }
+        Ok(())
+    }
+
+    fn is_of_no_login(&self, key: &'static str) -> Result<(), ConfigError> {
+        if self.oauth.is_some() {
+            let error = "has no `oauth`: such a token is shown to the server that it is for, in a header";
+            return Err(ConfigError::Value { key, error: error.into() });
         }
         Ok(())
     }
@@ -228,6 +247,9 @@ impl CredentialSection {
 
     pub(super) fn resolve(mut self, base: &Path) -> Result<CredentialConfig, ConfigError> {
         self.is_of_no_call("credential")?;
+        if self.oauth.is_some() {
+            self.is_of_no_header("credential", "with `oauth` it is shown as `Authorization: Bearer …`")?;
+        }
         let header = self.header.take().unwrap_or_else(|| "authorization".to_owned());
         let is_usual = header.eq_ignore_ascii_case("authorization");
         let prefix = self.prefix.take();
@@ -249,8 +271,9 @@ impl CredentialSection {
         sources.extend(self.age.map(|age| Ok(age.resolve(base))));
         sources.extend(self.keyring.map(keyring));
         sources.extend(self.vault.map(|vault| vault.resolve_for(age, base)));
+        sources.extend(self.oauth.map(|oauth| oauth.resolve_for(age, base)));
         let (Some(source), None) = (sources.pop(), sources.pop()) else {
-            let error = "exactly one of `file`, `env`, `command`, `age`, `keyring` and `vault` must be given";
+            let error = "exactly one of `file`, `env`, `command`, `age`, `keyring`, `vault` and `oauth` must be given";
             return Err(ConfigError::Value { key: "credential", error: error.into() });
         };
         let (origin, hidden, kept) = source?;
@@ -296,6 +319,19 @@ fn program(base: &Path, command: Vec<String>) -> Result<Known, ConfigError> {
 
 /// How the engine is written whose credentials are leased.
 const DYNAMIC: &str = "dynamic";
+
+impl OAuthSection {
+    /// It is kept while it is good, and by no age.
+    fn resolve_for(self, max_age: u64, base: &Path) -> Result<Known, ConfigError> {
+        if max_age > 0 {
+            let error = "is not for `oauth`: such a token says itself for how long it is good";
+            return Err(ConfigError::Value { key: "credential.max_age_seconds", error: error.into() });
+        }
+        let oauth = OAuth::new(base.join(self.store));
+        let hidden = oauth.hidden().to_vec();
+        Ok((Origin::OAuth(Arc::new(oauth)), hidden, Vec::new()))
+    }
+}
 
 impl AgeSection {
     fn resolve(self, base: &Path) -> Known {
@@ -401,6 +437,8 @@ mod tests {
                 &["rage"],
             ),
             ("keyring = { service = \"crm\" }", &["crm.toml"], &["secret-tool"]),
+            // What becomes the store is hidden as the store is.
+            ("oauth = { store = \"crm.oauth\" }", &["crm.oauth", "crm.oauth.new", "crm.toml"], &[]),
             (&format!("{VAULT}engine = \"dynamic\""), &["vault.token", "crm.toml"], &[]),
         ] {
             let read = read(text).unwrap();
@@ -443,6 +481,19 @@ mod tests {
     }
 
     #[test]
+    fn a_token_of_a_login_is_in_no_environment_and_in_no_argument() {
+        let section = || toml::from_str::<CredentialSection>("oauth = { store = \"crm.oauth\" }").unwrap();
+        let base = PathBuf::from("/gate");
+        let refused = EnvironmentConfig::resolve(vec![("CRM".into(), section(), base.clone())], None);
+        assert!(refused.unwrap_err().to_string().contains("no `oauth`"));
+        let slot = "tools = [\"search\"]\nargument = \"/key\"\noauth = { store = \"crm.oauth\" }";
+        let slot = toml::from_str::<CredentialSection>(slot).unwrap();
+        let refused = SlotsConfig::resolve(vec![("crm".into(), slot, base.clone())]);
+        assert!(refused.unwrap_err().to_string().contains("no `oauth`"));
+        assert!(section().resolve(&base).is_ok());
+    }
+
+    #[test]
     fn a_file_that_is_not_clear_is_refused() {
         let engine = format!("{VAULT}engine = \"dynamic\"\n");
         for unclear in [
@@ -451,6 +502,12 @@ mod tests {
             "file = \"key\"\nkeyring = { service = \"crm\" }",
             "age = { file = \"crm.age\" }",
             "age = { file = \"crm.age\", identity = \"age.key\", other = 1 }",
+            "oauth = {}",
+            "oauth = { store = \"crm.oauth\", issuer = \"https://auth.example\" }",
+            "oauth = { store = \"crm.oauth\" }\nheader = \"authorization\"",
+            "oauth = { store = \"crm.oauth\" }\nprefix = \"Token \"",
+            "max_age_seconds = 60\noauth = { store = \"crm.oauth\" }",
+            "file = \"key\"\noauth = { store = \"crm.oauth\" }",
             "keyring = {}",
             "keyring = { service = \"--clear\" }",
             "file = \"key\"\ntools = [\"search\"]",
