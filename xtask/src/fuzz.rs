@@ -33,6 +33,7 @@ const KEPT_BYTES: u64 = 4096;
 const KEPT: usize = 16;
 
 /// Flags of `cargo xtask fuzz`.
+#[derive(Default)]
 pub(crate) struct Options {
     /// Only these targets; all when empty.
     pub(crate) only: Vec<String>,
@@ -66,12 +67,6 @@ impl Options {
     fn seconds_of(&self, target: &str) -> u64 {
         let (long, short) = USUAL;
         self.seconds.unwrap_or_else(|| if LONGEST.contains(&target) { long } else { short })
-    }
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { only: Vec::new(), seconds: None, seed: None, input: None, keep: false }
     }
 }
 

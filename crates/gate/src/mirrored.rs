@@ -108,7 +108,7 @@ impl Tools {
             return known;
         }
         self.list_until(end).await;
-        self.mirrors.of(tool).map_or_else(Arc::default, |known| known)
+        self.mirrors.of(tool).unwrap_or_default()
     }
 }
 
