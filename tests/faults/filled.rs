@@ -12,6 +12,7 @@ use portcullis_protocol::{Decision, Outcome, ReasonCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::starts::files_with;
 use crate::support::{Gate, Place, Recording, peer, program, text, until};
 
 const CANARY: &str = "canary-qrs5/3+z==";
@@ -249,19 +250,4 @@ fn decisions(place: &Place) -> Vec<(Decision, Option<ReasonCode>, Option<Outcome
     let rows = place.rows();
     let calls = rows.iter().filter(|row| row.record.surface.as_str() == "demo.echo");
     calls.map(|row| (row.record.decision, row.record.reason, row.outcome)).collect()
-}
-
-/// Every file below a directory that has this in it.
-fn files_with(secret: &str, below: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(below).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files_with(secret, &path));
-        } else if path.is_file() {
-            let bytes = std::fs::read(&path).unwrap();
-            found.extend(bytes.windows(secret.len()).any(|part| part == secret.as_bytes()).then_some(path));
-        }
-    }
-    found
 }

@@ -149,7 +149,7 @@ fn tells(gate: &mut Gate, said: &Value, why: &str) {
 }
 
 /// Every file below a directory that has this in it.
-fn files_with(secret: &str, below: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_with(secret: &str, below: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(below).unwrap() {
         let path = entry.unwrap().path();

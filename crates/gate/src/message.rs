@@ -202,19 +202,8 @@ impl Params {
     pub(crate) fn read(raw: Members) -> Option<Self> {
         let text = raw.to_text();
         let limits = Limits { bytes: text.len(), ..Limits::MESSAGE };
-        match Loose::parse(text.as_bytes(), limits) {
-            Ok(Loose::Object(read)) => Some(Self { text, raw, read }),
-            Ok(
-                Loose::Null
-                | Loose::Bool(_)
-                | Loose::Int(_)
-                | Loose::Fraction
-                | Loose::Oversize
-                | Loose::Str(_)
-                | Loose::Array(_),
-            )
-            | Err(_) => None,
-        }
+        let Ok(Loose::Object(read)) = Loose::parse(text.as_bytes(), limits) else { return None };
+        Some(Self { text, raw, read })
     }
 }
 

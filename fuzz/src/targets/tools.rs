@@ -87,7 +87,7 @@ pub(crate) fn page(data: &[u8]) {
     }
     let cursor = page.next.clone().map_or(Json::Null, Json::Text);
     assert_eq!(read.last("nextCursor").unwrap_or(&Json::Null), &cursor);
-    let none = Json::parse(page.with(&[]).as_bytes()).expect("JSON");
+    let none = Json::parse(page.with::<&str>(&[]).as_bytes()).expect("JSON");
     assert_eq!(none.last("tools"), Some(&Json::Array(Vec::new())));
     let all: Vec<_> = page.tools.iter().map(String::as_str).collect();
     assert_eq!(Json::parse(page.with(&all).as_bytes()).as_ref(), Some(&read));

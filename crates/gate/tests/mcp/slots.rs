@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use super::PATIENCE;
 use super::arbiter::Act;
 use super::remote::{INITIALIZE, INITIALIZED};
+use super::several::Several;
 use super::support::{Gate, code, local, surface, table};
 use super::web::Web;
 
@@ -349,4 +350,27 @@ async fn an_argument_that_a_server_by_url_says_back_comes_back_to_nobody() {
     {
         assert!(said.iter().any(|said| said.contains(words)), "{words}: {said:?}");
     }
+}
+
+/// Of several servers each has its own.
+#[tokio::test]
+async fn a_slot_of_one_server_is_filled_in_for_no_other() {
+    let mut several = Several::with(&[("one", &["read"]), ("two", &["read"])], |config| {
+        let ToolServer::Local(two) = &mut config.beside[0].server else { panic!() };
+        two.slots = slots(&["read"], CredentialSource::given(Token::new(CANARY)));
+    });
+    several.begin().await;
+    assert_eq!(several.listed().await, ["one__read", "two__read"]);
+    let answer = several.call("two__read", json!({ "api_key": "own" })).await;
+    assert_eq!(code(&answer), "request.invalid_value", "{answer}");
+    several.call("two__read", json!({ "n": 1 })).await;
+    several.call("one__read", json!({ "n": 2, "api_key": "own" })).await;
+    let sent = |server: &str| {
+        several.ran(server).iter().map(|call| call["params"]["arguments"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(sent("two"), [json!({ "n": 1, "api_key": CANARY })]);
+    assert_eq!(sent("one"), [json!({ "n": 2, "api_key": "own" })]);
+    several.gate.told("slot `crm-key`, tool `read`: its input schema says nothing of the argument").await;
+    let asked = several.gate.arbiter.questions();
+    assert!(asked.iter().all(|call| !serde_json::to_string(call).unwrap().contains("canary")));
 }
