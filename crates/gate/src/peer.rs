@@ -36,6 +36,7 @@ pub(crate) struct Permitted {
     pub(crate) permit: Permit,
     /// Where its outcome goes. While one of them waits there, it is not spent.
     pub(crate) outcomes: Outcomes,
+    /// What is sent, and what the permit is for.
     pub(crate) message: Decided,
     /// What must still hold of the server's tools when it is spent, where it depends on them.
     pub(crate) since: Option<Since>,
